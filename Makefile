@@ -1,0 +1,80 @@
+# Needs git, make and Python 3.11 or newer; everything else goes into .venv.
+
+PYTHON ?=
+TORCH_INDEX ?=
+DATA ?=
+SIZE ?= laptop
+RUN ?=
+ARGS ?=
+
+BIN := .venv/bin
+KEYS := constraints.txt pyproject.toml tools/setup.py
+
+ifeq ($(filter laptop cluster,$(SIZE)),)
+$(error SIZE=$(SIZE): choose laptop or cluster)
+endif
+
+# make RUN=runs/mine overrides the run folder; else runs/<recipe>, with -cluster and -<data> added,
+# so that a run on own sounds stands beside the default one instead of replacing it.
+DATA_PATH := $(patsubst ~/%,$(HOME)/%,$(DATA))
+ifneq ($(DATA),)
+DATA_NAME := -$(shell basename "$(DATA_PATH)" | tr -cs 'A-Za-z0-9._\n' '-')
+endif
+CLUSTER := $(filter cluster,$(SIZE))
+RECIPE = recipes/$(if $(CLUSTER),cluster/)$*.yaml
+RUN_DIR = $(or $(RUN),runs/$*$(CLUSTER:%=-%)$(DATA_NAME))
+SETTINGS = "run_dir=$(RUN_DIR)" $(if $(DATA),"data.path=$(DATA_PATH)") $(ARGS)
+LAUNCH ?= $(if $(CLUSTER),$(BIN)/accelerate launch -m audiogen,$(BIN)/audiogen)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev format lint types test test-slow check clean
+
+help: ## list the targets
+	@grep -hE '^[a-z%-]+:.*##' Makefile | sed -E 's/^([^:]+):[^#]*## /\1|/' | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
+
+recipe-%: setup ## prepare, train and evaluate a recipe: recipe-diffusion [DATA=FOLDER] [SIZE=cluster] [RUN=DIR] [ARGS="key=value"]
+	$(BIN)/audiogen prepare $(RECIPE) $(SETTINGS)
+	$(LAUNCH) train $(RECIPE) $(SETTINGS)
+	$(BIN)/audiogen evaluate $(RECIPE) $(SETTINGS)
+
+setup: .venv/.setup ## make .venv with what audiogen runs on [TORCH_INDEX=URL] [PYTHON=python3.12]
+
+setup-dev: .venv/.setup-dev ## add what tests, lint and types need
+
+.venv/.setup: $(KEYS)
+	@$(call with-python,tools/setup.py --torch-index "$(TORCH_INDEX)")
+
+.venv/.setup-dev: .venv/.setup $(KEYS)
+	@$(call with-python,tools/setup.py --dev --torch-index "$(TORCH_INDEX)")
+
+format: setup-dev ## format the code and mend what lint can mend
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+lint: setup-dev ## check style
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: setup-dev ## check types
+	$(BIN)/mypy --strict audiogen tools
+
+test: setup-dev ## run the fast tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup-dev ## run the slow tests: whole recipes, small
+	$(BIN)/python -m pytest -m slow
+
+check: lint types test ## lint, types and the fast tests
+
+clean: ## remove caches and build output; .venv and runs stay
+	rm -rf build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find audiogen tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Runs a script with the first Python that is new enough.
+define with-python
+for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+		exec $$python $(1); \
+	fi; \
+done; \
+echo "audiogen needs Python 3.11 or newer, and none was found; install one, or: make setup PYTHON=/path/to/python" >&2; \
+exit 1
+endef

@@ -1,0 +1,1 @@
+"""Pure signal processing and audio files."""

@@ -1,0 +1,108 @@
+"""Plain signal processing on waveforms (C, T): rate, channels, loudness."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pyloudnorm
+import soxr
+import torch
+from torch import Tensor
+
+from audiogen.audio.files import SAMPLE_RATES_HZ
+
+BLOCK_SECONDS = 0.4  # gating block of ITU-R BS.1770-4
+
+
+def resample(wav: Tensor, from_rate: int, to_rate: int) -> Tensor:
+    """Change the sample rate with soxr at its high quality.
+
+    Args:
+        wav: (C, T); the result may overshoot its peak a little, as any band limit does.
+        from_rate: Hz, 4 kHz to 768 kHz.
+        to_rate: Hz, likewise.
+
+    Returns:
+        (C, round(T * to_rate / from_rate)) float32; `wav` itself when the rates are equal.
+
+    Raises:
+        ValueError: on a rate out of bounds, which would ask for absurd amounts of memory.
+    """
+    _check_shape(wav)
+    low, high = SAMPLE_RATES_HZ
+    for rate in (from_rate, to_rate):
+        if not low <= rate <= high:
+            raise ValueError(f"A sample rate must be {low} to {high} Hz, got {rate}.")
+    if from_rate == to_rate:
+        return wav
+    frames = np.ascontiguousarray(wav.detach().cpu().float().numpy().T)
+    changed = soxr.resample(frames, from_rate, to_rate, quality="HQ")
+    return torch.from_numpy(np.ascontiguousarray(changed.T))
+
+
+def to_channels(wav: Tensor, audio_channels: int) -> Tensor:
+    """Return (audio_channels, T): unchanged where it fits, else the mean of all, repeated.
+
+    Raises:
+        ValueError: if `audio_channels` is below 1.
+    """
+    _check_shape(wav)
+    if audio_channels < 1:
+        raise ValueError(f"audio_channels must be at least 1, got {audio_channels}.")
+    if wav.shape[0] == audio_channels:
+        return wav
+    return wav.mean(dim=0, keepdim=True).repeat(audio_channels, 1)
+
+
+def loudness_lufs(wav: Tensor, sample_rate: int) -> float:
+    """Measure integrated loudness, ITU-R BS.1770-4.
+
+    Args:
+        wav: (C, T), up to 5 channels; what is shorter than a 0.4 s block is repeated to fill it.
+        sample_rate: Hz.
+
+    Returns:
+        LUFS; minus infinity for silence.
+
+    Raises:
+        ValueError: on another shape, or NaN.
+    """
+    _check_shape(wav)
+    if wav.shape[0] > 5:
+        raise ValueError(f"BS.1770 knows up to 5 channels, got {wav.shape[0]}.")
+    peak = float(wav.abs().max())
+    if not math.isfinite(peak):
+        raise ValueError("wav has NaN or infinite samples; its loudness cannot be measured.")
+    if peak == 0:
+        return -math.inf
+    repeats = math.ceil((BLOCK_SECONDS * sample_rate + 1) / wav.shape[1])
+    samples = wav.detach().cpu().double().repeat(1, repeats).numpy().T
+    # A recording below the absolute gate of -70 LUFS is measured at full scale instead: it is
+    # quiet, not silent, and loudness must move by exactly the gain that is applied.
+    for scale in (1.0, 1 / peak):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            lufs = float(pyloudnorm.Meter(sample_rate).integrated_loudness(samples * scale))
+        if math.isfinite(lufs):
+            return lufs - 20 * math.log10(scale)
+    return -math.inf
+
+
+def set_loudness(
+    wav: Tensor, sample_rate: int, *, target_lufs: float = -23.0, peak_db: float = -1.0
+) -> Tensor:
+    """Scale by one gain to `target_lufs`, or as near as a peak of `peak_db` dBFS allows.
+
+    Silence comes back unchanged. The waveform (C, T) is only multiplied, never limited or clipped.
+    """
+    lufs = loudness_lufs(wav, sample_rate)
+    if lufs == -math.inf:
+        return wav
+    peak = float(wav.abs().max())
+    gain = min(10 ** ((target_lufs - lufs) / 20), 10 ** (peak_db / 20) / peak)
+    return wav * gain
+
+
+def _check_shape(wav: Tensor) -> None:
+    if wav.ndim != 2 or 0 in wav.shape:
+        raise ValueError(f"Expected wav (C, T) with samples, got {tuple(wav.shape)}.")

@@ -1,0 +1,107 @@
+"""Short-time Fourier transforms with exact frame counts, and mel filterbanks.
+
+Framing: a signal of M * hop_length samples has exactly M frames, and frame m is centred on the
+hop m. (`torch.stft` with `center=True` gives M + 1.) That keeps frames, latents and samples in
+step, so that long signals can be processed in chunks.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@functools.lru_cache(maxsize=32)
+def _window(n_fft: int, device: torch.device) -> Tensor:
+    """Hann window of unit energy: white noise of standard deviation s has bins of power s**2."""
+    window = torch.hann_window(n_fft, device=device, dtype=torch.float32)
+    return window / window.square().sum().sqrt()
+
+
+def stft(wav: Tensor, n_fft: int, hop_length: int) -> Tensor:
+    """Short-time Fourier transform of unit-energy frames.
+
+    Args:
+        wav: (..., T); T a multiple of `hop_length`. Outside the signal there is silence.
+        n_fft: window length in samples; `n_fft - hop_length` must be even and not negative.
+        hop_length: samples between frames.
+
+    Returns:
+        Complex (..., n_fft // 2 + 1, T // hop_length).
+    """
+    if wav.shape[-1] % hop_length or n_fft < hop_length or (n_fft - hop_length) % 2:
+        raise ValueError(
+            f"stft: {wav.shape[-1]} samples with n_fft={n_fft}, hop_length={hop_length}: expected a"
+            " multiple of hop_length, and n_fft - hop_length even and not negative"
+        )
+    padded = F.pad(wav, ((n_fft - hop_length) // 2,) * 2)
+    flat = padded.reshape(-1, padded.shape[-1]).float()
+    spectrum = torch.stft(
+        flat,
+        n_fft,
+        hop_length,
+        window=_window(n_fft, wav.device),
+        center=False,
+        return_complex=True,
+    )
+    return spectrum.reshape(*wav.shape[:-1], *spectrum.shape[-2:])
+
+
+def istft(spectrum: Tensor, n_fft: int, hop_length: int) -> Tensor:
+    """Least-squares inverse of `stft` (Griffin and Lim 1984, eq. 6).
+
+    Args:
+        spectrum: complex (B, n_fft // 2 + 1, M).
+        n_fft: window length in samples, a multiple of `hop_length`.
+        hop_length: samples between frames.
+
+    Returns:
+        wav (B, M * hop_length).
+    """
+    batch, _, num_frames = spectrum.shape
+    window = _window(n_fft, spectrum.device)
+    frames = torch.fft.irfft(spectrum, n=n_fft, dim=1).transpose(1, 2) * window
+    energy = window.square().expand(1, num_frames, n_fft)
+    trim = (n_fft - hop_length) // 2
+    length = num_frames * hop_length
+    wav = _overlap_add(frames, hop_length)[:, trim : trim + length]
+    envelope = _overlap_add(energy, hop_length)[:, trim : trim + length]
+    return (wav / envelope.clamp_min(1e-8)).reshape(batch, length)
+
+
+def _overlap_add(frames: Tensor, hop_length: int) -> Tensor:
+    """Sum frames (B, M, n_fft) at multiples of `hop_length` into (B, (M - 1) * hop + n_fft)."""
+    batch, num_frames, n_fft = frames.shape
+    overlap = n_fft // hop_length
+    pieces = frames.reshape(batch, num_frames, overlap, hop_length)
+    out = frames.new_zeros(batch, num_frames + overlap - 1, hop_length)
+    for k in range(overlap):
+        out[:, k : k + num_frames] += pieces[:, :, k]
+    return out.reshape(batch, -1)
+
+
+@functools.lru_cache(maxsize=32)
+def mel_filterbank(num_bands: int, n_fft: int, sample_rate: int) -> Tensor:
+    """Triangular mel filters (Slaney's scale) whose rows sum to one.
+
+    Rows are weighted means of magnitudes, so that a flat spectrum has flat bands. A band that is
+    narrower than the bins takes the nearest bin.
+
+    Returns:
+        (num_bands, n_fft // 2 + 1), float32.
+    """
+    from torchaudio.functional import melscale_fbanks  # noqa: PLC0415 (slow to import)
+
+    num_bins = n_fft // 2 + 1
+    bank: Tensor = melscale_fbanks(
+        num_bins, 20.0, sample_rate / 2, num_bands, sample_rate, None, "slaney"
+    ).T.contiguous()
+    centres = torch.arange(num_bins) * (sample_rate / n_fft)
+    edges = melscale_fbanks(4097, 20.0, sample_rate / 2, num_bands, sample_rate, None, "slaney")
+    peaks = edges.argmax(dim=0) * (sample_rate / 2 / 4096)
+    for band in (bank.sum(dim=1) < 1e-6).nonzero().flatten().tolist():
+        bank[band, int((centres - peaks[band]).abs().argmin())] = 1.0
+    return bank / bank.sum(dim=1, keepdim=True)

@@ -1,0 +1,219 @@
+"""The `audiogen` command: every command parses, calls one function, and prints what came of it."""
+# ruff: noqa: PLC0415 - a command imports what it needs, so that --help never waits for torch
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import audiogen
+
+DEBUG_VARIABLE = "AUDIOGEN_DEBUG"
+ERROR_LINES = 4  # of an error that lists no config mistakes
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="A folder of sounds in, a text-prompted generator of raw audio out.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong recipe, setting or usage.",
+)
+
+Recipe = Annotated[Path, typer.Argument(help="A recipe, such as recipes/diffusion.yaml.")]
+RecipeOrRun = Annotated[Path, typer.Argument(help="A recipe, or the run folder it made.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Settings over the recipe's, such as data.path=FOLDER, run_dir=DIR, seed=1.",
+    ),
+]
+
+
+def main() -> None:
+    """Run the command line; a known kind of error ends in a few lines, not in a traceback."""
+    try:
+        app(prog_name="audiogen")
+    except (ValueError, OSError) as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        sys.exit(_report(error))
+
+
+def _report(error: ValueError | OSError) -> int:
+    """Print the error to stderr and return the exit code that tells its kind."""
+    from audiogen.schema import ConfigError
+
+    lines = str(error).splitlines() or [type(error).__name__]
+    wrong_settings = isinstance(error, ConfigError)
+    if not wrong_settings:  # a config error has one line per mistake, and all of them count
+        lines = lines[:ERROR_LINES]
+    typer.secho("\n".join(["error: " + lines[0], *lines[1:]]), fg="red", err=True)
+    return EXIT_USAGE if wrong_settings else EXIT_FAILED
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"audiogen {audiogen.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help=f"Show tracebacks; so does {DEBUG_VARIABLE}=1.")
+    ] = False,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_show_version, help="Print the version and stop."
+        ),
+    ] = False,
+) -> None:
+    if debug:
+        os.environ[DEBUG_VARIABLE] = "1"
+
+
+@app.command()
+def config(recipe: Recipe, overrides: Overrides = None) -> None:
+    """Print a recipe with every default."""
+    from audiogen.experiment import load_experiment
+    from audiogen.schema import dump_config
+
+    typer.echo(dump_config(load_experiment(recipe, overrides or ())), nl=False)
+
+
+@app.command()
+def prepare(recipe: Recipe, overrides: Overrides = None) -> None:
+    """Read the sounds, and say what is refused.
+
+    Finds captions, splits the recordings, writes the manifest, and sums up what is used and why
+    the rest is not.
+    """
+    from audiogen.experiment import load_experiment
+    from audiogen.training.stages import prepare as prepare_sounds
+
+    typer.echo(prepare_sounds(load_experiment(recipe, overrides or ())))
+
+
+@app.command()
+def train(recipe: Recipe, overrides: Overrides = None) -> None:
+    """Train codec and generator.
+
+    The same command again goes on where it stopped, and does nothing once all is done.
+    """
+    from audiogen.experiment import load_experiment
+    from audiogen.training.stages import train as train_stages
+
+    typer.echo(f"model: {train_stages(load_experiment(recipe, overrides or ()))}")
+
+
+@app.command()
+def evaluate(recipe: RecipeOrRun, overrides: Overrides = None) -> None:
+    """Measure a run and write its report page.
+
+    Makes takes and compares them, and the codec, with held-out recordings.
+    """
+    from audiogen.evaluation.evaluate import evaluate as evaluate_run
+    from audiogen.experiment import load_experiment
+
+    given = overrides or []
+    if recipe.is_dir():  # a run that was moved since is evaluated where it is now
+        given = [f"run_dir={recipe}", *given]
+    typer.echo(f"report: {evaluate_run(load_experiment(recipe, given))}")
+
+
+@app.command()
+def sample(  # noqa: PLR0913 - a command's parameters are its options
+    run: Annotated[Path, typer.Argument(help="A run folder, such as runs/diffusion.")],
+    *,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(help='What it should sound like; may be repeated; "" leaves it to the model.'),
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A text file with one prompt per line.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Length of a take.")] = 5.0,
+    count: Annotated[int, typer.Option(min=1, help="Takes per prompt.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the first take; the next takes count up from it.")
+    ] = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where they go.  [default: RUN/takes]")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Solver steps.  [default: the recipe's]")
+    ] = None,
+    guidance_scale: Annotated[
+        float | None,
+        typer.Option(help="Weight of the prompt; 1 is off.  [default: the recipe's]"),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Takes made at once; it does not change their sound.")
+    ] = 8,
+) -> None:
+    """Make takes from prompts.
+
+    They are 24-bit WAV files, each beside a JSON file that says how it was made.
+    """
+    wanted = _prompts(prompt or [], prompts)
+    from audiogen.pipeline import TakesRequest, write_takes
+
+    request = TakesRequest(
+        prompts=wanted,
+        seconds=seconds,
+        count=count,
+        seed=seed,
+        out=out or run / "takes",
+        steps=steps,
+        guidance_scale=guidance_scale,
+        batch_size=batch_size,
+    )
+    for path in write_takes(run, request):
+        typer.echo(path)
+
+
+def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
+    """Return the prompts of the command line, then those of the file.
+
+    Raises:
+        typer.BadParameter: there is none, or the file is not text.
+    """
+    listed: list[str] = []
+    if file is not None:
+        try:
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            raise typer.BadParameter(f"{file} is not UTF-8 text", param_hint="--prompts") from None
+        except OSError as error:
+            message = f"{file}: {error.strerror}"
+            raise typer.BadParameter(message, param_hint="--prompts") from None
+        listed = [line.strip() for line in lines if line.strip()]
+    if not given and not listed:
+        hint = 'give --prompt TEXT or --prompts FILE (--prompt "" leaves it to the model)'
+        raise typer.BadParameter(hint, param_hint="--prompt")
+    return (*given, *listed)
+
+
+@app.command()
+def doctor() -> None:
+    """Check the installation and this machine.
+
+    Says how to mend what is wrong; the exit code is 1 when something fails.
+    """
+    from audiogen.doctor import describe, run_checks
+
+    colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+    checks = run_checks()
+    for check in checks:
+        typer.secho(describe(check), fg=colours[check.verdict])
+    if any(check.verdict == "fail" for check in checks):
+        raise typer.Exit(EXIT_FAILED)

@@ -1,0 +1,135 @@
+"""Spectral distances between waveforms, and the energy distance that lets a decoder be random.
+
+Every term is a Euclidean norm of the difference of frame features, so it is a metric of negative
+type and the generalised energy distance of Gritsenko et al. 2020 (arXiv 2008.01160, eq. 3) is a
+proper score: noise is best reconstructed by other noise of the same law, not by its blurred mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from audiogen.audio.spectral import mel_filterbank, stft
+from audiogen.schema import Config
+
+LOG_FLOOR = 1e-4
+"""Unit-energy magnitude (-80 dBFS of white noise) under which details do not count."""
+
+
+class SpectralLossConfig(Config):
+    """Multi-resolution STFT and mel distances."""
+
+    windows: tuple[int, ...] = (2048, 1024, 512, 256, 128)
+    """STFT windows in samples, each with a hop of a quarter; mel distances use all of them."""
+    bin_windows: tuple[int, ...] = (2048, 512, 128)
+    """The windows whose single bins are compared, by log magnitude and as complex numbers."""
+    windows_per_step: int = Field(default=3, ge=1)
+    """Windows drawn at random in each training step; the mean over steps is that of all."""
+    stft_weight: float = Field(default=0.5, ge=0)
+    mel_weight: float = Field(default=1.0, ge=0)
+    complex_weight: float = Field(default=0.2, ge=0)
+    """Weight of the compressed complex spectrum, which also gives silence a gradient."""
+
+
+class SpectralDistance(nn.Module):
+    """Distances of STFT log magnitudes, mel log magnitudes and compressed complex spectra."""
+
+    def __init__(self, config: SpectralLossConfig, sample_rate: int) -> None:
+        super().__init__()
+        self.config = config
+        for window in config.windows:
+            num_bands = max(8, window // 12)
+            bank = mel_filterbank(min(num_bands, 128), window, sample_rate)
+            self.register_buffer(f"bank_{window}", bank, persistent=False)
+
+    def features(self, wav: Tensor, windows: Sequence[int]) -> list[tuple[str, Tensor]]:
+        """Named frame features of wav (B, C, T), each (B, C, features, M) and scaled to be summed.
+
+        The Euclidean norm over `features` of a difference is a root-mean-square over bins.
+        """
+        config = self.config
+        found: list[tuple[str, Tensor]] = []
+        for window in windows:
+            spectrum = stft(wav, window, window // 4)
+            power = spectrum.real.square() + spectrum.imag.square()
+            # The small constants bound the gradient of the root at zero magnitude.
+            magnitude = (power + 1e-12).sqrt()
+            bands = getattr(self, f"bank_{window}") @ magnitude
+            found.append(("mel", _scaled((bands + LOG_FLOOR).log(), config.mel_weight)))
+            if window in config.bin_windows:
+                found.append(("stft", _scaled((magnitude + LOG_FLOOR).log(), config.stft_weight)))
+                compressed = torch.view_as_real(spectrum) * (magnitude + 1e-3).rsqrt()[..., None]
+                compressed = compressed.movedim(-1, 2).flatten(2, 3)
+                found.append(("complex", _scaled(compressed, config.complex_weight)))
+        return found
+
+    def forward(self, reference: Tensor, *estimates: Tensor) -> dict[str, Tensor]:
+        """Distance of one estimate, or energy distance of two independent ones, by name.
+
+        Args:
+            reference: (B, C, T); T a multiple of a quarter of the longest window.
+            estimates: one or two of (B, C, T).
+
+        Returns:
+            Scalars among {"mel", "stft", "complex"}, weights applied; averaged over windows.
+        """
+        windows = self._draw()
+        target = self.features(reference, windows)
+        guesses = [self.features(estimate, windows) for estimate in estimates]
+        totals: dict[str, Tensor] = {}
+        for index, (name, clean) in enumerate(target):
+            distance = torch.stack([_norm(clean - g[index][1]) for g in guesses]).mean()
+            if len(guesses) == 2:
+                distance = distance - 0.5 * _norm(guesses[0][index][1] - guesses[1][index][1])
+            share = len(self.config.windows) / len(windows)
+            count = len(self.config.windows if name == "mel" else self.config.bin_windows)
+            totals[name] = totals.get(name, distance.new_zeros(())) + distance * share / count
+        return totals
+
+    def _draw(self) -> tuple[int, ...]:
+        """All windows, or while training a random few of them."""
+        windows, count = self.config.windows, self.config.windows_per_step
+        if not self.training or count >= len(windows):
+            return windows
+        return tuple(windows[index] for index in torch.randperm(len(windows))[:count].tolist())
+
+
+def _scaled(features: Tensor, weight: float) -> Tensor:
+    """Scale so that the Euclidean norm over dimension 2 is `weight` times the RMS."""
+    return features * (weight / math.sqrt(features.shape[2]))
+
+
+def _norm(difference: Tensor) -> Tensor:
+    """Mean over frames of the Euclidean norm of (B, C, features, M)."""
+    return (difference.square().sum(dim=2) + 1e-8).sqrt().mean()
+
+
+def adversarial_loss(fake_scores: Sequence[Tensor]) -> Tensor:
+    """Generator's hinge loss, mean over discriminators (Lim and Ye 2017)."""
+    return torch.stack([-score.mean() for score in fake_scores]).mean()
+
+
+def discriminator_loss(real_scores: Sequence[Tensor], fake_scores: Sequence[Tensor]) -> Tensor:
+    """Discriminators' hinge loss, mean over discriminators."""
+    terms = [
+        (1 - real).relu().mean() + (1 + fake).relu().mean()
+        for real, fake in zip(real_scores, fake_scores, strict=True)
+    ]
+    return torch.stack(terms).mean()
+
+
+def feature_matching_loss(
+    real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]]
+) -> Tensor:
+    """Mean relative difference of the discriminators' features (Kumar et al. 2019)."""
+    terms = [
+        (f - r.detach()).abs().mean() / r.detach().abs().mean().clamp_min(1e-3)
+        for real_maps, fake_maps in zip(real, fake, strict=True)
+        for r, f in zip(real_maps, fake_maps, strict=True)
+    ]
+    return torch.stack(terms).mean()

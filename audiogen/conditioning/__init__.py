@@ -1,0 +1,1 @@
+"""From prompts and numbers to what a generator is conditioned on."""

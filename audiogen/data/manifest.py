@@ -1,0 +1,115 @@
+"""The manifest: one JSON line per file that intake looked at, used or refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from audiogen.storage import atomic_write_text
+
+Split = Literal["train", "held_out", ""]
+Role = Literal["whole", "slice", "loop"]
+Verdict = Literal["used", "refused"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestRow:
+    """What intake found out about one file.
+
+    Attributes:
+        path: relative to the data folder, with forward slashes.
+        sha256: of the file, lower-case hex; empty when refused.
+        seconds: duration; 0 when refused.
+        sample_rate: Hz; 0 when refused.
+        channels: audio channels; 0 when refused.
+        prompt: caption; empty when nothing is known.
+        label: class; empty when nothing is known.
+        split: empty when refused.
+        source_id: the recording that the clip comes from; it lies on one side of the split.
+        licence: SPDX where evident, else as written.
+        author: who made the recording.
+        source: where it comes from, mostly a URL.
+        role: what the file is: a whole sound, a slice of one, or a loop.
+        verdict: whether training may read the file.
+        reason: code of the refusal; empty when used.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    path: str
+    sha256: str = ""
+    seconds: float = 0.0
+    sample_rate: int = 0
+    channels: int = 0
+    prompt: str = ""
+    label: str = ""
+    split: Split = ""
+    source_id: str = ""
+    licence: str = ""
+    author: str = ""
+    source: str = ""
+    role: Role = "whole"
+    verdict: Verdict = "used"
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.verdict == "refused":
+            if not self.reason:
+                raise ValueError(f"{self.path}: a refused row needs a reason.")
+            return
+        path = PurePosixPath(self.path)
+        if not path.parts or path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"{self.path!r} is not a path inside the data folder.")
+        if not self.seconds > 0 or self.sample_rate <= 0 or self.channels <= 0:
+            raise ValueError(f"{self.path}: a used row needs seconds, sample_rate and channels.")
+        if self.reason:
+            raise ValueError(f"{self.path}: a used row has no reason, got {self.reason!r}.")
+
+
+_ROW = TypeAdapter(ManifestRow)
+
+
+def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
+    """Write one JSON line per row; the file appears whole or not at all."""
+    lines = [
+        json.dumps(dataclasses.asdict(row), ensure_ascii=False, allow_nan=False) for row in rows
+    ]
+    atomic_write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def read_manifest(path: Path) -> list[ManifestRow]:
+    """Read what `write_manifest` wrote.
+
+    Raises:
+        ValueError: naming the file and the line, if a row is not as it should be or the file does
+            not end with a whole line.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise ValueError(
+            f"{path}: there is no manifest; make one with `audiogen prepare`."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}; make it anew.") from None
+    # Not splitlines: names may hold U+2028, which JSON leaves as it is.
+    *lines, rest = text.split("\n")
+    if rest:
+        raise ValueError(f"{path}:{len(lines) + 1}: the last line is cut off; make it anew.")
+    return [_parse_row(path, number, line) for number, line in enumerate(lines, start=1)]
+
+
+def _parse_row(path: Path, number: int, line: str) -> ManifestRow:
+    try:
+        return _ROW.validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        what = f"{where}: {first['msg']}" if where else first["msg"]
+        raise ValueError(f"{path}:{number}: {what}.") from None

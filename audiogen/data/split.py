@@ -1,0 +1,88 @@
+"""Train and held-out sides, chosen by whole source recordings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from audiogen.data.manifest import ManifestRow
+
+
+def merge_copies(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
+    """Give rows that share a file content, directly or through others, one `source_id`."""
+    parent = {row.source_id: row.source_id for row in rows}
+
+    def root(source: str) -> str:
+        while parent[source] != source:
+            parent[source] = parent[parent[source]]
+            source = parent[source]
+        return source
+
+    first_with: dict[str, str] = {}
+    for row in rows:
+        low, high = sorted(
+            (root(row.source_id), root(first_with.setdefault(row.sha256, row.source_id)))
+        )
+        parent[high] = low
+    return [replace(row, source_id=root(row.source_id)) for row in rows]
+
+
+def split_by_source(
+    rows: Sequence[ManifestRow], *, held_out: float, seed: int
+) -> list[ManifestRow]:
+    """Hold out a share of every label by whole sources.
+
+    Sources come in the order of a hash of seed and name, so a label's split does not change when
+    files of other sources are added under other labels. A label with two sources or more has one
+    on each side, unless labels share sources in a way that rules it out: then training comes first.
+
+    Args:
+        rows: used rows; copies are already one source.
+        held_out: share of each label's files, 0 (none) to below 1.
+        seed: of the order.
+    """
+    clips: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        clips[row.label][row.source_id] += 1
+    labels_of: dict[str, list[str]] = defaultdict(list)
+    for label, sources in clips.items():
+        for source in sources:
+            labels_of[source].append(label)
+    held: set[str] = set()
+    if held_out > 0:
+        for label in sorted(clips):
+            _hold_out(clips[label], labels_of, clips, held, (held_out, seed))
+    return [replace(row, split="held_out" if row.source_id in held else "train") for row in rows]
+
+
+def _hold_out(
+    sources: Counter[str],
+    labels_of: dict[str, list[str]],
+    clips: dict[str, Counter[str]],
+    held: set[str],
+    settings: tuple[float, int],
+) -> None:
+    """Add sources of one label to `held` until their files are as near the share as can be."""
+    share, seed = settings
+    target = share * sources.total()
+    count = sum(num for source, num in sources.items() if source in held)
+    order = sorted(sources.keys() - held, key=lambda source: _hash(seed, source))
+
+    def free(source: str) -> bool:
+        """Tell whether every label of the source keeps another one to train on."""
+        return all(clips[label].keys() - held - {source} for label in labels_of[source])
+
+    for source in order:
+        if abs(count + sources[source] - target) < abs(count - target) and free(source):
+            held.add(source)
+            count += sources[source]
+    if not count:  # every source is larger than twice the share: take the smallest
+        smallest = min(filter(free, order), key=lambda source: sources[source], default=None)
+        if smallest is not None:
+            held.add(smallest)
+
+
+def _hash(seed: int, source: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{source}".encode()).digest()

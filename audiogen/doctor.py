@@ -1,0 +1,225 @@
+"""`audiogen doctor`: what is installed, what this machine offers, and how to mend what is wrong."""
+# ruff: noqa: PLC0415 - a check imports what it is about, so that a broken package fails its check
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Verdict = Literal["ok", "warn", "fail"]
+
+OLDEST_PYTHON = (3, 11)
+PACKAGES = ("accelerate", "librosa", "pyloudnorm", "safetensors", "soxr", "transformers")
+OLDEST_MP3 = (1, 1)  # libsndfile reads MP3 from 1.1 on
+DISK_GB = (1.0, 5.0)  # a run of the laptop recipe writes under 1 GB; the cluster's far more
+MEMORY_GB = (3.0, 6.0)  # the laptop recipe peaks below 6 GB
+SET_UP = "run `make setup`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing looked at: its verdict, what was found, and how to mend it when it is not ok."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    mend: str = ""
+
+
+def run_checks(folder: Path | None = None) -> list[Check]:
+    """Run every check; `folder` is where runs are to be written, by default the current one."""
+    place = folder or Path.cwd()
+    checks: dict[str, Callable[[], Check]] = {
+        "python": check_python,
+        "torch": check_torch,
+        "device": check_device,
+        "bf16": check_bf16,
+        "torchaudio": check_torchaudio,
+        "sound files": check_sound_files,
+        "packages": check_packages,
+        "text encoder": check_text_encoder,
+        "wandb": check_wandb,
+        "disk": lambda: check_disk(place),
+        "memory": check_memory,
+        "writing": lambda: check_writing(place),
+    }
+    return [_guarded(name, check) for name, check in checks.items()]
+
+
+def describe(check: Check) -> str:
+    """Return the check as one line, and a second one that says how to mend it."""
+    line = f"{check.verdict:<5} {check.name:<13} {check.found}"
+    return f"{line}\n{'':<20}-> {check.mend}" if check.mend else line
+
+
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    """Run a check; whatever it stumbles over is its finding, for the rest must still be said."""
+    try:
+        return check()
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        found = f"{type(error).__name__}: {first}"
+        return Check(name=name, verdict="fail", found=found, mend=SET_UP)
+
+
+def check_python() -> Check:
+    """Python is new enough."""
+    found = f"{sys.version.split()[0]} at {sys.executable}"
+    if sys.version_info < OLDEST_PYTHON:
+        return Check(
+            name="python", verdict="fail", found=found, mend="install Python 3.11 or newer"
+        )
+    return Check(name="python", verdict="ok", found=found)
+
+
+def check_torch() -> Check:
+    """Torch imports, and its build fits the machine."""
+    import torch
+
+    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU"
+    found = f"{torch.__version__}, {build} build, {torch.get_num_threads()} threads"
+    if torch.version.cuda is None and Path("/proc/driver/nvidia/version").exists():
+        mend = "an NVIDIA GPU is here: remove .venv and run `make setup`"
+        return Check(name="torch", verdict="warn", found=found, mend=mend)
+    if torch.version.cuda and not torch.cuda.is_available():
+        mend = "no GPU is usable; `nvidia-smi` shows why, a CPU build would be smaller"
+        return Check(name="torch", verdict="warn", found=found, mend=mend)
+    return Check(name="torch", verdict="ok", found=found)
+
+
+def check_device() -> Check:
+    """What training and sampling will run on."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return Check(name="device", verdict="ok", found=f"CPU, {os.cpu_count()} cores")
+    gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    names = ", ".join(f"{gpu.name} ({gpu.total_memory / 2**30:.0f} GB)" for gpu in gpus)
+    return Check(name="device", verdict="ok", found=names)
+
+
+def check_bf16() -> Check:
+    """Whether the device multiplies bf16 matrices in hardware; training is slower without."""
+    import torch
+
+    if torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        return Check(name="bf16", verdict="ok", found="in hardware" if fast else "no, fp32 is used")
+    abilities = torch.cpu.get_capabilities()
+    names = ("avx512_bf16", "amx_bf16", "bf16")
+    fast_paths = [name for name in names if abilities.get(name)]
+    return Check(name="bf16", verdict="ok", found=", ".join(fast_paths) or "no, fp32 is used")
+
+
+def check_torchaudio() -> Check:
+    """Torchaudio imports beside this torch."""
+    try:
+        import torchaudio
+    except (ImportError, OSError) as error:
+        mend = "remove .venv/.setup and run `make setup`, which checks torchaudio's extension"
+        first = str(error).splitlines()[0]
+        return Check(name="torchaudio", verdict="fail", found=first, mend=mend)
+    return Check(name="torchaudio", verdict="ok", found=torchaudio.__version__)
+
+
+def check_sound_files() -> Check:
+    """Soundfile is there with a libsndfile that reads the formats of intake."""
+    import soundfile
+
+    library = soundfile.__libsndfile_version__
+    found = f"soundfile {soundfile.__version__}, libsndfile {library}"
+    if tuple(int(part) for part in library.split(".")[:2]) < OLDEST_MP3:
+        mend = "MP3 needs libsndfile 1.1 or newer: `pip install --force-reinstall soundfile`"
+        return Check(name="sound files", verdict="warn", found=found, mend=mend)
+    return Check(name="sound files", verdict="ok", found=found)
+
+
+def check_packages() -> Check:
+    """The other packages that audiogen runs on are installed."""
+    versions, missing = [], []
+    for name in PACKAGES:
+        try:
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        found = f"missing: {', '.join(missing)}"
+        return Check(name="packages", verdict="fail", found=found, mend=SET_UP)
+    return Check(name="packages", verdict="ok", found=", ".join(versions))
+
+
+def check_text_encoder() -> Check:
+    """The text encoder's files are found and are the expected ones."""
+    from audiogen.conditioning.text import MiniLMConfig, find_text_encoder
+
+    try:
+        folder = find_text_encoder(MiniLMConfig())
+    except (FileNotFoundError, ValueError) as error:
+        first, *rest = str(error).splitlines()
+        mend = " ".join(line.strip() for line in rest) or SET_UP
+        return Check(name="text encoder", verdict="fail", found=first, mend=mend)
+    return Check(name="text encoder", verdict="ok", found=f"{folder} (sha256 right)")
+
+
+def check_wandb() -> Check:
+    """Where wandb would send its records."""
+    version = importlib.metadata.version("wandb")
+    mode = os.environ.get("WANDB_MODE", "used when a recipe sets train.wandb")
+    return Check(name="wandb", verdict="ok", found=f"{version}, {mode}")
+
+
+def check_disk(folder: Path) -> Check:
+    """There is room for a run."""
+    free = shutil.disk_usage(folder).free / 1e9
+    found = f"{free:.1f} GB free in {folder}"
+    return _by_amount("disk", found, free, DISK_GB, "free some room, or set run_dir elsewhere")
+
+
+def check_memory() -> Check:
+    """There is memory for the laptop recipe, also within a container's limit."""
+    total = memory_bytes() / 1e9
+    mend = "halve train.codec.batch_size and train.generator.batch_size"
+    return _by_amount("memory", f"{total:.1f} GB", total, MEMORY_GB, mend)
+
+
+def memory_bytes() -> int:
+    """Return the machine's memory, or the container's limit where that is lower."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # cgroup v2, v1
+        limit = Path("/sys/fs/cgroup") / name
+        text = limit.read_text(encoding="ascii").strip() if limit.is_file() else "max"
+        if text != "max":
+            total = min(total, int(text))
+    return total
+
+
+def check_writing(folder: Path) -> Check:
+    """Runs can be written."""
+    place = folder / "runs"
+    place = place if place.is_dir() else folder
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(b"audiogen")
+    except OSError as error:
+        found = f"{place}: {error.strerror}"
+        mend = "set run_dir to a folder of yours"
+        return Check(name="writing", verdict="fail", found=found, mend=mend)
+    return Check(name="writing", verdict="ok", found=str(place))
+
+
+def _by_amount(
+    name: str, found: str, amount: float, limits: tuple[float, float], mend: str
+) -> Check:
+    """Judge an amount: below the first limit it fails, below the second it warns."""
+    if amount < limits[0]:
+        return Check(name=name, verdict="fail", found=found, mend=mend)
+    if amount < limits[1]:
+        return Check(name=name, verdict="warn", found=found, mend=mend)
+    return Check(name=name, verdict="ok", found=found)

@@ -1,0 +1,1 @@
+"""How good a run is: features, metrics, a classifier, and the report page."""

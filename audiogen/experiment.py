@@ -1,0 +1,161 @@
+"""A whole experiment as one typed configuration, with the checks that cross its blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from audiogen.codecs import CodecConfig
+from audiogen.codecs.discriminators import DiscriminatorConfig
+from audiogen.codecs.losses import SpectralLossConfig
+from audiogen.conditioning.text import TextConfig
+from audiogen.data.manifest import ManifestRow, read_manifest
+from audiogen.generators import GeneratorConfig, SamplingConfig
+from audiogen.schedule import OptimConfig
+from audiogen.schema import Config, load_config
+
+
+class TexturesConfig(Config):
+    """The procedural set that is made when `data.path` is not given."""
+
+    num_clips: int = Field(default=360, ge=1)
+    seconds: float = Field(default=5.0, gt=0, le=60)
+    seed: int = 0
+
+
+class DataConfig(Config):
+    """Which sounds, and how they are split and cut."""
+
+    path: Path | None = None
+    """Folder of sounds; None makes the procedural set of textures."""
+    textures: TexturesConfig = TexturesConfig()
+    clip_seconds: float = Field(default=5.0, gt=0, le=600)
+    """Training window of the generator."""
+    held_out: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the recordings kept for evaluation."""
+    num_workers: int = Field(default=0, ge=0)
+    """Loader processes; 0 loads in the training process, which is fastest for small sets."""
+
+
+class CodecTrainConfig(Config):
+    """Training of the codec."""
+
+    steps: int = Field(default=1000, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    """Over all processes."""
+    crop_seconds: float = Field(default=1.0, gt=0)
+    """Length of the excerpts that the codec is trained on."""
+    adversarial_start: float = Field(default=0.6, ge=0, le=1)
+    """Share of the steps done before the discriminators come in; 1 leaves them out."""
+    adversarial_weight: float = Field(default=0.3, ge=0)
+    feature_weight: float = Field(default=1.0, ge=0)
+    discriminator_lr: float = Field(default=5e-4, gt=0, le=1)
+    optim: OptimConfig = OptimConfig(lr=6e-4, betas=(0.8, 0.99), schedule="wsd", max_grad_norm=5.0)
+    spectral: SpectralLossConfig = SpectralLossConfig()
+    discriminators: DiscriminatorConfig = DiscriminatorConfig()
+    ema_decay: float = Field(default=0.995, ge=0, lt=1)
+
+
+class GeneratorTrainConfig(Config):
+    """Training of the generator."""
+
+    steps: int = Field(default=1000, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    """Over all processes and accumulated gradients."""
+    accumulate: int = Field(default=1, ge=1)
+    """Micro-batches per step."""
+    optim: OptimConfig = OptimConfig()
+    ema_decay: float = Field(default=0.999, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _accumulation_divides(self) -> GeneratorTrainConfig:
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size={self.batch_size} must be a multiple of accumulate={self.accumulate}"
+            )
+        return self
+
+
+class TrainConfig(Config):
+    """Both training stages and what they share."""
+
+    codec: CodecTrainConfig = CodecTrainConfig()
+    generator: GeneratorTrainConfig = GeneratorTrainConfig()
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto takes bf16 where a measurement at start shows that it pays."""
+    log_every: int = Field(default=20, ge=1)
+    """Steps between lines of metrics."""
+    checkpoint_every: int = Field(default=250, ge=1)
+    """Steps between checkpoints."""
+    demo_every: int = Field(default=500, ge=1)
+    """Steps between audio demos; there is one before the first step and after the last."""
+    demo_prompts: tuple[str, ...] = ()
+    """Prompts of the generator's demos; empty takes the first four labels of the data."""
+    wandb: Literal["off", "offline", "online"] = "off"
+
+
+class EvaluateConfig(Config):
+    """What is generated and compared by `audiogen evaluate`."""
+
+    takes_per_label: int = Field(default=8, ge=2)
+    seconds: float = Field(default=5.0, gt=0)
+    batch_size: int = Field(default=8, ge=1)
+    seed: int = 0
+
+
+class ExperimentConfig(Config):
+    """One recipe: codec, text, generator, data, training, sampling and evaluation."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
+    run_dir: Path
+    """Where everything that the run makes is written."""
+    seed: int = Field(default=0, ge=0)
+    codec: CodecConfig
+    text: TextConfig = TextConfig()
+    generator: GeneratorConfig
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+    sample: SamplingConfig = SamplingConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="after")
+    def _blocks_fit(self) -> ExperimentConfig:
+        frame = self.codec.hop_length / self.codec.sample_rate
+        for name, seconds in (
+            ("data.clip_seconds", self.data.clip_seconds),
+            ("train.codec.crop_seconds", self.train.codec.crop_seconds),
+        ):
+            if seconds < 4 * frame:
+                raise ValueError(
+                    f"{name}={seconds} is shorter than four latent frames of"
+                    f" {frame:.3f} s (codec.hop_length / codec.sample_rate)"
+                )
+        if self.generator.dim % self.generator.num_heads:
+            raise ValueError(
+                f"generator.dim={self.generator.dim} must be a multiple of"
+                f" generator.num_heads={self.generator.num_heads}"
+            )
+        return self
+
+    @property
+    def sounds(self) -> Path:
+        """Folder of the sounds: the user's own, or the run's procedural set."""
+        return self.data.path if self.data.path is not None else self.run_dir / "sounds"
+
+    def rows(self, split: Literal["train", "held_out"]) -> list[ManifestRow]:
+        """Rows of the run's manifest on one side of the split."""
+        rows = read_manifest(self.run_dir / "manifest.jsonl")
+        return [row for row in rows if row.split == split]
+
+
+def load_experiment(recipe: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Read a recipe, or the recipe of a run folder, with `key.path=value` overrides.
+
+    Raises:
+        ConfigError: lists everything that is wrong, by key path.
+    """
+    path = recipe / "config.yaml" if recipe.is_dir() else recipe
+    return load_config(ExperimentConfig, path, overrides)

@@ -1,0 +1,209 @@
+"""Files that are there completely or not at all: atomic writes, published folders, tensors.
+
+Everything is written under a temporary name `<name>.tmp-<pid>`, flushed to the disk, and renamed.
+A process that dies leaves such a temporary behind, never a half-written file under the real name;
+`remove_leftovers` clears it away later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # digests and text must not cost the import of torch
+    from torch import Tensor
+
+_LEFTOVER = re.compile(r".+\.tmp-(\d+)")
+_open_temporaries: set[Path] = set()  # tells this process's live temporaries from a dead namesake's
+
+
+def sha256_file(path: Path) -> str:
+    """Return the sha256 of a file's bytes in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(value: object) -> str:
+    """Return 16 hexadecimal digits that name `value`, any tree of JSON types.
+
+    Equal trees give equal digests whatever the order of their keys. Raises ValueError for NaN and
+    infinity and TypeError for what JSON cannot hold.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def atomic_write_text(path: Path, text: str) -> None:
+    """Replace `path` by UTF-8 `text`; a reader sees the old file or the new one, never a part."""
+    atomic_write_bytes(path, text.encode())
+
+
+def atomic_write_bytes(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`; a reader sees the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary(path) as temporary:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    fsync(path.parent)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write named tensors, from any device, as safetensors and flush them to the disk.
+
+    Tensors that share memory (tied weights) are written once each. Raises OSError when the disk
+    refuses, also where the safetensors library has an error type of its own for that.
+    """
+    from safetensors import SafetensorError  # noqa: PLC0415 (imports torch)
+    from safetensors.torch import save_file  # noqa: PLC0415
+
+    seen: set[int] = set()
+    plain: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        copy = tensor.detach().cpu().contiguous()
+        address = copy.untyped_storage().data_ptr()
+        plain[name] = copy.clone() if address in seen else copy
+        seen.add(address)
+    try:
+        save_file(plain, path)
+    except SafetensorError as error:
+        raise OSError(f"{path}: {error}") from error
+    fsync(path)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file into CPU memory; ValueError names the file when it is damaged."""
+    from safetensors import SafetensorError  # noqa: PLC0415 (imports torch)
+    from safetensors.torch import load_file  # noqa: PLC0415
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+@contextlib.contextmanager
+def publish_folder(final: Path) -> Iterator[Path]:
+    """Give a temporary folder to fill; on success it becomes `final`, on failure it vanishes.
+
+    Files and folders are flushed to the disk before the rename and the parent after it. A folder
+    already at `final` is replaced: it is set aside as `<name>.old-<pid>` for the instant between
+    the two renames. When a process dies in that instant, the next call puts it back.
+
+        with publish_folder(run / "model") as folder:
+            write_tensors(folder / "weights.safetensors", tensors)
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(final.parent)
+    _put_back(final)
+    with _temporary(final) as temporary:
+        temporary.mkdir()
+        yield temporary
+        _fsync_tree(temporary)
+        _exchange(temporary, final)
+    fsync(final.parent)
+    for old in _set_aside(final):
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder so that a crash half-way leaves no damaged folder under its name."""
+    with _temporary(folder) as temporary:
+        folder.rename(temporary)
+        shutil.rmtree(temporary)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporaries in `folder` whose writers are dead."""
+    for path in folder.resolve().iterdir():
+        match = _LEFTOVER.fullmatch(path.name)
+        if match and path not in _open_temporaries and not _is_other_process(int(match[1])):
+            _delete(path)
+
+
+def fsync(path: Path) -> None:
+    """Flush a file, or the list of names in a folder, to the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows cannot open folders and keeps their lists by itself
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _temporary(final: Path) -> Iterator[Path]:
+    """Reserve the temporary name of `final`; whatever is left under it is deleted at the end."""
+    temporary = final.parent.resolve() / f"{final.name}.tmp-{os.getpid()}"
+    _delete(temporary)
+    _open_temporaries.add(temporary)
+    try:
+        yield temporary
+    finally:
+        _open_temporaries.discard(temporary)
+        _delete(temporary)
+
+
+def _exchange(temporary: Path, final: Path) -> None:
+    """Rename `temporary` to `final`, setting aside what is there; on failure put that back."""
+    aside = final.with_name(f"{final.name}.old-{os.getpid()}")
+    if final.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        final.rename(aside)
+    try:
+        temporary.rename(final)
+    except OSError:
+        _put_back(final)
+        raise
+
+
+def _set_aside(final: Path) -> list[Path]:
+    """Return the folders that were set aside for `final`, oldest first."""
+    prefix = f"{final.name}.old-"
+    found = [path for path in final.parent.iterdir() if path.name.startswith(prefix)]
+    return sorted(found, key=lambda path: path.stat().st_mtime)
+
+
+def _put_back(final: Path) -> None:
+    """Undo the first half of an exchange whose process died before the second half."""
+    if not final.exists():
+        for aside in _set_aside(final)[-1:]:
+            aside.rename(final)
+
+
+def _fsync_tree(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        fsync(path)
+    fsync(folder)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_other_process(pid: int) -> bool:
+    """Say whether `pid` is a living process other than this one."""
+    if pid == os.getpid():
+        return False
+    if os.name == "nt":
+        return True  # asking would end the process there
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,92 @@
+"""The training loop of every generator: one loss, from batches of latents."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from accelerate import Accelerator
+from torch.utils.data import Dataset
+
+from audiogen.data.latents import Collate
+from audiogen.experiment import ExperimentConfig
+from audiogen.generators import LatentGenerator
+from audiogen.training.ema import EMA
+from audiogen.training.optim import adamw, set_lr
+from audiogen.training.resume import Resumable
+from audiogen.training.steps import Demo, Stage, run_steps
+from audiogen.types import Batch
+
+
+def train_generator(
+    generator: LatentGenerator,
+    dataset: Dataset[Any],
+    collate: Collate,
+    *,
+    config: ExperimentConfig,
+    settings: Mapping[str, Any],
+    accelerator: Accelerator,
+    demo: Demo,
+) -> None:
+    """Train `generator` in place; at the end it has the averaged (EMA) weights.
+
+    Args:
+        generator: with fresh weights.
+        dataset: indexed by `Position`.
+        collate: joins its items into a `Batch`.
+        config: the experiment; `train.generator` rules this stage.
+        settings: what a checkpoint must have been made with to be continued.
+        accelerator: places the model and, under `accelerate launch`, joins the processes.
+        demo: called while the averaged weights are in place.
+    """
+    plan = config.train.generator
+    generator.to(accelerator.device).train()
+    optimizer = adamw(
+        generator, lr=plan.optim.lr, betas=plan.optim.betas, weight_decay=plan.optim.weight_decay
+    )
+    ema = EMA(generator, plan.ema_decay)
+    model, prepared = accelerator.prepare(generator, optimizer)
+
+    def update(step: int, batch: Batch) -> dict[str, float]:
+        lr = plan.optim.lr_at(step, total_steps=plan.steps)
+        set_lr(optimizer, lr)
+        prepared.zero_grad()
+        metrics: dict[str, list[float]] = {}
+        parts = batch.to(accelerator.device).split(plan.accumulate)
+        for part in parts:
+            last = part is parts[-1]
+            # Processes exchange gradients once, in the last micro-batch.
+            with contextlib.nullcontext() if last else accelerator.no_sync(model):
+                output = model(part)
+                accelerator.backward(output.loss / plan.accumulate)
+            for name, value in {"loss": output.loss, **output.metrics}.items():
+                metrics.setdefault(name, []).append(float(value.detach()))
+        norm = float(accelerator.clip_grad_norm_(model.parameters(), plan.optim.max_grad_norm))
+        if math.isfinite(norm):
+            prepared.step()
+        means = {name: sum(values) / len(values) for name, values in metrics.items()}
+        return {**means, "grad_norm": norm, "lr": lr}
+
+    state = Resumable(
+        config.run_dir / "generator" / "checkpoints",
+        modules={"generator": generator},
+        optimizers={"generator": optimizer},
+        ema=ema,
+        settings=settings,
+    )
+    stage = Stage(
+        name="generator",
+        config=config,
+        total_steps=plan.steps,
+        batch_size=plan.batch_size,
+        clip_seconds=config.data.clip_seconds,
+        module=generator,
+        ema=ema,
+        state=state,
+        update=update,
+        demo=demo,
+        accelerator=accelerator,
+    )
+    run_steps(stage, dataset, collate)

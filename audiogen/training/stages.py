@@ -1,0 +1,304 @@
+"""The stages of a run: prepare, train the codec, encode, train the generator; each done once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast_object_list
+
+import audiogen
+from audiogen.codecs import Codec, build_codec, load_codec, save_codec
+from audiogen.conditioning.text import TEXT_DIM, TextEncoder
+from audiogen.data.clips import ClipDataset, read_clip
+from audiogen.data.intake import scan_folder, summarise
+from audiogen.data.latents import (
+    Collate,
+    LatentDataset,
+    TextTable,
+    encode_files,
+    prompts_of,
+    read_latents,
+    write_latents,
+)
+from audiogen.data.manifest import ManifestRow, read_manifest, write_manifest
+from audiogen.data.textures import write_textures
+from audiogen.experiment import ExperimentConfig
+from audiogen.generators import build_generator
+from audiogen.pipeline import ModelConfig, Pipeline
+from audiogen.schema import dump_config
+from audiogen.storage import atomic_write_text, digest_of, publish_folder, sha256_file
+from audiogen.training.card import attribution, model_card
+from audiogen.training.codec_loop import train_codec
+from audiogen.training.generator_loop import train_generator
+from audiogen.training.precision import choose_precision
+from audiogen.training.resume import require_same_settings
+from audiogen.training.tracking import Tracker
+
+SCALE_FILES = 512
+"""Training files from which the scale of the latents is taken, at most."""
+DEMO_SEED = 1000
+
+_log = logging.getLogger(__name__)
+
+
+def prepare(config: ExperimentConfig) -> str:
+    """Make the data set if need be, the manifest and the encoded captions; return a summary.
+
+    Does nothing when sounds and settings are those of the last time.
+    """
+    run, folder = config.run_dir, config.sounds
+    run.mkdir(parents=True, exist_ok=True)
+    if config.data.path is None:
+        textures = config.data.textures
+        write_textures(
+            folder,
+            num_clips=textures.num_clips,
+            seconds=textures.seconds,
+            sample_rate=config.codec.sample_rate,
+            audio_channels=config.codec.audio_channels,
+            seed=textures.seed,
+        )
+    atomic_write_text(run / "config.yaml", dump_config(config))
+    key = _preparation_key(config, folder)
+    done = run / "prepared.json"
+    manifest = run / "manifest.jsonl"
+    if not (done.is_file() and manifest.is_file() and json.loads(done.read_text()) == key):
+        rows = scan_folder(folder, held_out=config.data.held_out, seed=config.seed)
+        write_manifest(manifest, rows)
+        _encode_captions(config, rows)
+        atomic_write_text(run / "environment.json", json.dumps(_environment(), indent=1))
+        atomic_write_text(done, json.dumps(key))
+    return summarise(read_manifest(manifest))
+
+
+def train(config: ExperimentConfig) -> Path:
+    """Run every stage that is not done yet; return the model folder.
+
+    Under `accelerate launch` the processes share each stage; the main one writes.
+    """
+    final = config.run_dir / "generator" / "model"
+    is_main = int(os.environ.get("RANK", "0")) == 0
+    if is_main:
+        prepare(config)
+    if is_main and _is_done(config, "codec") and _is_done(config, "generator"):
+        _log.info("codec and generator are trained; nothing to do")
+        return final
+    accelerator, reason = _accelerator(config)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        _log.info("device %s, precision %s", accelerator.device, reason)
+    if not _is_done(config, "codec"):
+        _codec_stage(config, accelerator)
+        accelerator.wait_for_everyone()
+    if not _is_done(config, "generator"):
+        _generator_stage(config, accelerator)
+        accelerator.wait_for_everyone()
+    return final
+
+
+def _settings(config: ExperimentConfig, stage: str) -> dict[str, Any]:
+    """What a stage's product depends on, as JSON; nothing else makes it anew."""
+    tree = config.model_dump(mode="json")
+    settings: dict[str, Any] = {
+        "seed": config.seed,
+        "codec": tree["codec"],
+        "train": {"codec": tree["train"]["codec"]},
+        "manifest": sha256_file(config.run_dir / "manifest.jsonl")[:16],
+    }
+    if stage == "generator":
+        settings["generator"] = tree["generator"]
+        settings["train"]["generator"] = tree["train"]["generator"]
+        settings["text"] = tree["text"]
+        settings["data"] = {"clip_seconds": config.data.clip_seconds}
+    return settings
+
+
+def _is_done(config: ExperimentConfig, stage: str) -> bool:
+    """Whether the stage's model is there; ValueError when it was made with other settings."""
+    folder = config.run_dir / stage
+    if not (folder / "model").is_dir():
+        return False
+    found = json.loads((folder / "model" / "settings.json").read_text(encoding="utf-8"))
+    require_same_settings(found, _settings(config, stage), folder)
+    return True
+
+
+def _accelerator(config: ExperimentConfig) -> tuple[Accelerator, str]:
+    """Make the accelerator in the precision that pays; return it and the reason."""
+    state = PartialState()
+    choice = list(choose_precision(state.device, config.train.precision))
+    broadcast_object_list(choice)  # a measurement may come out otherwise in another process
+    return Accelerator(mixed_precision=choice[0]), choice[1]
+
+
+def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
+    """Train the codec, set its scale, and publish codec/model."""
+    torch.manual_seed(config.seed)
+    codec = build_codec(config.codec)
+    rows, folder = config.rows("train"), config.sounds
+    spec = codec.spec
+    frames = spec.num_frames(config.train.codec.crop_seconds)
+    dataset = ClipDataset(folder, rows, spec, crop_frames=frames, seed=config.seed)
+    examples = [read_clip(folder, row, spec) for row in _one_per_label(config.rows("held_out"))]
+
+    def demo(step: int, tracker: Tracker) -> None:
+        for number, wav in enumerate(examples):
+            decoded = codec.decode(codec.encode(wav[None].to(codec.device)))[0, :, : wav.shape[1]]
+            tracker.audio(step, f"{number:02d}", decoded, spec.sample_rate, prompt="")
+
+    train_codec(
+        codec,
+        dataset,
+        config=config,
+        settings=_settings(config, "codec"),
+        accelerator=accelerator,
+        demo=demo,
+    )
+    if not accelerator.is_main_process:
+        return
+    few = rows[:: max(1, len(rows) // SCALE_FILES)]
+    latents = [item.latents for item in encode_files(folder, few, codec, min_frames=1)]
+    codec.set_scale(torch.cat(latents, dim=-1).to(codec.device))
+    with publish_folder(config.run_dir / "codec" / "model") as model:
+        save_codec(model, codec, config.codec)
+        _write_settings(model, config, "codec")
+
+
+def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
+    """Encode the training files if need be, train the generator, and publish generator/model."""
+    codec = load_codec(config.run_dir / "codec" / "model").to(accelerator.device)
+    rows = config.rows("train")
+    spec = codec.spec
+    window = spec.num_frames(config.data.clip_seconds)
+    table = TextTable.read(config.run_dir / "text")
+    dataset = LatentDataset(
+        read_latents(_latents(config, codec, window, accelerator), rows),
+        window_frames=window,
+        frame_rate=spec.frame_rate,
+        seed=config.seed,
+    )
+    torch.manual_seed(config.seed)
+    generator = build_generator(config.generator, spec, TEXT_DIM, window)
+    pipeline = Pipeline(_model_config(config, rows), codec, generator)
+
+    def demo(step: int, tracker: Tracker) -> None:
+        prompts = demo_prompts(config, rows)
+        seeds = range(DEMO_SEED, DEMO_SEED + len(prompts))
+        wavs = pipeline(prompts, seconds=config.data.clip_seconds, seeds=seeds)
+        for number, (prompt, wav) in enumerate(zip(prompts, wavs, strict=True)):
+            tracker.audio(step, f"{number:02d}", wav, spec.sample_rate, prompt)
+
+    train_generator(
+        generator,
+        dataset,
+        Collate(table),
+        config=config,
+        settings=_settings(config, "generator"),
+        accelerator=accelerator,
+        demo=demo,
+    )
+    if accelerator.is_main_process:
+        _publish(config, pipeline, rows)
+
+
+def _latents(config: ExperimentConfig, codec: Codec, window: int, accelerator: Accelerator) -> Path:
+    """Return the folder of the training files' latents, encoding them when it is not there.
+
+    It is keyed by what made it, so that another codec or another crop never meets a stale cache.
+    """
+    weights = sha256_file(config.run_dir / "codec" / "model" / "weights.safetensors")
+    manifest = sha256_file(config.run_dir / "manifest.jsonl")
+    text = config.text.model_dump(mode="json")
+    key = digest_of({"codec": weights, "text": text, "window": window, "manifest": manifest})
+    final = config.run_dir / "latents" / key
+    if accelerator.is_main_process and not final.is_dir():
+        rows = config.rows("train")
+        write_latents(final, encode_files(config.sounds, rows, codec, min_frames=window))
+    accelerator.wait_for_everyone()
+    return final
+
+
+def _publish(config: ExperimentConfig, pipeline: Pipeline, rows: Sequence[ManifestRow]) -> None:
+    """Write generator/model: the pipeline with its card, attribution and settings."""
+    final = config.run_dir / "generator" / "model"
+    card = model_card(pipeline.config, rows)
+    with publish_folder(final) as folder:
+        pipeline.save_pretrained(folder / "model", card=card, attribution=attribution(rows))
+        for path in (folder / "model").iterdir():
+            path.rename(folder / path.name)
+        (folder / "model").rmdir()
+        _write_settings(folder, config, "generator")
+
+
+def _write_settings(folder: Path, config: ExperimentConfig, stage: str) -> None:
+    text = json.dumps(_settings(config, stage), indent=1)
+    (folder / "settings.json").write_text(text, encoding="utf-8")
+
+
+def _model_config(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> ModelConfig:
+    return ModelConfig(
+        name=config.name,
+        codec=config.codec,
+        text=config.text,
+        generator=config.generator,
+        sample=config.sample,
+        clip_seconds=config.data.clip_seconds,
+        licences=dict(sorted(Counter(row.licence or "unknown" for row in rows).items())),
+    )
+
+
+def demo_prompts(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> list[str]:
+    """Return the prompts of the demos: those of the recipe, or the first four labels."""
+    if config.train.demo_prompts:
+        return list(config.train.demo_prompts)
+    labels = sorted({row.label for row in rows if row.label})
+    return labels[:4] or [""]
+
+
+def _one_per_label(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
+    """Return the first row of each of the first four labels."""
+    first = {row.label: row for row in reversed(rows)}
+    return [first[label] for label in sorted(first)][:4]
+
+
+def _encode_captions(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> None:
+    """Encode every prompt that training may use, once."""
+    used = [row for row in rows if row.verdict == "used"]
+    prompts = sorted({prompt for row in used for prompt in prompts_of(row)})
+    TextTable.write(config.run_dir / "text", prompts, TextEncoder(config.text)(prompts))
+
+
+def _preparation_key(config: ExperimentConfig, folder: Path) -> dict[str, str]:
+    """What the manifest and captions depend on; the listing notices files added or changed."""
+    listing = [
+        (str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    ]
+    settings: Mapping[str, Any] = {
+        "held_out": config.data.held_out,
+        "seed": config.seed,
+        "text": config.text.model_dump(mode="json"),
+    }
+    return {"files": digest_of(listing), "settings": digest_of(settings)}
+
+
+def _environment() -> dict[str, Any]:
+    """The software and the machine, for the record."""
+    return {
+        "audiogen": audiogen.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }

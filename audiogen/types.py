@@ -1,0 +1,147 @@
+"""The nouns that cross layers: what a codec produces, what a generator is given and returns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Kind = Literal["continuous", "tokens"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentSpec:
+    """What a codec produces and a generator models.
+
+    Attributes:
+        kind: continuous latents (B, D, L) or tokens (B, K, L).
+        channels: D latent channels, or K codebooks.
+        vocab_size: V entries per codebook; None when continuous.
+        hop_length: samples per latent frame.
+        sample_rate: Hz.
+        audio_channels: C, 1 is mono and 2 is stereo.
+    """
+
+    kind: Kind
+    channels: int
+    vocab_size: int | None
+    hop_length: int
+    sample_rate: int
+    audio_channels: int
+
+    @property
+    def frame_rate(self) -> float:
+        """Latent frames per second."""
+        return self.sample_rate / self.hop_length
+
+    def num_samples(self, seconds: float) -> int:
+        """Audio samples in `seconds`."""
+        return round(seconds * self.sample_rate)
+
+    def num_frames(self, seconds: float) -> int:
+        """Latent frames that cover `seconds`; at least one."""
+        return max(1, math.ceil(self.num_samples(seconds) / self.hop_length))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """Model-ready inputs of a batch; B items, N text tokens, E text dimensions.
+
+    Attributes:
+        text: token states (B, N, E).
+        text_mask: (B, N), True where a token is real; all False means "no prompt".
+        pooled: one vector per prompt (B, E).
+        controls: numbers by name, each (B,); NaN means "not given".
+    """
+
+    text: Tensor
+    text_mask: Tensor
+    pooled: Tensor
+    controls: Mapping[str, Tensor]
+
+    def __len__(self) -> int:
+        return self.text.shape[0]
+
+    def to(self, device: torch.device) -> Conditions:
+        """Return the same conditions on `device`."""
+        return Conditions(
+            text=self.text.to(device),
+            text_mask=self.text_mask.to(device),
+            pooled=self.pooled.to(device),
+            controls={name: value.to(device) for name, value in self.controls.items()},
+        )
+
+    def __getitem__(self, items: slice) -> Conditions:
+        """Return the conditions of some of the items."""
+        return Conditions(
+            text=self.text[items],
+            text_mask=self.text_mask[items],
+            pooled=self.pooled[items],
+            controls={name: value[items] for name, value in self.controls.items()},
+        )
+
+    def unconditional(self) -> Conditions:
+        """Return conditions of the same shape in which nothing is given."""
+        return Conditions(
+            text=torch.zeros_like(self.text),
+            text_mask=torch.zeros_like(self.text_mask),
+            pooled=torch.zeros_like(self.pooled),
+            controls={k: torch.full_like(v, math.nan) for k, v in self.controls.items()},
+        )
+
+    def without_prompt(self) -> Conditions:
+        """Return conditions with the prompt left out and the controls kept."""
+        return replace(self.unconditional(), controls=self.controls)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a network sees of the conditions: sequence (B, N, M), mask (B, N), vector (B, M)."""
+
+    sequence: Tensor
+    mask: Tensor
+    vector: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Training input: latents (B, D, L) or tokens (B, K, L), mask (B, L) of real frames."""
+
+    latents: Tensor
+    mask: Tensor
+    conditions: Conditions
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the same batch on `device`."""
+        return Batch(
+            latents=self.latents.to(device),
+            mask=self.mask.to(device),
+            conditions=self.conditions.to(device),
+        )
+
+    def split(self, parts: int) -> list[Batch]:
+        """Return `parts` batches of equal size; ValueError when the items do not divide."""
+        batch = self.latents.shape[0]
+        if batch % parts:
+            raise ValueError(f"a batch of {batch} items does not split into {parts} equal parts")
+        size = batch // parts
+        return [
+            Batch(
+                latents=self.latents[start : start + size],
+                mask=self.mask[start : start + size],
+                conditions=self.conditions[start : start + size],
+            )
+            for start in range(0, batch, size)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossOutput:
+    """A scalar loss () to minimise and scalar metrics {name: ()} to log."""
+
+    loss: Tensor
+    metrics: Mapping[str, Tensor]

@@ -1,0 +1,145 @@
+"""What every codec promises, over all members of the union."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from audiogen.codecs import Codec, CodecConfig, build_codec, load_codec, save_codec
+from audiogen.codecs.losses import SpectralDistance, SpectralLossConfig
+from audiogen.codecs.vae import VAEConfig
+
+SMALL = {
+    "sample_rate": 16000, "hop_length": 256, "n_fft": 256, "stft_hop": 64, "num_bands": 16,
+    "latent_channels": 4, "encoder_dim": 24, "encoder_depth": 2, "decoder_dim": 24,
+    "decoder_depth": 2,
+}  # fmt: skip
+CONFIGS = [
+    VAEConfig.model_validate({**SMALL, "audio_channels": 1}),
+    VAEConfig.model_validate({**SMALL, "audio_channels": 2}),
+]
+
+
+@pytest.fixture(params=CONFIGS, ids=lambda config: f"{config.type}-{config.audio_channels}")
+def config(request: pytest.FixtureRequest) -> CodecConfig:
+    found: CodecConfig = request.param
+    return found
+
+
+@pytest.fixture
+def codec(config: CodecConfig) -> Codec:
+    return build_codec(config).eval()
+
+
+def waves(codec: Codec, frames: int, batch: int = 2) -> Tensor:
+    return 0.1 * torch.randn(batch, codec.spec.audio_channels, frames * codec.spec.hop_length)
+
+
+def test_shapes_follow_the_spec(codec: Codec) -> None:
+    spec = codec.spec
+    wav = waves(codec, 10)
+    latents = codec.encode(wav)
+    assert latents.shape == (2, spec.channels, 10)
+    assert latents.dtype == (torch.float32 if spec.kind == "continuous" else torch.int64)
+    assert codec.decode(latents).shape == wav.shape
+
+
+@pytest.mark.parametrize("length", [1, 255, 256, 257])
+def test_any_length_is_filled_up_to_whole_frames(codec: Codec, length: int) -> None:
+    wav = 0.1 * torch.randn(1, codec.spec.audio_channels, length)
+    frames = -(-length // codec.spec.hop_length)
+    assert codec.encode(wav).shape[-1] == frames
+
+
+def test_chunks_equal_the_whole(codec: Codec) -> None:
+    wav = waves(codec, 100, batch=1)
+    latents = codec.encode(wav)
+    decoded = codec.decode(latents, seeds=[3])
+    codec.chunk_frames = 17
+    torch.testing.assert_close(codec.encode(wav), latents, atol=1e-4, rtol=0)
+    torch.testing.assert_close(codec.decode(latents, seeds=[3]), decoded, atol=1e-4, rtol=0)
+
+
+def test_the_contexts_are_needed(codec: Codec) -> None:
+    """A chunk test passes trivially when nothing looks beyond a frame; something must."""
+    wav = waves(codec, 100, batch=1)
+    latents = codec.encode(wav)
+    codec.chunk_frames, codec.encode_context = 17, 0
+    assert not torch.allclose(codec.encode(wav), latents, atol=1e-4)
+
+
+def test_coding_is_deterministic_and_items_are_independent(codec: Codec) -> None:
+    wav = waves(codec, 8, batch=3)
+    latents = codec.encode(wav)
+    torch.testing.assert_close(codec.encode(wav), latents, atol=0, rtol=0)
+    torch.testing.assert_close(codec.encode(wav[1:2]), latents[1:2], atol=1e-5, rtol=1e-5)
+    together = codec.decode(latents, seeds=[5, 6, 7])
+    alone = codec.decode(latents[1:2], seeds=[6])
+    torch.testing.assert_close(together[1:2], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_every_parameter_gets_a_gradient(codec: Codec) -> None:
+    codec.train()
+    output = codec(waves(codec, 16))
+    distance = SpectralDistance(SpectralLossConfig(windows=(256,), bin_windows=(256,)), 16000)
+    losses = distance(waves(codec, 16), output.reconstruction)
+    (sum(losses.values()) + sum(output.losses.values())).backward()
+    silent = [
+        name for name, parameter in codec.named_parameters()
+        if parameter.grad is None or not bool(parameter.grad.any())
+    ]  # fmt: skip
+    assert silent == []
+
+
+def test_it_learns_one_batch(codec: Codec) -> None:
+    codec.train()
+    time = torch.arange(32 * codec.spec.hop_length) / codec.spec.sample_rate
+    tones = torch.stack([torch.sin(2 * torch.pi * hz * time) for hz in (300, 700)])
+    wav = 0.3 * tones[:, None].expand(-1, codec.spec.audio_channels, -1)
+    distance = SpectralDistance(SpectralLossConfig(windows=(512, 128), bin_windows=(512,)), 16000)
+    optimizer = torch.optim.AdamW(codec.parameters(), lr=5e-3)
+    losses = []
+    for _ in range(80):
+        output = codec(wav)
+        guesses = [
+            guess for guess in (output.reconstruction, output.alternative) if guess is not None
+        ]
+        loss = torch.stack(list(distance(wav, *guesses).values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_it_saves_and_loads_bit_equal(codec: Codec, config: CodecConfig, tmp_path: Path) -> None:
+    codec.set_scale(torch.randn(codec.spec.channels, 50) * 3 + 1)
+    save_codec(tmp_path, codec, config)
+    again = load_codec(tmp_path)
+    wav = waves(codec, 6)
+    assert torch.equal(codec.encode(wav), again.encode(wav))
+    assert again.spec == codec.spec
+    assert not any(parameter.requires_grad for parameter in again.parameters())
+
+
+def test_the_scale_makes_latents_standard(codec: Codec) -> None:
+    wav = waves(codec, 200, batch=1)
+    reference = codec.decode(codec.encode(wav))
+    codec.set_scale(codec.encode(wav)[0])
+    latents = codec.encode(wav)[0]
+    torch.testing.assert_close(latents.mean(dim=1), torch.zeros(len(latents)), atol=1e-3, rtol=0)
+    torch.testing.assert_close(latents.std(dim=1), torch.ones(len(latents)), atol=1e-3, rtol=0)
+    torch.testing.assert_close(codec.decode(latents[None]), reference, atol=1e-4, rtol=1e-4)
+
+
+def test_wrong_shapes_are_refused(codec: Codec) -> None:
+    channels = codec.spec.audio_channels
+    with pytest.raises(ValueError, match=rf"expected wav \(B, {channels}, T > 0\)"):
+        codec.encode(torch.zeros(1, channels + 1, 1000))
+    with pytest.raises(ValueError, match="expected wav"):
+        codec.encode(torch.zeros(1, channels, 0))
+    with pytest.raises(ValueError, match="expected latents"):
+        codec.decode(torch.zeros(1, 99, 3))
+    with pytest.raises(ValueError, match="1 items but 2 seeds"):
+        codec.decode(torch.zeros(1, codec.spec.channels, 3), seeds=[1, 2])

@@ -1,0 +1,143 @@
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from audiogen.data.captions import clean_name, describe, read_metadata, source_of, spdx
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("002 - Rain", "rain"),
+        ("003 - Sea_Waves", "sea waves"),
+        ("1. Chuva", "chuva"),
+        ("808", "808"),
+        ("rain on a tin roof", "rain on a tin roof"),
+        ("", ""),
+    ],
+)
+def test_clean_name(name: str, words: str) -> None:
+    assert clean_name(name) == words
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("002 - Rain/1-17367-A.ogg", "17367"),
+        ("002 - Rain/1-17367-B-10.wav", "17367"),
+        ("rain/storm_a.wav", "storm"),
+        ("rain/storm B.wav", "storm"),
+        ("rain/storm-03.wav", "storm"),
+        ("rain/storm (2).wav", "storm"),
+        ("rain/storm_take2.wav", "storm"),
+        ("rain/storm take 2.wav", "storm"),
+        ("rain/ZOOM_0042.wav", "ZOOM_0042"),
+        ("rain/sea.wav", "sea"),
+        ("rain/01.wav", "rain/01"),
+        ("rain/take 1.wav", "rain/take 1"),
+    ],
+)
+def test_source_of(path: str, source: str) -> None:
+    assert source_of(PurePosixPath(path)) == source
+
+
+@pytest.mark.parametrize(
+    ("text", "identifier"),
+    [
+        ("CC0", "CC0-1.0"),
+        ("Creative Commons 0", "CC0-1.0"),
+        ("http://creativecommons.org/publicdomain/zero/1.0/", "CC0-1.0"),
+        ("https://creativecommons.org/licenses/by/3.0/", "CC-BY-3.0"),
+        ("http://creativecommons.org/licenses/by-nc/3.0/", "CC-BY-NC-3.0"),
+        ("CC BY-NC-SA 4.0", "CC-BY-NC-SA-4.0"),
+        ("cc-by-4.0", "CC-BY-4.0"),
+        ("CC-BY-NC-ND-4.0", "CC-BY-NC-ND-4.0"),
+        ("Creative Commons Attribution-NonCommercial 4.0 International", "CC-BY-NC-4.0"),
+        ("Attribution-ShareAlike 3.0 Unported", "CC-BY-SA-3.0"),
+        ("http://creativecommons.org/licenses/sampling+/1.0/", "LicenseRef-CC-Sampling-Plus-1.0"),
+        ("https://creativecommons.org/licenses/by/3.0/us/", None),  # a licence of its own
+        ("CC BY", None),  # which version?
+        ("ask  me", "ask me"),
+        ("apache-2.0", "Apache-2.0"),
+        ("", ""),
+    ],
+)
+def test_spdx(text: str, identifier: str | None) -> None:
+    assert spdx(text) == (text if identifier is None else identifier)
+
+
+def test_the_order_of_captions() -> None:
+    path = PurePosixPath("002 - Rain/roof_a.wav")
+    entry = {"prompt": "rain on tin", "label": "wet", "role": "loop", "licence": "cc0"}
+    full = describe(path, entry, "from the sidecar")
+    assert (full.prompt, full.label, full.role, full.licence) == (
+        "rain on tin",
+        "wet",
+        "loop",
+        "CC0-1.0",
+    )
+    assert describe(path, {"prompt": "rain on tin"}, "sidecar").label == "rain"
+    assert describe(path, {"label": "wet"}, "sidecar").prompt == "sidecar"
+    assert describe(path, {"label": "wet"}, "").prompt == "wet"
+    assert describe(path, {}, "").prompt == "rain"
+    flat = describe(PurePosixPath("03_tin-roof 2.wav"), {}, "")
+    assert (flat.prompt, flat.label) == ("tin roof", "")
+    assert describe(PurePosixPath("0001.wav"), {}, "").prompt == ""
+
+
+@pytest.mark.parametrize(
+    "header", ["file", "path", "file_name", "filename", " File ", "\ufefffile"]
+)
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_csv_columns_by_their_common_names(header: str, delimiter: str, tmp_path: Path) -> None:
+    path = tmp_path / "metadata.csv"
+    rows = [
+        [header, "Text", "category", "url", "license", "fold"],
+        ["a.wav", '"rain, on tin; loud"', "Rain", "https://example.org", "CC0", "1"],
+        ["", "", "", "", "", ""],
+        ["b.wav", "", "", "", "", ""],
+    ]
+    path.write_text("\r\n".join(delimiter.join(row) for row in rows), encoding="utf-8")
+    assert read_metadata(path) == [
+        {
+            "file": "a.wav",
+            "prompt": "rain, on tin; loud",
+            "label": "Rain",
+            "source": "https://example.org",
+            "licence": "CC0",
+        },
+        {"file": "b.wav"},
+    ]
+
+
+def test_jsonl(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.jsonl"
+    path.write_text('{"file_name": "a.wav", "source_id": 17, "text": null, "x": [1]}\n\n')
+    assert read_metadata(path) == [{"file": "a.wav", "source_id": "17"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line", "message"),
+    [
+        ("metadata.csv", b"name,caption\na.wav,rain\n", 1, "Looked for file"),
+        ("metadata.csv", b"", 1, "found nothing"),
+        ("metadata.csv", b"file,caption\na.wav,rain, heavy\n", 2, "double quotes"),
+        ("metadata.csv", b"file,caption\n,rain\n", 2, "which file"),
+        ("metadata.csv", b"file,role\na.wav,whole\nb.wav,lop\n", 3, "whole, slice, loop"),
+        ("metadata.csv", b'file,caption\na.wav,"rain\n', 2, "CSV"),
+        ("metadata.jsonl", b'{"file": "a.wav"}\n{"file": \n', 2, "JSON"),
+        ("metadata.jsonl", b"[1]\n", 1, "object"),
+        ("metadata.jsonl", b'{"file": ["a.wav"]}\n', 1, "text"),
+        ("metadata.jsonl", b'{"file": "\\ud800.wav"}\n', 1, "surrogate"),
+        ("metadata.jsonl", b"\xff\xfe", None, "UTF-8"),
+    ],
+)
+def test_a_broken_table_is_named_by_file_and_line(
+    name: str, content: bytes, line: int | None, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_metadata(path)
+    assert f"{path}:{line}:" in str(caught.value) if line else str(path) in str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 4

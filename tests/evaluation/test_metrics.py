@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from audiogen.evaluation.metrics import (
+    diversity,
+    frechet_distance,
+    matched,
+    mmd,
+    nearest_clips,
+    noise_like,
+    reconstruction_metrics,
+)
+
+RATE = 16_000
+
+
+def normal(count: int, *, mean: float = 0.0, scale: float = 1.0, seed: int = 0) -> np.ndarray:
+    points = np.random.default_rng(seed).standard_normal((count, 5))
+    return (mean + scale * points).astype(np.float32)
+
+
+def test_frechet_distance_of_gaussians_is_the_closed_form() -> None:
+    a, b = normal(4000), normal(4000, mean=1.0, scale=3.0, seed=1)
+    # Dowson & Landau: 5 axes, (0 - 1)^2 + (1 - 3)^2 each.
+    assert frechet_distance(a, b) == pytest.approx(25.0, rel=0.05)
+    assert frechet_distance(a, a) == 0
+    assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a))
+
+
+def test_mmd_is_unbiased_and_sees_a_shift() -> None:
+    same = [
+        mmd(normal(8, seed=2 * k), normal(8, seed=2 * k + 1), bandwidth=3.0) for k in range(200)
+    ]
+    assert abs(np.mean(same)) < 3 * np.std(same) / len(same) ** 0.5
+    assert min(same) < 0
+    assert mmd(normal(8), normal(8, mean=2.0, seed=1), bandwidth=3.0) > 5 * np.std(same)
+    assert mmd(normal(8), normal(8, mean=1e3, seed=1), bandwidth=1e3) > 0.5
+
+
+def test_matched_compares_equal_numbers_and_repeats_itself() -> None:
+    sizes = []
+
+    def spy(a: np.ndarray, b: np.ndarray) -> float:
+        sizes.append((len(a), len(b)))
+        return frechet_distance(a, b)
+
+    first = matched(spy, normal(40), normal(6, seed=1), num_items=8, draws=5)
+    assert sizes == [(6, 6)] * 5
+    assert first == matched(frechet_distance, normal(40), normal(6, seed=1), num_items=8, draws=5)
+    large = frechet_distance(normal(4000), normal(4000, seed=1))
+    assert first > 10 * large  # what few items alone do, and why both references need as few
+
+
+def test_diversity_is_one_for_the_same_spread_and_zero_for_one_sound() -> None:
+    real = normal(30)
+    assert diversity(normal(30, mean=5, seed=1), real) == pytest.approx(1.0, abs=0.15)
+    assert diversity(normal(30, scale=0.5, seed=1), real) == pytest.approx(0.5, abs=0.1)
+    assert diversity(np.ones((4, 5), np.float32), real) == 0
+
+
+@pytest.mark.parametrize("function", [frechet_distance, diversity])
+def test_sets_of_one_item_or_other_axes_are_refused(function) -> None:
+    with pytest.raises(ValueError, match="n_items >= 2"):
+        function(normal(1), normal(5))
+    with pytest.raises(ValueError, match=r"\(5, 5\) and \(5, 4\)"):
+        function(normal(5), normal(5)[:, :4])
+
+
+def test_noise_like_keeps_shape_and_level_and_depends_on_the_seed() -> None:
+    wavs = [torch.full((2, RATE), 0.25), torch.zeros(1, 1000)]
+    loud, silent = noise_like(wavs, seed=3)
+    assert loud.shape == (2, RATE)
+    assert loud.std().item() == pytest.approx(0.25, rel=0.02)
+    assert torch.equal(silent, torch.zeros(1, 1000))
+    assert torch.equal(loud, noise_like(wavs, seed=3)[0])
+    assert not torch.equal(loud, noise_like(wavs, seed=4)[0])
+
+
+def crackle(seed: int, seconds: float = 3.0) -> Tensor:
+    """Random bursts of coloured noise: one class, each seed another recording."""
+    rng = np.random.default_rng(seed)
+    num = round(seconds * RATE)
+    wav = 0.01 * rng.standard_normal(num)
+    for _ in range(round(12 * seconds)):
+        length = int(rng.integers(400, 4000))
+        start = int(rng.integers(0, num - length))
+        tone = np.sin(2 * np.pi * rng.uniform(200, 6000) * np.arange(length) / RATE)
+        burst = tone + 0.3 * rng.standard_normal(length)
+        wav[start : start + length] += rng.uniform(0.1, 0.6) * burst * np.hanning(length)
+    return torch.from_numpy(wav / np.abs(wav).max()).float()[None]
+
+
+COPIES = {
+    "exact": lambda wav: wav,
+    "shifted": lambda wav: torch.roll(wav, 12_345, dims=1),
+    "late": lambda wav: torch.cat([torch.zeros(1, RATE), wav], dim=1)[:, : wav.shape[1]],
+    "excerpt": lambda wav: wav[:, RATE : 2 * RATE],
+    "quiet": lambda wav: 0.02 * wav,
+    "noisy": lambda wav: wav + noise_like([wav], seed=1)[0] * 0.1,
+    "duller": lambda wav: torch.nn.functional.avg_pool1d(wav, 3, stride=1, padding=1),
+}
+
+
+@pytest.mark.parametrize("name", list(COPIES))
+def test_copies_are_caught(name: str) -> None:
+    training = [crackle(seed) for seed in range(12)]
+    check = nearest_clips([COPIES[name](training[5])], training, RATE)
+    assert [found.clip for found in check.copies] == [5]
+    assert check.copies[0].distance < 0.8 * check.threshold
+
+
+def test_other_recordings_are_no_copies() -> None:
+    training = [crackle(seed) for seed in range(12)]
+    others = [crackle(seed) for seed in range(100, 108)]
+    check = nearest_clips([*others, torch.zeros(1, RATE)], training, RATE)
+    assert check.copies == []
+    assert [found.take for found in check.nearest] == list(range(9))
+
+
+def test_a_recording_that_is_twice_in_the_set_hides_no_copy() -> None:
+    training = [crackle(seed) for seed in range(10)]
+    doubled = [*training, torch.roll(training[3], 4000, dims=1), 0.5 * training[4]]
+    check = nearest_clips([0.7 * training[3], training[4]], doubled, RATE)
+    assert len(check.copies) == 2
+    assert check.threshold >= 0.5  # the doubles in the real set do not pull it down
+
+
+def test_slices_of_one_recording_count_as_one() -> None:
+    long = crackle(7, seconds=6.0)
+    slices = [long[:, : 4 * RATE], long[:, RATE : 5 * RATE], long[:, 2 * RATE :]]
+    training = [*slices, *(crackle(seed) for seed in range(20, 28))]
+    names = ["seven"] * 3 + [str(seed) for seed in range(8)]
+    check = nearest_clips([slices[1]], training, RATE, sources=names)
+    assert check.copies[0].distance < 0.1
+
+
+def test_copy_check_refuses_what_it_cannot_compare() -> None:
+    with pytest.raises(ValueError, match="0 takes"):
+        nearest_clips([], [crackle(0)], RATE)
+    with pytest.raises(ValueError, match="1 sources for 2"):
+        nearest_clips([crackle(0)], [crackle(0), crackle(1)], RATE, sources=["a"])
+
+
+def test_reconstruction_of_itself_is_perfect() -> None:
+    wav = crackle(0)
+    equal = reconstruction_metrics(wav, wav, RATE)
+    assert equal.stft_distance == 0
+    assert equal.mel_distance == 0
+    assert equal.si_sdr_db > 60
+
+
+def test_gain_costs_its_decibels_but_no_si_sdr() -> None:
+    wav = 0.1 * torch.randn(1, 2 * RATE)
+    half = reconstruction_metrics(wav, 0.5 * wav, RATE)
+    assert half.mel_distance == pytest.approx(6.02, abs=0.1)
+    assert half.stft_distance == pytest.approx(np.log(2) + 0.5, abs=0.02)
+    assert half.si_sdr_db > 60
+
+
+def test_si_sdr_of_noise_at_a_known_level() -> None:
+    wav = 0.3 * torch.randn(2, 4 * RATE)
+    noisy = wav + noise_like([wav], seed=5)[0] * 0.1
+    assert reconstruction_metrics(wav, noisy, RATE).si_sdr_db == pytest.approx(20, abs=0.3)
+
+
+def test_silence_is_finite_and_silence_kept_is_perfect() -> None:
+    silent, wav = torch.zeros(1, RATE), 0.1 * torch.randn(1, RATE)
+    kept = reconstruction_metrics(silent, silent, RATE)
+    assert (kept.stft_distance, kept.mel_distance) == (0, 0)
+    for pair in ((silent, wav), (wav, silent)):
+        found = reconstruction_metrics(*pair, RATE)
+        values = (found.stft_distance, found.mel_distance, found.si_sdr_db)
+        assert np.isfinite(values).all()
+        assert found.mel_distance > 20
+
+
+def test_shapes_must_match() -> None:
+    with pytest.raises(ValueError, match="one shape"):
+        reconstruction_metrics(torch.zeros(1, RATE), torch.zeros(1, RATE - 1), RATE)

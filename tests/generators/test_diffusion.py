@@ -1,0 +1,64 @@
+"""EDM's mathematics: identities of the paper, and diffusers as an independent implementation."""
+
+import pytest
+import torch
+
+from audiogen.generators.diffusion import preconditioning
+from audiogen.generators.guidance import guided
+from audiogen.generators.solvers import karras_sigmas
+from audiogen.generators.windows import over_windows
+
+SIGMAS = torch.tensor([0.002, 0.1, 0.5, 1.0, 7.0, 80.0])
+
+
+@pytest.mark.parametrize("sigma_data", [0.5, 1.0])
+def test_preconditioning_keeps_unit_variance(sigma_data: float) -> None:
+    c_skip, c_out, c_in = preconditioning(SIGMAS, sigma_data)
+    total = SIGMAS**2 + sigma_data**2
+    torch.testing.assert_close(c_in**2 * total, torch.ones_like(total))  # input, eq. 117
+    # The target (clean - c_skip noisy) / c_out has unit variance, eq. 123.
+    target = ((1 - c_skip) ** 2 * sigma_data**2 + c_skip**2 * SIGMAS**2) / c_out**2
+    torch.testing.assert_close(target, torch.ones_like(target))
+    weight = total / (SIGMAS * sigma_data) ** 2
+    torch.testing.assert_close(weight * c_out**2, torch.ones_like(weight))  # eq. 144
+
+
+def test_preconditioning_equals_that_of_diffusers() -> None:
+    scheduler_module = pytest.importorskip("diffusers")
+    scheduler = scheduler_module.EDMEulerScheduler(sigma_data=0.5)
+    sample, raw = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
+    for sigma in SIGMAS:
+        c_skip, c_out, c_in = preconditioning(sigma, 0.5)
+        expected = scheduler.precondition_outputs(sample, raw, sigma)
+        torch.testing.assert_close(c_skip * sample + c_out * raw, expected)
+        torch.testing.assert_close(c_in * sample, scheduler.precondition_inputs(sample, sigma))
+
+
+def test_sigmas_equal_those_of_diffusers() -> None:
+    schedulers = pytest.importorskip("diffusers")
+    scheduler = schedulers.EDMEulerScheduler(
+        sigma_min=0.01, sigma_max=60.0, sigma_data=1.0, rho=7.0
+    )
+    scheduler.set_timesteps(12)
+    torch.testing.assert_close(karras_sigmas(12, 0.01, 60.0), scheduler.sigmas, rtol=1e-4, atol=0)
+
+
+def test_guidance_of_one_is_off_and_of_zero_is_unconditional() -> None:
+    conditional, unconditional = torch.randn(2, 3), torch.randn(2, 3)
+    torch.testing.assert_close(guided(conditional, unconditional, 1.0), conditional)
+    torch.testing.assert_close(guided(conditional, unconditional, 0.0), unconditional)
+    beyond = guided(conditional, unconditional, 3.0) - conditional
+    torch.testing.assert_close(beyond, 2 * (conditional - unconditional))
+
+
+@pytest.mark.parametrize("num_frames", [5, 8, 9, 20, 33])
+def test_windows_cover_everything_and_blend_to_the_whole(num_frames: int) -> None:
+    x = torch.randn(2, 3, num_frames)
+    seen = []
+
+    def double(piece: torch.Tensor) -> torch.Tensor:
+        seen.append(piece.shape[-1])
+        return 2 * piece
+
+    torch.testing.assert_close(over_windows(double, x, 8), 2 * x)
+    assert max(seen) <= 8

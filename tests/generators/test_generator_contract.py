@@ -1,0 +1,168 @@
+"""What every generator promises, over all members of the union."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from audiogen.generators import GeneratorConfig, LatentGenerator, SamplingConfig, build_generator
+from audiogen.generators.diffusion import DiffusionConfig
+from audiogen.types import Batch, Conditions, LatentSpec
+
+SPEC = LatentSpec(
+    kind="continuous", channels=4, vocab_size=None, hop_length=512, sample_rate=16000,
+    audio_channels=1,
+)  # fmt: skip
+TEXT_DIM, WINDOW = 12, 16
+CONFIGS = [DiffusionConfig(dim=32, depth=2, num_heads=2)]
+SAMPLING = SamplingConfig(steps=4, guidance_scale=2.0)
+
+
+def make_conditions(batch: int) -> Conditions:
+    mask = torch.arange(6)[None] < torch.randint(1, 7, (batch, 1))
+    return Conditions(
+        text=torch.randn(batch, 6, TEXT_DIM),
+        text_mask=mask,
+        pooled=torch.randn(batch, TEXT_DIM),
+        controls={
+            "seconds": torch.rand(batch) * 10,
+            "role": torch.randint(3, (batch,)).float(),
+        },
+    )
+
+
+def make_batch(batch: int) -> Batch:
+    frames = torch.randint(WINDOW // 2, WINDOW + 1, (batch, 1))
+    return Batch(
+        latents=torch.randn(batch, SPEC.channels, WINDOW),
+        mask=torch.arange(WINDOW)[None] < frames,
+        conditions=make_conditions(batch),
+    )
+
+
+@pytest.fixture(params=CONFIGS, ids=lambda config: config.type)
+def generator(request: pytest.FixtureRequest) -> LatentGenerator:
+    config: GeneratorConfig = request.param
+    made = build_generator(config, SPEC, TEXT_DIM, WINDOW)
+    for parameter in made.parameters():  # zero-initialised gates would hide mistakes behind them
+        if not bool(parameter.any()):
+            torch.nn.init.normal_(parameter, std=0.05)
+    return made
+
+
+def test_every_parameter_gets_a_gradient(generator: LatentGenerator) -> None:
+    generator.train()
+    batch = make_batch(64)
+    controls = {name: value.clone() for name, value in batch.conditions.controls.items()}
+    for value in controls.values():
+        value[:8] = torch.nan  # the vectors for "not given" must be trained too
+    conditions = replace(batch.conditions, controls=controls)
+    generator(replace(batch, conditions=conditions)).loss.backward()
+    silent = [
+        name for name, parameter in generator.named_parameters()
+        if parameter.grad is None or not bool(parameter.grad.any())
+    ]  # fmt: skip
+    assert silent == []
+
+
+def test_it_learns_one_batch(generator: LatentGenerator) -> None:
+    generator.train()
+    batch = make_batch(8)
+    optimizer = torch.optim.AdamW(generator.parameters(), lr=3e-3)
+    losses = []
+    for step in range(150):
+        torch.manual_seed(step % 4)
+        output = generator(batch)
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+        losses.append(float(output.loss))
+    assert sum(losses[-8:]) < 0.6 * sum(losses[:8])
+
+
+def test_the_mask_hides_padding(generator: LatentGenerator) -> None:
+    generator.eval()
+    batch = make_batch(8)
+    spoiled = torch.where(batch.mask[:, None], batch.latents, 100.0)
+    losses = []
+    for latents in (batch.latents, spoiled):
+        torch.manual_seed(1)
+        losses.append(generator(replace(batch, latents=latents)).loss)
+    torch.testing.assert_close(*losses)
+
+
+def test_a_mask_without_padding_is_not_ignored(generator: LatentGenerator) -> None:
+    generator.eval()
+    batch = make_batch(8)
+    whole = replace(batch, mask=torch.ones_like(batch.mask))
+    torch.manual_seed(1)
+    masked = generator(batch).loss
+    torch.manual_seed(1)
+    assert not torch.isclose(masked, generator(whole).loss)
+
+
+@pytest.mark.parametrize("num_frames", [3, WINDOW, 3 * WINDOW])
+def test_a_seed_gives_the_same_sound_in_any_batch(
+    generator: LatentGenerator, num_frames: int
+) -> None:
+    generator.eval()
+    conditions = make_conditions(5)
+    seeds = [3, 4, 5, 6, 7]
+    together = generator.sample(conditions, num_frames, sampling=SAMPLING, seeds=seeds)
+    assert together.shape == (5, SPEC.channels, num_frames)
+    alone = generator.sample(conditions[2:3], num_frames, sampling=SAMPLING, seeds=[5])
+    torch.testing.assert_close(together[2:3], alone, atol=1e-4, rtol=1e-4)
+    other = generator.sample(conditions[2:3], num_frames, sampling=SAMPLING, seeds=[6])
+    assert not torch.allclose(alone, other, atol=1e-2)
+
+
+def test_the_prompt_matters_and_guidance_of_one_is_unguided(generator: LatentGenerator) -> None:
+    generator.eval()
+    conditions = make_conditions(2)
+    plain = SamplingConfig(steps=4, guidance_scale=1.0)
+    off = SamplingConfig(steps=4, guidance_scale=3.0, guidance_interval=(1.0, 1.0))
+    one = generator.sample(conditions, WINDOW, sampling=plain, seeds=[1, 2])
+    none = generator.sample(conditions, WINDOW, sampling=off, seeds=[1, 2])
+    torch.testing.assert_close(one, none)
+    free = generator.sample(conditions.without_prompt(), WINDOW, sampling=plain, seeds=[1, 2])
+    assert not torch.allclose(one, free, atol=1e-3)
+
+
+def test_text_padding_is_not_seen(generator: LatentGenerator) -> None:
+    generator.eval()
+    conditions = make_conditions(3)
+    spoiled = torch.where(conditions.text_mask[..., None], conditions.text, 50.0)
+    first = generator.sample(conditions, WINDOW, sampling=SAMPLING, seeds=[1, 2, 3])
+    second = generator.sample(
+        replace(conditions, text=spoiled), WINDOW, sampling=SAMPLING, seeds=[1, 2, 3]
+    )
+    torch.testing.assert_close(first, second)
+
+
+def test_one_seed_per_item_is_asked_for(generator: LatentGenerator) -> None:
+    with pytest.raises(ValueError, match="2 items but 1 seeds"):
+        generator.sample(make_conditions(2), WINDOW, sampling=SAMPLING, seeds=[1])
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.type)
+def test_latents_of_the_wrong_kind_are_refused(config: GeneratorConfig) -> None:
+    tokens = replace(SPEC, kind="tokens", vocab_size=1024)
+    with pytest.raises(ValueError, match=r"generator\.type=\w+ models continuous latents"):
+        build_generator(config, tokens, TEXT_DIM, WINDOW)
+
+
+def test_dropout_is_per_item_and_per_condition() -> None:
+    config = DiffusionConfig(dim=32, depth=1, num_heads=2)
+    conditioner = build_generator(config, SPEC, TEXT_DIM, WINDOW).conditioner.train()  # type: ignore[attr-defined,operator]
+    conditions = make_conditions(1)
+    many = Conditions(
+        text=conditions.text.expand(400, -1, -1),
+        text_mask=conditions.text_mask.expand(400, -1),
+        pooled=conditions.pooled.expand(400, -1),
+        controls={name: value.expand(400) for name, value in conditions.controls.items()},
+    )
+    context = conditioner(many)
+    without_prompt = ~context.mask[:, 1:].any(dim=1)
+    assert 0.04 < float(without_prompt.float().mean()) < 0.18
+    kinds = {tuple(vector.round(decimals=4).tolist()) for vector in context.vector.detach()}
+    assert len(kinds) == 8  # prompt, seconds and role are each there or not

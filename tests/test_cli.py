@@ -1,0 +1,253 @@
+"""The command line: what it passes on, what it prints when something is wrong, what it imports."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import audiogen
+from audiogen import cli
+from audiogen.schema import Config, ConfigError
+
+COMMANDS = ("config", "prepare", "train", "evaluate", "sample", "doctor")
+
+
+class FakeConfig(Config):
+    recipe: str
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakesRequest:
+    prompts: tuple[str, ...]
+    seconds: float
+    count: int
+    seed: int
+    out: Path
+    steps: int | None
+    guidance_scale: float | None
+    batch_size: int
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Stand in for every module that a command calls; return what they were called with."""
+    calls: dict[str, Any] = {}
+
+    def fake(module: str, **names: Any) -> None:
+        stand_in = ModuleType(module)
+        vars(stand_in).update(names)
+        monkeypatch.setitem(sys.modules, module, stand_in)
+
+    def recording(name: str, answer: Any) -> Callable[..., Any]:
+        def call(*given: Any) -> Any:
+            calls[name] = given
+            return answer
+
+        return call
+
+    def load(recipe: Path, overrides: Any) -> FakeConfig:
+        return FakeConfig(recipe=str(recipe), overrides=tuple(overrides))
+
+    fake("audiogen.experiment", load_experiment=load)
+    fake(
+        "audiogen.training.stages",
+        prepare=recording("prepare", "3 sounds used"),
+        train=recording("train", Path("runs/x/generator/model")),
+    )
+    fake("audiogen.evaluation.evaluate", evaluate=recording("evaluate", Path("runs/x/report.html")))
+    takes = [Path("a.wav"), Path("b.wav")]
+    fake("audiogen.pipeline", TakesRequest=TakesRequest, write_takes=recording("takes", takes))
+    return calls
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in this process; return exit code, stdout and stderr."""
+    monkeypatch.setenv(cli.DEBUG_VARIABLE, "")
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["audiogen", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        said = capsys.readouterr()
+        code = stopped.value.code
+        return (code if isinstance(code, int) else 0), said.out, said.err
+
+    return call
+
+
+def test_config_prints_yaml(run: Run, stages: dict[str, Any]) -> None:
+    assert run("config", "r.yaml", "a=1", "b.c=2") == (
+        0,
+        "recipe: r.yaml\noverrides:\n- a=1\n- b.c=2\n",
+        "",
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "printed"),
+    [
+        ("prepare", "3 sounds used\n"),
+        ("train", "model: runs/x/generator/model\n"),
+        ("evaluate", "report: runs/x/report.html\n"),
+    ],
+)
+def test_a_stage_gets_the_config(
+    run: Run, stages: dict[str, Any], command: str, printed: str
+) -> None:
+    assert run(command, "r.yaml", "run_dir=x") == (0, printed, "")
+    assert stages == {command: (FakeConfig(recipe="r.yaml", overrides=("run_dir=x",)),)}
+
+
+def test_evaluate_takes_a_run_where_it_is_now(
+    run: Run, stages: dict[str, Any], tmp_path: Path
+) -> None:
+    assert run("evaluate", str(tmp_path), "evaluate.seed=3")[0] == 0
+    overrides = (f"run_dir={tmp_path}", "evaluate.seed=3")
+    assert stages["evaluate"] == (FakeConfig(recipe=str(tmp_path), overrides=overrides),)
+
+
+def test_sample_passes_its_options_on(run: Run, stages: dict[str, Any], tmp_path: Path) -> None:
+    listed = tmp_path / "themes.txt"
+    listed.write_text("sea waves\n\n  Bolivia \n", encoding="utf-8")
+    options = "--seconds 8 --count 4 --seed 7 --steps 20 --guidance-scale 2.5 --batch-size 2"
+    given = ["--prompt", "rain", "--prompt", "", "--prompts", str(listed), "--out", "takes"]
+    assert run("sample", "runs/x", *given, *options.split()) == (0, "a.wav\nb.wav\n", "")
+    place, request = stages["takes"]
+    assert place == Path("runs/x")
+    assert asdict(request) == {
+        "prompts": ("rain", "", "sea waves", "Bolivia"),
+        "seconds": 8.0,
+        "count": 4,
+        "seed": 7,
+        "out": Path("takes"),
+        "steps": 20,
+        "guidance_scale": 2.5,
+        "batch_size": 2,
+    }
+
+
+def test_sample_defaults_leave_the_choice_to_the_recipe(run: Run, stages: dict[str, Any]) -> None:
+    assert run("sample", "runs/x", "--prompt", "")[0] == 0
+    request = stages["takes"][1]
+    assert (request.out, request.steps, request.guidance_scale) == (
+        Path("runs/x/takes"),
+        None,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sample", "runs/x"], "give --prompt TEXT or --prompts FILE"),
+        (["sample", "runs/x", "--prompts", "none.txt"], "none.txt: No such file"),
+        (
+            ["sample", "runs/x", "--prompt", "a", "--seconds", "0.1"],
+            "--seconds': Input should be greater than or equal to 0.5",
+        ),
+        (
+            ["sample", "runs/x", "--prompt", "a", "--count", "0"],
+            "--count': Input should be greater than or equal to 1",
+        ),
+        (["sample", "runs/x", "--promt", "a"], "--prompt"),
+        (["train"], "Missing argument"),
+        (["trian", "r.yaml"], "No such command"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(
+    run: Run, stages: dict[str, Any], arguments: list[str], said: str
+) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert stages == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ConfigError("r.yaml:\n  a\n  b\n  c\n  d\n  e"), 2, "r.yaml:\n  a\n  b\n  c\n  d\n  e"),
+        (ValueError("1\n2\n3\n4\n5"), 1, "1\n2\n3\n4"),
+        (FileNotFoundError(2, "No such file", "x"), 1, "[Errno 2] No such file: 'x'"),
+        (OSError(), 1, "OSError"),
+    ],
+)
+def test_an_expected_error_is_told_in_few_lines(
+    run: Run,
+    stages: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    code: int,
+    said: str,
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sys.modules["audiogen.training.stages"], "train", fail)
+    assert run("train", "r.yaml") == (code, "", f"error: {said}\n")
+    monkeypatch.setattr(sys, "argv", ["audiogen", "--debug", "train", "r.yaml"])
+    with pytest.raises(type(error)):
+        cli.main()
+
+
+def test_an_unexpected_error_keeps_its_traceback(
+    stages: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(sys.modules["audiogen.training.stages"], "train", fail)
+    monkeypatch.setattr(sys, "argv", ["audiogen", "train", "r.yaml"])
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main()
+
+
+def test_version_and_module_are_the_same_program() -> None:
+    command = [sys.executable, "-m", "audiogen", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"audiogen {audiogen.__version__}\n"
+
+
+def test_help_of_every_command_loads_nothing_heavy() -> None:
+    code = f"""
+import sys
+from typer.testing import CliRunner
+from audiogen.cli import app
+for arguments in ([], *([command] for command in {COMMANDS!r})):
+    result = CliRunner().invoke(app, [*arguments, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "Usage:" in result.output
+    print(result.output)
+heavy = {{"torch", "numpy", "rich", "yaml", "transformers", "audiogen.schema"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+    listing = done.stdout.partition("Commands:")[2].partition("Exit codes")[0]
+    assert "..." not in listing  # no description is cut off
+
+
+def test_import_audiogen_loads_no_torch_and_knows_its_names() -> None:
+    code = "import sys, audiogen; print('torch' in sys.modules, dir(audiogen))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "False ['Pipeline', '__version__', 'load_config']\n"
+    with pytest.raises(AttributeError, match="no attribute 'Pipelines'"):
+        _ = audiogen.Pipelines  # type: ignore[attr-defined]
+
+
+def test_the_public_names_come_from_where_they_live(stages: dict[str, Any]) -> None:
+    config = audiogen.load_config(Path("r.yaml"), ["a=1"])
+    assert config == FakeConfig(recipe="r.yaml", overrides=("a=1",))

@@ -1,0 +1,100 @@
+"""Four steps are two, a checkpoint, and two more: bit for bit, for all that training holds."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from audiogen.training.checkpoint import (
+    load_latest,
+    optimizer_tensors,
+    restore_optimizer,
+    restore_rng,
+    rng_tensors,
+    save_checkpoint,
+)
+from audiogen.training.ema import EMA
+from audiogen.training.optim import adamw, set_lr
+
+Groups = dict[str, dict[str, Tensor]]
+
+
+class Training:
+    """Some training with everything a resume has to bring back."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.module = nn.Sequential(
+            nn.Linear(6, 8), nn.Dropout(0.3), nn.LayerNorm(8), nn.Linear(8, 1)
+        )
+        self.module.append(nn.Linear(3, 3))  # never used: has no optimizer state
+        self.optimizer = adamw(self.module[:4], lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1)
+        self.optimizer.add_param_group({"params": list(self.module[4].parameters())})
+        self.ema = EMA(self.module, 0.9)
+        self.names = dict(self.module.named_parameters())
+
+    def run(self, first: int, last: int) -> None:
+        for step in range(first, last):
+            set_lr(self.optimizer, 1e-2 / (1 + step))
+            loss = self.module[:4](torch.randn(5, 6)).square().mean()
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.ema.update(step)
+
+    def tensors(self) -> Groups:
+        return {
+            "weights": self.module.state_dict(),
+            "ema": self.ema.tensors(),
+            "optimizer": optimizer_tensors(self.optimizer, self.names),
+            "rng": rng_tensors(),
+        }
+
+    def restore(self, folder: Path) -> int:
+        found = load_latest(folder)
+        assert found is not None
+        self.module.load_state_dict(found.tensors["weights"])
+        self.ema.load_tensors(found.tensors["ema"])
+        restore_optimizer(self.optimizer, found.tensors["optimizer"], self.names)
+        restore_rng(found.tensors["rng"])
+        return found.step
+
+
+def test_four_steps_equal_two_and_two(tmp_path: Path) -> None:
+    whole = Training()
+    whole.run(0, 4)
+    expected = {group: {k: v.clone() for k, v in t.items()} for group, t in whole.tensors().items()}
+    half = Training()
+    half.run(0, 2)
+    save_checkpoint(tmp_path, 2, tensors=half.tensors(), state={})
+    resumed = Training()
+    torch.manual_seed(99)
+    resumed.run(0, 1)  # anything that is not restored now differs
+    resumed.run(resumed.restore(tmp_path), 4)
+    for group, named in resumed.tensors().items():
+        assert named.keys() == expected[group].keys()
+        for name, value in named.items():
+            assert torch.equal(value, expected[group][name]), f"{group}/{name} differs"
+
+
+def test_optimizer_state_goes_by_name_and_mismatches_are_refused() -> None:
+    training = Training()
+    training.run(0, 1)
+    tensors = optimizer_tensors(training.optimizer, training.names)
+    assert "exp_avg_sq/0.weight" in tensors
+    assert not any("4." in name for name in tensors)
+    for wrong in (
+        {**tensors, "exp_avg/9.weight": torch.zeros(1)},
+        {**tensors, "exp_avg/0.weight": torch.zeros(3)},
+        {name: value for name, value in tensors.items() if name != "exp_avg/0.weight"},
+    ):
+        with pytest.raises(ValueError, match="restore_optimizer"):
+            restore_optimizer(training.optimizer, wrong, training.names)
+    again = optimizer_tensors(training.optimizer, training.names)
+    assert all(torch.equal(again[name], value) for name, value in tensors.items())
+
+
+def test_random_state_of_another_kind_of_machine_is_refused() -> None:
+    with pytest.raises(ValueError, match="kind of device"):
+        restore_rng({"cpu": torch.get_rng_state(), "tpu": torch.get_rng_state()})
