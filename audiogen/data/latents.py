@@ -105,9 +105,11 @@ class TextTable:
     ) -> Conditions:
         """Conditions of a batch; KeyError for a prompt that was not encoded."""
         numbers = torch.tensor([self._index[prompt] for prompt in prompts])
+        mask = self._states.mask[numbers]
+        length = max(1, int(mask.sum(dim=1).max()))  # attention to padding would cost time
         return Conditions(
-            text=self._states.states[numbers],
-            text_mask=self._states.mask[numbers],
+            text=self._states.states[numbers, :length],
+            text_mask=mask[:, :length],
             pooled=self._states.pooled[numbers],
             controls=make_controls(seconds=seconds, roles=roles),
         )

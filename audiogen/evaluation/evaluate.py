@@ -52,9 +52,9 @@ def evaluate(config: ExperimentConfig) -> Path:
         "sample": config.sample.model_dump(mode="json"),
         "evaluate": config.evaluate.model_dump(mode="json"),
     }
-    if metrics_file.is_file() and report.is_file():
-        if json.loads(metrics_file.read_text(encoding="utf-8")).get("key") == key:
-            return report
+    done = json.loads(metrics_file.read_text("utf-8")) if metrics_file.is_file() else {}
+    if done.get("key") == key and report.is_file():
+        return report
     pipeline = Pipeline.from_pretrained(run)
     metrics = {"key": key, **compare(config, pipeline)}
     atomic_write_text(metrics_file, json.dumps(metrics, indent=1))
@@ -64,6 +64,11 @@ def evaluate(config: ExperimentConfig) -> Path:
 def compare(config: ExperimentConfig, pipeline: Pipeline) -> Metrics:
     """Make the takes and return every metric (see docs/metrics.md for what each one says)."""
     spec = pipeline.codec.spec
+    if not config.rows("held_out"):
+        raise ValueError(
+            f"{config.run_dir / 'manifest.jsonl'}: no held-out recordings to compare with\n"
+            "  the clips seem to come from one recording; give them a source_id in metadata.csv"
+        )
     training = real_sounds(config, spec, config.rows("train"), MAX_TRAINING)
     real = real_sounds(config, spec, config.rows("held_out"), MAX_HELD_OUT)
     decoded, speed = reconstructions(config, pipeline, real)

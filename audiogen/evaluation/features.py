@@ -31,7 +31,7 @@ NUM_BANDS = 30
 LOWEST_HZ, HIGHEST_HZ = 50.0, 10_000.0
 COMPRESSION = 0.3
 ENVELOPE_RATE = 400  # Hz; the fastest modulation kept is half of it
-MODULATION_HZ = tuple(float(f) for f in np.geomspace(1.0, 128.0, 8))  # octaves
+MODULATION_HZ = tuple(2.0**octave for octave in range(8))  # 1 to 128 Hz
 CORRELATED_OFFSETS = (1, 2, 3, 5, 8, 13)
 SHORTEST_SECONDS = 0.1
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.fft
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -189,7 +190,8 @@ def nearest_clips(
     if len(names) != len(training):
         raise ValueError(f"nearest_clips: {len(names)} sources for {len(training)} training clips")
     patterns = [_pattern(wav, sample_rate) for wav in (*takes, *training)]
-    search = _CopySearch(patterns[len(takes) :], names)
+    longest = max(pattern.shape[1] for pattern in patterns)
+    search = _CopySearch(patterns[len(takes) :], names, longest)
     nearest = []
     for index, pattern in enumerate(patterns[: len(takes)]):
         clip, similarity, distance = search.nearest(search.similarities(pattern))
@@ -198,17 +200,27 @@ def nearest_clips(
 
 
 class _CopySearch:
-    """Training patterns prepared for correlation, and who is kin to whom."""
+    """Training patterns prepared for correlation by FFT, and who is kin to whom."""
 
-    def __init__(self, patterns: Sequence[Array], sources: NDArray[np.generic]) -> None:
-        self.length = max(pattern.shape[1] for pattern in patterns)
-        self.patterns = list(patterns)
+    def __init__(
+        self, patterns: Sequence[Array], sources: NDArray[np.generic], longest: int
+    ) -> None:
+        self.patterns = patterns
         self.sources = sources
-        self.stack = np.stack([self._padded(pattern) for pattern in patterns])
+        self.size = scipy.fft.next_fast_len(2 * longest, real=True)
+        stack = np.zeros((len(patterns), _COPY_BANDS, longest), dtype=np.float32)
+        lengths = np.zeros((len(patterns), longest), dtype=np.float32)
+        for index, pattern in enumerate(patterns):
+            stack[index, :, : pattern.shape[1]] = pattern
+            lengths[index, : pattern.shape[1]] = 1
+        energies = np.square(stack).sum(axis=1)
+        self.spectra = self._fft(stack)
+        self.covers, self.energies = self._fft(lengths), self._fft(energies)
+        self.totals = energies.sum(axis=1)
         self.rows: dict[int, Array] = {}
 
-    def _padded(self, pattern: Array) -> Array:
-        return np.pad(pattern, ((0, 0), (0, self.length - pattern.shape[1])))
+    def _fft(self, signals: Array) -> NDArray[np.complex64]:
+        return np.asarray(scipy.fft.rfft(signals, self.size, axis=-1))
 
     def similarities(self, pattern: Array) -> Array:
         """Best correlation of a pattern (bands, M) with each training clip, over all shifts.
@@ -216,22 +228,17 @@ class _CopySearch:
         Each shift is normalised by the energies where the two overlap, but not by less than a
         third of the whole: a short accidental overlap must not count as a match.
         """
-        length = max(self.length, pattern.shape[1])
-        size = length + max(self.length, pattern.shape[1])
-        spectra = np.fft.rfft(self.stack, size, axis=2)
-        query = np.fft.rfft(pattern, size, axis=1)
-        products = np.fft.irfft(np.einsum("bw,nbw->nw", query.conj(), spectra), size, axis=1)
-        ones = np.fft.rfft(np.ones(self.length), size)
-        own = np.fft.rfft(np.square(pattern).sum(axis=0), size)
-        theirs = np.fft.rfft(np.square(self.stack).sum(axis=1), size, axis=1)
-        covered = np.fft.rfft(np.ones(pattern.shape[1]), size)
-        own_energy = np.fft.irfft(own.conj() * ones, size)[None]
-        their_energy = np.fft.irfft(covered.conj() * theirs, size, axis=1)
-        whole = np.square(pattern).sum() * np.square(self.stack).sum(axis=(1, 2))
-        energy = np.sqrt(np.maximum(own_energy, 0) * np.maximum(their_energy, 0))
-        least = _LEAST_OVERLAP * np.sqrt(whole)[:, None]
-        best = (products / np.maximum(np.maximum(energy, least), 1e-6)).max(axis=1)
+        energy = np.square(pattern).sum(axis=0)
+        query, cover = self._fft(pattern).conj(), self._fft(np.ones_like(energy)).conj()
+        products = self._shifts(np.einsum("bw,nbw->nw", query, self.spectra))
+        own = np.maximum(self._shifts(self._fft(energy).conj() * self.covers), 0)
+        theirs = np.maximum(self._shifts(cover * self.energies), 0)
+        least = _LEAST_OVERLAP * np.sqrt(energy.sum() * self.totals)[:, None]
+        best = (products / np.maximum(np.maximum(np.sqrt(own * theirs), least), 1e-6)).max(axis=1)
         return np.asarray(np.minimum(best, 1.0), dtype=np.float32)
+
+    def _shifts(self, spectra: NDArray[np.complex64]) -> Array:
+        return np.asarray(scipy.fft.irfft(spectra, self.size, axis=-1))
 
     def row(self, clip: int) -> Array:
         """Similarities of one training clip to all, computed once."""

@@ -69,12 +69,12 @@ def takes_section(run_dir: Path, near_copies: Sequence[str]) -> tuple[Markup, Ma
     """Return the section of the takes and the strip of pictures for the head of the page.
 
     Args:
-        run_dir: the run folder; reads takes/.
+        run_dir: the run folder; reads evaluation/takes/.
         near_copies: file names of takes that the copy check flags.
     """
-    title, files = "Takes", sound_files(run_dir / "takes")
+    title, files = "Takes", sound_files(run_dir / "evaluation" / "takes")
     if not files:
-        command = f'audiogen sample {run_dir} --prompt "…" --out {run_dir / "takes"}'
+        command = f"audiogen evaluate {run_dir}"
         return section("takes", title, missing("There are no takes.", command)), Markup("")
     groups: dict[str, list[Path]] = {}
     for path in files:
@@ -96,7 +96,8 @@ def takes_section(run_dir: Path, near_copies: Sequence[str]) -> tuple[Markup, Ma
     how = (
         "Space plays, ← and → move by a second, a click in a picture starts there. Pictures are"
         " log-mel spectrograms, Hz upwards; those of a group share one colour scale that ends"
-        f" {RANGE_DB:.0f} dB below the loudest point. Sounds are Ogg Vorbis copies of takes/."
+        f" {RANGE_DB:.0f} dB below the loudest point. Sounds are Ogg Vorbis copies of"
+        " evaluation/takes/."
     )
     body = section("takes", title, tag("p", how, class_="how"), *blocks, lead=lead)
     return body, tag("nav", *strip, class_="strip", aria_label="Takes")

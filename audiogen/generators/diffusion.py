@@ -27,9 +27,11 @@ class DiffusionConfig(Config):
     """EDM diffusion over continuous latents."""
 
     type: Literal["diffusion"] = "diffusion"
-    dim: int = Field(default=256, gt=0)
+    dim: int = Field(default=384, gt=0)
     depth: int = Field(default=8, gt=0)
-    num_heads: int = Field(default=4, gt=0)
+    num_heads: int = Field(default=6, gt=0)
+    patch_frames: int = Field(default=2, gt=0)
+    """Latent frames per token of the Transformer."""
     sigma_data: float = Field(default=1.0, gt=0)
     """Standard deviation of the latents; codecs give one."""
     sigma_min: float = Field(default=0.01, gt=0)
@@ -54,7 +56,9 @@ class DiffusionGenerator(LatentGenerator):
         self.spec = spec
         self.window_frames = window_frames
         self.conditioner = Conditioner(config.conditioner, text_dim, config.dim)
-        self.network = DiT(spec.channels, config.dim, config.depth, config.num_heads)
+        self.network = DiT(
+            spec.channels, config.dim, config.depth, config.num_heads, config.patch_frames
+        )
 
     def denoise(self, x: Tensor, sigma: Tensor, mask: Tensor | None, context: Context) -> Tensor:
         """Estimate clean latents (B, D, L) from noisy x (B, D, L) at levels sigma (B,)."""

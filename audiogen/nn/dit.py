@@ -48,18 +48,25 @@ class DiTBlock(nn.Module):
 
 
 class DiT(nn.Module):
-    """A Transformer from noisy latents to a tensor of the same shape."""
+    """A Transformer from noisy latents to a tensor of the same shape.
 
-    def __init__(self, channels: int, dim: int, depth: int, num_heads: int) -> None:
+    `patch_frames` latent frames make one token (the patches of Peebles and Xie), so that the
+    codec's frame rate does not fix the Transformer's.
+    """
+
+    def __init__(
+        self, channels: int, dim: int, depth: int, num_heads: int, patch_frames: int = 1
+    ) -> None:
         super().__init__()
+        self.patch_frames = patch_frames
         self.head_dim = dim // num_heads
-        self.embed = nn.Linear(channels, dim)
+        self.embed = nn.Linear(patch_frames * channels, dim)
         self.level = nn.Sequential(nn.Linear(256, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.modulation = nn.Linear(dim, 9 * dim)
         self.blocks = nn.ModuleList(DiTBlock(dim, num_heads) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, elementwise_affine=False)
         self.final = nn.Linear(dim, 2 * dim)
-        self.head = nn.Linear(dim, channels)
+        self.head = nn.Linear(dim, patch_frames * channels)
         for layer in (self.modulation, self.final, self.head):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -76,15 +83,29 @@ class DiT(nn.Module):
         Returns:
             (B, D, L), zero at initialisation.
         """
-        batch, _, num_frames = x.shape
-        signal = nn.functional.silu(
-            self.level(fourier_features(1000 * level, 256)) + context.vector
-        )
-        modulation = self.modulation(signal).reshape(batch, 9, -1).float()
-        table = rotary_table(torch.arange(num_frames, device=x.device), self.head_dim)
-        y = self.embed(x.transpose(1, 2)).float()
+        tokens, mask = self._to_tokens(x, mask)
+        features = fourier_features(1000 * level, 256)
+        signal = nn.functional.silu(self.level(features) + context.vector)
+        modulation = self.modulation(signal).reshape(len(x), 9, -1).float()
+        positions = torch.arange(tokens.shape[1], device=x.device) * self.patch_frames
+        table = rotary_table(positions, self.head_dim)
+        y = self.embed(tokens).float()
         for block in self.blocks:
             y = block(y, modulation, table, mask, context)
         shift, scale = self.final(signal)[:, None].chunk(2, dim=-1)
         out: Tensor = self.head(self.norm(y) * (1 + scale) + shift)
-        return out.transpose(1, 2).reshape(batch, -1, num_frames)
+        frames = out.reshape(len(x), -1, x.shape[1])  # (B, tokens * patch_frames, D)
+        return frames[:, : x.shape[2]].transpose(1, 2)
+
+    def _to_tokens(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Patches (B, tokens, patch_frames * D) and which of them hold a real frame.
+
+        Frames that are not real are zeroed, since a patch may hold some beside real ones.
+        """
+        spare = -x.shape[2] % self.patch_frames
+        if mask is not None:
+            x = x * mask[:, None]
+            padded = nn.functional.pad(mask, (0, spare))
+            mask = padded.reshape(len(x), -1, self.patch_frames).any(dim=2)
+        frames = nn.functional.pad(x, (0, spare)).transpose(1, 2)
+        return frames.reshape(len(x), -1, self.patch_frames * x.shape[1]), mask

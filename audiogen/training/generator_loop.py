@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from accelerate import Accelerator
+from torch import nn
+from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from audiogen.data.latents import Collate
-from audiogen.experiment import ExperimentConfig
+from audiogen.experiment import ExperimentConfig, GeneratorTrainConfig
 from audiogen.generators import LatentGenerator
 from audiogen.training.ema import EMA
 from audiogen.training.optim import adamw, set_lr
@@ -47,28 +50,8 @@ def train_generator(
         generator, lr=plan.optim.lr, betas=plan.optim.betas, weight_decay=plan.optim.weight_decay
     )
     ema = EMA(generator, plan.ema_decay)
-    model, prepared = accelerator.prepare(generator, optimizer)
-
-    def update(step: int, batch: Batch) -> dict[str, float]:
-        lr = plan.optim.lr_at(step, total_steps=plan.steps)
-        set_lr(optimizer, lr)
-        prepared.zero_grad()
-        metrics: dict[str, list[float]] = {}
-        parts = batch.to(accelerator.device).split(plan.accumulate)
-        for part in parts:
-            last = part is parts[-1]
-            # Processes exchange gradients once, in the last micro-batch.
-            with contextlib.nullcontext() if last else accelerator.no_sync(model):
-                output = model(part)
-                accelerator.backward(output.loss / plan.accumulate)
-            for name, value in {"loss": output.loss, **output.metrics}.items():
-                metrics.setdefault(name, []).append(float(value.detach()))
-        norm = float(accelerator.clip_grad_norm_(model.parameters(), plan.optim.max_grad_norm))
-        if math.isfinite(norm):
-            prepared.step()
-        means = {name: sum(values) / len(values) for name, values in metrics.items()}
-        return {**means, "grad_norm": norm, "lr": lr}
-
+    model, _ = accelerator.prepare(generator, optimizer)
+    learner = _Learner(model, optimizer, accelerator, plan)
     state = Resumable(
         config.run_dir / "generator" / "checkpoints",
         modules={"generator": generator},
@@ -85,8 +68,41 @@ def train_generator(
         module=generator,
         ema=ema,
         state=state,
-        update=update,
+        update=learner.update,
         demo=demo,
         accelerator=accelerator,
     )
     run_steps(stage, dataset, collate)
+
+
+@dataclass(frozen=True)
+class _Learner:
+    """A generator with its optimizer."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    accelerator: Accelerator
+    plan: GeneratorTrainConfig
+
+    def update(self, step: int, batch: Batch) -> dict[str, float]:
+        """Update number `step`, over the micro-batches of `batch`."""
+        plan, accelerator = self.plan, self.accelerator
+        lr = plan.optim.lr_at(step, total_steps=plan.steps)
+        set_lr(self.optimizer, lr)
+        self.optimizer.zero_grad()
+        metrics: dict[str, list[float]] = {}
+        parts = batch.to(accelerator.device).split(plan.accumulate)
+        for part in parts:
+            last = part is parts[-1]
+            # Processes exchange gradients once, in the last micro-batch.
+            with contextlib.nullcontext() if last else accelerator.no_sync(self.model):
+                output = self.model(part)
+                accelerator.backward(output.loss / plan.accumulate)
+            for name, value in {"loss": output.loss, **output.metrics}.items():
+                metrics.setdefault(name, []).append(float(value.detach()))
+        limit = plan.optim.max_grad_norm
+        norm = float(accelerator.clip_grad_norm_(self.model.parameters(), limit))
+        if math.isfinite(norm):
+            self.optimizer.step()
+        means = {name: sum(values) / len(values) for name, values in metrics.items()}
+        return {**means, "grad_norm": norm, "lr": lr}

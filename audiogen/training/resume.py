@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -64,11 +65,15 @@ class Resumable:
                 dict(module.named_parameters()),
             )
         self._ema.load_tensors(checkpoint.tensors["ema"])
-        restore_rng(checkpoint.tensors["rng"])
+        own = f"rank{PartialState().process_index}."
+        random = checkpoint.tensors["rng"]
+        restore_rng({key.removeprefix(own): random[key] for key in random if key.startswith(own)})
         return checkpoint.step
 
     def save(self, step: int, accelerator: Accelerator) -> None:
-        """Write a checkpoint of `step` on the main process; the others wait for it."""
+        """Write a checkpoint of `step`: every process calls it, the main one writes."""
+        own = {f"rank{accelerator.process_index}.{key}": v for key, v in rng_tensors().items()}
+        random = gather_object([own])
         if accelerator.is_main_process:
             tensors: dict[str, dict[str, Tensor]] = {}
             for name, module in self._modules.items():
@@ -79,7 +84,7 @@ class Resumable:
                 if optimizer:
                     tensors[f"{name}_optimizer"] = optimizer
             tensors["ema"] = self._ema.tensors()
-            tensors["rng"] = rng_tensors()
+            tensors["rng"] = {key: value for part in random for key, value in part.items()}
             save_checkpoint(self._folder, step, tensors=tensors, state={"settings": self._settings})
         accelerator.wait_for_everyone()
 

@@ -135,8 +135,16 @@ def _is_done(config: ExperimentConfig, stage: str) -> bool:
 def _accelerator(config: ExperimentConfig) -> tuple[Accelerator, str]:
     """Make the accelerator in the precision that pays; return it and the reason."""
     state = PartialState()
+    request = {"device": state.device.type, "requested": config.train.precision}
+    record = config.run_dir / "precision.json"
+    known = json.loads(record.read_text()) if record.is_file() else {}
+    if request.items() <= known.items():  # a resumed run goes on in the precision it began in
+        return Accelerator(mixed_precision=known["precision"]), known["reason"]
     choice = list(choose_precision(state.device, config.train.precision))
     broadcast_object_list(choice)  # a measurement may come out otherwise in another process
+    if state.is_main_process:
+        answer = {**request, "precision": choice[0], "reason": choice[1]}
+        atomic_write_text(record, json.dumps(answer, indent=1))
     return Accelerator(mixed_precision=choice[0]), choice[1]
 
 

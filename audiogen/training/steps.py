@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from audiogen.data.loader import StepSampler, make_loader
 from audiogen.experiment import ExperimentConfig
+from audiogen.training.checkpoint import restore_rng, rng_tensors
 from audiogen.training.ema import EMA
 from audiogen.training.resume import Resumable
 from audiogen.training.tracking import Tracker
@@ -62,6 +63,7 @@ class Stage:
 def run_steps(stage: Stage, dataset: Dataset[Any], collate: Callable[[Sequence[Any]], Any]) -> None:
     """Train from the newest checkpoint to the end; leave the averaged weights in the module."""
     config, accelerator = stage.config, stage.accelerator
+    torch.manual_seed(config.seed * 1000 + accelerator.process_index)  # own noise per process
     start = stage.state.restore()
     sampler = StepSampler(
         len(dataset),  # type: ignore[arg-type]
@@ -107,12 +109,12 @@ def _show(stage: Stage, step: int, tracker: Tracker) -> None:
     """Run the demo with the averaged weights, and put everything back as it was."""
     if not stage.accelerator.is_main_process:
         return
-    random = torch.get_rng_state()
+    random = rng_tensors()
     stage.module.eval()
     with stage.ema.applied(stage.module):
         stage.demo(step, tracker)
     stage.module.train()
-    torch.set_rng_state(random)
+    restore_rng(random)
 
 
 class Meter:

@@ -59,7 +59,7 @@ def write_takes(run: Path, labels: Sequence[str], per_label: int, seconds: float
             prompt = EVIL if row == seed == 0 else f"{label}, take {seed}"
             note = {"prompt": prompt, "label": label, "seed": seed, "seconds": seconds}
             wav = sound(LABELS[row % 3], seconds, 100 * row + seed)
-            save(run / "takes" / f"{label}-{seed}.wav", wav, note)
+            save(run / "evaluation" / "takes" / f"{label}-{seed}.wav", wav, note)
 
 
 def write_pairs(run: Path, count: int, seconds: float) -> None:

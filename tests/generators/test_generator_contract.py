@@ -14,7 +14,7 @@ SPEC = LatentSpec(
     audio_channels=1,
 )  # fmt: skip
 TEXT_DIM, WINDOW = 12, 16
-CONFIGS = [DiffusionConfig(dim=32, depth=2, num_heads=2)]
+CONFIGS = [DiffusionConfig(dim=32, depth=2, num_heads=2)]  # patches of 2 frames
 SAMPLING = SamplingConfig(steps=4, guidance_scale=2.0)
 
 

@@ -21,7 +21,7 @@ from audiogen.data.textures.synthesis import (
 def render_crickets(canvas: Canvas, settings: Settings) -> Signal:
     """Wing strokes: short pulses of a nearly pure tone, grouped in chirps or in one long trill.
 
-    Field crickets sing chirps of three to five pulses, 20 to 30 per second (Bennet-Clark 1989).
+    Field crickets sing chirps of three to five pulses, some 30 per second (Bennet-Clark 1989).
     """
     rng = canvas.rng
     out = np.zeros((canvas.num_channels, canvas.num_samples))
@@ -46,7 +46,7 @@ def render_crickets(canvas: Canvas, settings: Settings) -> Signal:
         inside = (times >= 0.0) & (times < canvas.seconds - length)
         level = 1.0 if singer == 0 else rng.uniform(0.3, 0.9)
         notes = level * strength[inside, None] * pulse
-        place = rng.uniform(-1.0, 1.0)
+        place = rng.uniform(-0.6, 0.6)
         out = out + pan(canvas, add_mono(canvas, times[inside], notes), place)
     night = shaped_noise(canvas, lambda f: hump(f, 250.0, 1.5) + 0.3 * hump(f, 5000.0, 0.7))
     return unit_peak(out) + 0.006 * night
@@ -121,7 +121,7 @@ def motif(canvas: Canvas, kind: str) -> Signal:
 
 
 def render_birds(canvas: Canvas, settings: Settings) -> Signal:
-    """Each bird repeats its motif, a little varied (after Farnell, practical 21: syrinx)."""
+    """Each bird repeats its motif, a little varied (compare Farnell's "Birds")."""
     rng = canvas.rng
     out = np.zeros((canvas.num_channels, canvas.num_samples))
     middle = between(2300.0, 4300.0, settings.pitch)
@@ -140,7 +140,7 @@ def render_birds(canvas: Canvas, settings: Settings) -> Signal:
                 room += level * rng.uniform(0.7, 1.0) * note[: len(room)]
                 clock += float(row[0]) + rng.uniform(0.02, 0.07)
             clock += rest * rng.uniform(0.5, 1.6)
-        out = out + pan(canvas, line, rng.uniform(-0.9, 0.9))
+        out = out + pan(canvas, line, rng.uniform(-0.6, 0.6))
     air = shaped_noise(canvas, lambda f: hump(f, 400.0, 1.6))
     return unit_peak(out) + 0.004 * air
 

@@ -1,4 +1,4 @@
-"""Fire: lapping flames, hiss and crackle (Farnell, "Designing Sound", practical 11)."""
+"""Fire: lapping flames, hiss and crackle (Farnell, "Designing Sound", chapter "Fire")."""
 
 from __future__ import annotations
 

@@ -36,13 +36,13 @@ class Ground:
 
 GROUNDS = {
     "gravel": Ground(150, 900.0, 4200.0, 260.0, 900.0, 0.5, 0.5),
-    "dry leaves": Ground(260, 2600.0, 8000.0, 900.0, 2500.0, 0.9, 0.2),
+    "dry leaves": Ground(300, 1900.0, 7000.0, 700.0, 2200.0, 0.9, 0.35),
     "snow": Ground(360, 600.0, 2600.0, 250.0, 600.0, 0.6, 0.3),
 }
 
 
 def press(t: Signal, length: float) -> Signal:
-    """Force of the ground on one foot: heel, a quieter roll, toe (Farnell, practical 20)."""
+    """Force of the ground on one foot: heel, a quieter roll, toe (Farnell, "Footsteps")."""
     heel = np.exp(-0.5 * ((t - 0.12 * length) / (0.07 * length)) ** 2)
     roll = 0.25 * np.exp(-0.5 * ((t - 0.4 * length) / (0.2 * length)) ** 2)
     toe = 0.75 * np.exp(-0.5 * ((t - 0.68 * length) / (0.1 * length)) ** 2)

@@ -31,7 +31,7 @@ def stretched(canvas: Canvas, mono: Signal) -> Signal:
 def render_engine(canvas: Canvas, settings: Settings) -> Signal:
     """Four-stroke pulses, unequal from cylinder to cylinder, through the exhaust pipe.
 
-    After Farnell, practical 24, and Baldan et al. 2015: one work cycle takes two turns.
+    After Farnell, "Cars", and Baldan et al. 2015: one work cycle takes two turns.
     """
     rng = canvas.rng
     slow, fast, cylinders, clatter, rasp = {

@@ -35,14 +35,16 @@ def tail(canvas: Canvas, seconds: float) -> Signal:
 def place(canvas: Canvas, dry: Signal, settings: Settings) -> Signal:
     """Move a dry signal (C, T) away (air and ground take the highs) and into its room."""
     far, wet = settings.distance, settings.reverb
-    outdoors = tail(canvas, between(0.25, 1.1, far))
+    outdoors = tail(canvas, between(0.08, 1.1, far))  # near: the first echoes of the ground
     hall = tail(canvas, between(0.2, 1.8, wet))
     length = next_fast_len(canvas.num_samples + hall.shape[1] + outdoors.shape[1], real=True)
     freqs = rfftfreq(length, 1 / canvas.sample_rate)
     # Absorption grows with distance and with the square of frequency (ISO 9613-1); a one-pole
     # slope stands for it together with foliage and ground.
     air = 1 / np.sqrt(1 + (freqs / between(30000.0, 2200.0, far)) ** 2)
-    response = 1.0 + 0.5 * far**1.5 * rfft(outdoors, length) + 0.5 * wet * rfft(hall, length)
+    response = (
+        1.0 + (0.2 + 0.35 * far**1.5) * rfft(outdoors, length) + 0.5 * wet * rfft(hall, length)
+    )
     wide = irfft(rfft(dry, length) * response * air, length)
     return np.asarray(wide)[:, : canvas.num_samples]
 

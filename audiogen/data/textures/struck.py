@@ -18,19 +18,22 @@ from audiogen.data.textures.synthesis import (
 )
 
 # Partials of a tuned bell relative to its prime: hum, prime, tierce, quint, nominal, and above
-# (Fletcher & Rossing, "The Physics of Musical Instruments", table 21.1), with their strengths.
+# (Fletcher & Rossing, "The Physics of Musical Instruments"), with their strengths.
 BELL_PARTIALS = np.array([0.5, 1.0, 1.2, 1.5, 2.0, 2.5, 2.67, 3.0, 4.0, 5.33, 6.7, 8.2])
 BELL_STRENGTHS = np.array([0.6, 0.8, 0.9, 0.35, 1.0, 0.4, 0.4, 0.6, 0.5, 0.35, 0.2, 0.12])
-# Flexural modes of a bar free at both ends: (2n + 1)^2 / 9.06 (same book, section 2.15).
+# Flexural modes of a bar free at both ends: (2n + 1)^2 / 9.06 (same book).
 FREE_BAR = np.array([1.0, 2.756, 5.404, 8.933, 13.34])
 
 
 def strikes(canvas: Canvas, times: Signal, seconds: float, *, spread: float = 0.35) -> Signal:
-    """Hammer blows (C, T): short noise bursts of varying strength at `times`, one place each."""
-    decays = np.full(len(times), 4.0 / seconds)
-    grains = noise_grains(canvas, decays, 2 * seconds) / np.sqrt(seconds * canvas.sample_rate)
+    """Hammer blows (C, T) at `times`: a push of `seconds` and a little scraping, one place each."""
+    count = len(times)
+    scrape = noise_grains(canvas, np.full(count, 3.0 / seconds), max(0.004, 2 * seconds))
+    push = np.hanning(max(3, round(seconds * canvas.sample_rate)))
+    grains = 0.4 * scrape / np.sqrt(seconds * canvas.sample_rate)
+    grains[:, : len(push)] += push / push.sum()
     return add_grains(
-        canvas, times, grains * canvas.uniform(0.6, 1.0, len(times))[:, None], width=spread
+        canvas, times, grains * canvas.uniform(0.65, 1.0, count)[:, None], width=spread
     )
 
 
@@ -54,7 +57,7 @@ def render_bell(canvas: Canvas, settings: Settings) -> Signal:
     ]
     period = between(2.3, 0.8, settings.rate)
     times = regular_times(canvas, period, jitter=0.03, first=0.08)
-    return resonate(canvas, strikes(canvas, times, 0.003), np.concatenate(rows))
+    return resonate(canvas, strikes(canvas, times, 0.0012), np.concatenate(rows))
 
 
 BELL = Family(
@@ -76,8 +79,8 @@ def render_chimes(canvas: Canvas, settings: Settings) -> Signal:
     """A set of bars on strings; the wind comes in gusts and the clapper finds them by chance."""
     rng = canvas.rng
     low, decay, steepness, damping = {
-        "metal": (1000.0, 1.6, 0.8, 0.0015),
-        "glass": (1700.0, 5.0, 0.6, 0.001),
+        "metal": (1000.0, 1.6, 0.8, 0.0005),
+        "glass": (1700.0, 5.0, 0.6, 0.0003),
     }[settings.kind]
     scale = np.array([1.0, 9 / 8, 5 / 4, 3 / 2, 5 / 3, 2.0])  # just pentatonic
     out = np.zeros((canvas.num_channels, canvas.num_samples))
@@ -121,23 +124,23 @@ def render_metal(canvas: Canvas, settings: Settings) -> Signal:
     """Hard blows on a body with many inharmonic modes."""
     rng = canvas.rng
     size = between(0.75, 1.35, settings.brightness)
-    if settings.kind == "anvil":  # a compact block: few modes, high
-        freqs = size * np.array([1150.0, 1900, 2750, 3500, 4300, 5200, 6400])
-        decays, gains = 11.0 + freqs / 400.0, np.linspace(1.0, 0.4, 7)
-        hammer = 0.001
+    if settings.kind == "anvil":  # a compact block: few modes, none of them low
+        freqs = size * np.array([820.0, 1350, 1950, 2600, 3300, 4200, 5200])
+        decays, gains = 6.0 + freqs / 400.0, np.linspace(1.0, 0.4, 7)
+        hammer = 0.0005
     elif settings.kind == "pipe":  # a hollow bar: bending modes and a dull cavity
         freqs = size * 420.0 * np.append(FREE_BAR, 0.53)
         decays, gains = 10.0 + freqs / 200.0, np.array([1.0, 0.9, 0.7, 0.5, 0.3, 0.5])
-        hammer = 0.0015
+        hammer = 0.0006
     else:  # a thin sheet: plate modes at nearly equal spacing in Hz, crowded and noisy
         freqs = size * (85.0 + 105.0 * np.arange(28) + rng.uniform(-40.0, 40.0, 28))
         decays, gains = 9.0 + freqs / 160.0, rng.uniform(0.4, 1.0, 28)
-        hammer = 0.005
+        hammer = 0.0012
     freqs = freqs * rng.uniform(0.96, 1.04, len(freqs))
     period = between(1.2, 0.28, settings.rate)
     times = regular_times(canvas, period, jitter=0.08, first=0.06)
     blows = strikes(canvas, times, hammer)
-    return resonate(canvas, blows, np.stack([freqs, decays, gains], axis=1)) + 2.0 * blows
+    return resonate(canvas, blows, np.stack([freqs, decays, gains], axis=1)) + 1.5 * blows
 
 
 METAL = Family(

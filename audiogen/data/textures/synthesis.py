@@ -155,7 +155,7 @@ def sine_grains(
     """Decaying sines (N, L), one a row: `freqs` in Hz, `decays` in 1/s.
 
     With `rise` the pitch climbs by that part of the decay rate, as a bubble's does near the
-    surface: f(t) = f0 (1 + rise * decay * t) (van den Doel 2005, eq. 10).
+    surface: f(t) = f0 (1 + rise * decay * t) (van den Doel 2005).
     """
     t = (np.arange(round(seconds * canvas.sample_rate)) / canvas.sample_rate).astype(np.float32)
     f = np.minimum(freqs, canvas.top_hz).astype(np.float32)[:, None]

@@ -52,7 +52,7 @@ def render_sea(canvas: Canvas, settings: Settings) -> Signal:
     def magnitude(freqs: Signal, middles: Signal) -> Signal:
         index = middles.astype(np.int64)
         wave, wash = breaking[index], backwash[index]
-        # The foam opens the spectrum: the cutoff follows the crest (Farnell, practical 16's sea).
+        # The foam opens the spectrum: the cutoff follows the crest.
         cutoff = 180.0 + 5200.0 * force * wave**1.7
         foam = wave**1.3 / np.sqrt(1 + (freqs / cutoff) ** 3) * (120.0 / (freqs + 120.0)) ** 0.35
         deep = boom * (0.12 + wave**2) * hump(freqs, 75.0, 0.8)
@@ -96,8 +96,8 @@ def render_stream(canvas: Canvas, settings: Settings) -> Signal:
     times = poisson_times(canvas, rate)
     shift = between(1.2, 0.75, settings.brightness)
     radii = shift * canvas.octaves(smallest, largest, len(times))
-    freqs = 3.0 / radii  # eq. 2: f = 3 / r
-    decays = 0.13 / radii + 0.0072 * radii**-1.5  # eq. 6
+    freqs = 3.0 / radii  # Minnaert's resonance, radius in m
+    decays = 0.13 / radii + 0.0072 * radii**-1.5  # radiation and heat losses
     near_surface = rng.random(len(times)) < 0.6
     sizes = (rng.random(len(times)) ** 3 * (radii / largest) ** 0.6)[:, None]
     bubbles = np.zeros((canvas.num_channels, canvas.num_samples))

@@ -1,4 +1,4 @@
-"""Rain, wind and thunder (Farnell, "Designing Sound", practicals 15, 18 and 14)."""
+"""Rain, wind and thunder (Farnell, "Designing Sound", chapters of these names)."""
 
 from __future__ import annotations
 

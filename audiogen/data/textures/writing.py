@@ -140,21 +140,17 @@ def write_textures(
     if partial.exists():
         shutil.rmtree(partial)  # left by a run that was killed
     partial.mkdir(parents=True)
-    rows = []
-    for index in range(num_clips):
-        clip = plan_clip(seed, index)
-        sound = render_clip(
-            clip, seconds=seconds, sample_rate=sample_rate, audio_channels=audio_channels
-        )
-        path = partial / clip.file
-        path.parent.mkdir(exist_ok=True)
-        write_audio(path, torch.from_numpy(sound.astype(np.float32)), sample_rate)
-        rows.append(metadata_row(clip, seed))
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    with (partial / "metadata.jsonl").open("w", encoding="utf-8") as stream:
-        stream.writelines(lines)
-        stream.flush()
-        os.fsync(stream.fileno())
+    with (partial / "metadata.jsonl").open("w", encoding="utf-8") as metadata:
+        for index in range(num_clips):
+            clip = plan_clip(seed, index)
+            sound = render_clip(
+                clip, seconds=seconds, sample_rate=sample_rate, audio_channels=audio_channels
+            )
+            wav = torch.from_numpy(sound.astype(np.float32))
+            write_audio(partial / clip.file, wav, sample_rate)
+            metadata.write(json.dumps(metadata_row(clip, seed), ensure_ascii=False) + "\n")
+        metadata.flush()
+        os.fsync(metadata.fileno())
     partial.rename(folder)
 
 

@@ -1,0 +1,56 @@
+"""The frozen text encoder; skipped where its files are not installed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from audiogen.conditioning.text import MiniLMConfig, TextEncoder, find_text_encoder
+
+
+@pytest.fixture(scope="module")
+def encoder() -> TextEncoder:
+    try:
+        return TextEncoder(MiniLMConfig())
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+
+
+def test_a_prompt_does_not_depend_on_its_neighbours(encoder: TextEncoder) -> None:
+    both = encoder(["rain", "a very long storm over the sea at night"])
+    alone = encoder(["rain"])
+    length = int(alone.mask.sum())
+    assert both.states.shape[1] > length
+    torch.testing.assert_close(both.states[:1, :length], alone.states[:, :length])
+    torch.testing.assert_close(both.pooled[:1], alone.pooled)
+
+
+def test_meaning_is_near_meaning(encoder: TextEncoder) -> None:
+    pooled = encoder(["rain on a roof", "a rain shower", "a barking dog"]).pooled
+    near, far = pooled[0] @ pooled[1], pooled[0] @ pooled[2]
+    assert float(near) > 1.5 * float(far)
+
+
+def test_an_empty_prompt_is_no_prompt(encoder: TextEncoder) -> None:
+    states = encoder(["", "  "])
+    assert not bool(states.mask.any())
+    assert not bool(states.pooled.any())
+
+
+def test_long_prompts_are_cut_and_said_so(
+    encoder: TextEncoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    states = encoder(["rain " * 100])
+    assert int(states.mask.sum()) == 32
+    assert "cut" in caplog.text
+
+
+def test_a_missing_encoder_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="make setup"):
+        find_text_encoder(MiniLMConfig(folder=tmp_path))
+
+
+def test_other_weights_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"something else")
+    with pytest.raises(ValueError, match="sha256 differs"):
+        find_text_encoder(MiniLMConfig(folder=tmp_path))

@@ -1,0 +1,122 @@
+"""Encoded files: written, read back, cut to windows, collated."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from audiogen.audio.files import write_audio
+from audiogen.codecs.vae import VAECodec, VAEConfig
+from audiogen.conditioning.text import TextStates
+from audiogen.data.clips import ClipDataset, Position
+from audiogen.data.latents import (
+    Collate,
+    LatentDataset,
+    TextTable,
+    encode_files,
+    read_latents,
+    write_latents,
+)
+from audiogen.data.manifest import ManifestRow
+
+CONFIG = VAEConfig(
+    sample_rate=16000, hop_length=256, n_fft=256, stft_hop=64, num_bands=16, latent_channels=4,
+    encoder_dim=16, encoder_depth=1, decoder_dim=16, decoder_depth=1,
+)  # fmt: skip
+WINDOW = 50
+
+
+@pytest.fixture
+def codec() -> VAECodec:
+    codec = VAECodec(CONFIG)
+    return codec.eval()
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[ManifestRow]:
+    """A file shorter than the window, one as long, and one three times as long."""
+    made = []
+    for number, seconds in enumerate((0.5, 0.8, 2.4)):
+        wav = 0.1 * torch.randn(1, round(seconds * 16000))
+        write_audio(tmp_path / f"{number}.wav", wav, 16000)
+        made.append(
+            ManifestRow(
+                path=f"{number}.wav",
+                seconds=seconds,
+                sample_rate=16000,
+                channels=1,
+                prompt=f"sound {number}",
+                label="noise",
+                split="train",
+            )  # fmt: skip
+        )
+    return made
+
+
+def test_latents_come_back_and_short_files_are_padded(
+    codec: VAECodec, rows: list[ManifestRow], tmp_path: Path
+) -> None:
+    items = list(encode_files(tmp_path, rows, codec, min_frames=WINDOW))
+    assert [item.latents.shape[1] for item in items] == [50, 50, 150]
+    assert [item.num_frames for item in items] == [32, 50, 150]
+    write_latents(tmp_path / "latents", items)
+    again = read_latents(tmp_path / "latents", rows)
+    assert all(torch.equal(a.latents, b.latents) for a, b in zip(items, again, strict=True))
+    stranger = ManifestRow(path="new.wav", seconds=1, sample_rate=1, channels=1)
+    with pytest.raises(ValueError, match="latents of 3 of 4 files"):
+        read_latents(tmp_path / "latents", [*rows, stranger])
+
+
+def table() -> TextTable:
+    prompts = ["noise", "sound 0", "sound 1", "sound 2"]
+    mask = torch.arange(8)[None] < torch.tensor([[2], [3], [3], [4]])
+    states = TextStates(states=torch.randn(4, 8, 6), mask=mask, pooled=torch.randn(4, 6))
+    return TextTable(prompts, states)
+
+
+def test_windows_masks_and_conditions(
+    codec: VAECodec, rows: list[ManifestRow], tmp_path: Path
+) -> None:
+    items = list(encode_files(tmp_path, rows, codec, min_frames=WINDOW))
+    dataset = LatentDataset(items, window_frames=WINDOW, frame_rate=62.5, seed=0)
+    assert len(dataset) == 5  # the long file gives three windows in an epoch
+    examples = [dataset[Position(0, index)] for index in range(5)]
+    assert [example.role for example in examples] == ["whole", "whole", *["slice"] * 3]
+    assert examples[0].seconds == pytest.approx(32 / 62.5)
+    again = dataset[Position(0, 4)]
+    assert torch.equal(again.latents, examples[4].latents)
+    others: list[Tensor] = [dataset[Position(epoch, 4)].latents for epoch in range(1, 9)]
+    assert any(not torch.equal(other, again.latents) for other in others)
+    batch = Collate(table())(examples)
+    assert batch.latents.shape == (5, 4, WINDOW)
+    assert batch.mask.sum(dim=1).tolist() == [32, 50, 50, 50, 50]
+    assert batch.conditions.text.shape[1] <= 4  # cut to the longest prompt
+    prompts = {dataset[Position(epoch, 0)].prompt for epoch in range(20)}
+    assert prompts == {"noise", "sound 0"}
+
+
+def test_clips_are_cut_padded_and_reproducible(
+    codec: VAECodec, rows: list[ManifestRow], tmp_path: Path
+) -> None:
+    dataset = ClipDataset(tmp_path, rows, codec.spec, crop_frames=40, seed=1)
+    for index in range(len(dataset)):
+        clip = dataset[Position(2, index)]
+        assert clip.shape == (1, 40 * 256)
+        assert torch.equal(clip, dataset[Position(2, index)])
+    short = dataset[Position(0, 0)]
+    assert bool(short[:, :8000].any())
+    assert not bool(short[:, 8000:].any())  # 0.5 s of sound, then silence
+
+
+def test_text_tables_come_back(tmp_path: Path) -> None:
+    made = table()
+    prompts = ["noise", "sound 0", "sound 1", "sound 2"]
+    TextTable.write(tmp_path / "text", prompts, made._states)
+    again = TextTable.read(tmp_path / "text")
+    first, second = (
+        t.conditions(["sound 2", "noise"], [1.0, 2.0], [None, "loop"]) for t in (made, again)
+    )
+    assert torch.equal(first.text, second.text)
+    assert bool(second.controls["role"].isnan()[0])
+    assert float(second.controls["role"][1]) == 2

@@ -1,0 +1,173 @@
+"""The whole path at its smallest: sounds, manifest, codec, latents, generator, takes, report."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+
+from audiogen.data.manifest import read_manifest
+from audiogen.evaluation.evaluate import evaluate
+from audiogen.experiment import ExperimentConfig, load_experiment
+from audiogen.pipeline import Pipeline, TakesRequest, write_takes
+from audiogen.storage import read_tensors
+from audiogen.training.stages import prepare, train
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPE = ROOT / "recipes" / "tiny" / "diffusion.yaml"
+
+
+def tiny(run: Path, *overrides: str) -> ExperimentConfig:
+    return load_experiment(RECIPE, [f"run_dir={run}", *overrides])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
+    """A run in which everything has been done once."""
+    config = tiny(tmp_path_factory.mktemp("runs") / "tiny")
+    train(config)
+    evaluate(config)
+    return config
+
+
+def weights(config: ExperimentConfig) -> dict[str, torch.Tensor]:
+    return read_tensors(config.run_dir / "generator" / "model" / "generator.safetensors")
+
+
+def test_every_part_leaves_its_file(finished: ExperimentConfig) -> None:
+    run = finished.run_dir
+    for name in (
+        "config.yaml", "environment.json", "manifest.jsonl", "metrics.jsonl", "report.html",
+        "codec/model/weights.safetensors", "generator/model/generator.safetensors",
+        "generator/model/README.md", "generator/model/ATTRIBUTION.csv", "evaluation/metrics.json",
+    ):  # fmt: skip
+        assert (run / name).is_file(), name
+    assert len(list((run / "latents").iterdir())) == 1
+    assert len(list((run / "demos" / "generator").iterdir())) == 2  # before the first, at the end
+
+
+def test_the_metrics_have_their_references(finished: ExperimentConfig) -> None:
+    path = finished.run_dir / "evaluation" / "metrics.json"
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    for kind in ("frechet", "mmd"):
+        assert metrics[kind]["all"].keys() == {"takes", "real", "noise"}
+        assert metrics[kind]["all"]["real"] < metrics[kind]["all"]["noise"]
+    recognised = metrics["recognised"]
+    assert recognised["real"] > recognised["chance"]
+    labels = {row.label for row in read_manifest(finished.run_dir / "manifest.jsonl")}
+    assert recognised["per_label"].keys() == labels
+    takes = list((finished.run_dir / "evaluation" / "takes").glob("*.wav"))
+    assert len(takes) == len(labels) * finished.evaluate.takes_per_label
+    assert len(metrics["copies"]["nearest"]) == len(takes)
+
+
+def test_the_same_commands_again_do_nothing(finished: ExperimentConfig) -> None:
+    def state() -> dict[str, int]:
+        files = [path for path in finished.run_dir.rglob("*") if path.is_file()]
+        rewritten = {"config.yaml"}  # cheap, and equal
+        return {str(p): p.stat().st_mtime_ns for p in files if p.name not in rewritten}
+
+    before = state()
+    prepare(finished)
+    train(finished)
+    evaluate(finished)
+    assert state() == before
+
+
+def test_changed_settings_are_named_and_nothing_is_lost(finished: ExperimentConfig) -> None:
+    before = weights(finished)
+    changed = tiny(finished.run_dir, "generator.depth=3")
+    with pytest.raises(ValueError, match=r"generator\.depth 2 -> 3") as caught:
+        train(changed)
+    assert len(str(caught.value).splitlines()) <= 4
+    assert all(torch.equal(before[name], value) for name, value in weights(finished).items())
+    prepare(finished)  # puts config.yaml back
+
+
+def test_a_take_does_not_depend_on_its_batch(finished: ExperimentConfig) -> None:
+    pipeline = Pipeline.from_pretrained(finished.run_dir)
+    prompts, seeds = ["rain", "wind, far away", "", "bell"], [3, 4, 5, 6]
+    together = pipeline(prompts, seconds=1.3, seeds=seeds)
+    assert together.shape == (4, 1, round(1.3 * 16000))
+    alone = pipeline([""], seconds=1.3, seeds=[5])
+    torch.testing.assert_close(together[2:3], alone, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 3.0, 3.7])
+def test_takes_have_the_length_that_was_asked_for(
+    finished: ExperimentConfig, tmp_path: Path, seconds: float
+) -> None:
+    request = TakesRequest(prompts=["rain"], seconds=seconds, count=2, seed=7, out=tmp_path)
+    paths = write_takes(finished.run_dir, request)
+    assert [path.name for path in paths] == ["rain-seed7.wav", "rain-seed8.wav"]
+    for path in paths:
+        info = soundfile.info(path)
+        assert (info.frames, info.samplerate) == (round(seconds * 16000), 16000)
+        assert info.subtype == "PCM_24"
+        note = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        assert note["prompt"] == "rain"
+        assert note["licences"] == {"CC0-1.0": sum(note["licences"].values())}
+    again = write_takes(finished.run_dir, request)
+    assert again[0].name == "rain-seed7-2.wav"  # nothing is overwritten
+    assert again[0].read_bytes() == paths[0].read_bytes()
+
+
+def test_a_pipeline_survives_saving(finished: ExperimentConfig, tmp_path: Path) -> None:
+    pipeline = Pipeline.from_pretrained(finished.run_dir)
+    pipeline.save_pretrained(tmp_path / "copy")
+    copy = Pipeline.from_pretrained(tmp_path / "copy")
+    assert copy.digest == pipeline.digest
+    first, second = (p(["rain"], seconds=1.0, seeds=[1]) for p in (pipeline, copy))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("seconds", [0.2, 100.0])
+def test_lengths_out_of_range_are_refused(finished: ExperimentConfig, seconds: float) -> None:
+    pipeline = Pipeline.from_pretrained(finished.run_dir)
+    with pytest.raises(ValueError, match=r"this model makes 0\.5 to 12 s"):
+        pipeline(["rain"], seconds=seconds, seeds=[1])
+
+
+def test_no_model_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no finished model here"):
+        Pipeline.from_pretrained(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["codec", "generator", "evaluation"])
+def test_kill_9_in_a_stage_and_the_same_command_again(
+    finished: ExperimentConfig, tmp_path: Path, stage: str
+) -> None:
+    """A killed run, continued, ends with the weights of a run that was never stopped."""
+    run = tmp_path / "run"
+    code = (
+        "import sys, torch; torch.set_num_threads(1);"
+        "from pathlib import Path; from audiogen.experiment import load_experiment;"
+        "from audiogen.training.stages import train; from audiogen.evaluation.evaluate import"
+        " evaluate; c = load_experiment(Path(sys.argv[1]), [f'run_dir={sys.argv[2]}']);"
+        "train(c); evaluate(c)"
+    )
+    command = [sys.executable, "-c", code, str(RECIPE), str(run)]
+    sign = {
+        "codec": run / "codec" / "checkpoints" / "step-00000004",
+        "generator": run / "generator" / "checkpoints" / "step-00000004",
+        "evaluation": run / "evaluation" / "takes",
+    }[stage]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not sign.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run had ended before it could be killed"
+    subprocess.run(command, check=True, timeout=300, stderr=subprocess.DEVNULL)
+    single = tiny(run)
+    assert all(
+        torch.allclose(value, weights(finished)[name], atol=1e-5)
+        for name, value in weights(single).items()
+    )
+    assert (run / "report.html").is_file()

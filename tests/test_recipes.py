@@ -1,0 +1,48 @@
+"""Every recipe validates, dumps, reloads equal and builds."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from audiogen.codecs import build_codec
+from audiogen.conditioning.text import TEXT_DIM
+from audiogen.experiment import ExperimentConfig, load_experiment
+from audiogen.generators import build_generator
+from audiogen.schema import dump_config
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+
+
+def num_parameters(config: ExperimentConfig) -> tuple[int, int]:
+    """Parameters of codec and generator, built without memory."""
+    with torch.device("meta"):
+        codec = build_codec(config.codec)
+        window = codec.spec.num_frames(config.data.clip_seconds)
+        generator = build_generator(config.generator, codec.spec, TEXT_DIM, window)
+    return tuple(sum(p.numel() for p in m.parameters()) for m in (codec, generator))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_recipe_validates_reloads_equal_and_builds(path: Path, tmp_path: Path) -> None:
+    config = load_experiment(path)
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(dump_config(config), encoding="utf-8")
+    assert load_experiment(copy) == config
+    assert min(num_parameters(config)) > 0
+
+
+def test_the_cluster_recipe_is_full_size() -> None:
+    config = load_experiment(ROOT / "recipes" / "cluster" / "diffusion.yaml")
+    assert (config.codec.sample_rate, config.codec.audio_channels) == (44100, 2)
+    assert num_parameters(config)[1] >= 300_000_000
+
+
+def test_mistakes_across_blocks_are_named() -> None:
+    recipe = ROOT / "recipes" / "diffusion.yaml"
+    with pytest.raises(ValueError, match=r"generator\.dim=100 must be a multiple") as caught:
+        load_experiment(recipe, ["generator.dim=100"])
+    assert "generator.num_heads=6" in str(caught.value)
+    with pytest.raises(ValueError, match=r"data\.clip_seconds=0\.1 is shorter than four"):
+        load_experiment(recipe, ["data.clip_seconds=0.1"])
