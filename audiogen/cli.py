@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -77,6 +78,8 @@ def _options(
         ),
     ] = False,
 ) -> None:
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("audiogen").setLevel(logging.INFO)
     if debug:
         os.environ[DEBUG_VARIABLE] = "1"
 

@@ -16,6 +16,7 @@ from audiogen.data.manifest import ManifestRow, read_manifest
 from audiogen.generators import GeneratorConfig, SamplingConfig
 from audiogen.schedule import OptimConfig
 from audiogen.schema import Config, load_config
+from audiogen.storage import digest_of
 
 
 class TexturesConfig(Config):
@@ -142,8 +143,15 @@ class ExperimentConfig(Config):
 
     @property
     def sounds(self) -> Path:
-        """Folder of the sounds: the user's own, or the run's procedural set."""
-        return self.data.path if self.data.path is not None else self.run_dir / "sounds"
+        """Folder of the sounds: the user's own, or the run's procedural set.
+
+        The latter is named by what it was made from, so that other settings make another one.
+        """
+        if self.data.path is not None:
+            return self.data.path
+        tree = self.data.textures.model_dump(mode="json")
+        made_from = [tree, self.codec.sample_rate, self.codec.audio_channels]
+        return self.run_dir / f"sounds-{digest_of(made_from)[:8]}"
 
     def rows(self, split: Literal["train", "held_out"]) -> list[ManifestRow]:
         """Rows of the run's manifest on one side of the split."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,8 +33,9 @@ from audiogen.types import Conditions
 MIN_SECONDS = 0.5
 MAX_WINDOWS = 12
 """Longest take, in training windows."""
-
-_log = logging.getLogger(__name__)
+MAX_GAIN_DB = 20.0
+"""Takes come out near the loudness of the training clips; one far below it is silence, and more
+gain would only turn its noise floor up."""
 
 
 class ModelConfig(Config):
@@ -97,7 +97,7 @@ class Pipeline:
 
         Returns:
             wav (B, C, T) with exactly round(seconds * sample_rate) samples, at -23 LUFS or with
-            its peak at -1 dBFS, whichever is lower.
+            its peak at -1 dBFS, whichever is lower; near-silence is raised by 20 dB at most.
 
         Raises:
             ValueError: seconds out of range, or not one seed per prompt.
@@ -116,7 +116,8 @@ class Pipeline:
             seeds=seeds,
         )
         wav = self.codec.decode(latents, seeds=seeds)[..., : spec.num_samples(seconds)].cpu()
-        return torch.stack([set_loudness(item, spec.sample_rate) for item in wav])
+        levelled = [set_loudness(item, spec.sample_rate, max_gain_db=MAX_GAIN_DB) for item in wav]
+        return torch.stack(levelled)
 
     def conditions(self, prompts: Sequence[str], seconds: float) -> Conditions:
         """Encode prompts; a take longer than the window is asked for as a slice."""

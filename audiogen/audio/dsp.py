@@ -89,17 +89,24 @@ def loudness_lufs(wav: Tensor, sample_rate: int) -> float:
 
 
 def set_loudness(
-    wav: Tensor, sample_rate: int, *, target_lufs: float = -23.0, peak_db: float = -1.0
+    wav: Tensor,
+    sample_rate: int,
+    *,
+    target_lufs: float = -23.0,
+    peak_db: float = -1.0,
+    max_gain_db: float = math.inf,
 ) -> Tensor:
-    """Scale by one gain to `target_lufs`, or as near as a peak of `peak_db` dBFS allows.
+    """Scale by one gain to `target_lufs`, or as near as the limits allow.
 
-    Silence comes back unchanged. The waveform (C, T) is only multiplied, never limited or clipped.
+    The limits are a peak of `peak_db` dBFS and a gain of `max_gain_db`. Silence comes back
+    unchanged. The waveform (C, T) is only multiplied, never limited or clipped.
     """
     lufs = loudness_lufs(wav, sample_rate)
     if lufs == -math.inf:
         return wav
     peak = float(wav.abs().max())
-    gain = min(10 ** ((target_lufs - lufs) / 20), 10 ** (peak_db / 20) / peak)
+    gain_db = min(target_lufs - lufs, max_gain_db)
+    gain = min(10 ** (gain_db / 20), 10 ** (peak_db / 20) / peak)
     return wav * gain
 
 

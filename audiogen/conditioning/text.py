@@ -116,6 +116,10 @@ class TextEncoder:
     def __init__(self, config: TextConfig, device: torch.device | None = None) -> None:
         folder = find_text_encoder(config)
         from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415 (slow to import)
+        from transformers.utils import logging as transformers_logging  # noqa: PLC0415
+
+        quiet: Any = transformers_logging.disable_progress_bar
+        quiet()
 
         self.config = config
         self.device = device or torch.device("cpu")

@@ -8,11 +8,17 @@ from torch import Tensor, nn
 from audiogen.nn.transformer import CrossAttention, FeedForward, SelfAttention, rotary_table
 from audiogen.types import Context
 
+LEVEL_DIM = 128
 
-def fourier_features(values: Tensor, dim: int, max_period: float = 10000.0) -> Tensor:
-    """Sines and cosines of `values` (B,) at log-spaced frequencies: (B, dim), dim even."""
-    exponents = torch.arange(dim // 2, device=values.device) / (dim // 2)
-    angles = values.float()[:, None] * max_period**-exponents
+
+def level_features(level: Tensor, dim: int) -> Tensor:
+    """Sines and cosines of noise levels (B,) of order one: (B, dim), dim even.
+
+    The frequencies are low on purpose (one radian to 64 per unit): neighbouring levels must look
+    alike, or each would have to be learnt on its own.
+    """
+    frequencies = 2 ** torch.linspace(0, 6, dim // 2, device=level.device)
+    angles = level.float()[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
@@ -61,7 +67,7 @@ class DiT(nn.Module):
         self.patch_frames = patch_frames
         self.head_dim = dim // num_heads
         self.embed = nn.Linear(patch_frames * channels, dim)
-        self.level = nn.Sequential(nn.Linear(256, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.level = nn.Sequential(nn.Linear(LEVEL_DIM, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.modulation = nn.Linear(dim, 9 * dim)
         self.blocks = nn.ModuleList(DiTBlock(dim, num_heads) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, elementwise_affine=False)
@@ -84,7 +90,7 @@ class DiT(nn.Module):
             (B, D, L), zero at initialisation.
         """
         tokens, mask = self._to_tokens(x, mask)
-        features = fourier_features(1000 * level, 256)
+        features = level_features(level, LEVEL_DIM)
         signal = nn.functional.silu(self.level(features) + context.vector)
         modulation = self.modulation(signal).reshape(len(x), 9, -1).float()
         positions = torch.arange(tokens.shape[1], device=x.device) * self.patch_frames

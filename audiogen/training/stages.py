@@ -86,14 +86,13 @@ def train(config: ExperimentConfig) -> Path:
     Under `accelerate launch` the processes share each stage; the main one writes.
     """
     final = config.run_dir / "generator" / "model"
-    is_main = int(os.environ.get("RANK", "0")) == 0
-    if is_main:
+    state = PartialState()
+    if state.is_main_process:
         prepare(config)
-    if is_main and _is_done(config, "codec") and _is_done(config, "generator"):
-        _log.info("codec and generator are trained; nothing to do")
+    state.wait_for_everyone()
+    if _is_done(config, "codec") and _is_done(config, "generator"):
         return final
-    accelerator, reason = _accelerator(config)
-    accelerator.wait_for_everyone()
+    accelerator, reason = _accelerator(config, state)
     if accelerator.is_main_process:
         _log.info("device %s, precision %s", accelerator.device, reason)
     if not _is_done(config, "codec"):
@@ -132,9 +131,8 @@ def _is_done(config: ExperimentConfig, stage: str) -> bool:
     return True
 
 
-def _accelerator(config: ExperimentConfig) -> tuple[Accelerator, str]:
+def _accelerator(config: ExperimentConfig, state: PartialState) -> tuple[Accelerator, str]:
     """Make the accelerator in the precision that pays; return it and the reason."""
-    state = PartialState()
     request = {"device": state.device.type, "requested": config.train.precision}
     record = config.run_dir / "precision.json"
     known = json.loads(record.read_text()) if record.is_file() else {}
@@ -156,12 +154,13 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     spec = codec.spec
     frames = spec.num_frames(config.train.codec.crop_seconds)
     dataset = ClipDataset(folder, rows, spec, crop_frames=frames, seed=config.seed)
-    examples = [read_clip(folder, row, spec) for row in _one_per_label(config.rows("held_out"))]
+    shown = _one_per_label(config.rows("held_out"))
+    examples = [(row.label, read_clip(folder, row, spec)) for row in shown]
 
     def demo(step: int, tracker: Tracker) -> None:
-        for number, wav in enumerate(examples):
+        for number, (label, wav) in enumerate(examples):
             decoded = codec.decode(codec.encode(wav[None].to(codec.device)))[0, :, : wav.shape[1]]
-            tracker.audio(step, f"{number:02d}", decoded, spec.sample_rate, prompt="")
+            tracker.audio(step, f"{number:02d}", decoded, spec.sample_rate, prompt=label)
 
     train_codec(
         codec,

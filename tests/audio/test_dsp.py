@@ -106,3 +106,9 @@ def test_a_click_is_held_below_its_peak_and_not_clipped() -> None:
 def test_loudness_refuses_nan() -> None:
     with pytest.raises(ValueError, match="NaN"):
         loudness_lufs(torch.full((1, 9), torch.nan), 44100)
+
+
+def test_gain_has_a_limit_so_that_near_silence_stays_quiet() -> None:
+    quiet = 1e-5 * torch.randn(1, 44100, generator=torch.Generator().manual_seed(0))
+    raised = set_loudness(quiet, 44100, max_gain_db=20.0)
+    torch.testing.assert_close(raised, 10 * quiet)

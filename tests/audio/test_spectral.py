@@ -28,7 +28,10 @@ def test_lengths_that_do_not_fit_are_refused() -> None:
         stft(torch.zeros(1, 1000), 512, 128)
 
 
-@pytest.mark.parametrize(("bands", "n_fft", "rate"), [(96, 1024, 22050), (128, 512, 44100), (10, 128, 16000)])  # fmt: skip
+BANKS = [(96, 1024, 22050), (128, 512, 44100), (10, 128, 16000)]
+
+
+@pytest.mark.parametrize(("bands", "n_fft", "rate"), BANKS)
 def test_every_mel_band_is_a_mean_of_bins(bands: int, n_fft: int, rate: int) -> None:
     bank = mel_filterbank(bands, n_fft, rate)
     assert bank.shape == (bands, n_fft // 2 + 1)

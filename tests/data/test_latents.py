@@ -49,7 +49,7 @@ def rows(tmp_path: Path) -> list[ManifestRow]:
                 prompt=f"sound {number}",
                 label="noise",
                 split="train",
-            )  # fmt: skip
+            )
         )
     return made
 

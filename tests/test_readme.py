@@ -1,0 +1,71 @@
+"""The README's promises: its code runs, its commands exist, its links and files are there."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from audiogen.experiment import load_experiment
+from audiogen.training.stages import train
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line for block in blocks("console") for line in block.splitlines()]
+    return [line.split("#")[0].strip() for line in lines if line.strip()]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with recipes and a finished tiny run where the README has its own."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "recipes").symlink_to(ROOT / "recipes")
+    recipe = ROOT / "recipes" / "tiny" / "diffusion.yaml"
+    train(load_experiment(recipe, [f"run_dir={folder / 'runs' / 'diffusion'}"]))
+    return folder
+
+
+def test_python_blocks_run(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    assert blocks("python")
+    for block in blocks("python"):
+        names: dict[str, object] = {}
+        code = compile(block, "README.md", "exec")
+        exec(code, names)  # noqa: S102 - the README is ours
+        assert tuple(names["wav"].shape) == (2, 1, 4 * 16000)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if line.startswith("audiogen ")])
+def test_command_lines_run(line: str, workplace: Path) -> None:
+    # Takes of the length of the tiny model's longest.
+    words = [word if word != "8" else "4" for word in shlex.split(line)[1:]]
+    done = subprocess.run(
+        [sys.executable, "-m", "audiogen", *words], cwd=workplace, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if line.startswith("make ")])
+def test_make_targets_exist(line: str) -> None:
+    done = subprocess.run(
+        ["make", "-n", *shlex.split(line)[1:]], cwd=ROOT, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_links_and_named_files_are_there() -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)", README)
+    assert targets
+    missing = [name for name in targets if "://" not in name and not (ROOT / name).exists()]
+    assert missing == []
