@@ -35,12 +35,13 @@ class DiffusionConfig(Config):
     sigma_data: float = Field(default=1.0, gt=0)
     """Standard deviation of the latents; codecs give one."""
     sigma_min: float = Field(default=0.01, gt=0)
-    sigma_max: float = Field(default=60.0, gt=0)
-    log_sigma_mean: float = 0.4
+    sigma_max: float = Field(default=15.0, gt=0)
+    """Where sampling starts. Levels far above what training sees often (exp(2.7) here) are not
+    learnt well, and takes that start there tend to end in silence."""
+    log_sigma_mean: float = 0.0
     """Mean of ln sigma while training (P_mean in the paper)."""
-    log_sigma_std: float = Field(default=1.5, gt=0)
-    """Standard deviation of ln sigma while training (P_std in the paper). It is wide enough for
-    sigma_max to be trained: what is constant over a clip is decided there."""
+    log_sigma_std: float = Field(default=1.2, gt=0)
+    """Standard deviation of ln sigma while training (P_std in the paper)."""
     conditioner: ConditionerConfig = ConditionerConfig()
 
 

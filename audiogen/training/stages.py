@@ -67,7 +67,6 @@ def prepare(config: ExperimentConfig) -> str:
             audio_channels=config.codec.audio_channels,
             seed=textures.seed,
         )
-    atomic_write_text(run / "config.yaml", dump_config(config))
     key = _preparation_key(config, folder)
     done = run / "prepared.json"
     manifest = run / "manifest.jsonl"
@@ -77,6 +76,9 @@ def prepare(config: ExperimentConfig) -> str:
         _encode_captions(config, rows)
         atomic_write_text(run / "environment.json", json.dumps(_environment(), indent=1))
         atomic_write_text(done, json.dumps(key))
+    for stage in ("codec", "generator"):
+        _is_done(config, stage)  # raises when the run was made with other settings
+    atomic_write_text(run / "config.yaml", dump_config(config))
     return summarise(read_manifest(manifest))
 
 
