@@ -136,8 +136,9 @@ class NearestClip:
         take: index into the takes.
         clip: index into the training clips.
         similarity: largest correlation of the two over all time shifts, at most 1.
-        distance: (1 - similarity) / (1 - similarity of the best clip of any other recording).
-            Near 1 when several recordings are equally near, near 0 when one stands out.
+        distance: (1 - similarity) / (1 - the larger of: similarity of the take to the best clip
+            of any other recording; similarity of the clip to the best other recording). Near 1
+            or above when others are as near, near 0 when the two stand out.
     """
 
     take: int
@@ -171,7 +172,8 @@ def nearest_clips(
     Clips are compared by the fluctuations of their log-mel spectrograms, at the best time shift;
     gain, equaliser and shift do not matter. How alike two different recordings get depends on the
     class (two rains 0.15, two sneezes 0.5), so the distance is relative to the second nearest
-    recording, a ratio test (Lowe 2004, section 7.1). The threshold is what real clips show
+    recording, a ratio test (Lowe 2004, section 7.1), and to what else is near that clip: one bark
+    in silence is like many sounds that have one event. The threshold is what real clips show
     against other real recordings: their 1st percentile, kept within [0.5, 0.75]. About one
     honest take in a hundred falls below it.
 
@@ -250,12 +252,19 @@ class _CopySearch:
         """Training clips of the same recording as `clip`."""
         return np.asarray((self.sources == self.sources[clip]) | (self.row(clip) > _SAME_RECORDING))
 
-    def nearest(self, similarities: Array) -> tuple[int, float, float]:
-        """The best clip, its similarity and the ratio distance."""
+    def nearest(
+        self, similarities: Array, own: NDArray[np.bool_] | None = None
+    ) -> tuple[int, float, float]:
+        """The best clip, its similarity and the ratio distance.
+
+        `own` marks training clips of the query's own recording, where it is one of them.
+        """
         clip = int(np.argmax(similarities))
         best = float(similarities[clip])
         others = float(np.where(self.kin(clip), 0.0, similarities).max())
-        return clip, best, (1 - best) / max(1 - others, 1e-6)
+        strangers = self.kin(clip) if own is None else self.kin(clip) | own
+        usual = float(np.where(strangers, 0.0, self.row(clip)).max())
+        return clip, best, (1 - best) / max(1 - max(others, usual), 1e-6)
 
     def threshold(self) -> float:
         """1st percentile of the distances of real clips to the other recordings."""
@@ -263,7 +272,7 @@ class _CopySearch:
         distances = []
         for clip in range(0, len(self.patterns), step):
             foreign = np.where(self.kin(clip), 0.0, self.row(clip))
-            distances.append(self.nearest(foreign)[2])
+            distances.append(self.nearest(foreign, own=self.kin(clip))[2])
         return float(np.clip(np.quantile(distances, _THRESHOLD_QUANTILE), *_THRESHOLD_LIMITS))
 
 

@@ -19,7 +19,7 @@ def test_frames_count_hops_and_the_inverse_gives_the_signal_back(n_fft: int, hop
 def test_white_noise_has_bins_of_its_own_power() -> None:
     wav = 0.3 * torch.randn(64, 4096, generator=torch.Generator().manual_seed(0))
     for n_fft in (128, 1024):
-        power = stft(wav, n_fft, n_fft // 4)[:, 1:-1, 8:-8].abs().square().mean()
+        power = stft(wav, n_fft, n_fft // 4)[:, 1:-1, 4:-4].abs().square().mean()
         assert float(power) == pytest.approx(0.09, rel=0.05)
 
 
