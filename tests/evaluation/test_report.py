@@ -288,7 +288,7 @@ def test_full_report_holds_every_part(full_run: Path) -> None:
         ("metrics.jsonl", "training", "audiogen train RECIPE"),
         ("evaluation/metrics.json", "metrics", "audiogen evaluate RECIPE"),
         ("evaluation/reconstructions", "codec", "audiogen evaluate RECIPE"),
-        ("takes", "takes", "audiogen sample"),
+        ("evaluation/takes", "takes", "audiogen evaluate"),
         ("demos", "demos", "audiogen train RECIPE"),
     ],
 )
@@ -336,8 +336,8 @@ def test_metrics_may_lack_any_part(tmp_path: Path, key: str, value: object) -> N
 
 
 def test_unreadable_take_is_named_and_the_rest_shown(own_run: Path) -> None:
-    (own_run / "takes" / "rain-0.wav").write_bytes(b"")
-    (own_run / "takes" / "rain-1.json").write_text("{")
+    (own_run / "evaluation" / "takes" / "rain-0.wav").write_bytes(b"")
+    (own_run / "evaluation" / "takes" / "rain-1.json").write_text("{")
     page = Page(write_report(own_run))
     assert "rain-0.wav cannot be read: the file has 0 bytes." in page.text["takes"]
     assert "rain-1.wav (no readable sidecar)" in page.text["takes"]
@@ -391,7 +391,7 @@ def test_too_many_takes_are_spread_over_groups(
 
 def test_a_list_of_themes_is_one_group_with_its_prompts(tmp_path: Path) -> None:
     write_takes(tmp_path, ["biodiversity", "Bolivia"], 1, 0.05)
-    for path in (tmp_path / "takes").glob("*.json"):
+    for path in (tmp_path / "evaluation" / "takes").glob("*.json"):
         note = json.loads(path.read_text())
         path.write_text(json.dumps(note | {"label": "", "prompt": note["label"]}))
     page = Page(write_report(tmp_path))
