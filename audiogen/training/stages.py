@@ -88,7 +88,8 @@ def train(config: ExperimentConfig) -> Path:
     Under `accelerate launch` the processes share each stage; the main one writes.
     """
     final = config.run_dir / "generator" / "model"
-    state = PartialState()
+    # Without `cpu`, processes on machines that have no GPU would not be joined.
+    state = PartialState(cpu=not torch.accelerator.is_available())
     if state.is_main_process:
         prepare(config)
     state.wait_for_everyone()
