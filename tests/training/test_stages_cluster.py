@@ -16,7 +16,7 @@ NARROW = (
     "data.num_workers=1", "train.codec.steps=4", "train.codec.batch_size=2",
     "train.codec.crop_seconds=0.4", "train.codec.discriminators.channels=4",
     "train.generator.steps=4", "train.generator.batch_size=4", "train.generator.accumulate=2",
-    "train.wandb=off", "sample.steps=2",
+    "train.wandb=off", "train.precision=fp32", "sample.steps=2",
 )  # fmt: skip
 
 
