@@ -63,6 +63,13 @@ def make_loader(
 ) -> DataLoader[Any]:
     """DataLoader over `dataset` whose items are indexed by `Position`."""
     return DataLoader(
-        dataset, batch_sampler=sampler, collate_fn=collate, num_workers=num_workers,
-        persistent_workers=num_workers > 0, pin_memory=torch.cuda.is_available(),
-    )  # fmt: skip
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        # Without one of its own, every start draws from the generator of the training noise, and
+        # a resumed run would go on with other numbers.
+        generator=torch.Generator().manual_seed(0),
+    )

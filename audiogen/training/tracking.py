@@ -62,7 +62,7 @@ class Tracker:
             wandb_mode: "off"; "offline" keeps a run in run_dir/wandb that can be synced later.
             project: name of the wandb project.
         """
-        self._run_dir, self._stage, self._start_step = run_dir, stage, start_step
+        self._run_dir, self.stage, self._start_step = run_dir, stage, start_step
         self._is_main = is_main
         self._progress = _ProgressDisplay(stage, start_step, total_steps) if is_main else None
         self._wandb = _Wandb(run_dir, stage, wandb_mode if is_main else "off", project)
@@ -74,7 +74,7 @@ class Tracker:
         self._entered_at = time.monotonic()
         if self._is_main:
             path = self._run_dir / "metrics.jsonl"
-            kept = cut_metrics(path, self._stage, self._start_step)
+            kept = cut_metrics(path, self.stage, self._start_step)
             self._seconds_before = max((float(line["seconds"]) for line in kept), default=0.0)
             self._logged_at_start = {
                 frozenset(line) for line in kept if line["step"] == self._start_step
@@ -108,12 +108,12 @@ class Tracker:
             raise ValueError(f"Tracker.log: metrics may not be called {sorted(reserved)}")
         values = {name: float(value) for name, value in metrics.items()}
         seconds = self._seconds_before + time.monotonic() - self._entered_at
-        line = {"stage": self._stage, "step": step, "seconds": round(seconds, 3)}
+        line = {"stage": self.stage, "step": step, "seconds": round(seconds, 3)}
         line |= {name: value if math.isfinite(value) else None for name, value in values.items()}
         if step > self._start_step or frozenset(line) not in self._logged_at_start:
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
-            self._wandb.log(step, {f"{self._stage}/{name}": v for name, v in values.items()})
+            self._wandb.log(step, {f"{self.stage}/{name}": v for name, v in values.items()})
         if self._progress:
             self._progress.show(step, values)
 
@@ -143,11 +143,11 @@ class Tracker:
             )
         if not self._is_main:
             return
-        folder = self._run_dir / "demos" / self._stage / f"step-{step:08d}"
+        folder = self._run_dir / "demos" / self.stage / f"step-{step:08d}"
         folder.mkdir(parents=True, exist_ok=True)
         plain = wav.detach().float().cpu()
         peak = max(1.0, float(plain.abs().max()))
-        sidecar = {"prompt": prompt, "stage": self._stage, "step": step}
+        sidecar = {"prompt": prompt, "stage": self.stage, "step": step}
         sidecar |= {"sample_rate": sample_rate, "seconds": wav.shape[1] / sample_rate}
         sidecar |= {"gain_db": round(-20 * math.log10(peak), 2)}
         path = folder / f"{name}.wav"
@@ -155,7 +155,7 @@ class Tracker:
         title = f"{prompt or name} · step {step}"
         picture = path.with_suffix(".png")
         atomic_write_bytes(picture, spectrogram_png(plain, sample_rate, title))
-        self._wandb.audio(step, f"{self._stage}/{name}", path, picture, title)
+        self._wandb.audio(step, f"{self.stage}/{name}", path, picture, title)
 
 
 def cut_metrics(path: Path, stage: str, last_step: int) -> list[dict[str, Any]]:

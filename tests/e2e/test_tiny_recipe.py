@@ -17,6 +17,7 @@ from audiogen.experiment import ExperimentConfig, load_experiment
 from audiogen.pipeline import Pipeline, TakesRequest, write_takes
 from audiogen.storage import read_tensors
 from audiogen.training.stages import prepare, train
+from audiogen.training.tracking import Tracker
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "tiny" / "diffusion.yaml"
@@ -136,6 +137,26 @@ def test_lengths_out_of_range_are_refused(finished: ExperimentConfig, seconds: f
 def test_no_model_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no finished model here"):
         Pipeline.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("stage", ["codec", "generator"])
+def test_a_crash_between_two_checkpoints_changes_nothing(
+    finished: ExperimentConfig, tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped at step 6, continued from the checkpoint of step 4: bit-equal at the end."""
+    config = tiny(tmp_path / "run")
+
+    def crash(tracker: Tracker, step: int, metrics: object) -> None:
+        if tracker.stage == stage and step == 6:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Tracker, "log", crash)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    train(config)
+    expected = weights(finished)
+    assert all(torch.equal(value, expected[name]) for name, value in weights(config).items())
 
 
 @pytest.mark.slow
