@@ -57,8 +57,8 @@ class SelfAttention(nn.Module):
         """
         heads = self.qkv(x).reshape(*x.shape[:2], 3, self.num_heads, -1)
         query, key, value = heads.permute(2, 0, 3, 1, 4)
-        query = rotate(self.query_norm(query), table)
-        key = rotate(self.key_norm(key), table)
+        query = rotate(self.query_norm(query.float()), table)
+        key = rotate(self.key_norm(key.float()), table)
         out: Tensor = self.project(_attend(query, key, value, mask))
         return out
 
@@ -80,7 +80,8 @@ class CrossAttention(nn.Module):
         query = self.query(x).reshape(*x.shape[:2], self.num_heads, -1).transpose(1, 2)
         heads = self.key_value(sequence).reshape(*sequence.shape[:2], 2, self.num_heads, -1)
         key, value = heads.permute(2, 0, 3, 1, 4)
-        attended = _attend(self.query_norm(query), self.key_norm(key), value, mask)
+        query, key = self.query_norm(query.float()), self.key_norm(key.float())
+        attended = _attend(query, key, value, mask)
         out: Tensor = self.project(attended)
         return out
 
