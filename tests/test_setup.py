@@ -41,6 +41,7 @@ def pip(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     monkeypatch.setattr(tool, "install", install)
     monkeypatch.setattr(tool, "pinned", lambda _: "2.13.0")
+    monkeypatch.setattr(tool, "account_pip_config", lambda: None)  # whatever HOME is here
     return state
 
 
