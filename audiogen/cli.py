@@ -15,6 +15,7 @@ import audiogen
 
 DEBUG_VARIABLE = "AUDIOGEN_DEBUG"
 ERROR_LINES = 4  # of an error that lists no config mistakes
+MIN_SECONDS = 0.5  # of a take; a loop may be shorter
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
@@ -36,6 +37,32 @@ Overrides = Annotated[
         help="Settings over the recipe's, such as data.path=FOLDER, run_dir=DIR, seed=1.",
     ),
 ]
+SoundFile = Annotated[Path, typer.Argument(metavar="FILE", help="A sound; it is only read.")]
+Model = Annotated[
+    Path, typer.Option("--model", metavar="RUN", help="A run folder, such as runs/diffusion.")
+]
+EditOut = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Where it goes.  [default: RUN/edits]")
+]
+EditSeed = Annotated[int, typer.Option(min=0, help="Of what is new.")]
+EditPrompt = Annotated[
+    str | None, typer.Option(help="What it should sound like.  [default: as the file's JSON says]")
+]
+Steps = Annotated[int | None, typer.Option(min=1, help="Solver steps.  [default: the recipe's]")]
+
+TakesOut = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Where they go.  [default: RUN/takes]")
+]
+GuidanceScale = Annotated[
+    float | None, typer.Option(help="Weight of the prompt; 1 is off.  [default: the recipe's]")
+]
+
+edit = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Vary, fill, extend or morph a sound.",
+)
+app.add_typer(edit, name="edit")
 
 
 def main() -> None:
@@ -144,21 +171,25 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     prompts: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A text file with one prompt per line.")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Length of a take.")] = 5.0,
+    negative_prompt: Annotated[
+        str, typer.Option(help="What it should not sound like; needs guidance.")
+    ] = "",
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="Length of a take.  [default: 5]")
+    ] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Make seamless loops.")] = False,
+    bpm: Annotated[
+        float | None, typer.Option(min=1, max=999, help="Tempo of a loop whose length is in bars.")
+    ] = None,
+    bars: Annotated[int | None, typer.Option(min=1, help="Bars of such a loop.")] = None,
+    beats_per_bar: Annotated[int, typer.Option(min=1, help="Beats of each bar.")] = 4,
     count: Annotated[int, typer.Option(min=1, help="Takes per prompt.")] = 1,
     seed: Annotated[
         int, typer.Option(min=0, help="Of the first take; the next takes count up from it.")
     ] = 0,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where they go.  [default: RUN/takes]")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Solver steps.  [default: the recipe's]")
-    ] = None,
-    guidance_scale: Annotated[
-        float | None,
-        typer.Option(help="Weight of the prompt; 1 is off.  [default: the recipe's]"),
-    ] = None,
+    out: TakesOut = None,
+    steps: Steps = None,
+    guidance_scale: GuidanceScale = None,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Takes made at once; it does not change their sound.")
     ] = 8,
@@ -168,11 +199,15 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     They are 24-bit WAV files, each beside a JSON file that says how it was made.
     """
     wanted = _prompts(prompt or [], prompts)
-    from audiogen.pipeline import TakesRequest, write_takes
+    _check_tempo(loop=loop, bpm=bpm, bars=bars, seconds=seconds)
+    from audiogen.texture.takes import TakesRequest, Tempo, write_takes
 
     request = TakesRequest(
         prompts=wanted,
-        seconds=seconds,
+        seconds=5.0 if seconds is None else seconds,
+        negative_prompt=negative_prompt,
+        loop=loop,
+        tempo=Tempo(bpm=bpm, bars=bars, beats_per_bar=beats_per_bar) if bpm and bars else None,
         count=count,
         seed=seed,
         out=out or run / "takes",
@@ -204,6 +239,117 @@ def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
         hint = 'give --prompt TEXT or --prompts FILE (--prompt "" leaves it to the model)'
         raise typer.BadParameter(hint, param_hint="--prompt")
     return (*given, *listed)
+
+
+def _check_tempo(*, loop: bool, bpm: float | None, bars: int | None, seconds: float | None) -> None:
+    """Raise typer.BadParameter for lengths that contradict each other, or say too little."""
+    if (bpm is None) != (bars is None):
+        raise typer.BadParameter("give both --bpm and --bars, or neither", param_hint="--bpm")
+    if bpm is not None and not loop:
+        raise typer.BadParameter("a tempo is for loops; add --loop", param_hint="--bpm")
+    if bpm is not None and seconds is not None:
+        message = "--bpm and --bars set the length; leave one of the two out"
+        raise typer.BadParameter(message, param_hint="--seconds")
+    if not loop and seconds is not None and seconds < MIN_SECONDS:
+        message = f"Input should be greater than or equal to {MIN_SECONDS}"
+        raise typer.BadParameter(message, param_hint="--seconds")
+
+
+@edit.command()
+def vary(
+    file: SoundFile,
+    *,
+    model: Model,
+    amount: Annotated[float, typer.Option(help="From 0, the same, to 1, a new sound.")] = 0.3,
+    count: Annotated[int, typer.Option(min=1, help="Variations.")] = 1,
+    seed: EditSeed = 0,
+    prompt: EditPrompt = None,
+    steps: Steps = None,
+    out: EditOut = None,
+) -> None:
+    """Make variations of a sound.
+
+    A take of the model is varied from its seed, any other sound from what is heard.
+    """
+    from audiogen.texture.edit import vary as vary_file
+    from audiogen.texture.sources import EditRequest
+
+    request = EditRequest(out=out or model / "edits", seed=seed, prompt=prompt, steps=steps)
+    for path in vary_file(model, file, request, amount=amount, count=count):
+        typer.echo(path)
+
+
+@edit.command()
+def inpaint(
+    file: SoundFile,
+    *,
+    model: Model,
+    region: Annotated[
+        list[str],
+        typer.Option(metavar="START:STOP", help="Seconds, such as 1.2:2.0; may be repeated."),
+    ],
+    seed: EditSeed = 0,
+    prompt: EditPrompt = None,
+    steps: Steps = None,
+    out: EditOut = None,
+) -> None:
+    """Fill regions of a sound with new sound.
+
+    Outside of the regions its samples stay as they are.
+    """
+    from audiogen.texture.edit import inpaint as inpaint_file
+    from audiogen.texture.sources import EditRequest
+
+    request = EditRequest(out=out or model / "edits", seed=seed, prompt=prompt, steps=steps)
+    typer.echo(inpaint_file(model, file, request, regions=region))
+
+
+@edit.command()
+def extend(
+    file: SoundFile,
+    *,
+    model: Model,
+    seconds: Annotated[float, typer.Option(help="Length of the result.")],
+    before: Annotated[
+        bool, typer.Option("--before", help="Put what is new before the sound, not behind it.")
+    ] = False,
+    seed: EditSeed = 0,
+    prompt: EditPrompt = None,
+    steps: Steps = None,
+    out: EditOut = None,
+) -> None:
+    """Continue a sound, or lead into it.
+
+    Its own samples stay as they are.
+    """
+    from audiogen.texture.edit import extend as extend_file
+    from audiogen.texture.sources import EditRequest
+
+    request = EditRequest(out=out or model / "edits", seed=seed, prompt=prompt, steps=steps)
+    typer.echo(extend_file(model, file, request, seconds=seconds, before=before))
+
+
+@edit.command()
+def morph(
+    first: SoundFile,
+    second: SoundFile,
+    *,
+    model: Model,
+    steps: Annotated[int, typer.Option(min=2, help="Sounds, both ends included.")] = 8,
+    seed: EditSeed = 0,
+    prompt: EditPrompt = None,
+    out: EditOut = None,
+) -> None:
+    """Make the sounds between two sounds.
+
+    Between takes of the model, their seeds and prompts are mixed; between others, what is heard.
+    """
+    from audiogen.texture.morph import morph as morph_files
+    from audiogen.texture.sources import EditRequest
+
+    request = EditRequest(out=out or model / "edits", seed=seed, prompt=prompt)
+    for path in morph_files(model, first, second, request, count=steps):
+        typer.echo(path)
 
 
 @app.command()

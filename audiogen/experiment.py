@@ -18,6 +18,8 @@ from audiogen.schedule import OptimConfig
 from audiogen.schema import Config, load_config
 from audiogen.storage import digest_of
 
+Stage = Literal["codec", "generator", "distil"]
+
 
 class TexturesConfig(Config):
     """The procedural set that is made when `data.path` is not given."""
@@ -80,6 +82,26 @@ class GeneratorTrainConfig(Config):
         return self
 
 
+class DistilConfig(Config):
+    """A last stage that teaches the generator to reach the end of its paths in few steps."""
+
+    num_paths: int = Field(default=1024, ge=1)
+    """Paths of the trained generator, from noise to latents, that are recorded and learnt."""
+    teacher: SamplingConfig = SamplingConfig(steps=16)
+    """How the paths are sampled; its guidance is built into the few-step model."""
+    first_share: float = Field(default=0.3, ge=0, le=1)
+    """Share of the training examples that begin at pure noise; the rest is spread evenly."""
+    train: GeneratorTrainConfig = GeneratorTrainConfig()
+
+    @model_validator(mode="after")
+    def _paths_are_recorded_at_every_step(self) -> DistilConfig:
+        if self.teacher.solver not in {"euler", "dpmpp_2m"}:
+            raise ValueError(
+                "teacher.solver must be euler or dpmpp_2m, whose evaluations lie on the path"
+            )
+        return self
+
+
 class TrainConfig(Config):
     """Both training stages and what they share."""
 
@@ -110,13 +132,20 @@ class EvaluateConfig(Config):
 class ExperimentConfig(Config):
     """One recipe: codec, text, generator, data, training, sampling and evaluation."""
 
+    reuse: bool = True
+    """Whether a stage that a run beside this one has finished with the same settings is taken
+    from there instead of being trained again."""
+
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
     run_dir: Path
     """Where everything that the run makes is written."""
     seed: int = Field(default=0, ge=0)
     codec: CodecConfig
     text: TextConfig = TextConfig()
-    generator: GeneratorConfig
+    generator: GeneratorConfig | None = None
+    """None trains a codec alone."""
+    distil: DistilConfig | None = None
+    """None is no few-step stage."""
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     sample: SamplingConfig = SamplingConfig()
@@ -134,12 +163,15 @@ class ExperimentConfig(Config):
                     f"{name}={seconds} is shorter than four latent frames of"
                     f" {frame:.3f} s (codec.hop_length / codec.sample_rate)"
                 )
-        if self.generator.dim % self.generator.num_heads:
-            raise ValueError(
-                f"generator.dim={self.generator.dim} must be a multiple of"
-                f" generator.num_heads={self.generator.num_heads}"
-            )
+        if self.distil is not None and self.generator is None:
+            raise ValueError("distil needs a generator to learn from; add a generator section")
         return self
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """What is trained, in order; each is a folder of the run."""
+        wanted: dict[Stage, object] = {"generator": self.generator, "distil": self.distil}
+        return ("codec", *(stage for stage, block in wanted.items() if block is not None))
 
     @property
     def sounds(self) -> Path:

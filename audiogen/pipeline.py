@@ -6,7 +6,6 @@ import csv
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,19 +15,20 @@ from pydantic import Field
 from torch import Tensor
 
 from audiogen.audio.dsp import set_loudness
-from audiogen.audio.files import write_audio
+from audiogen.audio.loops import resample_ring
 from audiogen.codecs import Codec, CodecConfig, load_codec, save_codec
-from audiogen.conditioning.controls import make_controls
+from audiogen.conditioning.controls import Role, make_controls
 from audiogen.conditioning.text import TEXT_DIM, TextConfig, TextEncoder
 from audiogen.generators import (
     GeneratorConfig,
     LatentGenerator,
     SamplingConfig,
+    Start,
     build_generator,
 )
 from audiogen.schema import Config, dump_config, parse_config
 from audiogen.storage import publish_folder, read_tensors, sha256_file, write_tensors
-from audiogen.types import Conditions
+from audiogen.types import Conditions, LatentSpec
 
 MIN_SECONDS = 0.5
 MAX_WINDOWS = 12
@@ -36,6 +36,9 @@ MAX_WINDOWS = 12
 MAX_GAIN_DB = 20.0
 """Takes come out near the loudness of the training clips; one far below it is silence, and more
 gain would only turn its noise floor up."""
+LOOP_ROLE: Role = "slice"
+"""As what a loop is asked for: a whole sound would begin and end, and clips that loop are rare in
+training data."""
 
 
 class ModelConfig(Config):
@@ -86,14 +89,16 @@ class Pipeline:
         seconds: float,
         seeds: Sequence[int],
         sampling: SamplingConfig | None = None,
+        negative_prompt: str = "",
     ) -> Tensor:
-        """Generate one take per prompt.
+        """Generate one take per prompt, all of one length.
 
         Args:
             prompts: B texts; an empty one leaves the sound to the model.
             seconds: length of every take, from 0.5 s to twelve training windows.
             seeds: one per take; a take depends on its own prompt and seed, not on its batch.
             sampling: solver and guidance; None takes the model's own.
+            negative_prompt: what guidance leads away from; empty is a sound without a prompt.
 
         Returns:
             wav (B, C, T) with exactly round(seconds * sample_rate) samples, at -23 LUFS or with
@@ -102,30 +107,183 @@ class Pipeline:
         Raises:
             ValueError: seconds out of range, or not one seed per prompt.
         """
-        spec, window = self.codec.spec, self.config.clip_seconds
-        if len(prompts) != len(seeds) or not prompts:
-            raise ValueError(f"expected one seed per prompt, got {len(prompts)}, {len(seeds)}")
-        if not MIN_SECONDS <= seconds <= MAX_WINDOWS * window:
-            raise ValueError(
-                f"seconds={seconds}: this model makes {MIN_SECONDS} to {MAX_WINDOWS * window:g} s"
+        return torch.stack(
+            self.takes(
+                prompts,
+                seconds=[seconds] * len(prompts),
+                seeds=seeds,
+                sampling=sampling,
+                negative_prompt=negative_prompt,
             )
-        latents = self.generator.sample(
+        )
+
+    @torch.no_grad()
+    def takes(
+        self,
+        prompts: Sequence[str],
+        *,
+        seconds: Sequence[float],
+        seeds: Sequence[int],
+        sampling: SamplingConfig | None = None,
+        negative_prompt: str = "",
+        start: Start | None = None,
+    ) -> list[Tensor]:
+        """Generate one take per prompt, each of its own length, in one batch.
+
+        Args:
+            prompts: B texts.
+            seconds: of each take.
+            seeds: as of a call.
+            sampling: as of a call.
+            negative_prompt: as of a call.
+            start: where to start instead of from the seeds' noise.
+
+        Returns:
+            B takes, each (C, round(seconds * sample_rate)); levels and errors as of a call.
+        """
+        if len(seconds) != len(prompts):
+            raise ValueError(f"expected seconds for each of {len(prompts)}, got {len(seconds)}")
+        self._check(prompts, seeds, seconds)
+        return self.render(
             self.conditions(prompts, seconds),
-            spec.num_frames(seconds),
+            seconds=seconds,
+            seeds=seeds,
+            sampling=sampling,
+            negative=self.negative(negative_prompt, seconds),
+            start=start,
+        )
+
+    @torch.no_grad()
+    def loops(
+        self,
+        prompts: Sequence[str],
+        *,
+        seconds: float,
+        seeds: Sequence[int],
+        sampling: SamplingConfig | None = None,
+        negative_prompt: str = "",
+        start: Start | None = None,
+    ) -> Tensor:
+        """Generate seamless loops, on a ring of latent frames that is decoded as a ring.
+
+        A ring has whole frames. Its waveform is brought to the exact length by resampling the
+        ring, which moves the pitch by less than one part in twice the number of frames.
+
+        Args:
+            prompts: B texts.
+            seconds: length of every loop, from two latent frames on.
+            seeds: as of a call.
+            sampling: as of a call.
+            negative_prompt: as of a call.
+            start: where to start instead of from the seeds' noise.
+
+        Returns:
+            wav (B, C, T) with exactly round(seconds * sample_rate) samples; levels as of a call,
+            measured on the loop repeated.
+
+        Raises:
+            ValueError: seconds out of range, or not one seed per prompt.
+        """
+        spec = self.codec.spec
+        lengths = [seconds] * len(prompts)
+        num_samples = spec.num_samples(seconds)
+        if num_samples < 2 * spec.hop_length:
+            raise ValueError(
+                f"seconds={seconds:g}: a loop has at least two latent frames, which are"
+                f" {2 / spec.frame_rate:.3f} s with this model"
+            )
+        self._check(prompts, seeds, lengths, least=0)
+        turns = self.render(
+            self.conditions(prompts, lengths, LOOP_ROLE),
+            seconds=lengths,
+            seeds=seeds,
+            sampling=sampling,
+            negative=self.negative(negative_prompt, lengths, LOOP_ROLE),
+            start=start,
+            ring=True,
+        )
+        return torch.stack(turns)
+
+    @torch.no_grad()
+    def render(
+        self,
+        conditions: Conditions,
+        *,
+        seconds: Sequence[float],
+        seeds: Sequence[int],
+        sampling: SamplingConfig | None = None,
+        negative: Conditions | None = None,
+        start: Start | None = None,
+        ring: bool = False,
+    ) -> list[Tensor]:
+        """Generate from conditions instead of prompts; see `takes`, and with `ring` `loops`."""
+        spec = self.codec.spec
+        frames = [loop_frames(spec, one) if ring else spec.num_frames(one) for one in seconds]
+        latents = self.generator.sample(
+            conditions,
+            frames,
             sampling=sampling or self.config.sample,
             seeds=seeds,
+            negative=negative,
+            start=start,
+            ring=ring,
         )
-        wav = self.codec.decode(latents, seeds=seeds)[..., : spec.num_samples(seconds)].cpu()
-        levelled = [set_loudness(item, spec.sample_rate, max_gain_db=MAX_GAIN_DB) for item in wav]
-        return torch.stack(levelled)
+        made: dict[int, Tensor] = {}
+        for length in dict.fromkeys(frames):  # a decoder would hear the padding of shorter items
+            items = [index for index, found in enumerate(frames) if found == length]
+            part = latents[items, :, :length]
+            wav = self.codec.decode(part, seeds=[seeds[index] for index in items], ring=ring)
+            made.update(zip(items, wav.cpu(), strict=True))
+        finish = self._finished_turn if ring else self._finished
+        return [finish(made[index], spec.num_samples(one)) for index, one in enumerate(seconds)]
 
-    def conditions(self, prompts: Sequence[str], seconds: float) -> Conditions:
-        """Encode prompts; a take longer than the window is asked for as a slice."""
+    def _finished(self, wav: Tensor, num_samples: int) -> Tensor:
+        """Cut a take (C, T) to its length and set its level."""
+        cut = wav[:, :num_samples]
+        return set_loudness(cut, self.codec.spec.sample_rate, max_gain_db=MAX_GAIN_DB)
+
+    def _finished_turn(self, wav: Tensor, num_samples: int) -> Tensor:
+        """Bring one turn of a loop to its length and set the level that it has when repeated."""
+        twice = resample_ring(wav, num_samples).repeat(1, 2)
+        levelled = set_loudness(twice, self.codec.spec.sample_rate, max_gain_db=MAX_GAIN_DB)
+        return levelled[:, :num_samples]
+
+    def _check(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        seconds: Sequence[float],
+        least: float = MIN_SECONDS,
+    ) -> None:
+        """Raise ValueError when there is not one seed per prompt, or a length is out of range."""
+        if len(prompts) != len(seeds) or not prompts:
+            raise ValueError(f"expected one seed per prompt, got {len(prompts)}, {len(seeds)}")
+        most = MAX_WINDOWS * self.config.clip_seconds
+        for one in seconds:
+            if not least <= one <= most:
+                raise ValueError(f"seconds={one:g}: this model makes {least:.3g} to {most:g} s")
+
+    def negative(
+        self, prompt: str, seconds: Sequence[float], role: Role | None = None
+    ) -> Conditions | None:
+        """Conditions that guidance leads away from; None for an empty prompt."""
+        if not prompt.strip():
+            return None
+        return self.conditions([prompt] * len(seconds), seconds, role)
+
+    def conditions(
+        self, prompts: Sequence[str], seconds: Sequence[float], role: Role | None = None
+    ) -> Conditions:
+        """Encode prompts for sounds of `seconds` each.
+
+        Without a `role`, a take longer than the window is asked for as a slice of the window's
+        length, and a shorter one as a whole sound.
+        """
         states = self.text(prompts)
         window = self.config.clip_seconds
         controls = make_controls(
-            seconds=[min(seconds, window)] * len(prompts),
-            roles=["slice" if seconds > window else "whole"] * len(prompts),
+            seconds=[min(one, window) for one in seconds],
+            roles=[role or ("slice" if one > window else "whole") for one in seconds],
         )
         conditions = Conditions(
             text=states.states, text_mask=states.mask, pooled=states.pooled, controls=controls
@@ -184,7 +342,7 @@ class Pipeline:
 
 def find_model(path: Path) -> Path:
     """Return the model folder of a run folder, or `path` itself when it is one."""
-    for folder in (path / "generator" / "model", path):
+    for folder in (path / "distil" / "model", path / "generator" / "model", path):
         if (folder / "generator.safetensors").is_file():
             return folder
     raise FileNotFoundError(
@@ -200,67 +358,9 @@ def model_digest(folder: Path) -> str:
     return hashlib.sha256("".join(sha256_file(file) for file in files).encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TakesRequest:
-    """What `audiogen sample` is asked for.
-
-    Attributes:
-        prompts: texts; each gives `count` takes.
-        seconds: length of every take.
-        count: takes per prompt, of the seeds `seed` to `seed + count - 1`.
-        seed: of each prompt's first take.
-        out: folder that the takes are written to.
-        steps: of the solver; None takes the model's own.
-        guidance_scale: None takes the model's own.
-        batch_size: takes made at once; it does not change them.
-    """
-
-    prompts: Sequence[str]
-    seconds: float
-    count: int
-    seed: int
-    out: Path
-    steps: int | None = None
-    guidance_scale: float | None = None
-    batch_size: int = 8
-
-
-def write_takes(run: Path, request: TakesRequest) -> list[Path]:
-    """Generate takes and write each as 24-bit WAV with a JSON sidecar; return the WAV paths.
-
-    Nothing that is there already is overwritten: a name that is taken gets a number.
-    """
-    if request.count < 1 or request.batch_size < 1 or request.seed < 0 or not request.prompts:
-        raise ValueError(
-            "expected at least one prompt, count >= 1, batch_size >= 1 and seed >= 0, got"
-            f" {len(request.prompts)}, {request.count}, {request.batch_size}, {request.seed}"
-        )
-    pipeline = Pipeline.from_pretrained(run)
-    changes: dict[str, Any] = {"steps": request.steps, "guidance_scale": request.guidance_scale}
-    given = {name: value for name, value in changes.items() if value is not None}
-    tree = {**pipeline.config.sample.model_dump(), **given}
-    sampling = parse_config(SamplingConfig, tree, source="sample")
-    jobs = [
-        (prompt, request.seed + number)
-        for prompt in request.prompts
-        for number in range(request.count)
-    ]
-    request.out.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for start in range(0, len(jobs), request.batch_size):
-        part = jobs[start : start + request.batch_size]
-        wavs = pipeline(
-            [prompt for prompt, _ in part],
-            seconds=request.seconds,
-            seeds=[seed for _, seed in part],
-            sampling=sampling,
-        )
-        for (prompt, seed), wav in zip(part, wavs, strict=True):
-            path = _free_path(request.out, f"{take_slug(prompt)}-seed{seed}")
-            sidecar = take_sidecar(pipeline, prompt, seed, request.seconds, sampling)
-            write_audio(path, wav, pipeline.codec.spec.sample_rate, sidecar=sidecar)
-            paths.append(path)
-    return paths
+def loop_frames(spec: LatentSpec, seconds: float) -> int:
+    """Latent frames of the ring that a loop of `seconds` is made on; at least two."""
+    return max(2, round(spec.num_samples(seconds) / spec.hop_length))
 
 
 def take_sidecar(
@@ -284,11 +384,3 @@ def take_slug(prompt: str) -> str:
     """Return at most 48 of [a-z0-9-] that tell a prompt in a file name."""
     slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:48].strip("-")
     return slug or "take"
-
-
-def _free_path(folder: Path, stem: str) -> Path:
-    """Return `stem.wav` in `folder`, or with a number behind when that is taken."""
-    path, number = folder / f"{stem}.wav", 2
-    while path.exists():
-        path, number = folder / f"{stem}-{number}.wav", number + 1
-    return path

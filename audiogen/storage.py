@@ -47,12 +47,20 @@ def atomic_write_text(path: Path, text: str) -> None:
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:
     """Replace `path` by `data`; a reader sees the old file or the new one, never a part."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name to write; on success the file becomes `path`, on failure it vanishes.
+
+    Missing folders are made. Whatever goes wrong, `path` stays as it was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _temporary(path) as temporary:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        fsync(temporary)
         temporary.replace(path)
     fsync(path.parent)
 
@@ -144,7 +152,8 @@ def fsync(path: Path) -> None:
 @contextlib.contextmanager
 def _temporary(final: Path) -> Iterator[Path]:
     """Reserve the temporary name of `final`; whatever is left under it is deleted at the end."""
-    temporary = final.parent.resolve() / f"{final.name}.tmp-{os.getpid()}"
+    name = final.name[-200:]  # file systems allow 255 bytes, and some names use all of them
+    temporary = final.parent.resolve() / f"{name}.tmp-{os.getpid()}"
     _delete(temporary)
     _open_temporaries.add(temporary)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -75,7 +75,7 @@ class Conditions:
             controls={name: value.to(device) for name, value in self.controls.items()},
         )
 
-    def __getitem__(self, items: slice) -> Conditions:
+    def __getitem__(self, items: slice | list[int]) -> Conditions:
         """Return the conditions of some of the items."""
         return Conditions(
             text=self.text[items],
@@ -108,12 +108,37 @@ class Context:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PathPoint:
+    """Where on the way from noise to a batch's latents a model is trained.
+
+    Attributes:
+        noisy: (B, D, L).
+        t: time of each item (B,), in the generator's own units.
+        known: latents (B, D, L) that are given where `keep`; None when nothing is.
+        keep: (B, L), True where a frame is given and not to be learnt.
+    """
+
+    noisy: Tensor
+    t: Tensor
+    known: Tensor | None = None
+    keep: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Training input: latents (B, D, L) or tokens (B, K, L), mask (B, L) of real frames."""
+    """Training input of B items.
+
+    Attributes:
+        latents: (B, D, L), or tokens (B, K, L).
+        mask: (B, L), True where a frame is real.
+        conditions: of the items.
+        point: on a teacher's path that ends in `latents`; None draws noise at random.
+    """
 
     latents: Tensor
     mask: Tensor
     conditions: Conditions
+    point: PathPoint | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Return the same batch on `device`."""
@@ -121,6 +146,7 @@ class Batch:
             latents=self.latents.to(device),
             mask=self.mask.to(device),
             conditions=self.conditions.to(device),
+            point=_of_tensors(self.point, lambda tensor: tensor.to(device)),
         )
 
     def split(self, parts: int) -> list[Batch]:
@@ -129,14 +155,27 @@ class Batch:
         if batch % parts:
             raise ValueError(f"a batch of {batch} items does not split into {parts} equal parts")
         size = batch // parts
-        return [
-            Batch(
-                latents=self.latents[start : start + size],
-                mask=self.mask[start : start + size],
-                conditions=self.conditions[start : start + size],
-            )
-            for start in range(0, batch, size)
-        ]
+        return [self._part(slice(start, start + size)) for start in range(0, batch, size)]
+
+    def _part(self, items: slice) -> Batch:
+        return Batch(
+            latents=self.latents[items],
+            mask=self.mask[items],
+            conditions=self.conditions[items],
+            point=_of_tensors(self.point, lambda tensor: tensor[items]),
+        )
+
+
+def _of_tensors(point: PathPoint | None, change: Callable[[Tensor], Tensor]) -> PathPoint | None:
+    """Apply `change` to each tensor of a point."""
+    if point is None:
+        return None
+    return PathPoint(
+        noisy=change(point.noisy),
+        t=change(point.t),
+        known=None if point.known is None else change(point.known),
+        keep=None if point.keep is None else change(point.keep),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

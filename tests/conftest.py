@@ -2,6 +2,8 @@
 
 import os
 import random
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 THREADS = min(2, os.cpu_count() or 1)
@@ -52,3 +54,78 @@ def esc10() -> Path:
     if not (folder / "metadata.csv").is_file():
         pytest.skip(f"no ESC-10 at {folder}; AUDIOGEN_ESC10 may name its folder")
     return folder
+
+
+class FakeTextEncoder:
+    """Stands in for the text encoder: a random vector per word, without weights to load."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __call__(self, prompts: Sequence[str]) -> object:
+        from audiogen.conditioning.text import TEXT_DIM, TextStates  # noqa: PLC0415
+
+        longest = max(1, *(len(text.split()) for text in prompts), 1)
+        states = torch.zeros(len(prompts), longest, TEXT_DIM)
+        mask = torch.zeros(states.shape[:2], dtype=torch.bool)
+        pooled = torch.zeros(len(prompts), TEXT_DIM)
+        for row, text in enumerate(prompts):
+            for place, word in enumerate(text.split()):
+                source = torch.Generator().manual_seed(zlib.crc32(word.encode()))
+                states[row, place] = torch.randn(TEXT_DIM, generator=source)
+                mask[row, place] = True
+            if text.split():
+                pooled[row] = torch.nn.functional.normalize(states[row].sum(dim=0), dim=0)
+        return TextStates(states=states, mask=mask, pooled=pooled * TEXT_DIM**0.5)
+
+
+@pytest.fixture
+def fake_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pipelines read prompts without the real text encoder."""
+    monkeypatch.setattr("audiogen.pipeline.TextEncoder", FakeTextEncoder)
+
+
+@pytest.fixture(scope="session")
+def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that writes a small untrained model and returns its folder."""
+    from audiogen.codecs import build_codec  # noqa: PLC0415
+    from audiogen.codecs.vae import VAEConfig  # noqa: PLC0415
+    from audiogen.conditioning.text import TEXT_DIM, TextConfig  # noqa: PLC0415
+    from audiogen.generators import SamplingConfig, build_generator  # noqa: PLC0415
+    from audiogen.generators.flow import FlowConfig  # noqa: PLC0415
+    from audiogen.generators.infill import InfillConfig  # noqa: PLC0415
+    from audiogen.pipeline import ModelConfig, Pipeline  # noqa: PLC0415
+
+    def make(*, infill: bool = True, audio_channels: int = 1) -> Path:
+        codec = VAEConfig.model_validate({
+            "sample_rate": 16000, "audio_channels": audio_channels, "hop_length": 512,
+            "n_fft": 512, "stft_hop": 128, "num_bands": 24, "latent_channels": 4,
+            "encoder_dim": 24, "encoder_depth": 1, "decoder_dim": 24, "decoder_depth": 1,
+        })  # fmt: skip
+        tasks = InfillConfig() if infill else InfillConfig(spans=0, prefix=0, suffix=0)
+        config = ModelConfig(
+            name="small",
+            codec=codec,
+            text=TextConfig(),
+            generator=FlowConfig(dim=32, depth=2, num_heads=2, infill=tasks),
+            sample=SamplingConfig(steps=3, guidance_scale=2.0),
+            clip_seconds=1.0,
+        )
+        torch.manual_seed(0)
+        built = build_codec(codec)
+        window = built.spec.num_frames(1.0)
+        generator = build_generator(config.generator, built.spec, TEXT_DIM, window)
+        for parameter in generator.parameters():  # zero gates would hide what is behind them
+            if not bool(parameter.any()):
+                torch.nn.init.normal_(parameter, std=0.05)
+        folder = tmp_path_factory.mktemp("model")
+        Pipeline(config, built, generator).save_pretrained(folder / "generator" / "model")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def model(make_model: Callable[..., Path]) -> Path:
+    """Return the run folder of a small untrained mono model at 16 kHz, its window one second."""
+    return make_model()

@@ -22,7 +22,10 @@ LAYERS = (  # a module may import from its own package and from rows above it, n
     {"__main__", "__init__"},
 )
 RANK = {name: row for row, names in enumerate(LAYERS) for name in names}
-SAME_ROW = {("schedule", "schema")}  # settings stand on the base class of settings
+SAME_ROW = {
+    ("schedule", "schema"),  # settings stand on the base class of settings
+    ("audio", "storage"),  # the writer of sounds replaces files as all others do
+}
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "misc", "core", "base_utils"}
 CODE_FROM_DATA = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 BANNED_CALLS = {

@@ -14,7 +14,8 @@ import audiogen
 from audiogen import cli
 from audiogen.schema import Config, ConfigError
 
-COMMANDS = ("config", "prepare", "train", "evaluate", "sample", "doctor")
+COMMANDS = ("config", "prepare", "train", "evaluate", "sample", "edit", "doctor")
+EDITS = ("vary", "inpaint", "extend", "morph")
 
 
 class FakeConfig(Config):
@@ -29,9 +30,27 @@ class TakesRequest:
     count: int
     seed: int
     out: Path
+    negative_prompt: str
+    loop: bool
+    tempo: "Tempo | None"
     steps: int | None
     guidance_scale: float | None
     batch_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tempo:
+    bpm: float
+    bars: int
+    beats_per_bar: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditRequest:
+    out: Path
+    seed: int
+    prompt: str | None
+    steps: int | None = None
 
 
 Run = Callable[..., tuple[int, str, str]]
@@ -48,8 +67,8 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         monkeypatch.setitem(sys.modules, module, stand_in)
 
     def recording(name: str, answer: Any) -> Callable[..., Any]:
-        def call(*given: Any) -> Any:
-            calls[name] = given
+        def call(*given: Any, **settings: Any) -> Any:
+            calls[name] = (*given, settings) if settings else given
             return answer
 
         return call
@@ -65,7 +84,20 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     )
     fake("audiogen.evaluation.evaluate", evaluate=recording("evaluate", Path("runs/x/report.html")))
     takes = [Path("a.wav"), Path("b.wav")]
-    fake("audiogen.pipeline", TakesRequest=TakesRequest, write_takes=recording("takes", takes))
+    fake(
+        "audiogen.texture.takes",
+        TakesRequest=TakesRequest,
+        Tempo=Tempo,
+        write_takes=recording("takes", takes),
+    )
+    fake("audiogen.texture.sources", EditRequest=EditRequest)
+    fake(
+        "audiogen.texture.edit",
+        vary=recording("vary", takes),
+        inpaint=recording("inpaint", takes[0]),
+        extend=recording("extend", takes[0]),
+    )
+    fake("audiogen.texture.morph", morph=recording("morph", takes))
     return calls
 
 
@@ -130,6 +162,9 @@ def test_sample_passes_its_options_on(run: Run, stages: dict[str, Any], tmp_path
         "count": 4,
         "seed": 7,
         "out": Path("takes"),
+        "negative_prompt": "",
+        "loop": False,
+        "tempo": None,
         "steps": 20,
         "guidance_scale": 2.5,
         "batch_size": 2,
@@ -139,11 +174,48 @@ def test_sample_passes_its_options_on(run: Run, stages: dict[str, Any], tmp_path
 def test_sample_defaults_leave_the_choice_to_the_recipe(run: Run, stages: dict[str, Any]) -> None:
     assert run("sample", "runs/x", "--prompt", "")[0] == 0
     request = stages["takes"][1]
-    assert (request.out, request.steps, request.guidance_scale) == (
+    assert (request.out, request.steps, request.guidance_scale, request.seconds) == (
         Path("runs/x/takes"),
         None,
         None,
+        5.0,
     )
+
+
+def test_sample_makes_loops_of_seconds_or_bars(run: Run, stages: dict[str, Any]) -> None:
+    given = ["sample", "runs/x", "--prompt", "a", "--negative-prompt", "music", "--loop"]
+    assert run(*given, "--seconds", "0.3")[0] == 0
+    request = stages["takes"][1]
+    assert (request.negative_prompt, request.loop, request.tempo, request.seconds) == (
+        "music", True, None, 0.3
+    )  # fmt: skip
+    assert run(*given, "--bpm", "90", "--bars", "4", "--beats-per-bar", "3")[0] == 0
+    assert stages["takes"][1].tempo == Tempo(bpm=90, bars=4, beats_per_bar=3)
+
+
+@pytest.mark.parametrize(
+    ("command", "passed", "settings"),
+    [
+        ("vary a.wav --amount 0.5 --count 3", ["a.wav"], {"amount": 0.5, "count": 3}),
+        ("vary a.wav", ["a.wav"], {"amount": 0.3, "count": 1}),
+        (
+            "inpaint a.wav --region 1.2:2 --region :0.5",
+            ["a.wav"],
+            {"regions": ["1.2:2", ":0.5"]},
+        ),
+        ("extend a.wav --seconds 12 --before", ["a.wav"], {"seconds": 12.0, "before": True}),
+        ("morph a.wav b.wav --steps 5", ["a.wav", "b.wav"], {"count": 5}),
+    ],
+)
+def test_edits_pass_their_options_on(
+    run: Run, stages: dict[str, Any], command: str, passed: list[str], settings: dict[str, Any]
+) -> None:
+    name, *rest = command.split()
+    code, out, _ = run("edit", name, *rest, "--model", "runs/x", "--seed", "3", "--prompt", "rain")
+    assert (code, out) == (0, "a.wav\nb.wav\n" if name in {"vary", "morph"} else "a.wav\n")
+    request = EditRequest(out=Path("runs/x/edits"), seed=3, prompt="rain")
+    files = [Path(one) for one in passed]
+    assert stages[name] == (Path("runs/x"), *files, request, settings)
 
 
 @pytest.mark.parametrize(
@@ -153,8 +225,32 @@ def test_sample_defaults_leave_the_choice_to_the_recipe(run: Run, stages: dict[s
         (["sample", "runs/x", "--prompts", "none.txt"], "none.txt: No such file"),
         (
             ["sample", "runs/x", "--prompt", "a", "--seconds", "0.1"],
-            "--seconds': Input should be greater than or equal to 0.5",
+            "Input should be greater than or equal to 0.5",
         ),
+        (["sample", "runs/x", "--prompt", "a", "--bpm", "90"], "both --bpm and --bars"),
+        (
+            ["sample", "runs/x", "--prompt", "a", "--bpm", "90", "--bars", "4"],
+            "a tempo is for loops; add --loop",
+        ),
+        (
+            [
+                "sample",
+                "runs/x",
+                "--prompt",
+                "a",
+                "--loop",
+                "--seconds",
+                "3",
+                "--bpm",
+                "90",
+                "--bars",
+                "4",
+            ],
+            "--bpm and --bars set the length",
+        ),
+        (["edit", "vary", "a.wav"], "Missing option '--model'"),
+        (["edit", "inpaint", "a.wav", "--model", "runs/x"], "Missing option '--region'"),
+        (["edit", "extend", "a.wav", "--model", "runs/x"], "Missing option '--seconds'"),
         (
             ["sample", "runs/x", "--prompt", "a", "--count", "0"],
             "--count': Input should be greater than or equal to 1",
@@ -223,7 +319,8 @@ def test_help_of_every_command_loads_nothing_heavy() -> None:
 import sys
 from typer.testing import CliRunner
 from audiogen.cli import app
-for arguments in ([], *([command] for command in {COMMANDS!r})):
+edits = [["edit", name] for name in {EDITS!r}]
+for arguments in ([], *edits, *([command] for command in {COMMANDS!r})):
     result = CliRunner().invoke(app, [*arguments, "--help"])
     assert result.exit_code == 0, result.output
     assert "Usage:" in result.output
@@ -234,7 +331,7 @@ assert not heavy, heavy
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+    assert all(f"  {name} " in done.stdout for name in (*COMMANDS, *EDITS))
     listing = done.stdout.partition("Commands:")[2].partition("Exit codes")[0]
     assert "..." not in listing  # no description is cut off
 

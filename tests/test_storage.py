@@ -150,3 +150,17 @@ def test_a_folder_set_aside_by_the_dead_is_put_back(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         fail_while_publishing(tmp_path / "model")
     assert names(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("name", ["x.json", "n" * 251 + ".wav"])
+def test_a_failure_half_way_leaves_the_old_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("old")
+    with pytest.raises(RuntimeError), storage.replacing(path) as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    with storage.replacing(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from audiogen.audio.containers import find_fault, headerless_mp3_samples
+from audiogen.storage import replacing
 
 AUDIO_SUFFIXES: frozenset[str] = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"})
 SAMPLE_RATES_HZ = (4_000, 768_000)
@@ -155,24 +155,6 @@ def write_audio(
     container, subtype = SUBTYPES[path.suffix.lower()]
     with replacing(path) as temporary:
         soundfile.write(temporary, samples.T, sample_rate, format=container, subtype=subtype)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is synced and renamed to `path`.
-
-    On any error the temporary file is deleted and `path` stays as it was. The temporary name is
-    hidden, so that intake ignores what a killed process leaves.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[-64:]}.tmp-{os.getpid()}")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

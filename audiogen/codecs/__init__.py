@@ -1,24 +1,35 @@
-"""Codecs: one file and one line of the union below each."""
+"""Codecs: one file and one line of the union and of the table below each."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Any
 
 import yaml
+from pydantic import Field
 
 from audiogen.codecs.base import Codec, CodecOutput
+from audiogen.codecs.mel import MelCodec, MelConfig
 from audiogen.codecs.vae import VAECodec, VAEConfig
-from audiogen.schema import dump_config, parse_config
+from audiogen.schema import Config, dump_config, parse_config
 from audiogen.storage import read_tensors, write_tensors
 
-CodecConfig = VAEConfig
+CodecConfig = Annotated[VAEConfig | MelConfig, Field(discriminator="type")]
+_CLASSES: dict[type, Any] = {VAEConfig: VAECodec, MelConfig: MelCodec}
 
 __all__ = ["Codec", "CodecConfig", "CodecOutput", "build_codec", "load_codec", "save_codec"]
 
 
+class _Saved(Config):
+    """A codec's own config.yaml, with a key around it: a union can only be a field."""
+
+    codec: CodecConfig
+
+
 def build_codec(config: CodecConfig) -> Codec:
     """Make the codec that `config` describes, with fresh weights."""
-    return VAECodec(config)
+    codec: Codec = _CLASSES[type(config)](config)
+    return codec
 
 
 def save_codec(folder: Path, codec: Codec, config: CodecConfig) -> None:
@@ -35,9 +46,8 @@ def load_codec(folder: Path) -> Codec:
         ConfigError: its config is not valid.
         RuntimeError: weights and config do not fit.
     """
-    text = (folder / "config.yaml").read_text(encoding="utf-8")
-    tree = yaml.safe_load(text)
-    config = parse_config(CodecConfig, tree, source=str(folder / "config.yaml"))
-    codec = build_codec(config)
+    file = folder / "config.yaml"
+    tree = {"codec": yaml.safe_load(file.read_text(encoding="utf-8"))}
+    codec = build_codec(parse_config(_Saved, tree, source=str(file)).codec)
     codec.load_state_dict(read_tensors(folder / "weights.safetensors"))
     return codec.eval().requires_grad_(requires_grad=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,8 @@ class CodecOutput:
 
     Attributes:
         reconstruction: (B, C, T).
-        alternative: a second, equally likely reconstruction (B, C, T) of a codec whose decoder is
-            random; None when the decoder is deterministic.
+        alternative: a second, equally likely reconstruction (B, C, T) of a codec that is to be
+            random where the recording is; None when plain distances to the recording are asked for.
         losses: scalars {name: ()} that the codec adds to the training loss, such as its KL term.
     """
 
@@ -44,8 +45,11 @@ class Codec(nn.Module, ABC):
     """Latent frames that are coded at once; longer audio is coded in chunks."""
     encode_context: int
     """Latent frames on each side that one encoded frame depends on."""
-    decode_context: int
-    """Latent frames on each side that one decoded frame depends on."""
+    decode_context: int | None
+    """Latent frames on each side that one decoded frame depends on; None is all of them, so that
+    latents are decoded at once, however long they are."""
+    trainable: bool = True
+    """Whether there is anything to train; a codec without it only has its scale set."""
 
     @abstractmethod
     def encode_chunk(self, wav: Tensor) -> Tensor:
@@ -71,8 +75,8 @@ class Codec(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
+        """Where the weights and constants are."""
+        return next(itertools.chain(self.parameters(), self.buffers())).device
 
     @torch.no_grad()
     def encode(self, wav: Tensor) -> Tensor:
@@ -103,13 +107,16 @@ class Codec(nn.Module, ABC):
         return torch.cat(pieces, dim=-1)
 
     @torch.no_grad()
-    def decode(self, latents: Tensor, *, seeds: Sequence[int] | None = None) -> Tensor:
+    def decode(
+        self, latents: Tensor, *, seeds: Sequence[int] | None = None, ring: bool = False
+    ) -> Tensor:
         """Decode latents or tokens, in chunks when they are long.
 
         Args:
             latents: (B, D, L) or (B, K, L).
             seeds: one seed per item for the random fine detail of codecs that have any; None is 0
                 for each.
+            ring: the last frame is followed by the first, so that the sound can be looped.
 
         Returns:
             wav (B, C, L * hop_length), not limited to [-1, 1].
@@ -126,14 +133,22 @@ class Codec(nn.Module, ABC):
         if len(seeds) != latents.shape[0]:
             raise ValueError(f"decode: {latents.shape[0]} items but {len(seeds)} seeds")
         hop = self.spec.hop_length
-        noise = self._noise(seeds, latents.shape[2] * hop).to(latents.device)
+        num_frames = latents.shape[2]
+        noise = self._noise(seeds, num_frames * hop).to(latents.device)
+        margin = 0
+        if ring:  # whatever a frame sees of its neighbours, it sees around the join
+            margin = num_frames if self.decode_context is None else self.decode_context
+            frames = torch.arange(-margin, num_frames + margin, device=latents.device) % num_frames
+            latents = latents[..., frames]
+            folded = noise.reshape(*noise.shape[:2], num_frames, hop)
+            noise = folded[:, :, frames].flatten(2)
         pieces = []
         for start, stop, left, right in self._chunks(latents.shape[2], self.decode_context):
             piece = self.decode_chunk(
                 latents[..., left:right], noise[..., left * hop : right * hop]
             )
             pieces.append(piece[..., (start - left) * hop : (stop - left) * hop])
-        return torch.cat(pieces, dim=-1)
+        return torch.cat(pieces, dim=-1)[..., margin * hop : (margin + num_frames) * hop]
 
     def _noise(self, seeds: Sequence[int], length: int) -> Tensor:
         """White noise (B, C, length) of unit variance; item b depends on seed b alone."""
@@ -142,8 +157,10 @@ class Codec(nn.Module, ABC):
         streams = [torch.Generator().manual_seed(seed + NOISE_STREAM) for seed in seeds]
         return torch.stack([torch.randn(shape, generator=stream) for stream in streams])
 
-    def _chunks(self, num_frames: int, context: int) -> list[tuple[int, int, int, int]]:
+    def _chunks(self, num_frames: int, context: int | None) -> list[tuple[int, int, int, int]]:
         """Frame ranges (start, stop) and the same with context (left, right)."""
+        if context is None:
+            return [(0, num_frames, 0, num_frames)]
         starts = range(0, num_frames, self.chunk_frames)
         spans = [(start, min(start + self.chunk_frames, num_frames)) for start in starts]
         return [

@@ -49,7 +49,8 @@ class STFTDiscriminator(nn.Module):
     def forward(self, wav: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Score wav (B, C, T): scores (B, 1, M', F') and the feature maps of each layer."""
         with torch.autocast(wav.device.type, enabled=False):
-            spectrum = stft(wav, self.window, self.window // 4)
+            hop = self.window // 4
+            spectrum = stft(nn.functional.pad(wav, (0, -wav.shape[-1] % hop)), self.window, hop)
             power = spectrum.real.square() + spectrum.imag.square()
             spectrum = spectrum * (power + 1e-6).pow(-0.35)
         x = torch.cat([spectrum.real, spectrum.imag], dim=1).transpose(2, 3)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -55,7 +56,8 @@ class SpectralDistance(nn.Module):
         config = self.config
         found: list[tuple[str, Tensor]] = []
         for window in windows:
-            spectrum = stft(wav, window, window // 4)
+            hop = window // 4
+            spectrum = stft(F.pad(wav, (0, -wav.shape[-1] % hop)), window, hop)
             power = spectrum.real.square() + spectrum.imag.square()
             # The small constants bound the gradient of the root at zero magnitude.
             magnitude = (power + 1e-12).sqrt()
@@ -72,7 +74,7 @@ class SpectralDistance(nn.Module):
         """Distance of one estimate, or energy distance of two independent ones, by name.
 
         Args:
-            reference: (B, C, T); T a multiple of a quarter of the longest window.
+            reference: (B, C, T).
             estimates: one or two of (B, C, T).
 
         Returns:
@@ -97,6 +99,35 @@ class SpectralDistance(nn.Module):
         if not self.training or count >= len(windows):
             return windows
         return tuple(windows[index] for index in torch.randperm(len(windows))[:count].tolist())
+
+
+def multi_resolution_loss(
+    reference: Tensor, estimate: Tensor, windows: Sequence[int] = (2048, 1024, 512)
+) -> Tensor:
+    """Log magnitude distance and spectral convergence (Yamamoto et al. 2020, eq. 4 to 6).
+
+    For decoders that aim at the recording itself: unlike `SpectralDistance` it is no proper score,
+    and what it likes best of a noise are magnitudes without chance.
+
+    Args:
+        reference: (B, C, T).
+        estimate: (B, C, T).
+        windows: in samples, each with a hop of a quarter.
+
+    Returns:
+        Scalar, a mean over windows, items and channels.
+    """
+    total = reference.new_zeros(())
+    for window in windows:
+        hop = window // 4
+        padding = (0, -reference.shape[-1] % hop)
+        spectra = (stft(F.pad(wav, padding), window, hop) for wav in (reference, estimate))
+        clean, guess = ((one.real.square() + one.imag.square() + 1e-12).sqrt() for one in spectra)
+        logs = (clean.clamp_min(LOG_FLOOR).log() - guess.clamp_min(LOG_FLOOR).log()).abs().mean()
+        error = ((clean - guess).square().mean(dim=(2, 3)) + 1e-12).sqrt()
+        level = clean.square().mean(dim=(2, 3)).sqrt().clamp_min(LOG_FLOOR)
+        total = total + logs + (error / level).mean()
+    return total / len(windows)
 
 
 def _scaled(features: Tensor, weight: float) -> Tensor:

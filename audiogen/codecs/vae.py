@@ -8,7 +8,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from audiogen.codecs.base import Codec, CodecOutput
+from audiogen.codecs.base import CodecOutput
+from audiogen.codecs.continuous import ContinuousCodec
 from audiogen.nn.fourier import FourierDecoder, FourierEncoder, FourierFraming
 from audiogen.schema import Config
 from audiogen.types import LatentSpec
@@ -49,23 +50,21 @@ class VAEConfig(Config):
         return self
 
 
-class VAECodec(Codec):
+class VAECodec(ContinuousCodec):
     """Encodes to the posterior mean, scaled to zero mean and unit variance per channel."""
 
-    latent_mean: Tensor
-    latent_std: Tensor
-
     def __init__(self, config: VAEConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.spec = LatentSpec(
-            kind="continuous",
-            channels=config.latent_channels,
-            vocab_size=None,
-            hop_length=config.hop_length,
-            sample_rate=config.sample_rate,
-            audio_channels=config.audio_channels,
+        super().__init__(
+            LatentSpec(
+                kind="continuous",
+                channels=config.latent_channels,
+                vocab_size=None,
+                hop_length=config.hop_length,
+                sample_rate=config.sample_rate,
+                audio_channels=config.audio_channels,
+            )
         )
+        self.config = config
         framing = FourierFraming(
             sample_rate=config.sample_rate,
             audio_channels=config.audio_channels,
@@ -86,8 +85,6 @@ class VAECodec(Codec):
             depth=config.decoder_depth,
             in_channels=config.latent_channels,
         )
-        self.register_buffer("latent_mean", torch.zeros(config.latent_channels, 1))
-        self.register_buffer("latent_std", torch.ones(config.latent_channels, 1))
         self.encode_context = self.encoder.context_frames
         self.decode_context = self.decoder.context_frames
 
@@ -98,11 +95,11 @@ class VAECodec(Codec):
 
     def encode_chunk(self, wav: Tensor) -> Tensor:
         """Encode wav (B, C, L * hop_length) as scaled posterior means (B, D, L)."""
-        return (self.posterior(wav)[0] - self.latent_mean) / self.latent_std
+        return self.scaled(self.posterior(wav)[0])
 
     def decode_chunk(self, latents: Tensor, noise: Tensor) -> Tensor:
         """Decode scaled latents (B, D, L) to wav (B, C, L * hop_length)."""
-        wav: Tensor = self.decoder(latents * self.latent_std + self.latent_mean, noise)
+        wav: Tensor = self.decoder(self.unscaled(latents), noise)
         return wav
 
     def forward(self, wav: Tensor) -> CodecOutput:
@@ -122,11 +119,3 @@ class VAECodec(Codec):
         return CodecOutput(
             reconstruction=first, alternative=second, losses={"kl": self.config.kl_weight * kl}
         )
-
-    @torch.no_grad()
-    def set_scale(self, latents: Tensor) -> None:
-        """Make `encode` return zero mean and unit variance on data like `latents` (D, L)."""
-        mean = latents.mean(dim=1, keepdim=True)
-        std = latents.std(dim=1, keepdim=True).clamp_min(1e-4)
-        self.latent_mean.add_(mean * self.latent_std)
-        self.latent_std.mul_(std)

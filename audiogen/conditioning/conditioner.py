@@ -32,6 +32,10 @@ class Conditioner(nn.Module):
         self.null_pooled = nn.Parameter(torch.zeros(dim))
         self.controls = nn.ModuleDict({name: ControlEmbedding(dim) for name in CONTROL_RANGES})
 
+    def keep_all(self) -> None:
+        """Drop nothing while training from now on."""
+        self.config = ConditionerConfig(prompt_dropout=0, control_dropout=0)
+
     def forward(self, conditions: Conditions) -> Context:
         """Project conditions of B items; while training, drop some of them at random.
 

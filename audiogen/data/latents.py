@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -138,6 +138,10 @@ class Example:
     prompt: str
     seconds: float
     role: Role
+
+    def without_prompt(self) -> Example:
+        """Return the same example with its prompt left out."""
+        return replace(self, prompt="")
 
 
 class LatentDataset(Dataset[Example]):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from audiogen.codecs import Codec, load_codec
+from audiogen.codecs.mel import MelCodec
 from audiogen.evaluation.classifier import SoundClassifier
 from audiogen.evaluation.features import Array, FeatureSpace, texture_features
 from audiogen.evaluation.material import (
@@ -22,6 +25,7 @@ from audiogen.evaluation.material import (
     real_sounds,
     reconstructions,
     takes,
+    write_pairs,
 )
 from audiogen.evaluation.metrics import (
     diversity,
@@ -35,35 +39,64 @@ from audiogen.evaluation.metrics import (
 from audiogen.evaluation.report import write_report
 from audiogen.experiment import ExperimentConfig
 from audiogen.pipeline import Pipeline, find_model, model_digest
-from audiogen.storage import atomic_write_text
+from audiogen.storage import atomic_write_text, sha256_file
 
 Metrics = dict[str, Any]
+CODEC_FOLDER = Path("codec") / "model"
+"""The finished codec in a run folder."""
+
+_log = logging.getLogger(__name__)
 
 
 def evaluate(config: ExperimentConfig) -> Path:
     """Evaluate a finished run on its held-out recordings; return the report's path.
 
-    Does nothing when the report is of this model and these settings already.
+    A recipe without a generator has its codec evaluated. Does nothing when the report is of these
+    weights and these settings already.
     """
     run = config.run_dir
     report, metrics_file = run / "report.html", run / "evaluation" / "metrics.json"
     key = {
-        "model_digest": model_digest(find_model(run)),
+        "model_digest": _digest(config),
         "sample": config.sample.model_dump(mode="json"),
         "evaluate": config.evaluate.model_dump(mode="json"),
     }
-    done = json.loads(metrics_file.read_text("utf-8")) if metrics_file.is_file() else {}
-    if done.get("key") == key and report.is_file():
-        return report
-    pipeline = Pipeline.from_pretrained(run)
-    metrics = {"key": key, **compare(config, pipeline)}
-    atomic_write_text(metrics_file, json.dumps(metrics, indent=1))
-    return write_report(run)
+    metrics = json.loads(metrics_file.read_text("utf-8")) if metrics_file.is_file() else {}
+    if metrics.get("key") != key or not report.is_file():
+        if config.generator is None:
+            found = compare(config, load_codec(run / CODEC_FOLDER), None)
+        else:
+            pipeline = Pipeline.from_pretrained(run)
+            found = compare(config, pipeline.codec, pipeline)
+        metrics = {"key": key, **found}
+        atomic_write_text(metrics_file, json.dumps(metrics, indent=1))
+        write_report(run)
+    _log.info("%s", codec_summary(metrics["codec"]))
+    return report
 
 
-def compare(config: ExperimentConfig, pipeline: Pipeline) -> Metrics:
-    """Make the takes and return every metric (see docs/metrics.md for what each one says)."""
-    spec = pipeline.codec.spec
+def _digest(config: ExperimentConfig) -> str:
+    """Name the weights that are evaluated; FileNotFoundError when training has not made them."""
+    if config.generator is not None:
+        return model_digest(find_model(config.run_dir))
+    weights = config.run_dir / CODEC_FOLDER / "weights.safetensors"
+    if not weights.is_file():
+        raise FileNotFoundError(
+            f"{config.run_dir}: no finished codec here\n"
+            f"  expected {weights}; `audiogen train` makes it"
+        )
+    return sha256_file(weights)[:16]
+
+
+def compare(config: ExperimentConfig, codec: Codec, pipeline: Pipeline | None) -> Metrics:
+    """Return every metric that applies (see docs/metrics.md for what each one says).
+
+    Args:
+        config: of the experiment.
+        codec: whose reconstructions are compared.
+        pipeline: that makes the takes; None leaves out takes and what is said of them.
+    """
+    spec = codec.spec
     if not config.rows("held_out"):
         raise ValueError(
             f"{config.run_dir / 'manifest.jsonl'}: no held-out recordings to compare with\n"
@@ -71,36 +104,35 @@ def compare(config: ExperimentConfig, pipeline: Pipeline) -> Metrics:
         )
     training = real_sounds(config, spec, config.rows("train"), MAX_TRAINING)
     real = real_sounds(config, spec, config.rows("held_out"), MAX_HELD_OUT)
-    decoded, speed = reconstructions(config, pipeline, real)
-    made, seconds_per_take = takes(config, pipeline, _prompts(config, training))
-    rate = spec.sample_rate
-    sources = {row.path: row.source_id for row in config.rows("train")}
-    check = nearest_clips(
-        made.wavs, training.wavs, rate, sources=[sources[name] for name in training.names]
-    )
-    return {
-        "codec": _codec(real, decoded, speed, rate),
-        **_texture_metrics(config, training, real, made, rate),
-        **_recognition(training, real, decoded, made, rate),
-        "copies": {
-            "threshold": check.threshold,
-            "count": len(check.copies),
-            "nearest": [
-                {
-                    "take": made.names[found.take],
-                    "clip": training.names[found.clip],
-                    "distance": found.distance,
-                }
-                for found in check.nearest
-            ],
-        },
-        "sampling": {
+    decoded, speed = reconstructions(config, codec, real)
+    pairs = config.run_dir / "evaluation" / "reconstructions"
+    write_pairs(pairs, real, decoded, spec.sample_rate)
+    metrics: Metrics = {"codec": _codec(config, codec, real, decoded, speed)}
+    made = None
+    if pipeline is not None:
+        made, seconds_per_take = takes(config, pipeline, _prompts(config, training))
+        metrics |= _texture_metrics(config, training, real, made, spec.sample_rate)
+        metrics["copies"] = _copies(config, training, made, spec.sample_rate)
+        metrics["sampling"] = {
             "seconds_per_take": seconds_per_take,
             "network_evaluations": config.sample.network_evaluations,
             "batch_size": config.evaluate.batch_size,
-        },
-        "machine": _machine(),
-    }
+        }
+    metrics |= _recognition(training, real, decoded, made, spec.sample_rate)
+    return {**metrics, "machine": _machine()}
+
+
+def codec_summary(found: Mapping[str, Any]) -> str:
+    """Say in one line how near the codec's output is, beside Griffin-Lim's where it is known."""
+    parts = []
+    for name, key in (("STFT distance", "stft_distance"), ("mel distance (dB)", "mel_distance")):
+        other = found.get("griffin_lim", {}).get(key)
+        beside = f" (Griffin-Lim {other:.3f})" if other is not None else ""
+        parts.append(f"{name} {found[key]:.3f}{beside}")
+    speed = found["decode_times_realtime"]
+    return (
+        f"codec on {found['num_clips']} held-out clips: {', '.join(parts)}, decoding {speed:.0f}x"
+    )
 
 
 def _prompts(config: ExperimentConfig, training: Sounds) -> list[tuple[str, str]]:
@@ -113,7 +145,25 @@ def _prompts(config: ExperimentConfig, training: Sounds) -> list[tuple[str, str]
     return [("", captions[number % len(captions)]) for number in range(4 * count)]
 
 
-def _codec(real: Sounds, decoded: Sounds, speed: Speed, rate: int) -> Metrics:
+def _codec(
+    config: ExperimentConfig, codec: Codec, real: Sounds, decoded: Sounds, speed: Speed
+) -> Metrics:
+    """Distances of the reconstructions, beside those that a vocoder has without training."""
+    rate = codec.spec.sample_rate
+    found: Metrics = {
+        **_distances(real, decoded, rate),
+        "num_clips": len(real.wavs),
+        "encode_times_realtime": speed.encode_times_realtime,
+        "decode_times_realtime": speed.decode_times_realtime,
+    }
+    if isinstance(codec, MelCodec) and codec.trainable:
+        untrained, _ = reconstructions(config, codec.with_griffin_lim(), real)
+        found["griffin_lim"] = _distances(real, untrained, rate)
+    return found
+
+
+def _distances(real: Sounds, decoded: Sounds, rate: int) -> dict[str, float]:
+    """Means of the reconstruction metrics over clips."""
     found = [
         reconstruction_metrics(clip, guess, rate)
         for clip, guess in zip(real.wavs, decoded.wavs, strict=True)
@@ -122,9 +172,26 @@ def _codec(real: Sounds, decoded: Sounds, speed: Speed, rate: int) -> Metrics:
         "stft_distance": float(np.mean([item.stft_distance for item in found])),
         "mel_distance": float(np.mean([item.mel_distance for item in found])),
         "si_sdr_db": float(np.mean([item.si_sdr_db for item in found])),
-        "num_clips": len(found),
-        "encode_times_realtime": speed.encode_times_realtime,
-        "decode_times_realtime": speed.decode_times_realtime,
+    }
+
+
+def _copies(config: ExperimentConfig, training: Sounds, made: Sounds, rate: int) -> Metrics:
+    """The training clip nearest to each take, and how many takes are near-copies."""
+    sources = {row.path: row.source_id for row in config.rows("train")}
+    check = nearest_clips(
+        made.wavs, training.wavs, rate, sources=[sources[name] for name in training.names]
+    )
+    return {
+        "threshold": check.threshold,
+        "count": len(check.copies),
+        "nearest": [
+            {
+                "take": made.names[found.take],
+                "clip": training.names[found.clip],
+                "distance": found.distance,
+            }
+            for found in check.nearest
+        ],
     }
 
 
@@ -180,7 +247,7 @@ def _with_references(
 
 
 def _recognition(
-    training: Sounds, real: Sounds, decoded: Sounds, made: Sounds, rate: int
+    training: Sounds, real: Sounds, decoded: Sounds, made: Sounds | None, rate: int
 ) -> Metrics:
     """What a classifier of real training clips names takes, reconstructions and real clips."""
     labels = sorted(set(training.labels))
@@ -194,11 +261,9 @@ def _recognition(
             [sounds.wavs[index] for index in chosen], [sounds.labels[index] for index in chosen]
         )
 
-    results = {
-        "takes": heard(made, range(len(made.wavs))),
-        "reconstructions": heard(decoded, known),
-        "real": heard(real, known),
-    }
+    results = {"reconstructions": heard(decoded, known), "real": heard(real, known)}
+    if made is not None:
+        results = {"takes": heard(made, range(len(made.wavs))), **results}
     per_label = {
         label: {
             name: result.per_label[label]
@@ -208,14 +273,10 @@ def _recognition(
         for label in labels
     }
     overall = {name: result.overall for name, result in results.items()}
-    return {
-        "recognised": {
-            **overall,
-            "chance": 1 / len(labels),
-            "per_label": per_label,
-            "confusion": results["takes"].confusion,
-        }
-    }
+    found = {**overall, "chance": 1 / len(labels), "per_label": per_label}
+    if made is not None:
+        found["confusion"] = results["takes"].confusion
+    return {"recognised": found}
 
 
 def _machine() -> str:

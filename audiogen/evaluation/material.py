@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from audiogen.audio.files import read_audio, write_audio
+from audiogen.codecs import Codec
 from audiogen.data.clips import read_clip
 from audiogen.data.manifest import ManifestRow
 from audiogen.experiment import ExperimentConfig
@@ -59,11 +60,9 @@ def real_sounds(
     return Sounds(wavs=wavs, labels=[row.label for row in few], names=[row.path for row in few])
 
 
-def reconstructions(
-    config: ExperimentConfig, pipeline: Pipeline, real: Sounds
-) -> tuple[Sounds, Speed]:
-    """Encode and decode real clips; write a few pairs for the report; measure the speed."""
-    codec, batch = pipeline.codec, config.evaluate.batch_size
+def reconstructions(config: ExperimentConfig, codec: Codec, real: Sounds) -> tuple[Sounds, Speed]:
+    """Encode and decode real clips; measure the speed."""
+    batch = config.evaluate.batch_size
     wavs: list[Tensor] = []
     encoding = decoding = seconds = 0.0
     for start in range(0, len(real.wavs), batch):
@@ -77,11 +76,23 @@ def reconstructions(
         if start or len(real.wavs) <= batch:  # the first batch also warms up
             encoding, decoding = encoding + between - before, decoding + after - between
             seconds += len(wav) * config.evaluate.seconds
-    _write_pairs(config.run_dir / "evaluation" / "reconstructions", real, wavs, pipeline)
     speed = Speed(
         encode_times_realtime=seconds / encoding, decode_times_realtime=seconds / decoding
     )
     return Sounds(wavs=wavs, labels=real.labels, names=real.names), speed
+
+
+def write_pairs(folder: Path, real: Sounds, decoded: Sounds, sample_rate: int) -> None:
+    """Write a few real clips and their reconstructions, one per label as far as there are any."""
+    folder.mkdir(parents=True, exist_ok=True)
+    first = [real.of(label)[0] for label in sorted(set(real.labels))]
+    chosen = list(dict.fromkeys([*first, *range(len(real.wavs))]))[:NUM_PAIRS]
+    for number, index in enumerate(chosen):
+        facts = {"path": real.names[index], "label": real.labels[index]}
+        for kind, wav in (("real", real.wavs[index]), ("codec", decoded.wavs[index])):
+            path = folder / f"{number:02d}.{kind}.wav"
+            write_audio(path, wav / max(1.0, float(wav.abs().max())), sample_rate)
+        (folder / f"{number:02d}.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
 def takes(
@@ -154,17 +165,3 @@ def _jobs(
         path = folder / f"{take_slug(label or prompt)}-seed{seed}.wav"
         jobs.append(_Job(prompt=prompt, seed=seed, path=path, sidecar={**sidecar, "label": label}))
     return jobs
-
-
-def _write_pairs(folder: Path, real: Sounds, decoded: Sequence[Tensor], pipeline: Pipeline) -> None:
-    """Write real clips and their reconstructions, one per label as far as there are labels."""
-    folder.mkdir(parents=True, exist_ok=True)
-    sample_rate = pipeline.codec.spec.sample_rate
-    first = [real.of(label)[0] for label in sorted(set(real.labels))]
-    chosen = list(dict.fromkeys([*first, *range(len(real.wavs))]))[:NUM_PAIRS]
-    for number, index in enumerate(chosen):
-        facts = {"path": real.names[index], "label": real.labels[index]}
-        for kind, wav in (("real", real.wavs[index]), ("codec", decoded[index])):
-            path = folder / f"{number:02d}.{kind}.wav"
-            write_audio(path, wav / max(1.0, float(wav.abs().max())), sample_rate)
-        (folder / f"{number:02d}.json").write_text(json.dumps(facts), encoding="utf-8")

@@ -14,7 +14,6 @@ from typing import Any
 
 import yaml
 
-from audiogen.audio.files import replacing
 from audiogen.data.manifest import ManifestRow, read_manifest
 from audiogen.evaluation.charts import line_chart, way_to_noise
 from audiogen.evaluation.markup import (
@@ -35,12 +34,14 @@ from audiogen.evaluation.markup import (
 from audiogen.evaluation.report_data import data_section, total_length
 from audiogen.evaluation.report_metrics import metrics_section, near_copies, part
 from audiogen.evaluation.report_sounds import demos_section, pairs_section, takes_section
+from audiogen.storage import atomic_write_text
 
 _STAGES = ("codec", "generator")
-_KINDS = {"vae": "VAE", "rvq": "RVQ"}
+_KINDS = {"vae": "VAE", "rvq": "RVQ", "mel": "log-mel"}
 _NOT_CURVES = ("step", "seconds", "stage")
-_SIGMA = "loss_sigma_"
+_SIGMA = "loss_level_"
 _LAST = ("lr", "grad_norm", "audio_seconds_per_second")  # curves that are no losses
+# Without a generator the first is left out.
 _SECTIONS = ("takes", "codec", "demos", "metrics", "training", "data", "machine", "config")
 
 
@@ -64,6 +65,20 @@ class RunFiles:
     metrics: Mapping[str, Any]
     problems: Mapping[str, str]
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What config.yaml holds; empty when it is not there or damaged."""
+        try:
+            tree = yaml.safe_load(self.config)
+        except yaml.YAMLError:
+            return {}
+        return tree if isinstance(tree, dict) else {}
+
+    @property
+    def codec_only(self) -> bool:
+        """Whether the run has a codec and is to have no generator."""
+        return "codec" in self.settings and self.settings.get("generator") is None
+
 
 def write_report(run_dir: Path) -> Path:
     """Write `run_dir`/report.html from what the run folder holds; what is missing is said.
@@ -77,12 +92,15 @@ def write_report(run_dir: Path) -> Path:
     if not run_dir.is_dir():
         raise ValueError(f"{run_dir}: no such run folder; `audiogen train RECIPE` makes one")
     run = _read_run(run_dir)
-    takes, strip = takes_section(run_dir, near_copies(run.metrics))
+    problem = run.problems.get("evaluation/metrics.json", "")
+    takes, strip = Markup(""), Markup("")
+    if not run.codec_only:
+        takes, strip = takes_section(run_dir, near_copies(run.metrics))
     body = [
         takes,
         pairs_section(run_dir),
         demos_section(run_dir),
-        metrics_section(run.metrics, run.problems.get("evaluation/metrics.json", "")),
+        metrics_section(run.metrics, problem, codec_only=run.codec_only),
         _training_section(run),
         data_section(run.rows, run.problems.get("manifest.jsonl", "")),
         _machine_section(run),
@@ -90,11 +108,10 @@ def write_report(run_dir: Path) -> Path:
     ]
     name = run_dir.resolve().name
     head = tag("header", tag("h1", name), _summary(run), strip, tiles(_key_figures(run)))
-    links = (tag("a", anchor, href=f"#{anchor}") for anchor in _SECTIONS)
+    links = (tag("a", anchor, href=f"#{anchor}") for anchor in _SECTIONS[run.codec_only :])
     page = _fill(f"{name} · audiogen", join([tag("nav", *links, class_="menu"), head, *body]))
     target = run_dir / "report.html"
-    with replacing(target) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    atomic_write_text(target, page)
     return target
 
 
@@ -177,11 +194,7 @@ def _read_training(content: str) -> tuple[dict[str, list[Mapping[str, Any]]], in
 
 def _summary(run: RunFiles) -> Markup:
     """Say in one sentence what this is."""
-    try:
-        config = yaml.safe_load(run.config) or {}
-    except yaml.YAMLError:
-        config = {}
-    config = config if isinstance(config, dict) else {}
+    config = run.settings
     kinds = ((str(part(config, key).get("type") or ""), key) for key in _STAGES)
     parts = [f"{_KINDS.get(kind, kind)} {key}" for kind, key in kinds if kind]
     rate = finite(part(config, "codec").get("sample_rate")) or finite(config.get("sample_rate"))
@@ -189,7 +202,8 @@ def _summary(run: RunFiles) -> Markup:
     used = [row for row in run.rows if row.verdict == "used"]
     heard = f", trained on {total_length(used)} of sound" if used else ""
     made = f": {' · '.join(parts)}" if parts else ""
-    return tag("p", f"A generator of sounds from text{heard}{made}.", class_="lead")
+    what = "A codec of sounds" if run.codec_only else "A generator of sounds from text"
+    return tag("p", f"{what}{heard}{made}.", class_="lead")
 
 
 def _key_figures(run: RunFiles) -> list[tuple[str, str]]:
@@ -202,10 +216,11 @@ def _key_figures(run: RunFiles) -> list[tuple[str, str]]:
     if spent:
         figures.append((duration(spent), "of training"))
     recognised = part(run.metrics, "recognised")
-    if finite(recognised.get("takes")) is not None:
+    kind = "reconstructions" if run.codec_only else "takes"
+    if finite(recognised.get(kind)) is not None:
         real, chance = number(recognised.get("real"), 2), number(recognised.get("chance"), 2)
-        words = f"of takes recognised; real {real}, chance {chance}"
-        figures.append((number(recognised["takes"], 2), words))
+        words = f"of {kind} recognised; real {real}, chance {chance}"
+        figures.append((number(recognised[kind], 2), words))
     overall = part(part(run.metrics, "frechet"), "all")
     way = way_to_noise(overall.get("takes"), overall.get("real"), overall.get("noise"))
     if way is not None:
@@ -225,13 +240,14 @@ def _spent(rows: Sequence[Mapping[str, Any]]) -> float:
 
 
 def _training_section(run: RunFiles) -> Markup:
-    """Draw the curves of both stages."""
+    """Draw the curves of the stages."""
     title, command = "Training", "audiogen train RECIPE"
     if not run.training:
         problem = run.problems.get("metrics.jsonl", "metrics.jsonl has no steps.")
         return section("training", title, missing(problem, command))
     blocks: list[Markup] = []
-    for stage in [*_STAGES, *sorted(set(run.training) - set(_STAGES))]:
+    wanted = _STAGES[:1] if run.codec_only else _STAGES
+    for stage in [*wanted, *sorted(set(run.training) - set(wanted))]:
         rows = run.training.get(stage)
         if not rows:
             blocks.append(missing(f"There are no curves of the {stage}.", command))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from audiogen.evaluation.charts import bar, heat_table, scale, way_to_noise
@@ -22,39 +22,51 @@ from audiogen.evaluation.markup import (
 from audiogen.evaluation.report_sounds import take_anchor
 
 _NEAREST_SHOWN = 10
+_CODEC_ROWS = (
+    ("Multi-resolution STFT distance", "stft_distance", "", "0 is perfect"),
+    ("Mel distance", "mel_distance", "dB", "0 is perfect"),
+    ("SI-SDR", "si_sdr_db", "dB", "higher is better; low for noise"),
+)
 
 
-def metrics_section(metrics: Mapping[str, Any], problem: str) -> Markup:
+def metrics_section(metrics: Mapping[str, Any], problem: str, *, codec_only: bool) -> Markup:
     """Return the section of all metrics.
 
     Args:
         metrics: what evaluation/metrics.json holds; each of its parts may be absent.
         problem: why there are none, "" when there are some.
+        codec_only: the run has no generator, so that nothing is said of takes.
     """
     title = "Metrics"
     if problem:
         return section("metrics", title, missing(problem, "audiogen evaluate RECIPE"))
-    frechet, mmd = part(metrics, "frechet"), part(metrics, "mmd")
-    blocks = [
-        _recognised(part(metrics, "recognised")),
-        _distance(
-            "Fréchet distance",
-            frechet,
-            "Distance between the statistics of takes and of held-out sounds (envelope moments,"
-            " modulation power and cross-band correlations of a cochlear filterbank).",
-        ),
-        _distance(
-            "MMD", mmd, "Kernel distance on the same statistics; it needs fewer sounds to be sure."
-        ),
-        _diversity(part(metrics, "diversity")),
-        _copies(part(metrics, "copies")),
-        _codec(part(metrics, "codec")),
-        _sampling(part(metrics, "sampling")),
-    ]
+    blocks = [_recognised(part(metrics, "recognised"))]
+    blocks += [] if codec_only else _blocks_of_takes(metrics)
+    blocks.append(_codec(part(metrics, "codec")))
+    blocks += [] if codec_only else [_sampling(part(metrics, "sampling"))]
     machine = metrics.get("machine")
     where = tag("p", f"Measured on {machine}.", class_="quiet") if machine else ""
     lead = "Measured on held-out recordings, with no downloaded network."
     return section("metrics", title, *blocks, where, lead=lead)
+
+
+def _blocks_of_takes(metrics: Mapping[str, Any]) -> list[Markup]:
+    """Return what compares takes, as a set, with recordings."""
+    return [
+        _distance(
+            "Fréchet distance",
+            part(metrics, "frechet"),
+            "Distance between the statistics of takes and of held-out sounds (envelope moments,"
+            " modulation power and cross-band correlations of a cochlear filterbank).",
+        ),
+        _distance(
+            "MMD",
+            part(metrics, "mmd"),
+            "Kernel distance on the same statistics; it needs fewer sounds to be sure.",
+        ),
+        _diversity(part(metrics, "diversity")),
+        _copies(part(metrics, "copies")),
+    ]
 
 
 def part(tree: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -120,12 +132,12 @@ def _distance(title: str, block: Mapping[str, Any], words: str) -> Markup:
 
 
 def _recognised(block: Mapping[str, Any]) -> Markup:
-    """Draw how often a classifier names the prompted label, beside its own accuracy."""
+    """Draw how often a classifier names the right label, beside its own accuracy."""
     title = "Recognised"
     if not block:
         return _absent(title)
     chance = block.get("chance")
-    kinds = ("takes", "reconstructions", "real")
+    kinds = [kind for kind in ("takes", "reconstructions", "real") if kind in block]
     big = [[kind, bar(block.get(kind), kind=kind, mark=chance)] for kind in kinds]
     words = (
         "Share of sounds whose label a small classifier names; it was trained on the real training"
@@ -196,15 +208,28 @@ def _codec(block: Mapping[str, Any]) -> Markup:
     title = "Codec reconstruction"
     if not block:
         return _absent(title)
-    rows = [
-        ("Multi-resolution STFT distance", number(block.get("stft_distance")), "0 is perfect"),
-        ("Mel distance", number(block.get("mel_distance")), "0 is perfect"),
-        ("SI-SDR", f"{number(block.get('si_sdr_db'))} dB", "higher is better; low for noise"),
-        ("Encode", f"{number(block.get('encode_times_realtime'))}{TIMES}", "faster than real time"),
-        ("Decode", f"{number(block.get('decode_times_realtime'))}{TIMES}", "faster than real time"),
+    speeds = [
+        (name.capitalize(), f"{number(block.get(f'{name}_times_realtime'))}{TIMES}")
+        for name in ("encode", "decode")
     ]
+    other = part(block, "griffin_lim")
+    rows: list[Sequence[object]] = [
+        *(
+            [name, _figure(block, key, unit), *([_figure(other, key, unit)] if other else []), read]
+            for name, key, unit, read in _CODEC_ROWS
+        ),
+        *([*row, *([DASH] if other else []), "faster than real time"] for row in speeds),
+    ]
+    header = ("", "codec", "Griffin-Lim", "") if other else ("", "", "")
     words = f"Over {number(block.get('num_clips'))} held-out clips."
-    return _block("", title, words, table(("", "", ""), rows, "figures plain"))
+    if other:
+        words += " Griffin-Lim makes sound of the same bands without any training."
+    return _block("", title, words, table(header, rows, "figures plain"))
+
+
+def _figure(block: Mapping[str, Any], key: str, unit: str) -> str:
+    """Return one figure with its unit."""
+    return f"{number(block.get(key))} {unit}".strip()
 
 
 def _sampling(block: Mapping[str, Any]) -> Markup:

@@ -122,7 +122,7 @@ def pairs_section(run_dir: Path) -> Markup:
     count = f"{len(chosen)} of {len(pairs)}" if len(chosen) < len(pairs) else str(len(pairs))
     lead = (
         f"{count} held-out recordings, which training never saw. The codec is the ceiling of what"
-        " the generator can sound like. A pair shares its colour scale; the sounds are"
+        " a generator on it can sound like. A pair shares its colour scale; the sounds are"
         f" {'16-bit FLAC' if lossless else 'Ogg Vorbis'}."
     )
     return section("codec", title, *rows, lead=lead)

@@ -1,14 +1,20 @@
-"""Generators: one file and one line of the union below each."""
+"""Generators: one file and one line of the union and of the table below each."""
 
 from __future__ import annotations
 
-from audiogen.generators.base import LatentGenerator, SamplingConfig
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from audiogen.generators.base import LatentGenerator, SamplingConfig, Start
 from audiogen.generators.diffusion import DiffusionConfig, DiffusionGenerator
+from audiogen.generators.flow import FlowConfig, FlowGenerator
 from audiogen.types import LatentSpec
 
-GeneratorConfig = DiffusionConfig
+GeneratorConfig = Annotated[DiffusionConfig | FlowConfig, Field(discriminator="type")]
+_CLASSES: dict[type, Any] = {DiffusionConfig: DiffusionGenerator, FlowConfig: FlowGenerator}
 
-__all__ = ["GeneratorConfig", "LatentGenerator", "SamplingConfig", "build_generator"]
+__all__ = ["GeneratorConfig", "LatentGenerator", "SamplingConfig", "Start", "build_generator"]
 
 
 def build_generator(
@@ -25,9 +31,11 @@ def build_generator(
     Raises:
         ValueError: the codec's latents are not what this generator models.
     """
-    if spec.kind != DiffusionGenerator.accepts:
+    kind = _CLASSES[type(config)]
+    if spec.kind != kind.accepts:
         raise ValueError(
-            f"config: generator.type={config.type} models {DiffusionGenerator.accepts} latents,"
+            f"config: generator.type={config.type} models {kind.accepts} latents,"
             f" but the codec gives {spec.kind}"
         )
-    return DiffusionGenerator(config, spec, text_dim, window_frames)
+    generator: LatentGenerator = kind(config, spec, text_dim, window_frames)
+    return generator

@@ -61,13 +61,34 @@ class DiT(nn.Module):
     """
 
     def __init__(
-        self, channels: int, dim: int, depth: int, num_heads: int, patch_frames: int = 1
+        self,
+        channels: int,
+        dim: int,
+        depth: int,
+        num_heads: int,
+        patch_frames: int = 1,
+        *,
+        infill: bool = False,
+        spans: bool = False,
     ) -> None:
+        """Make a network that is zero at initialisation.
+
+        Args:
+            channels: D of the latents.
+            dim: width, a multiple of twice `num_heads`.
+            depth: number of blocks.
+            num_heads: of attention.
+            patch_frames: latent frames per token.
+            infill: whether frames can be given.
+            spans: whether there is a second level beside the first, for few-step models.
+        """
         super().__init__()
         self.patch_frames = patch_frames
         self.head_dim = dim // num_heads
         self.embed = nn.Linear(patch_frames * channels, dim)
+        self.given = nn.Linear(patch_frames * (channels + 1), dim, bias=False) if infill else None
         self.level = nn.Sequential(nn.Linear(LEVEL_DIM, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.span = nn.Linear(LEVEL_DIM, dim, bias=False) if spans else None
         self.modulation = nn.Linear(dim, 9 * dim)
         self.blocks = nn.ModuleList(DiTBlock(dim, num_heads) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, elementwise_affine=False)
@@ -76,8 +97,20 @@ class DiT(nn.Module):
         for layer in (self.modulation, self.final, self.head):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+        for side in (self.given, self.span):
+            if side is not None:
+                nn.init.zeros_(side.weight)
 
-    def forward(self, x: Tensor, level: Tensor, mask: Tensor | None, context: Context) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        level: Tensor,
+        mask: Tensor | None,
+        context: Context,
+        *,
+        given: tuple[Tensor, Tensor] | None = None,
+        span: Tensor | None = None,
+    ) -> Tensor:
         """Run the network.
 
         Args:
@@ -85,19 +118,28 @@ class DiT(nn.Module):
             level: the noise level (B,), of order one; the objective defines its meaning.
             mask: (B, L), True where a frame is real; None is everywhere.
             context: of width `dim`.
+            given: latents (B, D, L), and where (B, L) they are given to the network as they are;
+                for a network with `infill`.
+            span: the second level (B,), of a network with `spans`.
 
         Returns:
             (B, D, L), zero at initialisation.
         """
-        tokens, mask = self._to_tokens(x, mask)
-        features = level_features(level, LEVEL_DIM)
-        signal = nn.functional.silu(self.level(features) + context.vector)
+        tokens, token_mask = self._to_tokens(x, mask)
+        vector = self.level(level_features(level, LEVEL_DIM)) + context.vector
+        if self.span is not None and span is not None:
+            vector = vector + self.span(level_features(span, LEVEL_DIM))
+        signal = nn.functional.silu(vector)
         modulation = self.modulation(signal).reshape(len(x), 9, -1).float()
         positions = torch.arange(tokens.shape[1], device=x.device) * self.patch_frames
         table = rotary_table(positions, self.head_dim)
         y = self.embed(tokens).float()
+        if self.given is not None and given is not None:
+            latents, where = given
+            pair = torch.cat([latents * where[:, None], where[:, None].to(latents)], dim=1)
+            y = y + self.given(self._to_tokens(pair, mask)[0])
         for block in self.blocks:
-            y = block(y, modulation, table, mask, context)
+            y = block(y, modulation, table, token_mask, context)
         shift, scale = self.final(signal)[:, None].chunk(2, dim=-1)
         out: Tensor = self.head(self.norm(y) * (1 + scale) + shift)
         frames = out.reshape(len(x), -1, x.shape[1])  # (B, tokens * patch_frames, D)

@@ -17,6 +17,8 @@ from audiogen.audio.spectral import istft, mel_filterbank, stft
 
 LOG_FLOOR = 1e-5
 KERNEL = 7
+QUIET = -4.0
+"""Log magnitude, in nats, that an untrained decoder starts from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,21 +163,27 @@ class FourierDecoder(nn.Module):
         """STFT (B, C, F, M) of white noise (B, C, T), in the decoder's framing."""
         return stft(noise, self.framing.n_fft, self.framing.stft_hop)
 
-    def spectra(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Complex tonal spectrum (B, C, F, M) and noise magnitudes (B, C, F, M)."""
+    def spectra(self, latents: Tensor, prior: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Complex tonal spectrum (B, C, F, M) and noise magnitudes (B, C, F, M).
+
+        Args:
+            latents: (B, D, L).
+            prior: log magnitudes (B, C, F, M), in nats, that the learnt ones are relative to; None
+                is `QUIET` everywhere.
+        """
         raw = self.head(self.stack(latents.transpose(1, 2))).float()
         with torch.autocast(latents.device.type, enabled=False):
-            return self._split(raw)
+            return self._split(raw, QUIET if prior is None else prior.float())
 
-    def _split(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+    def _split(self, raw: Tensor, prior: Tensor | float) -> tuple[Tensor, Tensor]:
         """Unfold the head's output (B, L, channels) into `spectra`."""
         batch, num_latents, _ = raw.shape
         framing = self.framing
         raw = raw.reshape(batch, num_latents, framing.audio_channels, framing.frames_per_latent, -1)
         raw = raw.permute(0, 2, 4, 1, 3).flatten(3)  # (B, C, 3F, M)
         magnitude, phase, noise = raw.chunk(3, dim=2)
-        tonal = torch.polar((magnitude - 4).clamp(max=5).exp(), phase)
-        return tonal, (noise - 4).clamp(max=5).exp()
+        tonal = torch.polar((magnitude + prior).clamp(max=5).exp(), phase)
+        return tonal, (noise + prior).clamp(max=5).exp()
 
     def synthesise(self, spectra: tuple[Tensor, Tensor], noise: Tensor) -> Tensor:
         """Waveform (B, C, T) of `spectra` with the STFT of white noise (B, C, F, M)."""

@@ -6,6 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+MATMUL_ATTENTION = 512 * 512
+"""Most pairs of query and key for which bf16 attention on a CPU is written out as two products:
+their table has to be kept."""
+
 
 def rotary_table(positions: Tensor, head_dim: int, base: float = 10000.0) -> Tensor:
     """Rotary angles as complex numbers (Su et al. 2021, RoFormer, eq. 34).
@@ -88,13 +92,22 @@ class CrossAttention(nn.Module):
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """Scaled dot-product attention over (B, H, L, head_dim), heads joined: (B, L, dim)."""
-    # bf16 attention is slower than fp32 on CPU (2.4 times in its forward and backward).
-    dtype = torch.float32 if query.device.type == "cpu" else value.dtype
     allowed = None if mask is None else mask[:, None, None, :]
+    on_cpu = query.device.type == "cpu"
+    short = query.shape[-2] * key.shape[-2] <= MATMUL_ATTENTION
     with torch.autocast(query.device.type, enabled=False):
-        out = F.scaled_dot_product_attention(
-            query.to(dtype), key.to(dtype), value.to(dtype), attn_mask=allowed
-        )
+        if on_cpu and short and value.dtype == torch.bfloat16:
+            # The fused kernel is slow here, in bf16 and in fp32; plain products are not.
+            scaled = query * query.shape[-1] ** -0.5
+            scores = scaled.bfloat16() @ key.bfloat16().transpose(-1, -2)
+            if allowed is not None:
+                scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
+            out: Tensor = scores.softmax(dim=-1) @ value
+        else:
+            dtype = torch.float32 if on_cpu else value.dtype
+            out = F.scaled_dot_product_attention(
+                query.to(dtype), key.to(dtype), value.to(dtype), attn_mask=allowed
+            )
     return out.transpose(1, 2).flatten(2)
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from accelerate import Accelerator
 from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
-from audiogen.data.latents import Collate
 from audiogen.experiment import ExperimentConfig, GeneratorTrainConfig
 from audiogen.generators import LatentGenerator
 from audiogen.training.ema import EMA
@@ -26,9 +25,10 @@ from audiogen.types import Batch
 def train_generator(
     generator: LatentGenerator,
     dataset: Dataset[Any],
-    collate: Collate,
+    collate: Callable[[Sequence[Any]], Batch],
     *,
     config: ExperimentConfig,
+    stage: Literal["generator", "distil"],
     settings: Mapping[str, Any],
     accelerator: Accelerator,
     demo: Demo,
@@ -36,15 +36,19 @@ def train_generator(
     """Train `generator` in place; at the end it has the averaged (EMA) weights.
 
     Args:
-        generator: with fresh weights.
+        generator: with fresh weights, or those of the teacher that it learns from.
         dataset: indexed by `Position`.
         collate: joins its items into a `Batch`.
-        config: the experiment; `train.generator` rules this stage.
+        config: the experiment.
+        stage: "generator" learns from data, as `train.generator` says; "distil" from recorded
+            paths, as `distil.train` says.
         settings: what a checkpoint must have been made with to be continued.
         accelerator: places the model and, under `accelerate launch`, joins the processes.
         demo: called while the averaged weights are in place.
     """
     plan = config.train.generator
+    if stage == "distil" and config.distil is not None:
+        plan = config.distil.train
     generator.to(accelerator.device).train()
     optimizer = adamw(
         generator, lr=plan.optim.lr, betas=plan.optim.betas, weight_decay=plan.optim.weight_decay
@@ -53,14 +57,14 @@ def train_generator(
     model, _ = accelerator.prepare(generator, optimizer)
     learner = _Learner(model, optimizer, accelerator, plan)
     state = Resumable(
-        config.run_dir / "generator" / "checkpoints",
+        config.run_dir / stage / "checkpoints",
         modules={"generator": generator},
         optimizers={"generator": optimizer},
         ema=ema,
         settings=settings,
     )
-    stage = Stage(
-        name="generator",
+    steps = Stage(
+        name=stage,
         config=config,
         total_steps=plan.steps,
         batch_size=plan.batch_size,
@@ -72,7 +76,7 @@ def train_generator(
         demo=demo,
         accelerator=accelerator,
     )
-    run_steps(stage, dataset, collate)
+    run_steps(steps, dataset, collate)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +31,20 @@ from audiogen.data.latents import (
 )
 from audiogen.data.manifest import ManifestRow, read_manifest, write_manifest
 from audiogen.data.textures import write_textures
-from audiogen.experiment import ExperimentConfig
-from audiogen.generators import build_generator
-from audiogen.pipeline import ModelConfig, Pipeline
+from audiogen.experiment import ExperimentConfig, Stage
+from audiogen.generators import GeneratorConfig, SamplingConfig, build_generator
+from audiogen.generators.ode import ODEGenerator
+from audiogen.pipeline import ModelConfig, Pipeline, find_model
 from audiogen.schema import dump_config
 from audiogen.storage import atomic_write_text, digest_of, publish_folder, sha256_file
 from audiogen.training.card import attribution, model_card
 from audiogen.training.codec_loop import train_codec
+from audiogen.training.distil import PathCollate, PathDataset, write_paths
 from audiogen.training.generator_loop import train_generator
 from audiogen.training.precision import choose_precision
 from audiogen.training.resume import require_same_settings
+from audiogen.training.reuse import adopt_stage
+from audiogen.training.steps import Demo
 from audiogen.training.tracking import Tracker
 
 SCALE_FILES = 512
@@ -76,7 +80,7 @@ def prepare(config: ExperimentConfig) -> str:
         _encode_captions(config, rows)
         atomic_write_text(run / "environment.json", json.dumps(_environment(), indent=1))
         atomic_write_text(done, json.dumps(key))
-    for stage in ("codec", "generator"):
+    for stage in config.stages:
         _is_done(config, stage)  # raises when the run was made with other settings
     atomic_write_text(run / "config.yaml", dump_config(config))
     return summarise(read_manifest(manifest))
@@ -87,24 +91,35 @@ def train(config: ExperimentConfig) -> Path:
 
     Under `accelerate launch` the processes share each stage; the main one writes.
     """
-    final = config.run_dir / "generator" / "model"
+    final = config.run_dir / config.stages[-1] / "model"
     # Without `cpu`, processes on machines that have no GPU would not be joined.
     state = PartialState(cpu=not torch.accelerator.is_available())
     if state.is_main_process:
         prepare(config)
+        _adopt_finished_stages(config)
     state.wait_for_everyone()
-    if _is_done(config, "codec") and _is_done(config, "generator"):
+    missing = [stage for stage in config.stages if not _is_done(config, stage)]
+    if not missing:
         return final
     accelerator, reason = _accelerator(config, state)
     if accelerator.is_main_process:
         _log.info("device %s, precision %s", accelerator.device, reason)
-    if not _is_done(config, "codec"):
-        _codec_stage(config, accelerator)
-        accelerator.wait_for_everyone()
-    if not _is_done(config, "generator"):
-        _generator_stage(config, accelerator)
+    for stage in missing:
+        _STAGES[stage](config, accelerator)
         accelerator.wait_for_everyone()
     return final
+
+
+def _adopt_finished_stages(config: ExperimentConfig) -> None:
+    """Take the stages that a run beside this one has finished with the same settings."""
+    for stage in config.stages if config.reuse else ():
+        begun = (config.run_dir / stage / "checkpoints").is_dir()
+        if begun or _is_done(config, stage):
+            continue
+        source = adopt_stage(config.run_dir, stage, _settings(config, stage))
+        if source is None:
+            return  # a later stage depends on this one
+        _log.info("%s: taken from %s, which made it with the same settings", stage, source)
 
 
 def _settings(config: ExperimentConfig, stage: str) -> dict[str, Any]:
@@ -116,11 +131,13 @@ def _settings(config: ExperimentConfig, stage: str) -> dict[str, Any]:
         "train": {"codec": tree["train"]["codec"]},
         "manifest": sha256_file(config.run_dir / "manifest.jsonl")[:16],
     }
-    if stage == "generator":
+    if stage != "codec":
         settings["generator"] = tree["generator"]
         settings["train"]["generator"] = tree["train"]["generator"]
         settings["text"] = tree["text"]
         settings["data"] = {"clip_seconds": config.data.clip_seconds}
+    if stage == "distil":
+        settings["distil"] = tree["distil"]
     return settings
 
 
@@ -165,14 +182,15 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
             decoded = codec.decode(codec.encode(wav[None].to(codec.device)))[0, :, : wav.shape[1]]
             tracker.audio(step, f"{number:02d}", decoded, spec.sample_rate, prompt=label)
 
-    train_codec(
-        codec,
-        dataset,
-        config=config,
-        settings=_settings(config, "codec"),
-        accelerator=accelerator,
-        demo=demo,
-    )
+    if codec.trainable:
+        train_codec(
+            codec,
+            dataset,
+            config=config,
+            settings=_settings(config, "codec"),
+            accelerator=accelerator,
+            demo=demo,
+        )
     if not accelerator.is_main_process:
         return
     few = rows[:: max(1, len(rows) // SCALE_FILES)]
@@ -186,38 +204,96 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
 def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     """Encode the training files if need be, train the generator, and publish generator/model."""
     codec = load_codec(config.run_dir / "codec" / "model").to(accelerator.device)
-    rows = config.rows("train")
-    spec = codec.spec
-    window = spec.num_frames(config.data.clip_seconds)
-    table = TextTable.read(config.run_dir / "text")
-    dataset = LatentDataset(
-        read_latents(_latents(config, codec, window, accelerator), rows),
-        window_frames=window,
-        frame_rate=spec.frame_rate,
-        seed=config.seed,
-    )
+    window = codec.spec.num_frames(config.data.clip_seconds)
+    dataset, collate = _training_set(config, codec, accelerator)
     torch.manual_seed(config.seed)
-    generator = build_generator(config.generator, spec, TEXT_DIM, window)
-    pipeline = Pipeline(_model_config(config, rows), codec, generator)
-
-    def demo(step: int, tracker: Tracker) -> None:
-        prompts = demo_prompts(config, rows)
-        seeds = range(DEMO_SEED, DEMO_SEED + len(prompts))
-        wavs = pipeline(prompts, seconds=config.data.clip_seconds, seeds=seeds)
-        for number, (prompt, wav) in enumerate(zip(prompts, wavs, strict=True)):
-            tracker.audio(step, f"{number:02d}", wav, spec.sample_rate, prompt)
-
+    generator = build_generator(_wanted(config), codec.spec, TEXT_DIM, window)
+    pipeline = Pipeline(_model_config(config, config.sample), codec, generator)
     train_generator(
         generator,
         dataset,
-        Collate(table),
+        collate,
         config=config,
+        stage="generator",
         settings=_settings(config, "generator"),
         accelerator=accelerator,
-        demo=demo,
+        demo=_demo(config, pipeline),
     )
     if accelerator.is_main_process:
-        _publish(config, pipeline, rows)
+        _publish(config, pipeline, "generator")
+
+
+def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
+    """Record paths of the generator, teach a copy of it to jump to their ends, and publish it."""
+    plan = config.distil
+    pipeline = Pipeline.from_pretrained(config.run_dir / "generator" / "model")
+    pipeline.to(accelerator.device)
+    generator = pipeline.generator
+    if plan is None or not isinstance(generator, ODEGenerator):
+        raise ValueError("distil: only diffusion and flow have paths to learn from")
+    dataset, collate = _training_set(config, pipeline.codec, accelerator)
+    teacher = sha256_file(find_model(config.run_dir) / "generator.safetensors")
+    asked = {"teacher": teacher, "seed": config.seed, "sampling": plan.teacher.model_dump()}
+    paths = config.run_dir / "paths" / digest_of({**asked, "num_paths": plan.num_paths})
+    write_paths(
+        paths, generator, dataset, collate, config=plan, seed=config.seed, accelerator=accelerator
+    )
+    generator.requires_grad_(requires_grad=True)
+    generator.conditioner.keep_all()  # a path belongs to all of its conditions
+    student = Pipeline(_model_config(config, config.sample), pipeline.codec, generator)
+    train_generator(
+        generator,
+        PathDataset(paths, first_share=plan.first_share, seed=config.seed),
+        PathCollate(collate, infill=generator.infill.is_on),
+        config=config,
+        stage="distil",
+        settings=_settings(config, "distil"),
+        accelerator=accelerator,
+        demo=_demo(config, student),
+    )
+    if accelerator.is_main_process:
+        _publish(config, student, "distil")
+
+
+_STAGES: Mapping[str, Callable[[ExperimentConfig, Accelerator], None]] = {
+    "codec": _codec_stage,
+    "generator": _generator_stage,
+    "distil": _distil_stage,
+}
+
+
+def _wanted(config: ExperimentConfig) -> GeneratorConfig:
+    """The generator's configuration, of an experiment that has one."""
+    if config.generator is None:
+        raise ValueError("generator: missing; this recipe trains a codec alone")
+    return config.generator
+
+
+def _training_set(
+    config: ExperimentConfig, codec: Codec, accelerator: Accelerator
+) -> tuple[LatentDataset, Collate]:
+    """Windows of the encoded training files, and what joins them."""
+    window = codec.spec.num_frames(config.data.clip_seconds)
+    dataset = LatentDataset(
+        read_latents(_latents(config, codec, window, accelerator), config.rows("train")),
+        window_frames=window,
+        frame_rate=codec.spec.frame_rate,
+        seed=config.seed,
+    )
+    return dataset, Collate(TextTable.read(config.run_dir / "text"))
+
+
+def _demo(config: ExperimentConfig, pipeline: Pipeline) -> Demo:
+    """Takes of fixed prompts and seeds."""
+    prompts = demo_prompts(config, config.rows("train"))
+    seeds = range(DEMO_SEED, DEMO_SEED + len(prompts))
+
+    def demo(step: int, tracker: Tracker) -> None:
+        wavs = pipeline(prompts, seconds=config.data.clip_seconds, seeds=seeds)
+        for number, (prompt, wav) in enumerate(zip(prompts, wavs, strict=True)):
+            tracker.audio(step, f"{number:02d}", wav, pipeline.codec.spec.sample_rate, prompt)
+
+    return demo
 
 
 def _latents(config: ExperimentConfig, codec: Codec, window: int, accelerator: Accelerator) -> Path:
@@ -237,16 +313,16 @@ def _latents(config: ExperimentConfig, codec: Codec, window: int, accelerator: A
     return final
 
 
-def _publish(config: ExperimentConfig, pipeline: Pipeline, rows: Sequence[ManifestRow]) -> None:
-    """Write generator/model: the pipeline with its card, attribution and settings."""
-    final = config.run_dir / "generator" / "model"
+def _publish(config: ExperimentConfig, pipeline: Pipeline, stage: Stage) -> None:
+    """Write the stage's model: the pipeline with its card, attribution and settings."""
+    rows = config.rows("train")
     card = model_card(pipeline.config, rows)
-    with publish_folder(final) as folder:
+    with publish_folder(config.run_dir / stage / "model") as folder:
         pipeline.save_pretrained(folder / "model", card=card, attribution=attribution(rows))
         for path in (folder / "model").iterdir():
             path.rename(folder / path.name)
         (folder / "model").rmdir()
-        _write_settings(folder, config, "generator")
+        _write_settings(folder, config, stage)
 
 
 def _write_settings(folder: Path, config: ExperimentConfig, stage: str) -> None:
@@ -254,13 +330,14 @@ def _write_settings(folder: Path, config: ExperimentConfig, stage: str) -> None:
     (folder / "settings.json").write_text(text, encoding="utf-8")
 
 
-def _model_config(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> ModelConfig:
+def _model_config(config: ExperimentConfig, sampling: SamplingConfig) -> ModelConfig:
+    rows = config.rows("train")
     return ModelConfig(
         name=config.name,
         codec=config.codec,
         text=config.text,
-        generator=config.generator,
-        sample=config.sample,
+        generator=_wanted(config),
+        sample=sampling,
         clip_seconds=config.data.clip_seconds,
         licences=dict(sorted(Counter(row.licence or "unknown" for row in rows).items())),
     )
@@ -283,7 +360,7 @@ def _one_per_label(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
 def _encode_captions(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> None:
     """Encode every prompt that training may use, once."""
     used = [row for row in rows if row.verdict == "used"]
-    prompts = sorted({prompt for row in used for prompt in prompts_of(row)})
+    prompts = sorted({prompt for row in used for prompt in prompts_of(row)} | {""})
     TextTable.write(config.run_dir / "text", prompts, TextEncoder(config.text)(prompts))
 
 

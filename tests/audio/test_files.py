@@ -15,7 +15,6 @@ from audiogen.audio.files import (
     AudioReadError,
     measure_audio,
     read_audio,
-    replacing,
     write_audio,
 )
 
@@ -241,14 +240,3 @@ def test_a_sidecar_that_json_cannot_hold_stops_the_sound_too(tmp_path: Path) -> 
     with pytest.raises(ValueError, match="JSON"):
         write_audio(tmp_path / "x.wav", torch.zeros(1, 9), 44100, sidecar={"loss": float("nan")})
     assert not list(tmp_path.iterdir())
-
-
-def test_a_failure_half_way_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "x.json"
-    path.write_text("old")
-    with pytest.raises(RuntimeError), replacing(path) as temporary:  # noqa: PT012
-        temporary.write_text("half")
-        assert temporary.name.startswith(".")
-        raise RuntimeError
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]

@@ -1,5 +1,7 @@
 """The spectral distances: metrics, gradients at silence, and a proper score for noise."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from audiogen.codecs.losses import (
     adversarial_loss,
     discriminator_loss,
     feature_matching_loss,
+    multi_resolution_loss,
 )
 
 RATE = 16000
@@ -32,6 +35,15 @@ def noise(seed: int, level: float = 0.1) -> Tensor:
 def test_equal_sounds_have_almost_no_distance(distance: SpectralDistance) -> None:
     assert float(total(distance(noise(0), noise(0)))) < 1e-3
     assert float(total(distance(noise(0), noise(0, 0.2)))) > 0.5
+
+
+def test_any_length_is_compared(distance: SpectralDistance) -> None:
+    """Excerpts need not be whole windows: they are filled up with silence."""
+    first, second = noise(0)[..., :8000], noise(1)[..., :8000]
+    found = float(total(distance(first, second)))
+    assert found == pytest.approx(float(total(distance(noise(0), noise(1)))), rel=0.05)
+    scores, _ = Discriminators(DiscriminatorConfig(channels=2), 1)(first)
+    assert len(scores) == 3
 
 
 @pytest.mark.parametrize("case", ["silent estimate", "silent reference", "both silent"])
@@ -89,3 +101,17 @@ def test_feature_matching_is_zero_for_equal_features() -> None:
     _, others = critic(noise(1))
     assert float(feature_matching_loss(maps, maps).detach()) == 0
     assert float(feature_matching_loss(maps, others).detach()) > 0.05
+
+
+def test_multi_resolution_loss_is_that_of_the_paper() -> None:
+    """Half the level: log 2 nats in every bin, and half of the energy's root missing."""
+    reference = noise(0)
+    assert float(multi_resolution_loss(reference, reference)) == pytest.approx(0, abs=1e-4)
+    assert float(multi_resolution_loss(reference, reference / 2)) == pytest.approx(
+        math.log(2) + 0.5, rel=0.01
+    )
+    assert float(multi_resolution_loss(reference, -reference)) == pytest.approx(0, abs=1e-4)
+    quiet = torch.zeros_like(reference).requires_grad_()
+    multi_resolution_loss(torch.zeros_like(reference), quiet).backward()
+    assert quiet.grad is not None
+    assert bool(quiet.grad.isfinite().all())

@@ -14,8 +14,9 @@ import torch
 from audiogen.data.manifest import read_manifest
 from audiogen.evaluation.evaluate import evaluate
 from audiogen.experiment import ExperimentConfig, load_experiment
-from audiogen.pipeline import Pipeline, TakesRequest, write_takes
+from audiogen.pipeline import Pipeline
 from audiogen.storage import read_tensors
+from audiogen.texture.takes import TakesRequest, write_takes
 from audiogen.training.stages import prepare, train
 from audiogen.training.tracking import Tracker
 

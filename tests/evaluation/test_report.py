@@ -90,7 +90,7 @@ def write_curves(run: Path, num_steps: int) -> None:
     rng, lines = np.random.default_rng(0), []
     for stage, names in (
         ("codec", ("loss", "stft", "mel", "kl", "adversarial", "feature_matching")),
-        ("generator", ("loss", *(f"loss_sigma_{k}" for k in range(6)))),
+        ("generator", ("loss", *(f"loss_level_{k}" for k in range(6)))),
     ):
         for step in range(0, num_steps, 5):
             row: dict[str, Any] = {"stage": stage, "step": step, "seconds": step * 0.4}

@@ -4,9 +4,7 @@ import pytest
 import torch
 
 from audiogen.generators.diffusion import preconditioning
-from audiogen.generators.guidance import guided
 from audiogen.generators.solvers import karras_sigmas
-from audiogen.generators.windows import over_windows
 
 SIGMAS = torch.tensor([0.002, 0.1, 0.5, 1.0, 7.0, 80.0])
 
@@ -41,24 +39,3 @@ def test_sigmas_equal_those_of_diffusers() -> None:
     )
     scheduler.set_timesteps(12)
     torch.testing.assert_close(karras_sigmas(12, 0.01, 60.0), scheduler.sigmas, rtol=1e-4, atol=0)
-
-
-def test_guidance_of_one_is_off_and_of_zero_is_unconditional() -> None:
-    conditional, unconditional = torch.randn(2, 3), torch.randn(2, 3)
-    torch.testing.assert_close(guided(conditional, unconditional, 1.0), conditional)
-    torch.testing.assert_close(guided(conditional, unconditional, 0.0), unconditional)
-    beyond = guided(conditional, unconditional, 3.0) - conditional
-    torch.testing.assert_close(beyond, 2 * (conditional - unconditional))
-
-
-@pytest.mark.parametrize("num_frames", [5, 8, 9, 20, 33])
-def test_windows_cover_everything_and_blend_to_the_whole(num_frames: int) -> None:
-    x = torch.randn(2, 3, num_frames)
-    seen = []
-
-    def double(piece: torch.Tensor) -> torch.Tensor:
-        seen.append(piece.shape[-1])
-        return 2 * piece
-
-    torch.testing.assert_close(over_windows(double, x, 8), 2 * x)
-    assert max(seen) <= 8

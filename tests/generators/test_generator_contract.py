@@ -1,12 +1,16 @@
 """What every generator promises, over all members of the union."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
 
 from audiogen.generators import GeneratorConfig, LatentGenerator, SamplingConfig, build_generator
+from audiogen.generators.base import SolverName, Start, seeded_noise
 from audiogen.generators.diffusion import DiffusionConfig
+from audiogen.generators.flow import FlowConfig
+from audiogen.generators.infill import InfillConfig
 from audiogen.types import Batch, Conditions, LatentSpec
 
 SPEC = LatentSpec(
@@ -14,7 +18,8 @@ SPEC = LatentSpec(
     audio_channels=1,
 )  # fmt: skip
 TEXT_DIM, WINDOW = 12, 16
-CONFIGS = [DiffusionConfig(dim=32, depth=2, num_heads=2)]  # patches of 2 frames
+SIZE = {"dim": 32, "depth": 2, "num_heads": 2}  # patches of 2 frames
+CONFIGS = [DiffusionConfig(**SIZE), FlowConfig(**SIZE)]
 SAMPLING = SamplingConfig(steps=4, guidance_scale=2.0)
 
 
@@ -126,6 +131,106 @@ def test_the_prompt_matters_and_guidance_of_one_is_unguided(generator: LatentGen
     torch.testing.assert_close(one, none)
     free = generator.sample(conditions.without_prompt(), WINDOW, sampling=plain, seeds=[1, 2])
     assert not torch.allclose(one, free, atol=1e-3)
+
+
+@pytest.mark.parametrize("solver", get_args(SolverName))
+def test_a_batch_of_mixed_lengths_samples_each_as_if_alone(
+    generator: LatentGenerator, solver: SolverName
+) -> None:
+    generator.eval()
+    conditions, lengths, seeds = make_conditions(4), [WINDOW, 7, 3 * WINDOW + 1, 12], [1, 2, 3, 4]
+    sampling = SamplingConfig(steps=3, solver=solver, guidance_scale=2.0)
+    together = generator.sample(conditions, lengths, sampling=sampling, seeds=seeds)
+    assert together.shape[-1] == max(lengths)
+    for index, length in enumerate(lengths):
+        alone = generator.sample(
+            conditions[[index]], length, sampling=sampling, seeds=[seeds[index]]
+        )
+        part = together[index : index + 1]
+        torch.testing.assert_close(part[..., :length], alone, atol=1e-4, rtol=1e-4)
+        assert not bool(part[..., length:].any())
+
+
+def test_a_negative_prompt_leads_away_from_it(generator: LatentGenerator) -> None:
+    generator.eval()
+    conditions, other = make_conditions(2), make_conditions(2)
+    seeds = [1, 2]
+    plain = generator.sample(conditions, WINDOW, sampling=SAMPLING, seeds=seeds)
+    without = generator.sample(
+        conditions, WINDOW, sampling=SAMPLING, seeds=seeds, negative=conditions.without_prompt()
+    )
+    torch.testing.assert_close(plain, without)
+    away = generator.sample(conditions, WINDOW, sampling=SAMPLING, seeds=seeds, negative=other)
+    assert not torch.allclose(plain, away, atol=1e-3)
+    # Away from the prompt itself there is no direction left: guidance is off.
+    same = generator.sample(conditions, WINDOW, sampling=SAMPLING, seeds=seeds, negative=conditions)
+    off = SAMPLING.model_copy(update={"guidance_scale": 1.0})
+    unguided = generator.sample(conditions, WINDOW, sampling=off, seeds=seeds)
+    torch.testing.assert_close(same, unguided, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("num_frames", [WINDOW, 3 * WINDOW])
+def test_kept_frames_come_out_as_they_are(generator: LatentGenerator, num_frames: int) -> None:
+    generator.eval()
+    known = torch.randn(2, SPEC.channels, num_frames)
+    keep = torch.zeros(2, num_frames, dtype=torch.bool)
+    keep[0, :5] = keep[1, 7:] = True
+    start = Start(latents=known, keep=keep)
+    conditions = make_conditions(2)
+    made = generator.sample(conditions, num_frames, sampling=SAMPLING, seeds=[1, 2], start=start)
+    where = keep[:, None].expand_as(made)
+    torch.testing.assert_close(made[where], known[where], atol=1e-4, rtol=1e-4)
+    spoiled = replace(start, latents=torch.where(where, known, torch.randn_like(known)))
+    again = generator.sample(conditions, num_frames, sampling=SAMPLING, seeds=[1, 2], start=spoiled)
+    torch.testing.assert_close(again, made)  # nothing leaks from frames that are not kept
+    other = replace(start, latents=known + 1)
+    moved = generator.sample(conditions, num_frames, sampling=SAMPLING, seeds=[1, 2], start=other)
+    assert not torch.allclose(moved[~where], made[~where], atol=1e-3)  # and they are looked at
+
+
+def test_a_model_without_infill_keeps_no_frames() -> None:
+    config = FlowConfig(**SIZE, infill=InfillConfig(spans=0, prefix=0, suffix=0))
+    generator = build_generator(config, SPEC, TEXT_DIM, WINDOW).eval()
+    latents = torch.randn(1, SPEC.channels, WINDOW)
+    start = Start(latents=latents, keep=torch.ones(1, WINDOW, dtype=torch.bool))
+    with pytest.raises(ValueError, match="trained without infill"):
+        generator.sample(make_conditions(1), WINDOW, sampling=SAMPLING, seeds=[1], start=start)
+
+
+def test_less_noise_at_the_start_stays_nearer_to_what_is_given(generator: LatentGenerator) -> None:
+    generator.eval()
+    latents, conditions = torch.randn(1, SPEC.channels, WINDOW), make_conditions(1)
+    distances = []
+    for level in (0.0, 0.1, 0.4, 0.8):
+        start = Start(latents=latents, level=level)
+        made = generator.sample(conditions, WINDOW, sampling=SAMPLING, seeds=[1], start=start)
+        distances.append(float((made - latents).norm()))
+    assert distances[0] == 0
+    assert distances == sorted(distances)
+
+
+def test_noise_may_be_given(generator: LatentGenerator) -> None:
+    generator.eval()
+    conditions = make_conditions(2)
+    noise = seeded_noise([5, 6], (SPEC.channels, WINDOW), torch.device("cpu"))
+    own = generator.sample(conditions, WINDOW, sampling=SAMPLING, seeds=[5, 6])
+    given = generator.sample(
+        conditions, WINDOW, sampling=SAMPLING, seeds=[1, 2], start=Start(noise=noise)
+    )
+    torch.testing.assert_close(own, given, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("num_frames", [9, WINDOW, 3 * WINDOW])
+def test_a_ring_is_sampled_the_same_in_any_batch(
+    generator: LatentGenerator, num_frames: int
+) -> None:
+    generator.eval()
+    conditions = make_conditions(3)
+    rings = generator.sample(conditions, num_frames, sampling=SAMPLING, seeds=[1, 2, 3], ring=True)
+    alone = generator.sample(conditions[1:2], num_frames, sampling=SAMPLING, seeds=[2], ring=True)
+    torch.testing.assert_close(rings[1:2], alone, atol=1e-4, rtol=1e-4)
+    lines = generator.sample(conditions, num_frames, sampling=SAMPLING, seeds=[1, 2, 3])
+    assert not torch.allclose(rings, lines, atol=1e-3)
 
 
 def test_text_padding_is_not_seen(generator: LatentGenerator) -> None:

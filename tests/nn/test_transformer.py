@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from audiogen.nn.dit import DiT
-from audiogen.nn.transformer import rotary_table, rotate
+from audiogen.nn.transformer import SelfAttention, rotary_table, rotate
 from audiogen.types import Context
 
 
@@ -42,3 +42,18 @@ def test_patches_do_not_mix_masked_frames_in(patch_frames: int) -> None:
         sequence=context.sequence[1:], mask=context.mask[1:], vector=context.vector[1:]
     ))  # fmt: skip
     torch.testing.assert_close(out[1:, :, :7], alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_written_out_in_bf16_is_that_of_fp32(masked: bool) -> None:
+    attention = SelfAttention(32, 4)
+    x, table = torch.randn(2, 20, 32), rotary_table(torch.arange(20), 8)
+    mask = torch.arange(20)[None] < torch.tensor([[20], [13]]) if masked else None
+    exact = attention(x, table, mask)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = attention(x, table, mask)
+        if mask is not None:
+            spoiled = attention(torch.where(mask[..., None], x, 5.0), table, mask)
+            torch.testing.assert_close(rough[1, :13], spoiled[1, :13])
+    assert rough.dtype == torch.bfloat16
+    torch.testing.assert_close(rough.float(), exact, atol=0.03, rtol=0.03)

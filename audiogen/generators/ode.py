@@ -1,0 +1,348 @@
+"""What diffusion and flow share: a DiT that denoises, and an ODE from noise to latents."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from audiogen.conditioning.conditioner import Conditioner, ConditionerConfig
+from audiogen.generators import solvers
+from audiogen.generators.base import LatentGenerator, SamplingConfig, Start
+from audiogen.generators.guidance import Guidance
+from audiogen.generators.infill import InfillConfig, draw_kept_frames
+from audiogen.generators.scene import Scene
+from audiogen.generators.windows import over_windows
+from audiogen.nn.dit import DiT
+from audiogen.schema import Config
+from audiogen.types import (
+    Batch,
+    Conditions,
+    Kind,
+    LatentSpec,
+    LossOutput,
+    PathPoint,
+)
+
+FRESH_NOISE = 1 << 41
+"""Stream of the noise that stochastic samplers add, apart from that of the start."""
+PLAIN_SOLVERS: Mapping[str, solvers.Solver] = {
+    "euler": solvers.euler,
+    "midpoint": solvers.midpoint,
+    "heun": solvers.heun,
+    "rk4": solvers.rk4,
+}
+
+
+class ODEConfig(Config):
+    """The network and the conditioning of diffusion and flow."""
+
+    dim: int = Field(default=384, gt=0)
+    depth: int = Field(default=8, gt=0)
+    num_heads: int = Field(default=6, gt=0)
+    patch_frames: int = Field(default=2, gt=0)
+    """Latent frames per token of the Transformer."""
+    conditioner: ConditionerConfig = ConditionerConfig()
+    infill: InfillConfig = InfillConfig()
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.dim % self.num_heads or self.dim // self.num_heads % 2:
+            raise ValueError(
+                f"dim={self.dim} must be a multiple of twice num_heads={self.num_heads}"
+            )
+        return self
+
+
+class ODEGenerator(LatentGenerator):
+    """A generator that solves dx/dt = (x - D(x; t)) / t from noise at the first time to t = 0.
+
+    Subclasses say how clean latents and noise mix (`alpha`), what D is (`denoise`), which times
+    training draws and how it weighs them (`draw_times`, `weight`), and which times sampling visits
+    (`times`).
+    """
+
+    accepts: ClassVar[Kind] = "continuous"
+    level_borders: ClassVar[tuple[float, ...]]
+    """Times between which the losses of items are logged together, from data to noise."""
+
+    def __init__(
+        self, config: ODEConfig, spec: LatentSpec, text_dim: int, window_frames: int
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.window_frames = window_frames
+        self.infill = config.infill
+        self.conditioner = Conditioner(config.conditioner, text_dim, config.dim)
+        self.network = DiT(
+            spec.channels, config.dim, config.depth, config.num_heads, config.patch_frames,
+            infill=config.infill.is_on,
+        )  # fmt: skip
+
+    @abstractmethod
+    def alpha(self, t: Tensor) -> Tensor:
+        """Share of the clean latents in x = alpha clean + t noise."""
+
+    @abstractmethod
+    def denoise(self, x: Tensor, t: Tensor, scene: Scene) -> Tensor:
+        """Estimate clean latents (B, D, L) from noisy x (B, D, L) at times t (B,)."""
+
+    @abstractmethod
+    def draw_times(self, num_frames: Tensor) -> Tensor:
+        """Random times (B,) of a training batch, for items of `num_frames` (B,)."""
+
+    @abstractmethod
+    def weight(self, t: Tensor) -> Tensor:
+        """Weight (B,) of the squared error of `denoise` at times t (B,)."""
+
+    @abstractmethod
+    def times(self, steps: int, num_frames: Tensor, level: float) -> Tensor:
+        """Falling times (S + 1,) or (S + 1, B) of a solver, the last one zero.
+
+        Args:
+            steps: S.
+            num_frames: of each item (B,).
+            level: of the noise that the first time has, from above 0 to 1.
+        """
+
+    @abstractmethod
+    def time_at(self, part: float) -> float:
+        """The time that lies at `part` of the way from data (0) to noise (1)."""
+
+    def draw_noise(self, clean: Tensor, mask: Tensor) -> Tensor:
+        """Standard normal noise for latents (B, D, L) with real frames `mask` (B, L)."""
+        del mask
+        return torch.randn_like(clean)
+
+    def forward(self, batch: Batch) -> LossOutput:
+        """Weighted squared error of `denoise` over the frames that are real and not given."""
+        point = batch.point or self._draw_point(batch)
+        scene = Scene(
+            context=self.conditioner(batch.conditions),
+            mask=batch.mask,
+            known=point.known,
+            keep=point.keep,
+        )
+        error = (self.denoise(point.noisy, point.t, scene) - batch.latents).square()
+        frames = batch.mask if point.keep is None else batch.mask & ~point.keep
+        per_frame = error.mean(dim=1) * frames
+        per_item = per_frame.sum(dim=1) / frames.sum(dim=1).clamp_min(1)
+        per_item = self.weight(point.t) * per_item
+        return LossOutput(
+            loss=per_item.mean(), metrics=_by_level(per_item.detach(), point.t, self.level_borders)
+        )
+
+    def _draw_point(self, batch: Batch) -> PathPoint:
+        """Mix the batch's latents with noise, and draw which frames are given."""
+        t = self.draw_times(batch.mask.sum(dim=1))
+        wide = t[:, None, None]
+        noise = self.draw_noise(batch.latents, batch.mask)
+        noisy = self.alpha(wide) * batch.latents + wide * noise
+        if not self.infill.is_on:
+            return PathPoint(noisy=noisy, t=t)
+        keep = draw_kept_frames(self.infill, batch.mask)
+        return PathPoint(noisy=noisy, t=t, known=batch.latents, keep=keep)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        conditions: Conditions,
+        num_frames: int | Sequence[int],
+        *,
+        sampling: SamplingConfig,
+        seeds: Sequence[int],
+        negative: Conditions | None = None,
+        start: Start | None = None,
+        ring: bool = False,
+    ) -> Tensor:
+        """Solve the ODE from noise to latents (B, D, L); see `LatentGenerator.sample`."""
+        count = len(conditions)
+        lengths = [num_frames] * count if isinstance(num_frames, int) else list(num_frames)
+        self._check(count, lengths, seeds, start)
+        start = start or Start()
+        # What is on a ring, or made of windows, has one length per batch.
+        keys = [length if ring or length > self.window_frames else 0 for length in lengths]
+        out = torch.zeros(count, self.spec.channels, max(lengths), device=conditions.text.device)
+        for key in dict.fromkeys(keys):
+            items = [index for index in range(count) if keys[index] == key]
+            run = _Run(
+                generator=self,
+                conditions=conditions[items],
+                negative=None if negative is None else negative[items],
+                lengths=[lengths[index] for index in items],
+                seeds=[seeds[index] for index in items],
+                sampling=sampling,
+                start=start.of(items, max(lengths[index] for index in items)),
+                ring=ring,
+            )
+            latents = run.latents()
+            out[items, :, : latents.shape[-1]] = latents
+        return out
+
+    @torch.no_grad()
+    def trace(
+        self,
+        conditions: Conditions,
+        num_frames: int,
+        *,
+        sampling: SamplingConfig,
+        seeds: Sequence[int],
+        start: Start | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Sample as `sample` does, and return the way as well.
+
+        Returns:
+            The points (P, B, D, L) and times (P, B) at which the network was asked, the noisiest
+            first, and the latents (B, D, L) that the way ends in.
+        """
+        points: list[Tensor] = []
+        times: list[Tensor] = []
+
+        def record(x: Tensor, t: Tensor) -> None:
+            points.append(x)
+            times.append(t)
+
+        self._check(len(conditions), [num_frames] * len(seeds), seeds, start)
+        run = _Run(
+            generator=self,
+            conditions=conditions,
+            negative=None,
+            lengths=[num_frames] * len(seeds),
+            seeds=seeds,
+            sampling=sampling,
+            start=start or Start(),
+            ring=False,
+            record=record,
+        )
+        end = run.latents()
+        return torch.stack(points), torch.stack(times), end
+
+    def _check(
+        self, count: int, lengths: Sequence[int], seeds: Sequence[int], start: Start | None
+    ) -> None:
+        if len(seeds) != count or len(lengths) != count:
+            raise ValueError(
+                f"sample: {count} items but {len(seeds)} seeds and {len(lengths)} lengths"
+            )
+        if min(lengths) < 1:
+            raise ValueError(f"sample: num_frames must be at least 1, got {min(lengths)}")
+        if start is not None and start.keep is not None and not self.infill.is_on:
+            raise ValueError("sample: this model was trained without infill; it keeps no frames")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """One sampling run, over items that share a batch."""
+
+    generator: ODEGenerator
+    conditions: Conditions
+    negative: Conditions | None
+    lengths: Sequence[int]
+    seeds: Sequence[int]
+    sampling: SamplingConfig
+    start: Start
+    ring: bool
+    record: Callable[[Tensor, Tensor], None] | None = None
+
+    def latents(self) -> Tensor:
+        """Sampled latents (B, D, L), zero behind the end of an item."""
+        generator, start, sampling = self.generator, self.start, self.sampling
+        device = self.conditions.text.device
+        real = self._real(device)
+        if start.level == 0 and start.latents is not None:
+            return start.latents * real[:, None]
+        draw = self._stream(0, device)
+        noise = draw() if start.noise is None else start.noise.to(device)
+        steps = max(1, round(sampling.steps * start.level))
+        lengths = torch.tensor(self.lengths, device=device)
+        times = generator.times(steps, lengths, start.level).to(device)
+        first = times[0].expand(len(noise))[:, None, None]
+        x = first * noise
+        if start.latents is not None and start.level < 1:
+            x = x + generator.alpha(first) * start.latents
+        solve = self._solver(device)
+        return solve(self._drift(real), x, times) * real[:, None]
+
+    def _real(self, device: torch.device) -> Tensor:
+        lengths = torch.tensor(self.lengths, device=device)
+        return torch.arange(max(self.lengths), device=device)[None] < lengths[:, None]
+
+    def _stream(self, offset: int, device: torch.device) -> Callable[[], Tensor]:
+        """A source of noise (B, D, L); item b depends on seed b and its length alone."""
+        sources = [torch.Generator().manual_seed(seed + offset) for seed in self.seeds]
+        channels, longest = self.generator.spec.channels, max(self.lengths)
+
+        def draw() -> Tensor:
+            noise = torch.zeros(len(sources), channels, longest)
+            for row, source, length in zip(noise, sources, self.lengths, strict=True):
+                row[:, :length] = torch.randn(channels, length, generator=source)
+            return noise.to(device)
+
+        return draw
+
+    def _solver(self, device: torch.device) -> solvers.Solver:
+        alpha = self.generator.alpha
+        match self.sampling.solver:
+            case "dpmpp_2m":
+                return functools.partial(solvers.dpmpp_2m, alpha=alpha)
+            case "pingpong":
+                noise = self._stream(FRESH_NOISE, device)
+                return functools.partial(solvers.pingpong, alpha=alpha, noise=noise)
+        return PLAIN_SOLVERS[self.sampling.solver]
+
+    def _drift(self, real: Tensor) -> solvers.Drift:
+        """(x - D(x; t)) / t (Karras et al. 2022, eq. 3), with guidance and given frames."""
+        generator, sampling = self.generator, self.sampling
+        padded = len(set(self.lengths)) > 1
+        known, keep = self.start.latents, self.start.keep
+        single = Scene(
+            context=generator.conditioner(self.conditions),
+            mask=real if padded else None,
+            known=known if keep is not None else None,
+            keep=keep,
+        )
+        opposite = self.negative or self.conditions.without_prompt()
+        double = single.beside(generator.conditioner(opposite))
+        guidance = Guidance(sampling, single.mask)
+        low, high = (generator.time_at(part) for part in sampling.guidance_interval)
+        turns = torch.Generator().manual_seed(0)  # the same turns of the ring for every take
+
+        def over(x: Tensor, t: Tensor, scene: Scene, offset: int | None) -> Tensor:
+            def denoised(piece: Tensor, frames: Tensor) -> Tensor:
+                return generator.denoise(piece, t, scene.at(frames))
+
+            return over_windows(denoised, x, generator.window_frames, ring_offset=offset)
+
+        def drift(x: Tensor, t: Tensor) -> Tensor:
+            if self.record is not None:
+                self.record(x, t)
+            offset = int(torch.randint(x.shape[-1], (), generator=turns)) if self.ring else None
+            active = (t >= low) & (t <= high) & (sampling.guidance_scale != 1)
+            if bool(active.any()):
+                both = over(torch.cat([x, x]), torch.cat([t, t]), double, offset)
+                with_prompt, without = both.chunk(2)
+                denoised = guidance(with_prompt, without, active)
+            else:
+                denoised = over(x, t, single, offset)
+            if keep is not None and known is not None:
+                denoised = torch.where(keep[:, None], known, denoised)
+            return (x - denoised) / t[:, None, None]
+
+        return drift
+
+
+def _by_level(losses: Tensor, t: Tensor, borders: Sequence[float]) -> dict[str, Tensor]:
+    """Mean loss of the items between neighbouring times; empty ranges are left out."""
+    found = {}
+    for index, (low, high) in enumerate(itertools.pairwise(borders)):
+        inside = (t >= low) & (t < high)
+        if bool(inside.any()):
+            found[f"loss_level_{index}"] = losses[inside].mean()
+    return found

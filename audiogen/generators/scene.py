@@ -1,0 +1,70 @@
+"""What a denoising network sees beside the noisy latents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from audiogen.types import Context
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What the network sees beside noisy latents (B, D, L).
+
+    Attributes:
+        context: of the conditions.
+        mask: (B, L), True where a frame is real; None is everywhere.
+        known: latents (B, D, L) that are given where `keep` is True; None when nothing is.
+        keep: (B, L); None when nothing is given.
+    """
+
+    context: Context
+    mask: Tensor | None = None
+    known: Tensor | None = None
+    keep: Tensor | None = None
+
+    @property
+    def given(self) -> tuple[Tensor, Tensor] | None:
+        """What the network is told: `known` and `keep`."""
+        return None if self.known is None or self.keep is None else (self.known, self.keep)
+
+    def at(self, frames: Tensor) -> Scene:
+        """The same scene for some of its frames."""
+        return replace(
+            self,
+            mask=None if self.mask is None else self.mask[:, frames],
+            known=None if self.known is None else self.known[..., frames],
+            keep=None if self.keep is None else self.keep[:, frames],
+        )
+
+    def beside(self, other: Context) -> Scene:
+        """A scene of twice the items: these, and the same with another context."""
+        both = [self.context, other]
+        return Scene(
+            context=Context(
+                sequence=torch.cat(_same_length([one.sequence for one in both])),
+                mask=torch.cat(_same_length([one.mask for one in both])),
+                vector=torch.cat([one.vector for one in both]),
+            ),
+            mask=_twice(self.mask),
+            known=_twice(self.known),
+            keep=_twice(self.keep),
+        )
+
+
+def _twice(values: Tensor | None) -> Tensor | None:
+    return None if values is None else torch.cat([values, values])
+
+
+def _same_length(parts: Sequence[Tensor]) -> list[Tensor]:
+    """Fill parts (B, N, ...) with zeros at the end of N to the longest N."""
+    longest = max(part.shape[1] for part in parts)
+    filled = []
+    for part in parts:
+        spare = part.new_zeros(part.shape[0], longest - part.shape[1], *part.shape[2:])
+        filled.append(torch.cat([part, spare], dim=1))
+    return filled

@@ -1,0 +1,1 @@
+"""Sounds made for use: takes, loops, and edits of either."""

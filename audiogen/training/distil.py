@@ -1,0 +1,184 @@
+"""Few steps: a trained generator's paths from noise to latents, recorded to be learnt.
+
+A point anywhere on a path is paired with the path's end, so that the network learns to jump there
+at once (knowledge distillation of the probability-flow ODE; Luhman and Luhman 2021, arXiv
+2101.02388, from every point of it as in consistency distillation; Song et al. 2023). The guidance
+of the paths is learnt with them and costs nothing afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from audiogen.conditioning.controls import Role
+from audiogen.data.clips import Position, item_seed
+from audiogen.data.latents import Collate, Example, LatentDataset
+from audiogen.experiment import DistilConfig
+from audiogen.generators import Start
+from audiogen.generators.infill import draw_kept_frames
+from audiogen.generators.ode import ODEGenerator
+from audiogen.storage import publish_folder, read_tensors, write_tensors
+from audiogen.types import Batch, PathPoint
+
+_log = logging.getLogger(__name__)
+
+SHARD_PATHS = 32
+"""Paths that are sampled together and kept in one file."""
+PATH_SEEDS = 1 << 43
+"""Stream of the paths' noise: takes have other seeds than what the model learnt from."""
+EMPTY_PROMPTS = 0.1
+"""Share of the paths without prompt, so that the few-step model knows that case too."""
+
+
+def write_paths(
+    folder: Path,
+    teacher: ODEGenerator,
+    dataset: LatentDataset,
+    collate: Collate,
+    *,
+    config: DistilConfig,
+    seed: int,
+    accelerator: Accelerator,
+) -> None:
+    """Record paths of `teacher` in shards; those that are there already are kept.
+
+    Every process makes its share. What is given (inpainting, continuation) is drawn for each path
+    as it is in training.
+    """
+    shards = -(-config.num_paths // SHARD_PATHS)
+    if accelerator.is_main_process:
+        missing = shards - len(list(folder.glob("shard-*")))
+        _log.info("distil: recording %d of %d paths", missing * SHARD_PATHS, shards * SHARD_PATHS)
+    for number in range(accelerator.process_index, shards, accelerator.num_processes):
+        final = folder / f"shard-{number:05d}"
+        if final.is_dir():
+            continue
+        first = number * SHARD_PATHS
+        numbers = range(first, min(first + SHARD_PATHS, config.num_paths))
+        examples = [_example(dataset, seed, path) for path in numbers]
+        with accelerator.autocast():
+            tensors = _record(teacher, collate(examples).to(accelerator.device), numbers, config)
+        with publish_folder(final) as shard:
+            write_tensors(shard / "paths.safetensors", tensors)
+            index = [
+                {"prompt": e.prompt, "seconds": e.seconds, "role": e.role, "frames": e.num_frames}
+                for e in examples
+            ]
+            (shard / "index.json").write_text(json.dumps(index), encoding="utf-8")
+    accelerator.wait_for_everyone()
+
+
+def _example(dataset: LatentDataset, seed: int, path: int) -> Example:
+    """The clip that path number `path` takes its prompt, length and given frames from."""
+    position = Position(path // len(dataset), path % len(dataset))
+    example = dataset[position]
+    random = torch.Generator().manual_seed(item_seed(seed + 1, position))
+    empty = float(torch.rand((), generator=random)) < EMPTY_PROMPTS
+    return example.without_prompt() if empty else example
+
+
+def _record(
+    teacher: ODEGenerator, batch: Batch, numbers: Iterable[int], config: DistilConfig
+) -> dict[str, Tensor]:
+    """Sample one shard: noisy (B, P, D, L), t (B, P), end and known (B, D, L), keep (B, L)."""
+    keep = torch.zeros_like(batch.mask)
+    if teacher.infill.is_on:
+        torch.manual_seed(min(numbers))
+        keep = draw_kept_frames(teacher.infill, batch.mask)
+    start = Start(latents=batch.latents, keep=keep) if bool(keep.any()) else None
+    points, times, end = teacher.trace(
+        batch.conditions,
+        batch.latents.shape[-1],
+        sampling=config.teacher,
+        seeds=[PATH_SEEDS + number for number in numbers],
+        start=start,
+    )
+    return {
+        "noisy": points.transpose(0, 1).half().cpu(),
+        "t": times.T.contiguous().cpu(),
+        "end": end.half().cpu(),
+        "known": batch.latents.half().cpu(),
+        "keep": keep.cpu(),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathExample:
+    """One point of a path with its end, before collation; shapes without the batch."""
+
+    clip: Example
+    point: PathPoint
+
+
+class PathDataset(Dataset[PathExample]):
+    """Points of recorded paths; a pure function of seed and position."""
+
+    def __init__(self, folder: Path, *, first_share: float, seed: int) -> None:
+        self._first_share, self._seed = first_share, seed
+        self._paths: list[tuple[dict[str, Tensor], int, Example]] = []
+        for shard in sorted(folder.glob("shard-*")):
+            tensors = read_tensors(shard / "paths.safetensors")
+            index = json.loads((shard / "index.json").read_text(encoding="utf-8"))
+            for row, entry in enumerate(index):
+                role: Role = entry["role"]
+                clip = Example(
+                    latents=tensors["end"][row],
+                    num_frames=entry["frames"],
+                    prompt=entry["prompt"],
+                    seconds=entry["seconds"],
+                    role=role,
+                )
+                self._paths.append((tensors, row, clip))
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, position: Position) -> PathExample:
+        """The first point of a path, with a chance of `first_share`, or any."""
+        tensors, row, clip = self._paths[position.index]
+        random = torch.Generator().manual_seed(item_seed(self._seed, position))
+        count = tensors["t"].shape[1]
+        any_point = int(torch.randint(count, (), generator=random))
+        first = float(torch.rand((), generator=random)) < self._first_share
+        number = 0 if first else any_point
+        point = PathPoint(
+            noisy=tensors["noisy"][row, number].float(),
+            t=tensors["t"][row, number],
+            known=tensors["known"][row].float(),
+            keep=tensors["keep"][row],
+        )
+        return PathExample(clip=clip, point=point)
+
+
+class PathCollate:
+    """Joins path examples into a `Batch` with its points."""
+
+    def __init__(self, collate: Collate, *, infill: bool) -> None:
+        self._collate, self._infill = collate, infill
+
+    def __call__(self, examples: Sequence[PathExample]) -> Batch:
+        """Stack points of equal window; what is given is left out of models without infill."""
+        plain = self._collate([example.clip for example in examples])
+        points = [example.point for example in examples]
+        known = [point.known for point in points if point.known is not None]
+        keep = [point.keep for point in points if point.keep is not None]
+        return Batch(
+            latents=plain.latents.float(),
+            mask=plain.mask,
+            conditions=plain.conditions,
+            point=PathPoint(
+                noisy=torch.stack([point.noisy for point in points]),
+                t=torch.stack([point.t for point in points]),
+                known=torch.stack(known) if self._infill else None,
+                keep=torch.stack(keep) if self._infill else None,
+            ),
+        )

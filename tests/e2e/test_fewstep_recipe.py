@@ -1,0 +1,91 @@
+"""A flow, and a few-step model taught from its paths; stages taken from a run beside."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from audiogen.evaluation.evaluate import evaluate
+from audiogen.experiment import ExperimentConfig, load_experiment
+from audiogen.pipeline import Pipeline
+from audiogen.storage import read_tensors
+from audiogen.training.stages import train
+from audiogen.training.tracking import Tracker
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPE = ROOT / "recipes" / "tiny" / "flow-fewstep.yaml"
+
+
+def tiny(run: Path, *overrides: str) -> ExperimentConfig:
+    return load_experiment(RECIPE, [f"run_dir={run}", *overrides])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
+    """A run of all three stages and its evaluation."""
+    config = tiny(tmp_path_factory.mktemp("runs") / "fewstep")
+    train(config)
+    evaluate(config)
+    return config
+
+
+def weights(run: Path, stage: str) -> dict[str, torch.Tensor]:
+    return read_tensors(run / stage / "model" / "generator.safetensors")
+
+
+def test_the_last_stage_is_what_is_sampled_and_evaluated(finished: ExperimentConfig) -> None:
+    run = finished.run_dir
+    pipeline = Pipeline.from_pretrained(run)
+    assert pipeline.config.sample.solver == "pingpong"
+    few, many = weights(run, "distil"), weights(run, "generator")
+    assert few.keys() == many.keys()
+    assert any(not torch.equal(few[name], many[name]) for name in few)
+    metrics = json.loads((run / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["sampling"]["network_evaluations"] == 2
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {json.loads(line)["stage"] for line in lines} == {"codec", "generator", "distil"}
+
+
+def test_a_take_of_a_stochastic_sampler_has_its_seed(finished: ExperimentConfig) -> None:
+    pipeline = Pipeline.from_pretrained(finished.run_dir)
+    together = pipeline(["rain", "wind", ""], seconds=1.0, seeds=[3, 4, 5])
+    alone = pipeline(["wind"], seconds=1.0, seeds=[4])
+    torch.testing.assert_close(together[1:2], alone, atol=1e-4, rtol=0)
+
+
+def test_finished_stages_of_a_run_beside_are_taken(
+    finished: ExperimentConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = finished.run_dir.with_name("other")
+    config = tiny(run, "distil.train.steps=4")
+    with caplog.at_level("INFO"):
+        train(config)
+    assert "codec: taken from" in caplog.text
+    assert "generator: taken from" in caplog.text
+    assert not (run / "generator" / "checkpoints").exists()
+    for name, value in weights(finished.run_dir, "generator").items():
+        assert torch.equal(value, weights(run, "generator")[name])
+    alone = tiny(finished.run_dir.with_name("alone"), "reuse=false", "train.codec.steps=2")
+    caplog.clear()
+    train(alone)
+    assert "taken from" not in caplog.text
+
+
+def test_a_crash_in_the_last_stage_changes_nothing(
+    finished: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny(tmp_path / "run")
+
+    def crash(tracker: Tracker, step: int, metrics: object) -> None:
+        if tracker.stage == "distil" and step == 6:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Tracker, "log", crash)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    train(config)
+    expected = weights(finished.run_dir, "distil")
+    found = weights(config.run_dir, "distil")
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())

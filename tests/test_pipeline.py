@@ -1,0 +1,138 @@
+"""The pipeline: lengths, batches, negative prompts and loops, with a small untrained model."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from audiogen.audio.dsp import loudness_lufs
+from audiogen.generators import Start
+from audiogen.generators.base import seeded_noise
+from audiogen.pipeline import Pipeline, loop_frames
+
+pytestmark = pytest.mark.usefixtures("fake_text")
+
+
+@pytest.fixture
+def pipeline(model: Path) -> Pipeline:
+    return Pipeline.from_pretrained(model)
+
+
+def test_takes_of_mixed_lengths_are_those_made_alone(pipeline: Pipeline) -> None:
+    prompts, seconds, seeds = (
+        ["rain", "wind far away", "", "rain"],
+        [0.6, 2.3, 1.0, 0.6],
+        [1, 2, 3, 4],
+    )
+    together = pipeline.takes(prompts, seconds=seconds, seeds=seeds)
+    for take, prompt, length, seed in zip(together, prompts, seconds, seeds, strict=True):
+        assert take.shape == (1, round(length * 16000))
+        alone = pipeline([prompt], seconds=length, seeds=[seed])[0]
+        torch.testing.assert_close(take, alone, atol=1e-4, rtol=0)
+
+
+def test_a_call_is_takes_of_one_length(pipeline: Pipeline) -> None:
+    called = pipeline(["rain", "wind"], seconds=1.1, seeds=[5, 6])
+    listed = pipeline.takes(["rain", "wind"], seconds=[1.1, 1.1], seeds=[5, 6])
+    assert torch.equal(called, torch.stack(listed))
+
+
+def test_a_negative_prompt_changes_the_sound_and_none_does_not(pipeline: Pipeline) -> None:
+    plain = pipeline(["rain"], seconds=1.0, seeds=[1])
+    assert torch.equal(plain, pipeline(["rain"], seconds=1.0, seeds=[1], negative_prompt=" "))
+    away = pipeline(["rain"], seconds=1.0, seeds=[1], negative_prompt="music")
+    assert not torch.allclose(plain, away, atol=1e-3)
+    unguided = pipeline.config.sample.model_copy(update={"guidance_scale": 1.0})
+    same = [
+        pipeline(["rain"], seconds=1.0, seeds=[1], negative_prompt=text, sampling=unguided)
+        for text in ("", "music")
+    ]
+    assert torch.equal(*same)
+
+
+@pytest.mark.parametrize("seconds", [0.064, 0.5, 1.0, 2.3456])
+def test_loops_have_the_exact_length_in_any_batch(pipeline: Pipeline, seconds: float) -> None:
+    loops = pipeline.loops(["rain", "wind", ""], seconds=seconds, seeds=[1, 2, 3])
+    assert loops.shape == (3, 1, round(seconds * 16000))
+    alone = pipeline.loops(["wind"], seconds=seconds, seeds=[2])
+    torch.testing.assert_close(loops[1:2], alone, atol=1e-4, rtol=0)
+    assert not torch.allclose(loops[0, :, :500], loops[1, :, :500], atol=1e-3)
+
+
+def test_the_level_of_a_loop_is_that_of_its_repetition(pipeline: Pipeline) -> None:
+    loop = pipeline.loops(["rain"], seconds=2.0, seeds=[1])[0]
+    assert float(loop.abs().max()) <= 10 ** (-1 / 20) + 1e-4
+    repeated = loudness_lufs(loop.repeat(1, 2), 16000)
+    assert repeated == pytest.approx(-23, abs=0.05) or float(loop.abs().max()) > 0.89
+
+
+@pytest.mark.parametrize(
+    ("samples", "frames"), [(1024, 2), (1300, 3), (16000, 31), (16128, 32), (15872, 31)]
+)
+def test_a_ring_has_the_nearest_number_of_frames(
+    pipeline: Pipeline, samples: int, frames: int
+) -> None:
+    assert loop_frames(pipeline.codec.spec, samples / 16000) == frames
+    moved = abs(samples / (frames * pipeline.codec.spec.hop_length) - 1)
+    assert moved <= 1 / (2 * frames)
+
+
+@pytest.mark.parametrize("num_frames", [2, 3, 20, 90])
+@pytest.mark.parametrize("chunk", [1024, 16])
+def test_a_ring_is_decoded_alike_at_every_turn(
+    pipeline: Pipeline, num_frames: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec, hop, turn = pipeline.codec, pipeline.codec.spec.hop_length, num_frames // 2 + 1
+    monkeypatch.setattr(codec, "chunk_frames", chunk)
+    latents = torch.randn(2, codec.spec.channels, num_frames)
+    noise = torch.randn(2, 1, num_frames * hop)
+    turns = 0
+
+    def given(*_: object) -> Tensor:
+        return noise.roll(turns * hop, dims=2)
+
+    monkeypatch.setattr(codec, "_noise", given)
+    first = codec.decode(latents, seeds=[1, 2], ring=True)
+    line = codec.decode(latents, seeds=[1, 2])
+    turns = turn
+    second = codec.decode(latents.roll(turn, dims=2), seeds=[1, 2], ring=True)
+    assert first.shape == second.shape == line.shape
+    torch.testing.assert_close(first.roll(turn * hop, dims=2), second, atol=1e-5, rtol=0)
+    assert not torch.allclose(first, line, atol=1e-4)  # the join is not decoded as two ends
+    if num_frames == 90:
+        middle = slice(40 * hop, 50 * hop)
+        torch.testing.assert_close(first[..., middle], line[..., middle], atol=1e-5, rtol=0)
+
+
+def test_the_noise_of_the_seed_may_be_given(pipeline: Pipeline) -> None:
+    spec = pipeline.codec.spec
+    noise = seeded_noise([7], (spec.channels, spec.num_frames(1.0)), torch.device("cpu"))
+    given = pipeline.takes(["rain"], seconds=[1.0], seeds=[7], start=Start(noise=noise))
+    assert torch.equal(given[0], pipeline(["rain"], seconds=1.0, seeds=[7])[0])
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda p: p([], seconds=1.0, seeds=[]), "expected one seed per prompt, got 0, 0"),
+        (lambda p: p(["a"], seconds=1.0, seeds=[1, 2]), "expected one seed per prompt, got 1, 2"),
+        (
+            lambda p: p(["a"], seconds=0.4, seeds=[1]),
+            r"seconds=0\.4: this model makes 0\.5 to 12 s",
+        ),
+        (lambda p: p(["a"], seconds=float("nan"), seeds=[1]), "this model makes"),
+        (lambda p: p.takes(["a"], seconds=[1.0, 2.0], seeds=[1]), "seconds for each of 1, got 2"),
+        (
+            lambda p: p.loops(["a"], seconds=0.06, seeds=[1]),
+            "at least two latent frames, which are",
+        ),
+        (lambda p: p.loops(["a"], seconds=13, seeds=[1]), "this model makes 0 to 12 s"),
+    ],
+)
+def test_wrong_requests_are_refused(
+    pipeline: Pipeline, call: Callable[[Pipeline], object], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        call(pipeline)

@@ -1,0 +1,123 @@
+"""Quality over network evaluations, for several models of the same data, in one table.
+
+    python tools/bench/steps.py RUN MODEL [MODEL ...] --steps 1 2 4 8 30
+
+RUN is a run folder, whose recordings and labels are used. A MODEL is a run or a model folder, such
+as runs/flow-fewstep and its teacher runs/flow-fewstep/generator/model; each samples with its own
+solver and guidance. Every row has the same prompts and seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiogen.evaluation.classifier import SoundClassifier
+from audiogen.evaluation.features import FeatureSpace, texture_features
+from audiogen.evaluation.material import MAX_HELD_OUT, MAX_TRAINING, Sounds, real_sounds
+from audiogen.evaluation.metrics import diversity, frechet_distance, matched
+from audiogen.experiment import load_experiment
+from audiogen.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Real recordings, and what compares takes with them."""
+
+    training: Sounds
+    held_out: Sounds
+    rate: int
+    classifier: SoundClassifier
+    space: FeatureSpace
+
+    @classmethod
+    def of(cls, run: Path) -> Judge:
+        """Read the recordings of a run."""
+        config = load_experiment(run)
+        spec = Pipeline.from_pretrained(run).codec.spec
+        training = real_sounds(config, spec, config.rows("train"), MAX_TRAINING)
+        rate = spec.sample_rate
+        return cls(
+            training,
+            real_sounds(config, spec, config.rows("held_out"), MAX_HELD_OUT),
+            rate,
+            SoundClassifier(rate).fit(training.wavs, training.labels),
+            FeatureSpace.fit(texture_features(training.wavs, rate)),
+        )
+
+    def score(self, wavs: Sequence[Tensor], labels: Sequence[str]) -> dict[str, float]:
+        """Recognised share, Fréchet distance to held-out clips, and diversity within a prompt."""
+        made = self.space.project(texture_features(wavs, self.rate))
+        real = self.space.project(texture_features(self.held_out.wavs, self.rate))
+        known = self.space.project(texture_features(self.training.wavs, self.rate))
+        ratios = []
+        for label in sorted(set(labels)):
+            own = [index for index, found in enumerate(labels) if found == label]
+            clips = [known[self.training.of(label)], real[self.held_out.of(label)]]
+            ratios.append(diversity(made[own], np.concatenate(clips)))
+        return {
+            "recognised": self.classifier.accuracy(wavs, labels).overall,
+            "frechet": matched(frechet_distance, made, real, num_items=len(wavs)),
+            "diversity": float(np.mean(ratios)),
+        }
+
+
+def takes(
+    pipeline: Pipeline, labels: Sequence[str], count: int, steps: int, seconds: float
+) -> tuple[list[Tensor], list[str], float]:
+    """Make `count` takes of each label; return them, their labels, and the seconds per take."""
+    sampling = pipeline.config.sample.model_copy(update={"steps": steps})
+    wavs: list[Tensor] = []
+    before = time.perf_counter()
+    for label in labels:
+        wavs += list(
+            pipeline([label] * count, seconds=seconds, seeds=range(count), sampling=sampling)
+        )
+    cost = (time.perf_counter() - before) / len(wavs)
+    return wavs, [label for label in labels for _ in range(count)], cost
+
+
+def main() -> None:
+    """Print the table, and write it as JSON where asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("models", type=Path, nargs="+")
+    parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 8, 30])
+    parser.add_argument("--takes", type=int, default=8, help="per label")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    judge = Judge.of(given.run)
+    labels = sorted(set(judge.training.labels) & set(judge.held_out.labels))
+    seconds = judge.training.wavs[0].shape[1] / judge.rate
+    rows: list[dict[str, Any]] = []
+    heads = ("model", "steps", "recognised", "Fréchet", "diversity", "s/take")
+    print("{:<40} {:>5} {:>10} {:>8} {:>9} {:>7}".format(*heads))
+    for model in given.models:
+        pipeline = Pipeline.from_pretrained(model)
+        for steps in given.steps:
+            wavs, asked, cost = takes(pipeline, labels, given.takes, steps, seconds)
+            row = {"model": str(model), "steps": steps, **judge.score(wavs, asked), "seconds": cost}
+            rows.append(row)
+            print(
+                f"{str(model)[-40:]:<40} {steps:>5} {row['recognised']:>10.3f}"
+                f" {row['frechet']:>8.2f} {row['diversity']:>9.2f} {cost:>7.3f}",
+                flush=True,
+            )
+    if given.out is not None:
+        machine = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+        result = {"machine": machine, "torch": torch.__version__, "rows": rows}
+        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
