@@ -126,6 +126,8 @@ class EvaluateConfig(Config):
     takes_per_label: int = Field(default=8, ge=2)
     seconds: float = Field(default=5.0, gt=0)
     batch_size: int = Field(default=8, ge=1)
+    likelihood_clips: int = Field(default=8, ge=0)
+    """Held-out clips, and as many training clips, whose likelihood is computed; 0 is none."""
     seed: int = 0
 
 

@@ -16,6 +16,7 @@ import torch
 from audiogen.codecs import Codec, load_codec
 from audiogen.codecs.mel import MelCodec
 from audiogen.evaluation.classifier import SoundClassifier
+from audiogen.evaluation.density import density
 from audiogen.evaluation.features import Array, FeatureSpace, texture_features
 from audiogen.evaluation.material import (
     MAX_HELD_OUT,
@@ -72,6 +73,8 @@ def evaluate(config: ExperimentConfig) -> Path:
         atomic_write_text(metrics_file, json.dumps(metrics, indent=1))
         write_report(run)
     _log.info("%s", codec_summary(metrics["codec"]))
+    if "bits_per_dimension" in metrics:
+        _log.info("%s", density_summary(metrics["bits_per_dimension"]))
     return report
 
 
@@ -112,6 +115,7 @@ def compare(config: ExperimentConfig, codec: Codec, pipeline: Pipeline | None) -
     if pipeline is not None:
         made, seconds_per_take = takes(config, pipeline, _prompts(config, training))
         metrics |= _texture_metrics(config, training, real, made, spec.sample_rate)
+        metrics |= density(config, pipeline)
         metrics["copies"] = _copies(config, training, made, spec.sample_rate)
         metrics["sampling"] = {
             "seconds_per_take": seconds_per_take,
@@ -133,6 +137,15 @@ def codec_summary(found: Mapping[str, Any]) -> str:
     return (
         f"codec on {found['num_clips']} held-out clips: {', '.join(parts)}, decoding {speed:.0f}x"
     )
+
+
+def density_summary(found: Mapping[str, Any]) -> str:
+    """Say in one line how well recordings are predicted."""
+    parts = [
+        f"{found[split]:.3f} on {found[f'{split}_clips']} {name} clips"
+        for split, name in (("held_out", "held-out"), ("train", "training"))
+    ]
+    return f"bits per latent dimension: {', '.join(parts)}"
 
 
 def _prompts(config: ExperimentConfig, training: Sounds) -> list[tuple[str, str]]:

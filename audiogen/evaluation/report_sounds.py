@@ -133,7 +133,7 @@ def demos_section(run_dir: Path) -> Markup:
     title = "How it developed"
     blocks = [
         block
-        for stage in ("codec", "generator")
+        for stage in ("codec", "generator", "distil")
         if (block := _stage_demos(stage, run_dir / "demos" / stage))
     ]
     if not blocks:

@@ -27,7 +27,7 @@ from audiogen.texture.sources import (
 from audiogen.texture.splice import FADE_SECONDS, append, below_full_scale, replace_region
 from audiogen.texture.takes import changed_sampling
 
-VARIATION_STREAM = 1 << 42
+VARIATION_STREAM = 1 << 44
 """Noise of variations; no take has it, so that it is never the noise it is mixed with."""
 BATCH = 8
 _log = logging.getLogger(__name__)

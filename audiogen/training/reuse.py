@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from audiogen.storage import publish_folder
+from audiogen.storage import atomic_write_text, publish_folder
 
 
 def adopt_stage(run: Path, stage: str, settings: Mapping[str, Any]) -> Path | None:
@@ -29,5 +29,20 @@ def adopt_stage(run: Path, stage: str, settings: Mapping[str, Any]) -> Path | No
         if json.loads((model / "settings.json").read_text(encoding="utf-8")) == settings:
             with publish_folder(run / stage / "model") as folder:
                 shutil.copytree(model, folder, dirs_exist_ok=True)
+            _copy_records(other, run, stage)
             return other
     return None
+
+
+def _copy_records(source: Path, run: Path, stage: str) -> None:
+    """Copy the curves and demos of a stage, so that the report shows how its model was trained."""
+    metrics = source / "metrics.jsonl"
+    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
+    own = [line for line in lines if f'"stage": "{stage}"' in line]
+    if own:
+        target = run / "metrics.jsonl"
+        before = target.read_text(encoding="utf-8") if target.is_file() else ""
+        atomic_write_text(target, before + "".join(f"{line}\n" for line in own))
+    demos = Path("demos") / stage
+    if (source / demos).is_dir():
+        shutil.copytree(source / demos, run / demos, dirs_exist_ok=True)

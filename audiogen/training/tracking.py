@@ -55,7 +55,7 @@ class Tracker:
 
         Args:
             run_dir: the run's folder.
-            stage: "codec" or "generator".
+            stage: "codec", "generator" or "distil".
             total_steps: updates of the whole stage.
             start_step: step of the checkpoint that training resumes from; 0 for a fresh start.
             is_main: whether this process is the one that writes.

@@ -43,6 +43,7 @@ def test_the_last_stage_is_what_is_sampled_and_evaluated(finished: ExperimentCon
     assert any(not torch.equal(few[name], many[name]) for name in few)
     metrics = json.loads((run / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["sampling"]["network_evaluations"] == 2
+    assert "bits_per_dimension" not in metrics  # it is no denoiser any more
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert {json.loads(line)["stage"] for line in lines} == {"codec", "generator", "distil"}
 
@@ -64,6 +65,8 @@ def test_finished_stages_of_a_run_beside_are_taken(
     assert "codec: taken from" in caplog.text
     assert "generator: taken from" in caplog.text
     assert not (run / "generator" / "checkpoints").exists()
+    stages = {json.loads(line)["stage"] for line in (run / "metrics.jsonl").open(encoding="utf-8")}
+    assert stages == {"codec", "generator", "distil"}  # their curves come with them
     for name, value in weights(finished.run_dir, "generator").items():
         assert torch.equal(value, weights(run, "generator")[name])
     alone = tiny(finished.run_dir.with_name("alone"), "reuse=false", "train.codec.steps=2")

@@ -63,6 +63,7 @@ def test_the_metrics_have_their_references(finished: ExperimentConfig) -> None:
     assert recognised["real"] > recognised["chance"]
     labels = {row.label for row in read_manifest(finished.run_dir / "manifest.jsonl")}
     assert recognised["per_label"].keys() == labels
+    assert -4.6 < metrics["bits_per_dimension"]["held_out"] < 20
     takes = list((finished.run_dir / "evaluation" / "takes").glob("*.wav"))
     assert len(takes) == len(labels) * finished.evaluate.takes_per_label
     assert len(metrics["copies"]["nearest"]) == len(takes)
