@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -128,7 +128,24 @@ class LatentGenerator(nn.Module, ABC):
         """
 
 
-def seeded_noise(seeds: Sequence[int], shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """Standard normal noise (B, *shape); item b depends on seed b alone, on any device."""
-    noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    return torch.stack(noise).to(device)
+def noise_source(
+    seeds: Sequence[int], channels: int, lengths: Sequence[int]
+) -> Callable[[], Tensor]:
+    """Make a source of standard normal noise (B, channels, L), new at each call.
+
+    Item b depends on seed b and its own length alone, on any device; behind its end are zeros.
+
+    Args:
+        seeds: one per item.
+        channels: D.
+        lengths: frames of each item; L is the largest.
+    """
+    sources = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def draw() -> Tensor:
+        noise = torch.zeros(len(sources), channels, max(lengths))
+        for row, source, length in zip(noise, sources, lengths, strict=True):
+            row[:, :length] = torch.randn(channels, length, generator=source)
+        return noise
+
+    return draw

@@ -15,7 +15,12 @@ from torch import Tensor
 
 from audiogen.conditioning.conditioner import Conditioner, ConditionerConfig
 from audiogen.generators import solvers
-from audiogen.generators.base import LatentGenerator, SamplingConfig, Start
+from audiogen.generators.base import (
+    LatentGenerator,
+    SamplingConfig,
+    Start,
+    noise_source,
+)
 from audiogen.generators.guidance import Guidance
 from audiogen.generators.infill import InfillConfig, draw_kept_frames
 from audiogen.generators.scene import Scene
@@ -166,6 +171,10 @@ class ODEGenerator(LatentGenerator):
         count = len(conditions)
         lengths = [num_frames] * count if isinstance(num_frames, int) else list(num_frames)
         self._check(count, lengths, seeds, start)
+        if negative is not None and sampling.guidance_scale == 1:
+            raise ValueError(
+                "sample: a negative prompt acts through guidance, which is off (guidance_scale=1)"
+            )
         start = start or Start()
         # What is on a ring, or made of windows, has one length per batch.
         keys = [length if ring or length > self.window_frames else 0 for length in lengths]
@@ -258,8 +267,7 @@ class _Run:
         real = self._real(device)
         if start.level == 0 and start.latents is not None:
             return start.latents * real[:, None]
-        draw = self._stream(0, device)
-        noise = draw() if start.noise is None else start.noise.to(device)
+        noise = self._noise(0, device)() if start.noise is None else start.noise.to(device)
         steps = max(1, round(sampling.steps * start.level))
         lengths = torch.tensor(self.lengths, device=device)
         times = generator.times(steps, lengths, start.level).to(device)
@@ -274,18 +282,11 @@ class _Run:
         lengths = torch.tensor(self.lengths, device=device)
         return torch.arange(max(self.lengths), device=device)[None] < lengths[:, None]
 
-    def _stream(self, offset: int, device: torch.device) -> Callable[[], Tensor]:
-        """A source of noise (B, D, L); item b depends on seed b and its length alone."""
-        sources = [torch.Generator().manual_seed(seed + offset) for seed in self.seeds]
-        channels, longest = self.generator.spec.channels, max(self.lengths)
-
-        def draw() -> Tensor:
-            noise = torch.zeros(len(sources), channels, longest)
-            for row, source, length in zip(noise, sources, self.lengths, strict=True):
-                row[:, :length] = torch.randn(channels, length, generator=source)
-            return noise.to(device)
-
-        return draw
+    def _noise(self, stream: int, device: torch.device) -> Callable[[], Tensor]:
+        """A source of noise (B, D, L) on `device`, apart from those of other streams."""
+        seeds = [seed + stream for seed in self.seeds]
+        draw = noise_source(seeds, self.generator.spec.channels, self.lengths)
+        return lambda: draw().to(device)
 
     def _solver(self, device: torch.device) -> solvers.Solver:
         alpha = self.generator.alpha
@@ -293,7 +294,7 @@ class _Run:
             case "dpmpp_2m":
                 return functools.partial(solvers.dpmpp_2m, alpha=alpha)
             case "pingpong":
-                noise = self._stream(FRESH_NOISE, device)
+                noise = self._noise(FRESH_NOISE, device)
                 return functools.partial(solvers.pingpong, alpha=alpha, noise=noise)
         return PLAIN_SOLVERS[self.sampling.solver]
 

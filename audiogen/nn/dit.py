@@ -69,7 +69,6 @@ class DiT(nn.Module):
         patch_frames: int = 1,
         *,
         infill: bool = False,
-        spans: bool = False,
     ) -> None:
         """Make a network that is zero at initialisation.
 
@@ -80,7 +79,6 @@ class DiT(nn.Module):
             num_heads: of attention.
             patch_frames: latent frames per token.
             infill: whether frames can be given.
-            spans: whether there is a second level beside the first, for few-step models.
         """
         super().__init__()
         self.patch_frames = patch_frames
@@ -88,7 +86,6 @@ class DiT(nn.Module):
         self.embed = nn.Linear(patch_frames * channels, dim)
         self.given = nn.Linear(patch_frames * (channels + 1), dim, bias=False) if infill else None
         self.level = nn.Sequential(nn.Linear(LEVEL_DIM, dim), nn.SiLU(), nn.Linear(dim, dim))
-        self.span = nn.Linear(LEVEL_DIM, dim, bias=False) if spans else None
         self.modulation = nn.Linear(dim, 9 * dim)
         self.blocks = nn.ModuleList(DiTBlock(dim, num_heads) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, elementwise_affine=False)
@@ -97,9 +94,8 @@ class DiT(nn.Module):
         for layer in (self.modulation, self.final, self.head):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-        for side in (self.given, self.span):
-            if side is not None:
-                nn.init.zeros_(side.weight)
+        if self.given is not None:
+            nn.init.zeros_(self.given.weight)
 
     def forward(
         self,
@@ -109,7 +105,6 @@ class DiT(nn.Module):
         context: Context,
         *,
         given: tuple[Tensor, Tensor] | None = None,
-        span: Tensor | None = None,
     ) -> Tensor:
         """Run the network.
 
@@ -120,16 +115,13 @@ class DiT(nn.Module):
             context: of width `dim`.
             given: latents (B, D, L), and where (B, L) they are given to the network as they are;
                 for a network with `infill`.
-            span: the second level (B,), of a network with `spans`.
 
         Returns:
             (B, D, L), zero at initialisation.
         """
         tokens, token_mask = self._to_tokens(x, mask)
-        vector = self.level(level_features(level, LEVEL_DIM)) + context.vector
-        if self.span is not None and span is not None:
-            vector = vector + self.span(level_features(span, LEVEL_DIM))
-        signal = nn.functional.silu(vector)
+        features = level_features(level, LEVEL_DIM)
+        signal = nn.functional.silu(self.level(features) + context.vector)
         modulation = self.modulation(signal).reshape(len(x), 9, -1).float()
         positions = torch.arange(tokens.shape[1], device=x.device) * self.patch_frames
         table = rotary_table(positions, self.head_dim)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from audiogen.generators import SamplingConfig, Start
-from audiogen.generators.base import seeded_noise
+from audiogen.generators.base import noise_source
 from audiogen.pipeline import MAX_WINDOWS, Pipeline, loop_frames
 from audiogen.texture.sources import (
     EditRequest,
@@ -124,9 +124,9 @@ def vary_take(
     spec, count = pipeline.codec.spec, len(seeds)
     frames = (loop_frames(spec, recipe.seconds) if recipe.is_loop
               else spec.num_frames(recipe.seconds))  # fmt: skip
-    shape, device = (spec.channels, frames), torch.device("cpu")
-    own = seeded_noise([recipe.seed], shape, device)
-    new = seeded_noise([seed + VARIATION_STREAM for seed in seeds], shape, device)
+    own = noise_source([recipe.seed], spec.channels, [frames])()
+    others = [seed + VARIATION_STREAM for seed in seeds]
+    new = noise_source(others, spec.channels, [frames] * count)()
     angle = amount * math.pi / 2
     start = Start(noise=math.cos(angle) * own + math.sin(angle) * new)
     prompts, own_seeds = [prompt] * count, [recipe.seed] * count

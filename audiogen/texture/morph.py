@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from audiogen.generators import Start
-from audiogen.generators.base import seeded_noise
+from audiogen.generators.base import noise_source
 from audiogen.pipeline import LOOP_ROLE, Pipeline, loop_frames
 from audiogen.texture.sources import EditRequest, Recipe, Source, read_source, write_edit
 from audiogen.texture.splice import below_full_scale
@@ -81,7 +81,7 @@ def morph_takes(
     first, second = recipes
     spec, ring, role = pipeline.codec.spec, first.is_loop, LOOP_ROLE if first.is_loop else None
     frames = loop_frames(spec, first.seconds) if ring else spec.num_frames(first.seconds)
-    noise = seeded_noise([first.seed, second.seed], (spec.channels, frames), torch.device("cpu"))
+    noise = noise_source([first.seed, second.seed], spec.channels, [frames] * 2)()
     conditions = between(pipeline.conditions(prompts, [first.seconds] * 2, role), weights)
     wavs: list[Tensor] = []
     for begin in range(0, len(weights), BATCH):

@@ -24,14 +24,20 @@ def adopt_stage(run: Path, stage: str, settings: Mapping[str, Any]) -> Path | No
     """
     for other in sorted(run.parent.iterdir()):
         model = other / stage / "model"
-        if other == run or not (model / "settings.json").is_file():
-            continue
-        if json.loads((model / "settings.json").read_text(encoding="utf-8")) == settings:
+        if other != run and _settings_of(model) == settings:
             with publish_folder(run / stage / "model") as folder:
                 shutil.copytree(model, folder, dirs_exist_ok=True)
             _copy_records(other, run, stage)
             return other
     return None
+
+
+def _settings_of(model: Path) -> object:
+    """What a model was made with; None where there is none, or it is not ours to read."""
+    try:
+        return json.loads((model / "settings.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _copy_records(source: Path, run: Path, stage: str) -> None:

@@ -32,9 +32,9 @@ from audiogen.data.latents import (
 from audiogen.data.manifest import ManifestRow, read_manifest, write_manifest
 from audiogen.data.textures import write_textures
 from audiogen.experiment import ExperimentConfig, Stage
-from audiogen.generators import GeneratorConfig, SamplingConfig, build_generator
+from audiogen.generators import GeneratorConfig, build_generator
 from audiogen.generators.ode import ODEGenerator
-from audiogen.pipeline import ModelConfig, Pipeline, find_model
+from audiogen.pipeline import ModelConfig, Pipeline
 from audiogen.schema import dump_config
 from audiogen.storage import atomic_write_text, digest_of, publish_folder, sha256_file
 from audiogen.training.card import attribution, model_card
@@ -113,12 +113,13 @@ def train(config: ExperimentConfig) -> Path:
 def _adopt_finished_stages(config: ExperimentConfig) -> None:
     """Take the stages that a run beside this one has finished with the same settings."""
     for stage in config.stages if config.reuse else ():
-        begun = (config.run_dir / stage / "checkpoints").is_dir()
-        if begun or _is_done(config, stage):
+        if _is_done(config, stage):
             continue
+        if (config.run_dir / stage / "checkpoints").is_dir():
+            return  # begun here; later stages depend on this one
         source = adopt_stage(config.run_dir, stage, _settings(config, stage))
         if source is None:
-            return  # a later stage depends on this one
+            return
         _log.info("%s: taken from %s, which made it with the same settings", stage, source)
 
 
@@ -208,7 +209,7 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
     dataset, collate = _training_set(config, codec, accelerator)
     torch.manual_seed(config.seed)
     generator = build_generator(_wanted(config), codec.spec, TEXT_DIM, window)
-    pipeline = Pipeline(_model_config(config, config.sample), codec, generator)
+    pipeline = Pipeline(_model_config(config), codec, generator)
     train_generator(
         generator,
         dataset,
@@ -226,21 +227,26 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
 def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     """Record paths of the generator, teach a copy of it to jump to their ends, and publish it."""
     plan = config.distil
-    pipeline = Pipeline.from_pretrained(config.run_dir / "generator" / "model")
+    teacher = config.run_dir / "generator" / "model"
+    pipeline = Pipeline.from_pretrained(teacher)
     pipeline.to(accelerator.device)
     generator = pipeline.generator
     if plan is None or not isinstance(generator, ODEGenerator):
         raise ValueError("distil: only diffusion and flow have paths to learn from")
     dataset, collate = _training_set(config, pipeline.codec, accelerator)
-    teacher = sha256_file(find_model(config.run_dir) / "generator.safetensors")
-    asked = {"teacher": teacher, "seed": config.seed, "sampling": plan.teacher.model_dump()}
-    paths = config.run_dir / "paths" / digest_of({**asked, "num_paths": plan.num_paths})
+    asked = {
+        "teacher": sha256_file(teacher / "generator.safetensors"),
+        "seed": config.seed,
+        "sampling": plan.teacher.model_dump(mode="json"),
+        "num_paths": plan.num_paths,
+    }
+    paths = config.run_dir / "paths" / digest_of(asked)
     write_paths(
         paths, generator, dataset, collate, config=plan, seed=config.seed, accelerator=accelerator
     )
     generator.requires_grad_(requires_grad=True)
     generator.conditioner.keep_all()  # a path belongs to all of its conditions
-    student = Pipeline(_model_config(config, config.sample), pipeline.codec, generator)
+    student = Pipeline(_model_config(config), pipeline.codec, generator)
     train_generator(
         generator,
         PathDataset(paths, first_share=plan.first_share, seed=config.seed),
@@ -330,14 +336,14 @@ def _write_settings(folder: Path, config: ExperimentConfig, stage: str) -> None:
     (folder / "settings.json").write_text(text, encoding="utf-8")
 
 
-def _model_config(config: ExperimentConfig, sampling: SamplingConfig) -> ModelConfig:
+def _model_config(config: ExperimentConfig) -> ModelConfig:
     rows = config.rows("train")
     return ModelConfig(
         name=config.name,
         codec=config.codec,
         text=config.text,
         generator=_wanted(config),
-        sample=sampling,
+        sample=config.sample,
         clip_seconds=config.data.clip_seconds,
         licences=dict(sorted(Counter(row.licence or "unknown" for row in rows).items())),
     )

@@ -10,6 +10,7 @@ from audiogen.evaluation.evaluate import evaluate
 from audiogen.experiment import ExperimentConfig, load_experiment
 from audiogen.pipeline import Pipeline
 from audiogen.storage import read_tensors
+from audiogen.training.reuse import adopt_stage
 from audiogen.training.stages import train
 from audiogen.training.tracking import Tracker
 
@@ -92,3 +93,11 @@ def test_a_crash_in_the_last_stage_changes_nothing(
     expected = weights(finished.run_dir, "distil")
     found = weights(config.run_dir, "distil")
     assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+def test_what_is_beside_a_run_may_be_anything(tmp_path: Path) -> None:
+    broken = tmp_path / "broken" / "codec" / "model"
+    broken.mkdir(parents=True)
+    (broken / "settings.json").write_text("{", encoding="utf-8")
+    (tmp_path / "a file").touch()
+    assert adopt_stage(tmp_path / "run", "codec", {"seed": 0}) is None

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from audiogen.generators import GeneratorConfig, LatentGenerator, SamplingConfig, build_generator
-from audiogen.generators.base import SolverName, Start, seeded_noise
+from audiogen.generators.base import SolverName, Start, noise_source
 from audiogen.generators.diffusion import DiffusionConfig
 from audiogen.generators.flow import FlowConfig
 from audiogen.generators.infill import InfillConfig
@@ -162,9 +162,11 @@ def test_a_negative_prompt_leads_away_from_it(generator: LatentGenerator) -> Non
     torch.testing.assert_close(plain, without)
     away = generator.sample(conditions, WINDOW, sampling=SAMPLING, seeds=seeds, negative=other)
     assert not torch.allclose(plain, away, atol=1e-3)
+    off = SAMPLING.model_copy(update={"guidance_scale": 1.0})
+    with pytest.raises(ValueError, match="guidance, which is off"):
+        generator.sample(conditions, WINDOW, sampling=off, seeds=seeds, negative=other)
     # Away from the prompt itself there is no direction left: guidance is off.
     same = generator.sample(conditions, WINDOW, sampling=SAMPLING, seeds=seeds, negative=conditions)
-    off = SAMPLING.model_copy(update={"guidance_scale": 1.0})
     unguided = generator.sample(conditions, WINDOW, sampling=off, seeds=seeds)
     torch.testing.assert_close(same, unguided, atol=1e-4, rtol=1e-4)
 
@@ -212,7 +214,7 @@ def test_less_noise_at_the_start_stays_nearer_to_what_is_given(generator: Latent
 def test_noise_may_be_given(generator: LatentGenerator) -> None:
     generator.eval()
     conditions = make_conditions(2)
-    noise = seeded_noise([5, 6], (SPEC.channels, WINDOW), torch.device("cpu"))
+    noise = noise_source([5, 6], SPEC.channels, [WINDOW] * 2)()
     own = generator.sample(conditions, WINDOW, sampling=SAMPLING, seeds=[5, 6])
     given = generator.sample(
         conditions, WINDOW, sampling=SAMPLING, seeds=[1, 2], start=Start(noise=noise)
