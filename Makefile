@@ -27,7 +27,7 @@ SETTINGS = "run_dir=$(RUN_DIR)" $(if $(DATA),"data.path=$(DATA_PATH)") $(ARGS)
 LAUNCH ?= $(if $(CLUSTER),$(BIN)/accelerate launch -m audiogen,$(BIN)/audiogen)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev format lint types test test-slow check clean
+.PHONY: help recipe-codec recipes setup setup-dev format lint types test test-slow check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' Makefile | sed -E 's/^([^:]+):[^#]*## /\1|/' | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -36,6 +36,14 @@ recipe-%: setup ## prepare, train and evaluate a recipe: recipe-diffusion [DATA=
 	$(BIN)/audiogen prepare $(RECIPE) $(SETTINGS)
 	$(LAUNCH) train $(RECIPE) $(SETTINGS)
 	$(BIN)/audiogen evaluate $(RECIPE) $(SETTINGS)
+
+recipe-codec: recipe-rvq ## the token codec alone: recipes/rvq.yaml
+
+FAMILIES := diffusion flow autoregressive
+
+recipes: ## the three families of generators on the same data, and one table of them [DATA=FOLDER]
+	for family in $(FAMILIES); do $(MAKE) --no-print-directory recipe-$$family || exit; done
+	$(BIN)/audiogen compare $(FAMILIES:%=runs/%$(CLUSTER:%=-%)$(DATA_NAME))
 
 setup: .venv/.setup ## make .venv with what audiogen runs on [TORCH_INDEX=URL] [PYTHON=python3.12]
 

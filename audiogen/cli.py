@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 import audiogen
+from audiogen.cli_codec import codec
 
 DEBUG_VARIABLE = "AUDIOGEN_DEBUG"
 ERROR_LINES = 4  # of an error that lists no config mistakes
@@ -63,6 +64,7 @@ edit = typer.Typer(
     help="Vary, fill, extend or morph a sound.",
 )
 app.add_typer(edit, name="edit")
+app.add_typer(codec, name="codec")
 
 
 def main() -> None:

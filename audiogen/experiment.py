@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from audiogen.codecs import CodecConfig
+from audiogen.codecs import CodecConfig, kind_of
 from audiogen.codecs.discriminators import DiscriminatorConfig
 from audiogen.codecs.losses import SpectralLossConfig
 from audiogen.conditioning.text import TextConfig
 from audiogen.data.manifest import ManifestRow, read_manifest
-from audiogen.generators import GeneratorConfig, SamplingConfig
+from audiogen.generators import (
+    TOKEN_TYPES,
+    AnySampling,
+    GeneratorConfig,
+    ODESamplingConfig,
+    check_kind,
+)
 from audiogen.schedule import OptimConfig
 from audiogen.schema import Config, load_config
 from audiogen.storage import digest_of
@@ -87,7 +93,7 @@ class DistilConfig(Config):
 
     num_paths: int = Field(default=1024, ge=1)
     """Paths of the trained generator, from noise to latents, that are recorded and learnt."""
-    teacher: SamplingConfig = SamplingConfig(steps=16)
+    teacher: ODESamplingConfig = ODESamplingConfig(steps=16)
     """How the paths are sampled; its guidance is built into the few-step model."""
     first_share: float = Field(default=0.3, ge=0, le=1)
     """Share of the training examples that begin at pure noise; the rest is spread evenly."""
@@ -150,8 +156,20 @@ class ExperimentConfig(Config):
     """None is no few-step stage."""
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
-    sample: SamplingConfig = SamplingConfig()
+    sample: AnySampling = ODESamplingConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sampling_follows_the_generator(cls, tree: Any) -> Any:
+        """Fill in `sample.type`, which the generator's type implies."""
+        match tree:
+            case {"generator": {"type": str(kind)}} if kind in TOKEN_TYPES:
+                given = tree.get("sample", {})
+                return {**tree, "sample": {"type": "tokens", **given}}
+            case {"sample": dict(given)}:
+                return {**tree, "sample": {"type": "ode", **given}}
+        return tree
 
     @model_validator(mode="after")
     def _blocks_fit(self) -> ExperimentConfig:
@@ -167,6 +185,16 @@ class ExperimentConfig(Config):
                 )
         if self.distil is not None and self.generator is None:
             raise ValueError("distil needs a generator to learn from; add a generator section")
+        if self.generator is not None:
+            check_kind(self.generator, kind_of(self.codec))
+            family = "tokens" if self.generator.type in TOKEN_TYPES else "ode"
+            if self.sample.type != family:
+                raise ValueError(
+                    f"sample.type={self.sample.type}: generator.type={self.generator.type}"
+                    f" takes {family}"
+                )
+            if self.distil is not None and family != "ode":
+                raise ValueError("distil: only diffusion and flow have paths to learn from")
         return self
 
     @property

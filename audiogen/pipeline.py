@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import re
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 import yaml
@@ -20,14 +19,17 @@ from audiogen.codecs import Codec, CodecConfig, load_codec, save_codec
 from audiogen.conditioning.controls import Role, make_controls
 from audiogen.conditioning.text import TEXT_DIM, TextConfig, TextEncoder
 from audiogen.generators import (
+    AnySampling,
     GeneratorConfig,
     LatentGenerator,
     SamplingConfig,
     Start,
     build_generator,
 )
+from audiogen.generators.autoregressive import AutoregressiveGenerator
+from audiogen.hub import find_model, model_digest
 from audiogen.schema import Config, dump_config, parse_config
-from audiogen.storage import publish_folder, read_tensors, sha256_file, write_tensors
+from audiogen.storage import publish_folder, read_tensors, write_tensors
 from audiogen.types import Conditions, LatentSpec
 
 MIN_SECONDS = 0.5
@@ -49,7 +51,7 @@ class ModelConfig(Config):
     codec: CodecConfig
     text: TextConfig
     generator: GeneratorConfig
-    sample: SamplingConfig
+    sample: AnySampling
     clip_seconds: float = Field(gt=0)
     """The generator's training window."""
     licences: dict[str, int] = Field(default_factory=dict)
@@ -152,6 +154,53 @@ class Pipeline:
             negative=self.negative(negative_prompt, seconds),
             start=start,
         )
+
+    @torch.no_grad()
+    def takes_to_end(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_seconds: float,
+        seeds: Sequence[int],
+        sampling: SamplingConfig | None = None,
+        negative_prompt: str = "",
+    ) -> list[Tensor]:
+        """Generate takes that end where the model ends them.
+
+        Args:
+            prompts: B texts.
+            max_seconds: a take that has not ended by then is cut.
+            seeds: as of a call.
+            sampling: as of a call.
+            negative_prompt: as of a call.
+
+        Returns:
+            B takes (C, T), each of its own length; levels as of a call.
+
+        Raises:
+            ValueError: as of a call, or the generator is none that ends its sounds.
+        """
+        generator, lengths = self.generator, [max_seconds] * len(prompts)
+        if not isinstance(generator, AutoregressiveGenerator):
+            raise ValueError(
+                f"a model of type {self.config.generator.type} is told how long a sound is\n"
+                "  give its seconds, or take a model of type autoregressive"
+            )
+        self._check(prompts, seeds, lengths)
+        unknown = [math.nan] * len(prompts)  # the length would tell the end
+        tokens = generator.sample_to_end(
+            self.conditions(prompts, unknown, "whole"),
+            self.codec.spec.num_frames(max_seconds),
+            sampling=sampling or self.config.sample,
+            seeds=seeds,
+            negative=self.negative(negative_prompt, unknown, "whole"),
+        )
+        most = self.codec.spec.num_samples(max_seconds)
+        wavs = [
+            self.codec.decode(one[None], seeds=[seed])[0].cpu()
+            for one, seed in zip(tokens, seeds, strict=True)
+        ]
+        return [self._finished(wav, min(most, wav.shape[1])) for wav in wavs]
 
     @torch.no_grad()
     def loops(
@@ -340,47 +389,6 @@ class Pipeline:
                     writer.writerows(attribution)
 
 
-def find_model(path: Path) -> Path:
-    """Return the model folder of a run folder, or `path` itself when it is one."""
-    for folder in (path / "distil" / "model", path / "generator" / "model", path):
-        if (folder / "generator.safetensors").is_file():
-            return folder
-    raise FileNotFoundError(
-        f"{path}: no finished model here\n"
-        "  expected a run folder (with generator/model/) or a model folder; `audiogen train`"
-        " makes one"
-    )
-
-
-def model_digest(folder: Path) -> str:
-    """Name the weights of a model folder by sixteen hexadecimal digits."""
-    files = (folder / "generator.safetensors", folder / "codec" / "weights.safetensors")
-    return hashlib.sha256("".join(sha256_file(file) for file in files).encode()).hexdigest()[:16]
-
-
 def loop_frames(spec: LatentSpec, seconds: float) -> int:
     """Latent frames of the ring that a loop of `seconds` is made on; at least two."""
     return max(2, round(spec.num_samples(seconds) / spec.hop_length))
-
-
-def take_sidecar(
-    pipeline: Pipeline, prompt: str, seed: int, seconds: float, sampling: SamplingConfig
-) -> dict[str, Any]:
-    """What a take's JSON file tells: all that is needed to make it again, and whose sounds."""
-    return {
-        "prompt": prompt,
-        "label": "",
-        "seed": seed,
-        "seconds": seconds,
-        "sample_rate": pipeline.codec.spec.sample_rate,
-        "sampling": sampling.model_dump(mode="json"),
-        "model": pipeline.config.name,
-        "model_digest": pipeline.digest,
-        "licences": dict(pipeline.config.licences),
-    }
-
-
-def take_slug(prompt: str) -> str:
-    """Return at most 48 of [a-z0-9-] that tell a prompt in a file name."""
-    slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:48].strip("-")
-    return slug or "take"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 ConfigT = TypeVar("ConfigT", bound="Config")
 
@@ -29,6 +29,15 @@ class Config(BaseModel):
     """Base of every configuration: immutable, closed to unknown keys, documented field by field."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def default_type(tag: str) -> BeforeValidator:
+    """Return the annotation of a union whose blocks are of type `tag` where they name none."""
+
+    def fill_in(tree: Any) -> Any:
+        return {_TAG: tag, **tree} if isinstance(tree, Mapping) else tree
+
+    return BeforeValidator(fill_in)
 
 
 def load_config(cls: type[ConfigT], path: Path, overrides: Iterable[str] = ()) -> ConfigT:

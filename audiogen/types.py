@@ -154,8 +154,12 @@ class Batch:
         batch = self.latents.shape[0]
         if batch % parts:
             raise ValueError(f"a batch of {batch} items does not split into {parts} equal parts")
-        size = batch // parts
-        return [self._part(slice(start, start + size)) for start in range(0, batch, size)]
+        return self.pieces(batch // parts)
+
+    def pieces(self, size: int) -> list[Batch]:
+        """Return batches of `size` items each, the last one of what is left."""
+        starts = range(0, self.latents.shape[0], size)
+        return [self._part(slice(start, start + size)) for start in starts]
 
     def _part(self, items: slice) -> Batch:
         return Batch(

@@ -91,7 +91,7 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     from audiogen.codecs import build_codec  # noqa: PLC0415
     from audiogen.codecs.vae import VAEConfig  # noqa: PLC0415
     from audiogen.conditioning.text import TEXT_DIM, TextConfig  # noqa: PLC0415
-    from audiogen.generators import SamplingConfig, build_generator  # noqa: PLC0415
+    from audiogen.generators import ODESamplingConfig, build_generator  # noqa: PLC0415
     from audiogen.generators.flow import FlowConfig  # noqa: PLC0415
     from audiogen.generators.infill import InfillConfig  # noqa: PLC0415
     from audiogen.pipeline import ModelConfig, Pipeline  # noqa: PLC0415
@@ -99,8 +99,11 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     def make(*, infill: bool = True, audio_channels: int = 1) -> Path:
         codec = VAEConfig.model_validate({
             "sample_rate": 16000, "audio_channels": audio_channels, "hop_length": 512,
-            "n_fft": 512, "stft_hop": 128, "num_bands": 24, "latent_channels": 4,
-            "encoder_dim": 24, "encoder_depth": 1, "decoder_dim": 24, "decoder_depth": 1,
+            "latent_channels": 4,
+            "trunk": {
+                "n_fft": 512, "stft_hop": 128, "num_bands": 24,
+                "encoder_dim": 24, "encoder_depth": 1, "decoder_dim": 24, "decoder_depth": 1,
+            },
         })  # fmt: skip
         tasks = InfillConfig() if infill else InfillConfig(spans=0, prefix=0, suffix=0)
         config = ModelConfig(
@@ -108,7 +111,7 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             codec=codec,
             text=TextConfig(),
             generator=FlowConfig(dim=32, depth=2, num_heads=2, infill=tasks),
-            sample=SamplingConfig(steps=3, guidance_scale=2.0),
+            sample=ODESamplingConfig(steps=3, guidance_scale=2.0),
             clip_seconds=1.0,
         )
         torch.manual_seed(0)

@@ -16,8 +16,10 @@ LAYERS = (  # a module may import from its own package and from rows above it, n
     {"experiment"},
     {"hub"},
     {"pipeline"},
+    {"sidecar"},
     {"evaluation"},
     {"training", "texture", "doctor"},
+    {"cli_codec"},
     {"cli"},
     {"__main__", "__init__"},
 )

@@ -14,7 +14,8 @@ import audiogen
 from audiogen import cli
 from audiogen.schema import Config, ConfigError
 
-COMMANDS = ("config", "prepare", "train", "evaluate", "sample", "edit", "doctor")
+CODINGS = ("encode", "decode")
+COMMANDS = ("config", "prepare", "train", "evaluate", "sample", "edit", "codec", "doctor")
 EDITS = ("vary", "inpaint", "extend", "morph")
 
 
@@ -98,6 +99,11 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         extend=recording("extend", takes[0]),
     )
     fake("audiogen.texture.morph", morph=recording("morph", takes))
+    fake(
+        "audiogen.texture.transcode",
+        encode_files=recording("encode", ["a.tokens: 1 s"]),
+        decode_files=recording("decode", ["a.wav: 1 s", "b.wav: 2 s"]),
+    )
     return calls
 
 
@@ -219,8 +225,42 @@ def test_edits_pass_their_options_on(
 
 
 @pytest.mark.parametrize(
+    ("command", "printed", "files", "settings"),
+    [
+        ("encode a.wav", "a.tokens: 1 s\n", ["a.wav"], {"out": None, "num_codebooks": None}),
+        (
+            "encode a.wav b.mp3 --out t --codebooks 2",
+            "a.tokens: 1 s\n",
+            ["a.wav", "b.mp3"],
+            {"out": Path("t"), "num_codebooks": 2},
+        ),
+        (
+            "decode a.tokens b.tokens --seed 3 --codebooks 1",
+            "a.wav: 1 s\nb.wav: 2 s\n",
+            ["a.tokens", "b.tokens"],
+            {"out": None, "num_codebooks": 1, "seed": 3},
+        ),
+    ],
+)
+def test_codings_pass_their_options_on(
+    run: Run,
+    stages: dict[str, Any],
+    command: str,
+    printed: str,
+    files: list[str],
+    settings: dict[str, Any],
+) -> None:
+    assert run("codec", *command.split(), "--model", "runs/x") == (0, printed, "")
+    paths = [Path(file) for file in files]
+    assert stages[command.split(maxsplit=1)[0]] == (Path("runs/x"), paths, settings)
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["codec", "encode", "a.wav"], "Missing option '--model'"),
+        (["codec", "decode", "--model", "runs/x"], "Missing argument"),
+        (["codec", "encode", "a.wav", "--model", "x", "--codebooks", "0"], "'--codebooks'"),
         (["sample", "runs/x"], "give --prompt TEXT or --prompts FILE"),
         (["sample", "runs/x", "--prompts", "none.txt"], "none.txt: No such file"),
         (
@@ -320,7 +360,8 @@ import sys
 from typer.testing import CliRunner
 from audiogen.cli import app
 edits = [["edit", name] for name in {EDITS!r}]
-for arguments in ([], *edits, *([command] for command in {COMMANDS!r})):
+codings = [["codec", name] for name in {CODINGS!r}]
+for arguments in ([], *edits, *codings, *([command] for command in {COMMANDS!r})):
     result = CliRunner().invoke(app, [*arguments, "--help"])
     assert result.exit_code == 0, result.output
     assert "Usage:" in result.output
@@ -331,7 +372,7 @@ assert not heavy, heavy
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert all(f"  {name} " in done.stdout for name in (*COMMANDS, *EDITS))
+    assert all(f"  {name} " in done.stdout for name in (*COMMANDS, *EDITS, *CODINGS))
     listing = done.stdout.partition("Commands:")[2].partition("Exit codes")[0]
     assert "..." not in listing  # no description is cut off
 

@@ -1,6 +1,6 @@
 """The pipeline: lengths, batches, negative prompts and loops, with a small untrained model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -87,8 +87,8 @@ def test_a_ring_is_decoded_alike_at_every_turn(
     noise = torch.randn(2, 1, num_frames * hop)
     turns = 0
 
-    def given(*_: object) -> Tensor:
-        return noise.roll(turns * hop, dims=2)
+    def given(*_: object) -> Iterator[Tensor]:
+        return iter([noise.roll(turns * hop, dims=2)])
 
     monkeypatch.setattr(codec, "_noise", given)
     first = codec.decode(latents, seeds=[1, 2], ring=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyloudnorm
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from audiogen.audio.files import SAMPLE_RATES_HZ
 
+QUALITY = "HQ"  # of soxr
 BLOCK_SECONDS = 0.4  # gating block of ITU-R BS.1770-4
 
 
@@ -30,15 +32,43 @@ def resample(wav: Tensor, from_rate: int, to_rate: int) -> Tensor:
         ValueError: on a rate out of bounds, which would ask for absurd amounts of memory.
     """
     _check_shape(wav)
-    low, high = SAMPLE_RATES_HZ
-    for rate in (from_rate, to_rate):
-        if not low <= rate <= high:
-            raise ValueError(f"A sample rate must be {low} to {high} Hz, got {rate}.")
+    _check_rates(from_rate, to_rate)
     if from_rate == to_rate:
         return wav
     frames = np.ascontiguousarray(wav.detach().cpu().float().numpy().T)
-    changed = soxr.resample(frames, from_rate, to_rate, quality="HQ")
+    changed = soxr.resample(frames, from_rate, to_rate, quality=QUALITY)
     return torch.from_numpy(np.ascontiguousarray(changed.T))
+
+
+def resample_blocks(blocks: Iterable[Tensor], from_rate: int, to_rate: int) -> Iterator[Tensor]:
+    """Change the sample rate of a waveform that comes in blocks, as `resample` does the whole.
+
+    Args:
+        blocks: (C, n) each; T samples in all.
+        from_rate: Hz, 4 kHz to 768 kHz.
+        to_rate: Hz, likewise.
+
+    Yields:
+        Blocks (C, m), round(T * to_rate / from_rate) samples in all; the blocks themselves when
+        the rates are equal.
+
+    Raises:
+        ValueError: on a rate out of bounds, or another shape.
+    """
+    _check_rates(from_rate, to_rate)
+    if from_rate == to_rate:
+        yield from blocks
+        return
+    stream = None
+    for block in blocks:
+        _check_shape(block)
+        if stream is None:
+            stream = soxr.ResampleStream(from_rate, to_rate, block.shape[0], quality=QUALITY)
+        frames = np.ascontiguousarray(block.detach().cpu().float().numpy().T)
+        yield torch.from_numpy(stream.resample_chunk(frames).T)
+    if stream is not None:
+        rest = np.zeros((0, block.shape[0]), dtype=np.float32)
+        yield torch.from_numpy(stream.resample_chunk(rest, last=True).T)
 
 
 def to_channels(wav: Tensor, audio_channels: int) -> Tensor:
@@ -108,6 +138,13 @@ def set_loudness(
     gain_db = min(target_lufs - lufs, max_gain_db)
     gain = min(10 ** (gain_db / 20), 10 ** (peak_db / 20) / peak)
     return wav * gain
+
+
+def _check_rates(*rates: int) -> None:
+    low, high = SAMPLE_RATES_HZ
+    for rate in rates:
+        if not low <= rate <= high:
+            raise ValueError(f"A sample rate must be {low} to {high} Hz, got {rate}.")
 
 
 def _check_shape(wav: Tensor) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ MAX_FRAMES_PER_BYTE = 1024  # digital silence in FLAC reaches a few hundred
 MP3_SLACK_FRAMES = 2 * 1152  # decoder delay, and padding at the end
 MP3_SLACK = 0.01  # without a length header the length is estimated from the first frame
 BLOCK_FRAMES = 1 << 18
+WAV_BYTES = (1 << 32) - 4096  # sizes in a WAV header have 32 bits, and other chunks need some room
 SUBTYPES = {".wav": ("WAV", "PCM_24"), ".flac": ("FLAC", "PCM_24")}
 
 REASONS: Mapping[str, str] = {
@@ -74,6 +75,15 @@ class AudioFacts:
         return self.num_frames / self.sample_rate
 
 
+@dataclass(frozen=True, kw_only=True)
+class AudioStream:
+    """An open file: its rate in Hz, and its samples once, in blocks (channels, n) float32."""
+
+    sample_rate: int
+    channels: int
+    blocks: Iterator[Tensor]
+
+
 def read_audio(path: Path) -> tuple[Tensor, int]:
     """Read a whole file.
 
@@ -94,6 +104,21 @@ def read_audio(path: Path) -> tuple[Tensor, int]:
             end += len(block)
         rate = int(file.samplerate)
     return torch.from_numpy(wav[:, :end]), rate
+
+
+@contextmanager
+def stream_audio(path: Path) -> Iterator[AudioStream]:
+    """Open a file of any length to be read in blocks; the header is checked, samples as they come.
+
+    Raises:
+        AudioReadError: as `read_audio`; what only decoding shows is raised by the blocks.
+    """
+    with _opened(path) as file:
+        yield AudioStream(
+            sample_rate=int(file.samplerate),
+            channels=int(file.channels),
+            blocks=(torch.from_numpy(block.T) for block in _blocks(file, path)),
+        )
 
 
 def measure_audio(path: Path) -> AudioFacts:
@@ -155,6 +180,51 @@ def write_audio(
     container, subtype = SUBTYPES[path.suffix.lower()]
     with replacing(path) as temporary:
         soundfile.write(temporary, samples.T, sample_rate, format=container, subtype=subtype)
+
+
+def write_blocks(
+    path: Path, blocks: Iterable[Tensor], sample_rate: int, *, audio_channels: int, num_samples: int
+) -> float:
+    """Write 24-bit WAV of any length from blocks, whole or not at all.
+
+    Beyond 4 GiB it is RF64 (EBU Tech 3306), which differs from WAV in the size fields alone.
+
+    Args:
+        path: missing folders are made.
+        blocks: (audio_channels, n) in [-1, 1]; what is beyond is clipped.
+        sample_rate: Hz.
+        audio_channels: C, 1 to 8.
+        num_samples: of all blocks together.
+
+    Returns:
+        The peak; above 1 something was clipped.
+
+    Raises:
+        ValueError: samples are NaN or infinite, or not `num_samples`; nothing was written.
+    """
+    peak, written = 0.0, 0
+    is_long = num_samples * audio_channels * 3 > WAV_BYTES
+    with (
+        replacing(path) as temporary,
+        soundfile.SoundFile(
+            temporary,
+            mode="w",
+            samplerate=sample_rate,
+            channels=audio_channels,
+            format="RF64" if is_long else "WAV",
+            subtype="PCM_24",
+        ) as file,
+    ):
+        for block in blocks:
+            samples = block.detach().to("cpu", torch.float32).numpy()
+            peak = max(peak, float(np.abs(samples).max(initial=0)))
+            if not np.isfinite(samples).all():
+                raise ValueError(f"{path}: wav has NaN or infinite samples; nothing was written.")
+            file.write(samples.T)
+            written += samples.shape[1]
+        if written != num_samples:
+            raise ValueError(f"{path}: expected {num_samples} samples, got {written}.")
+    return peak
 
 
 @contextmanager

@@ -9,21 +9,53 @@ import yaml
 from pydantic import Field
 
 from audiogen.codecs.base import Codec, CodecOutput
+from audiogen.codecs.dac import DAC, DACConfig
+from audiogen.codecs.encodec import EnCodec, EnCodecConfig
 from audiogen.codecs.mel import MelCodec, MelConfig
+from audiogen.codecs.mimi import Mimi, MimiConfig
+from audiogen.codecs.oobleck import Oobleck, OobleckConfig
+from audiogen.codecs.pretrained import PretrainedCodec
+from audiogen.codecs.rvq import RVQCodec, RVQConfig
 from audiogen.codecs.vae import VAECodec, VAEConfig
 from audiogen.schema import Config, dump_config, parse_config
 from audiogen.storage import read_tensors, write_tensors
+from audiogen.types import Kind
 
-CodecConfig = Annotated[VAEConfig | MelConfig, Field(discriminator="type")]
-_CLASSES: dict[type, Any] = {VAEConfig: VAECodec, MelConfig: MelCodec}
+CodecConfig = Annotated[
+    VAEConfig | RVQConfig | MelConfig | EnCodecConfig | DACConfig | MimiConfig | OobleckConfig,
+    Field(discriminator="type"),
+]
+_CLASSES: dict[type, Any] = {
+    VAEConfig: VAECodec,
+    RVQConfig: RVQCodec,
+    MelConfig: MelCodec,
+    EnCodecConfig: EnCodec,
+    DACConfig: DAC,
+    MimiConfig: Mimi,
+    OobleckConfig: Oobleck,
+}
 
-__all__ = ["Codec", "CodecConfig", "CodecOutput", "build_codec", "load_codec", "save_codec"]
+__all__ = [
+    "Codec",
+    "CodecConfig",
+    "CodecOutput",
+    "build_codec",
+    "kind_of",
+    "load_codec",
+    "save_codec",
+]
 
 
 class _Saved(Config):
     """A codec's own config.yaml, with a key around it: a union can only be a field."""
 
     codec: CodecConfig
+
+
+def kind_of(config: CodecConfig) -> Kind:
+    """Whether the codec that `config` describes gives continuous latents or tokens."""
+    kind: Kind = _CLASSES[type(config)].kind
+    return kind
 
 
 def build_codec(config: CodecConfig) -> Codec:
@@ -34,7 +66,9 @@ def build_codec(config: CodecConfig) -> Codec:
 
 def save_codec(folder: Path, codec: Codec, config: CodecConfig) -> None:
     """Write `config.yaml` and `weights.safetensors` into an existing folder."""
-    (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    # A pretrained codec's own also holds what its network is made of, to be opened offline.
+    own: Config = codec.config if isinstance(codec, PretrainedCodec) else config
+    (folder / "config.yaml").write_text(dump_config(own), encoding="utf-8")
     write_tensors(folder / "weights.safetensors", codec.state_dict())
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiogen.types import LatentSpec
+from audiogen.codecs.frames import FrameStream
+from audiogen.types import Kind, LatentSpec
 
 NOISE_STREAM = 1 << 40
+ALL_FRAMES = 1 << 40
+"""More than any sound has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +43,13 @@ class Codec(nn.Module, ABC):
     flat memory and equals the whole.
     """
 
+    kind: ClassVar[Kind] = "continuous"
     spec: LatentSpec
     chunk_frames: int = 1024
     """Latent frames that are coded at once; longer audio is coded in chunks."""
-    encode_context: int
-    """Latent frames on each side that one encoded frame depends on."""
+    encode_context: int | None
+    """Latent frames on each side that one encoded frame depends on; None is all of them, so that
+    audio is encoded at once, however long it is."""
     decode_context: int | None
     """Latent frames on each side that one decoded frame depends on; None is all of them, so that
     latents are decoded at once, however long they are."""
@@ -78,7 +83,6 @@ class Codec(nn.Module, ABC):
         """Where the weights and constants are."""
         return next(itertools.chain(self.parameters(), self.buffers())).device
 
-    @torch.no_grad()
     def encode(self, wav: Tensor) -> Tensor:
         """Encode a waveform, in chunks when it is long.
 
@@ -97,23 +101,30 @@ class Codec(nn.Module, ABC):
                 f"encode: expected wav (B, {self.spec.audio_channels}, T > 0) at"
                 f" {self.spec.sample_rate} Hz, got shape {tuple(wav.shape)}"
             )
-        hop = self.spec.hop_length
-        wav = F.pad(wav, (0, -wav.shape[2] % hop))
-        context = self.encode_context
-        pieces = []
-        for start, stop, left, right in self._chunks(wav.shape[2] // hop, context):
-            piece = self.encode_chunk(wav[..., left * hop : right * hop])
-            pieces.append(piece[..., start - left : stop - left])
-        return torch.cat(pieces, dim=-1)
+        return torch.cat(list(self._encoded(iter([wav]))), dim=-1)
 
-    @torch.no_grad()
+    def encode_pieces(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Encode one waveform that comes in blocks, holding no more of it than a chunk.
+
+        Args:
+            blocks: (C, T), T of any length; joined, they are what `encode` takes.
+
+        Yields:
+            Latents (D, n) or tokens (K, n), n whole frames; joined, they are what `encode` returns.
+
+        Raises:
+            ValueError: the shape of a block does not fit `spec`, or there is no sample at all.
+        """
+        for piece in self._encoded(self._checked(block)[None] for block in blocks):
+            yield piece[0]
+
     def decode(
         self, latents: Tensor, *, seeds: Sequence[int] | None = None, ring: bool = False
     ) -> Tensor:
         """Decode latents or tokens, in chunks when they are long.
 
         Args:
-            latents: (B, D, L) or (B, K, L).
+            latents: (B, D, L); or tokens (B, k, L), the first k of K codebooks, 1 <= k <= K.
             seeds: one seed per item for the random fine detail of codecs that have any; None is 0
                 for each.
             ring: the last frame is followed by the first, so that the sound can be looped.
@@ -122,48 +133,112 @@ class Codec(nn.Module, ABC):
             wav (B, C, L * hop_length), not limited to [-1, 1].
 
         Raises:
-            ValueError: the shape does not fit `spec`, or there is not one seed per item.
+            ValueError: the shape does not fit `spec`, tokens are outside of the vocabulary, or
+                there is not one seed per item.
         """
-        if latents.dim() != 3 or latents.shape[1] != self.spec.channels or latents.shape[2] == 0:
-            raise ValueError(
-                f"decode: expected latents (B, {self.spec.channels}, L > 0),"
-                f" got shape {tuple(latents.shape)}"
-            )
+        return torch.cat(list(self.decode_pieces(latents, seeds=seeds, ring=ring)), dim=-1)
+
+    def decode_pieces(
+        self, latents: Tensor, *, seeds: Sequence[int] | None = None, ring: bool = False
+    ) -> Iterator[Tensor]:
+        """Decode as `decode` does, one chunk after the other, so that hours need little memory.
+
+        Takes what `decode` takes, tokens of any integer type, and raises what it raises.
+
+        Returns:
+            An iterator of wav (B, C, n * hop_length); joined, they are what `decode` returns.
+        """
+        self._check_latents(latents)
         seeds = [0] * latents.shape[0] if seeds is None else list(seeds)
         if len(seeds) != latents.shape[0]:
             raise ValueError(f"decode: {latents.shape[0]} items but {len(seeds)} seeds")
-        hop = self.spec.hop_length
-        num_frames = latents.shape[2]
-        noise = self._noise(seeds, num_frames * hop).to(latents.device)
-        margin = 0
-        if ring:  # whatever a frame sees of its neighbours, it sees around the join
-            margin = num_frames if self.decode_context is None else self.decode_context
-            frames = torch.arange(-margin, num_frames + margin, device=latents.device) % num_frames
-            latents = latents[..., frames]
-            folded = noise.reshape(*noise.shape[:2], num_frames, hop)
-            noise = folded[:, :, frames].flatten(2)
-        pieces = []
-        for start, stop, left, right in self._chunks(latents.shape[2], self.decode_context):
-            piece = self.decode_chunk(
-                latents[..., left:right], noise[..., left * hop : right * hop]
-            )
-            pieces.append(piece[..., (start - left) * hop : (stop - left) * hop])
-        return torch.cat(pieces, dim=-1)[..., margin * hop : (margin + num_frames) * hop]
+        self._check_tokens(latents)
+        return self._decoded(latents, seeds, ring)
 
-    def _noise(self, seeds: Sequence[int], length: int) -> Tensor:
-        """White noise (B, C, length) of unit variance; item b depends on seed b alone."""
-        shape = (self.spec.audio_channels, length)
-        # Another stream than that of the latents, which a take draws from the same seed.
-        streams = [torch.Generator().manual_seed(seed + NOISE_STREAM) for seed in seeds]
-        return torch.stack([torch.randn(shape, generator=stream) for stream in streams])
+    @torch.no_grad()
+    def _encoded(self, blocks: Iterator[Tensor]) -> Iterator[Tensor]:
+        """Latents (B, D, n) of a waveform that comes in blocks (B, C, T)."""
+        hop, context = self.spec.hop_length, self.encode_context or 0
+        chunk = ALL_FRAMES if self.encode_context is None else self.chunk_frames
+        frames = FrameStream(blocks, hop)
+        start = 0
+        while True:
+            left = max(0, start - context)
+            wav = frames.window(left, start + chunk + context)
+            stop = min(start + chunk, left + wav.shape[-1] // hop)
+            if stop == start:
+                return
+            yield self.encode_chunk(wav)[..., start - left : stop - left]
+            start = stop
 
-    def _chunks(self, num_frames: int, context: int | None) -> list[tuple[int, int, int, int]]:
-        """Frame ranges (start, stop) and the same with context (left, right)."""
+    @torch.no_grad()
+    def _decoded(self, latents: Tensor, seeds: Sequence[int], ring: bool) -> Iterator[Tensor]:
+        """Wav (B, C, n * hop_length) of latents, chunk by chunk."""
+        hop, num_frames, device = self.spec.hop_length, latents.shape[2], latents.device
+        chunk, context = self.chunk_frames, self.decode_context
         if context is None:
-            return [(0, num_frames, 0, num_frames)]
-        starts = range(0, num_frames, self.chunk_frames)
-        spans = [(start, min(start + self.chunk_frames, num_frames)) for start in starts]
-        return [
-            (start, stop, max(0, start - context), min(num_frames, stop + context))
-            for start, stop in spans
-        ]
+            chunk = context = num_frames
+        noise = FrameStream(self._noise(seeds), hop)
+        for start in range(0, num_frames, chunk):
+            stop = min(start + chunk, num_frames)
+            left, right = start - context, stop + context
+            if ring:  # whatever a frame sees of its neighbours, it sees around the join
+                around = torch.arange(left, right) % num_frames
+                turn = noise.window(0, num_frames)
+                grain = turn.reshape(*turn.shape[:2], num_frames, hop)[:, :, around].flatten(2)
+                part = latents[..., around.to(device)]
+            else:
+                left, right = max(0, left), min(num_frames, right)
+                grain = noise.window(left, right)
+                part = latents[..., left:right]
+            if self.spec.kind == "tokens":
+                part = part.long()
+            piece = self.decode_chunk(part, grain.to(device))
+            yield piece[..., (start - left) * hop : (stop - left) * hop]
+
+    def _noise(self, seeds: Sequence[int]) -> Iterator[Tensor]:
+        """White noise of unit variance without end; item b depends on seed b alone.
+
+        Every frame is drawn by itself, so that frame f of an item is the same numbers whatever is
+        decoded with it, before it, or behind it.
+
+        Yields:
+            One frame after the other, (B, C, hop_length).
+        """
+        shape = (self.spec.audio_channels, self.spec.hop_length)
+        # Another stream than that of the latents, which a take draws from the same seed.
+        sources = [torch.Generator().manual_seed(seed + NOISE_STREAM) for seed in seeds]
+        while True:
+            yield torch.stack([torch.randn(shape, generator=source) for source in sources])
+
+    def _checked(self, block: Tensor) -> Tensor:
+        """Return a block of a waveform; ValueError when it is not (C, T)."""
+        if block.dim() != 2 or block.shape[0] != self.spec.audio_channels:
+            raise ValueError(
+                f"encode: expected blocks ({self.spec.audio_channels}, T) at"
+                f" {self.spec.sample_rate} Hz, got shape {tuple(block.shape)}"
+            )
+        return block
+
+    def _check_latents(self, latents: Tensor) -> None:
+        """Raise ValueError when the shape does not fit `spec`."""
+        wanted = self.spec.channels
+        least = 1 if self.spec.kind == "tokens" else wanted
+        if latents.dim() != 3 or not least <= latents.shape[1] <= wanted or latents.shape[2] == 0:
+            channels = f"{wanted}" if least == wanted else f"1 to {wanted}"
+            raise ValueError(
+                f"decode: expected latents (B, {channels}, L > 0), got shape {tuple(latents.shape)}"
+            )
+
+    def _check_tokens(self, tokens: Tensor) -> None:
+        """Raise ValueError when tokens are no entries of the vocabulary."""
+        if self.spec.vocab_size is None:
+            return
+        if tokens.is_floating_point():
+            raise ValueError(f"decode: expected tokens, which are integers, got {tokens.dtype}")
+        low, high = int(tokens.min()), int(tokens.max())
+        if low < 0 or high >= self.spec.vocab_size:
+            raise ValueError(
+                f"decode: expected tokens of 0 to {self.spec.vocab_size - 1}, this codec's"
+                f" vocabulary, got {low} to {high}"
+            )

@@ -89,7 +89,7 @@ class MelCodec(ContinuousCodec):
     def __init__(self, config: MelConfig) -> None:
         super().__init__(
             LatentSpec(
-                kind="continuous",
+                kind=self.kind,
                 channels=config.audio_channels * config.num_bands,
                 vocab_size=None,
                 hop_length=config.hop_length,

@@ -1,4 +1,4 @@
-"""A variational autoencoder on Fourier frames (Kingma and Welling 2014; trunk: nn/fourier.py)."""
+"""A variational autoencoder of waveforms (Kingma and Welling 2014)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 from audiogen.codecs.base import CodecOutput
 from audiogen.codecs.continuous import ContinuousCodec
-from audiogen.nn.fourier import FourierDecoder, FourierEncoder, FourierFraming
+from audiogen.codecs.trunk import FourierTrunkConfig, TrunkConfig, build_trunk
 from audiogen.schema import Config
 from audiogen.types import LatentSpec
 
 
 class VAEConfig(Config):
-    """Waveform VAE: Fourier trunk, Gaussian bottleneck."""
+    """Waveform VAE: a Gaussian bottleneck."""
 
     type: Literal["vae"] = "vae"
     sample_rate: int = Field(default=22050, ge=8000, le=192000)
@@ -24,29 +24,17 @@ class VAEConfig(Config):
     audio_channels: Literal[1, 2] = 1
     """1 is mono, 2 is stereo."""
     hop_length: int = Field(default=1024, gt=0)
-    """Samples per latent frame; a multiple of `stft_hop`."""
+    """Samples per latent frame; as the trunk allows."""
     latent_channels: int = Field(default=32, gt=0)
     """D, numbers per latent frame."""
-    n_fft: int = Field(default=1024, gt=0)
-    """STFT window in samples; a multiple of `stft_hop`."""
-    stft_hop: int = Field(default=256, gt=0)
-    """Samples between STFT frames."""
-    num_bands: int = Field(default=128, gt=0)
-    """Mel bands per STFT frame that the encoder sees."""
-    encoder_dim: int = Field(default=256, gt=0)
-    encoder_depth: int = Field(default=4, gt=0)
-    decoder_dim: int = Field(default=384, gt=0)
-    decoder_depth: int = Field(default=8, gt=0)
+    trunk: TrunkConfig = FourierTrunkConfig()
+    """The network around the bottleneck."""
     kl_weight: float = Field(default=1e-2, ge=0)
     """Weight of the mean KL divergence per latent number, in nats."""
 
     @model_validator(mode="after")
     def _frames_fit(self) -> VAEConfig:
-        if self.hop_length % self.stft_hop or self.n_fft % self.stft_hop:
-            raise ValueError(
-                f"hop_length={self.hop_length} and n_fft={self.n_fft} must be multiples of"
-                f" stft_hop={self.stft_hop}"
-            )
+        self.trunk.check_hop(self.hop_length)
         return self
 
 
@@ -56,7 +44,7 @@ class VAECodec(ContinuousCodec):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__(
             LatentSpec(
-                kind="continuous",
+                kind=self.kind,
                 channels=config.latent_channels,
                 vocab_size=None,
                 hop_length=config.hop_length,
@@ -65,32 +53,20 @@ class VAECodec(ContinuousCodec):
             )
         )
         self.config = config
-        framing = FourierFraming(
+        self.trunk = build_trunk(
+            config.trunk,
             sample_rate=config.sample_rate,
             audio_channels=config.audio_channels,
-            n_fft=config.n_fft,
-            stft_hop=config.stft_hop,
             hop_length=config.hop_length,
+            encoder_channels=2 * config.latent_channels,
+            decoder_channels=config.latent_channels,
         )
-        self.encoder = FourierEncoder(
-            framing,
-            dim=config.encoder_dim,
-            depth=config.encoder_depth,
-            num_bands=config.num_bands,
-            out_channels=2 * config.latent_channels,
-        )
-        self.decoder = FourierDecoder(
-            framing,
-            dim=config.decoder_dim,
-            depth=config.decoder_depth,
-            in_channels=config.latent_channels,
-        )
-        self.encode_context = self.encoder.context_frames
-        self.decode_context = self.decoder.context_frames
+        self.encode_context = self.trunk.encode_context
+        self.decode_context = self.trunk.decode_context
 
     def posterior(self, wav: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance, each (B, D, L), before scaling."""
-        mean, log_variance = self.encoder(wav).float().chunk(2, dim=1)
+        mean, log_variance = self.trunk.encode(wav).float().chunk(2, dim=1)
         return mean, log_variance.clamp(-10, 5)
 
     def encode_chunk(self, wav: Tensor) -> Tensor:
@@ -99,11 +75,10 @@ class VAECodec(ContinuousCodec):
 
     def decode_chunk(self, latents: Tensor, noise: Tensor) -> Tensor:
         """Decode scaled latents (B, D, L) to wav (B, C, L * hop_length)."""
-        wav: Tensor = self.decoder(self.unscaled(latents), noise)
-        return wav
+        return self.trunk.decode(self.unscaled(latents), noise)
 
     def forward(self, wav: Tensor) -> CodecOutput:
-        """Decode one posterior sample twice, with different noise; add the KL term.
+        """Decode one posterior sample, twice where the trunk is random; add the KL term.
 
         Args:
             wav: (B, C, T), T a multiple of `hop_length`.
@@ -111,11 +86,7 @@ class VAECodec(ContinuousCodec):
         mean, log_variance = self.posterior(wav)
         latents = mean + torch.randn_like(mean) * (log_variance / 2).exp()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-        spectra = self.decoder.spectra(latents)
-        first, second = (
-            self.decoder.synthesise(spectra, self.decoder.noise_spectrum(torch.randn_like(wav)))
-            for _ in range(2)
-        )
+        first, second = self.trunk.decode_twice(latents, wav)
         return CodecOutput(
             reconstruction=first, alternative=second, losses={"kl": self.config.kl_weight * kl}
         )

@@ -1,7 +1,8 @@
-"""How well a generator predicts the latents of recordings: bits per latent dimension."""
+"""How well a generator predicts recordings: bits per latent dimension, or per second of tokens."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,43 +12,96 @@ from audiogen.conditioning.controls import make_controls
 from audiogen.data.latents import encode_files, prompts_of
 from audiogen.data.manifest import ManifestRow
 from audiogen.experiment import ExperimentConfig
+from audiogen.generators.autoregressive import (
+    AutoregressiveGenerator,
+    bits_per_second,
+    perplexity,
+)
 from audiogen.generators.likelihood import NOISE_LEVEL, bits_per_dimension
 from audiogen.generators.ode import ODEGenerator
 from audiogen.pipeline import Pipeline
-from audiogen.types import Conditions
+from audiogen.types import Batch, Conditions
 
 TOLERANCE = 3e-3
 """Of the solver; a hundredth of a bit, while clips differ by tenths."""
+TOKEN_CLIPS = 256
+"""Most clips of a split whose tokens are predicted; one pass of the network is cheap."""
+_SPLITS = ("held_out", "train")
 
 
 def density(config: ExperimentConfig, pipeline: Pipeline) -> dict[str, Any]:
-    """Mean bits per latent dimension of held-out and of training clips, given their prompts.
+    """How well held-out and training clips are predicted, given their prompts.
 
-    Empty for generators that have no such density, and where `evaluate.likelihood_clips` is 0. A
-    few-step model has none: it jumps to the end of a path, and is no denoiser any more.
+    Empty for generators without a density, and where `evaluate.likelihood_clips` is 0. A few-step
+    model has none: it jumps to the end of a path, and is no denoiser any more.
     """
-    generator, count = pipeline.generator, config.evaluate.likelihood_clips
-    if not isinstance(generator, ODEGenerator) or config.distil is not None or count == 0:
+    generator = pipeline.generator
+    if config.evaluate.likelihood_clips == 0:
         return {}
+    if isinstance(generator, AutoregressiveGenerator):
+        return {"token_likelihood": _of_tokens(config, pipeline, generator)}
+    if isinstance(generator, ODEGenerator) and config.distil is None:
+        return {"bits_per_dimension": _of_latents(config, pipeline, generator)}
+    return {}
+
+
+def _of_latents(
+    config: ExperimentConfig, pipeline: Pipeline, generator: ODEGenerator
+) -> dict[str, Any]:
+    """Mean bits per latent dimension; every clip is an ODE to solve, so there are few."""
     found: dict[str, Any] = {"noise_level": NOISE_LEVEL}
-    for split in ("held_out", "train"):
-        rows = config.rows("held_out" if split == "held_out" else "train")
-        few = rows[:: -(-len(rows) // count)]
-        bits = _bits(config, pipeline, generator, few)
+    for split in _SPLITS:
+        rows = _some(config, split, config.evaluate.likelihood_clips)
+        clips = _clips(config, pipeline, rows, generator.window_frames)
+        bits = bits_per_dimension(
+            generator,
+            clips.latents,
+            clips.mask,
+            clips.conditions,
+            seeds=range(len(rows)),
+            rtol=TOLERANCE,
+            atol=TOLERANCE,
+        )
         found[split] = float(bits.mean())
         found[f"{split}_std"] = float(bits.std(correction=0))
-        found[f"{split}_clips"] = len(few)
-    return {"bits_per_dimension": found}
+        found[f"{split}_clips"] = len(rows)
+    return found
 
 
-def _bits(
-    config: ExperimentConfig,
-    pipeline: Pipeline,
-    generator: ODEGenerator,
-    rows: Sequence[ManifestRow],
-) -> torch.Tensor:
-    """Bits per dimension (B,) of the first window of each file."""
-    codec, window = pipeline.codec, generator.window_frames
+def _of_tokens(
+    config: ExperimentConfig, pipeline: Pipeline, generator: AutoregressiveGenerator
+) -> dict[str, Any]:
+    """Exact bits per second of audio, and the perplexity of each codebook."""
+    found: dict[str, Any] = {}
+    for split in _SPLITS:
+        rows = _some(config, split, TOKEN_CLIPS)
+        clips = _clips(config, pipeline, rows, generator.window_frames)
+        with torch.no_grad():
+            parts = clips.pieces(config.evaluate.batch_size)
+            likelihood = torch.cat([generator.log_likelihood(part) for part in parts])
+        frames = clips.mask.sum(dim=1)
+        bits = bits_per_second(likelihood, frames, pipeline.codec.spec.frame_rate)
+        found[split] = float((bits * frames).sum() / frames.sum())
+        found[f"{split}_std"] = float(bits.std(correction=0))
+        found[f"{split}_clips"] = len(rows)
+        found[f"{split}_perplexity"] = perplexity(likelihood, frames).tolist()
+    spec = pipeline.codec.spec
+    if spec.vocab_size is not None:
+        found["uniform"] = spec.frame_rate * spec.channels * math.log2(spec.vocab_size)
+    return found
+
+
+def _some(config: ExperimentConfig, split: str, count: int) -> list[ManifestRow]:
+    """At most `count` rows of a split, spread over it."""
+    rows = config.rows("held_out" if split == "held_out" else "train")
+    return rows[:: -(-len(rows) // count)]
+
+
+def _clips(
+    config: ExperimentConfig, pipeline: Pipeline, rows: Sequence[ManifestRow], window: int
+) -> Batch:
+    """Encode the first window of each file."""
+    codec = pipeline.codec
     items = list(encode_files(config.sounds, rows, codec, min_frames=window))
     frames = [min(item.num_frames, window) for item in items]
     mask = torch.arange(window)[None] < torch.tensor(frames)[:, None]
@@ -59,12 +113,9 @@ def _bits(
     conditions = Conditions(
         text=states.states, text_mask=states.mask, pooled=states.pooled, controls=controls
     )
-    return bits_per_dimension(
-        generator,
-        torch.stack([item.latents[:, :window] for item in items]).to(codec.device),
-        mask.to(codec.device),
-        conditions.to(codec.device),
-        seeds=range(len(items)),
-        rtol=TOLERANCE,
-        atol=TOLERANCE,
+    batch = Batch(
+        latents=torch.stack([item.latents[:, :window] for item in items]),
+        mask=mask,
+        conditions=conditions,
     )
+    return batch.to(codec.device)

@@ -14,15 +14,14 @@ import numpy as np
 import torch
 
 from audiogen.codecs import Codec, load_codec
-from audiogen.codecs.mel import MelCodec
 from audiogen.evaluation.classifier import SoundClassifier
+from audiogen.evaluation.codec_metrics import codec_metrics, codec_summary
 from audiogen.evaluation.density import density
 from audiogen.evaluation.features import Array, FeatureSpace, texture_features
 from audiogen.evaluation.material import (
     MAX_HELD_OUT,
     MAX_TRAINING,
     Sounds,
-    Speed,
     real_sounds,
     reconstructions,
     takes,
@@ -35,11 +34,11 @@ from audiogen.evaluation.metrics import (
     mmd,
     nearest_clips,
     noise_like,
-    reconstruction_metrics,
 )
 from audiogen.evaluation.report import write_report
 from audiogen.experiment import ExperimentConfig
-from audiogen.pipeline import Pipeline, find_model, model_digest
+from audiogen.hub import find_model, model_digest
+from audiogen.pipeline import Pipeline
 from audiogen.storage import atomic_write_text, sha256_file
 
 Metrics = dict[str, Any]
@@ -72,9 +71,8 @@ def evaluate(config: ExperimentConfig) -> Path:
         metrics = {"key": key, **found}
         atomic_write_text(metrics_file, json.dumps(metrics, indent=1))
         write_report(run)
-    _log.info("%s", codec_summary(metrics["codec"]))
-    if "bits_per_dimension" in metrics:
-        _log.info("%s", density_summary(metrics["bits_per_dimension"]))
+    for line in [*codec_summary(metrics["codec"]), *density_summary(metrics)]:
+        _log.info("%s", line)
     return report
 
 
@@ -110,42 +108,38 @@ def compare(config: ExperimentConfig, codec: Codec, pipeline: Pipeline | None) -
     decoded, speed = reconstructions(config, codec, real)
     pairs = config.run_dir / "evaluation" / "reconstructions"
     write_pairs(pairs, real, decoded, spec.sample_rate)
-    metrics: Metrics = {"codec": _codec(config, codec, real, decoded, speed)}
+    metrics: Metrics = {"codec": codec_metrics(config, codec, real, decoded, speed)}
     made = None
     if pipeline is not None:
         made, seconds_per_take = takes(config, pipeline, _prompts(config, training))
         metrics |= _texture_metrics(config, training, real, made, spec.sample_rate)
         metrics |= density(config, pipeline)
+        metrics["parameters"] = sum(part.numel() for part in pipeline.generator.parameters())
         metrics["copies"] = _copies(config, training, made, spec.sample_rate)
         metrics["sampling"] = {
             "seconds_per_take": seconds_per_take,
-            "network_evaluations": config.sample.network_evaluations,
+            "network_evaluations": pipeline.generator.network_evaluations(
+                config.sample, spec.num_frames(config.evaluate.seconds)
+            ),
             "batch_size": config.evaluate.batch_size,
         }
     metrics |= _recognition(training, real, decoded, made, spec.sample_rate)
     return {**metrics, "machine": _machine()}
 
 
-def codec_summary(found: Mapping[str, Any]) -> str:
-    """Say in one line how near the codec's output is, beside Griffin-Lim's where it is known."""
-    parts = []
-    for name, key in (("STFT distance", "stft_distance"), ("mel distance (dB)", "mel_distance")):
-        other = found.get("griffin_lim", {}).get(key)
-        beside = f" (Griffin-Lim {other:.3f})" if other is not None else ""
-        parts.append(f"{name} {found[key]:.3f}{beside}")
-    speed = found["decode_times_realtime"]
-    return (
-        f"codec on {found['num_clips']} held-out clips: {', '.join(parts)}, decoding {speed:.0f}x"
-    )
-
-
-def density_summary(found: Mapping[str, Any]) -> str:
-    """Say in one line how well recordings are predicted."""
-    parts = [
-        f"{found[split]:.3f} on {found[f'{split}_clips']} {name} clips"
-        for split, name in (("held_out", "held-out"), ("train", "training"))
-    ]
-    return f"bits per latent dimension: {', '.join(parts)}"
+def density_summary(metrics: Mapping[str, Any]) -> list[str]:
+    """Say in a line how well recordings are predicted; nothing where that is not known."""
+    units = {"bits_per_dimension": "latent dimension", "token_likelihood": "second of sound"}
+    lines = []
+    for key, unit in units.items():
+        if key in metrics:
+            found = metrics[key]
+            parts = [
+                f"{found[split]:.4g} on {found[f'{split}_clips']} {name} clips"
+                for split, name in (("held_out", "held-out"), ("train", "training"))
+            ]
+            lines.append(f"bits per {unit}: {', '.join(parts)}")
+    return lines
 
 
 def _prompts(config: ExperimentConfig, training: Sounds) -> list[tuple[str, str]]:
@@ -156,36 +150,6 @@ def _prompts(config: ExperimentConfig, training: Sounds) -> list[tuple[str, str]
         return [(label, label) for label in labels for _ in range(count)]
     captions = sorted({row.prompt for row in config.rows("held_out")}) or [""]
     return [("", captions[number % len(captions)]) for number in range(4 * count)]
-
-
-def _codec(
-    config: ExperimentConfig, codec: Codec, real: Sounds, decoded: Sounds, speed: Speed
-) -> Metrics:
-    """Distances of the reconstructions, beside those that a vocoder has without training."""
-    rate = codec.spec.sample_rate
-    found: Metrics = {
-        **_distances(real, decoded, rate),
-        "num_clips": len(real.wavs),
-        "encode_times_realtime": speed.encode_times_realtime,
-        "decode_times_realtime": speed.decode_times_realtime,
-    }
-    if isinstance(codec, MelCodec) and codec.trainable:
-        untrained, _ = reconstructions(config, codec.with_griffin_lim(), real)
-        found["griffin_lim"] = _distances(real, untrained, rate)
-    return found
-
-
-def _distances(real: Sounds, decoded: Sounds, rate: int) -> dict[str, float]:
-    """Means of the reconstruction metrics over clips."""
-    found = [
-        reconstruction_metrics(clip, guess, rate)
-        for clip, guess in zip(real.wavs, decoded.wavs, strict=True)
-    ]
-    return {
-        "stft_distance": float(np.mean([item.stft_distance for item in found])),
-        "mel_distance": float(np.mean([item.mel_distance for item in found])),
-        "si_sdr_db": float(np.mean([item.si_sdr_db for item in found])),
-    }
 
 
 def _copies(config: ExperimentConfig, training: Sounds, made: Sounds, rate: int) -> Metrics:

@@ -17,7 +17,8 @@ from audiogen.codecs import Codec
 from audiogen.data.clips import read_clip
 from audiogen.data.manifest import ManifestRow
 from audiogen.experiment import ExperimentConfig
-from audiogen.pipeline import Pipeline, take_sidecar, take_slug
+from audiogen.pipeline import Pipeline
+from audiogen.sidecar import take_sidecar, take_slug
 from audiogen.types import LatentSpec
 
 MAX_TRAINING, MAX_HELD_OUT = 1000, 300

@@ -45,8 +45,12 @@ def metrics_section(metrics: Mapping[str, Any], problem: str, *, codec_only: boo
     blocks.append(_codec(part(metrics, "codec")))
     if not codec_only:
         blocks.append(_sampling(part(metrics, "sampling")))
+    if codebooks := part(metrics, "codec").get("codebooks"):
+        blocks.append(_codebooks(part(metrics, "codec"), codebooks))
     if density := part(metrics, "bits_per_dimension"):
         blocks.append(_density(density))
+    if likelihood := part(metrics, "token_likelihood"):
+        blocks.append(_token_likelihood(likelihood))
     machine = metrics.get("machine")
     where = tag("p", f"Measured on {machine}.", class_="quiet") if machine else ""
     lead = "Measured on held-out recordings, with no downloaded network."
@@ -265,4 +269,51 @@ def _density(block: Mapping[str, Any]) -> Markup:
         " models of the same codec alone."
     )
     header = ("", "bits per latent dimension", "between clips", "clips")
+    return _block("", "Likelihood", words, table(header, rows, "figures plain"))
+
+
+def _codebooks(block: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Markup:
+    """List what each number of codebooks gives, and how each codebook is used."""
+    cells = [
+        (
+            number(row.get("count")),
+            number(row.get("stft_distance")),
+            f"{number(row.get('mel_distance'))} dB",
+            f"{number(row.get('si_sdr_db'))} dB",
+            f"{100 * (finite(row.get('used')) or 0.0):.0f} %",
+            number(row.get("perplexity")),
+        )
+        for row in rows
+    ]
+    kilobits = (finite(block.get("bits_per_second")) or 0.0) / 1000
+    words = (
+        f"{kilobits:.2f} kbit/s in all. Distances are of sounds decoded from the first codebooks"
+        f" alone; used is the share of the {number(block.get('vocab_size'))} entries of the last of"
+        " them that occur in the training clips."
+    )
+    header = ("codebooks", "STFT distance", "mel distance", "SI-SDR", "used", "perplexity")
+    return _block("", "Codebooks", words, table(header, cells, "figures plain"))
+
+
+def _token_likelihood(block: Mapping[str, Any]) -> Markup:
+    """List how well the tokens of recordings are predicted, in bits and by codebook."""
+    rows = []
+    for split, name in (("held_out", "Held-out"), ("train", "Training")):
+        perplexity = block.get(f"{split}_perplexity")
+        each = perplexity if isinstance(perplexity, list) else []
+        rows.append(
+            (
+                f"{name} clips",
+                number(block.get(split)),
+                number(block.get(f"{split}_std")),
+                number(block.get(f"{split}_clips")),
+                ", ".join(f"{value:.0f}" for value in map(finite, each) if value is not None),
+            )
+        )
+    words = (
+        "Exact likelihood of the codec's tokens, given their prompts; lower is better. Tokens"
+        f" without any structure cost {number(block.get('uniform'))} bits per second. It compares"
+        " models of the same codec alone."
+    )
+    header = ("", "bits per second", "between clips", "clips", "perplexity of each codebook")
     return _block("", "Likelihood", words, table(header, rows, "figures plain"))

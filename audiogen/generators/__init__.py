@@ -6,15 +6,61 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from audiogen.generators.base import LatentGenerator, SamplingConfig, Start
+from audiogen.generators.autoregressive import AutoregressiveConfig, AutoregressiveGenerator
+from audiogen.generators.base import LatentGenerator, Start
 from audiogen.generators.diffusion import DiffusionConfig, DiffusionGenerator
 from audiogen.generators.flow import FlowConfig, FlowGenerator
-from audiogen.types import LatentSpec
+from audiogen.generators.masked import MaskedConfig, MaskedGenerator
+from audiogen.generators.sampling import (
+    AnySampling,
+    ODESamplingConfig,
+    SamplingConfig,
+    TokenSamplingConfig,
+    parse_sampling,
+)
+from audiogen.schema import Config
+from audiogen.types import Kind, LatentSpec
 
-GeneratorConfig = Annotated[DiffusionConfig | FlowConfig, Field(discriminator="type")]
-_CLASSES: dict[type, Any] = {DiffusionConfig: DiffusionGenerator, FlowConfig: FlowGenerator}
+GeneratorConfig = Annotated[
+    DiffusionConfig | FlowConfig | AutoregressiveConfig | MaskedConfig, Field(discriminator="type")
+]
+_CLASSES: dict[type[Config], Any] = {
+    DiffusionConfig: DiffusionGenerator,
+    FlowConfig: FlowGenerator,
+    AutoregressiveConfig: AutoregressiveGenerator,
+    MaskedConfig: MaskedGenerator,
+}
 
-__all__ = ["GeneratorConfig", "LatentGenerator", "SamplingConfig", "Start", "build_generator"]
+__all__ = [
+    "TOKEN_TYPES",
+    "AnySampling",
+    "GeneratorConfig",
+    "LatentGenerator",
+    "ODESamplingConfig",
+    "SamplingConfig",
+    "Start",
+    "TokenSamplingConfig",
+    "build_generator",
+    "check_kind",
+    "parse_sampling",
+]
+
+
+TOKEN_TYPES = frozenset(
+    config.model_fields["type"].default
+    for config, generator in _CLASSES.items()
+    if generator.accepts == "tokens"
+)
+"""Types of the generators that model tokens, and sample as `TokenSamplingConfig` says."""
+
+
+def check_kind(config: GeneratorConfig, kind: Kind) -> None:
+    """Raise ValueError when the generator does not model the codec's kind of latents."""
+    accepts = _CLASSES[type(config)].accepts
+    if kind != accepts:
+        raise ValueError(
+            f"generator.type={config.type} models {accepts} latents, but the codec gives {kind}"
+        )
 
 
 def build_generator(
@@ -31,11 +77,6 @@ def build_generator(
     Raises:
         ValueError: the codec's latents are not what this generator models.
     """
-    kind = _CLASSES[type(config)]
-    if spec.kind != kind.accepts:
-        raise ValueError(
-            f"config: generator.type={config.type} models {kind.accepts} latents,"
-            f" but the codec gives {spec.kind}"
-        )
-    generator: LatentGenerator = kind(config, spec, text_dim, window_frames)
+    check_kind(config, spec.kind)
+    generator: LatentGenerator = _CLASSES[type(config)](config, spec, text_dim, window_frames)
     return generator

@@ -5,56 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from audiogen.schema import Config
+from audiogen.generators.sampling import SamplingConfig
 from audiogen.types import Batch, Conditions, Kind, LossOutput
-
-SolverName = Literal["euler", "midpoint", "heun", "rk4", "dpmpp_2m", "pingpong"]
-
-
-class SamplingConfig(Config):
-    """How takes are sampled; shared by the generators that solve an ODE."""
-
-    steps: int = Field(default=16, ge=1, le=1000)
-    """Steps of the solver; midpoint and heun evaluate the network twice in each, rk4 four times."""
-    solver: SolverName = "dpmpp_2m"
-    """pingpong is stochastic, for few-step models; the others solve the ODE."""
-    guidance_scale: float = Field(default=3.0, ge=0, le=30)
-    """s in uncond + s (cond - uncond); 1 is off."""
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
-    """Part of the noise levels, from 0 (data) to 1 (noise), in which guidance acts."""
-    guidance_rescale: float = Field(default=0.0, ge=0, le=1)
-    """How far the standard deviation of the unguided prediction is restored; 0 is off."""
-    guidance_parallel: float = Field(default=1.0, ge=0, le=1)
-    """Weight of guidance along the prediction itself; 0 leaves what is orthogonal (APG)."""
-    guidance_norm: float | None = Field(default=None, gt=0)
-    """Longest guidance direction, as a root mean square over the latents; None is no limit."""
-    guidance_momentum: float = Field(default=0.0, gt=-1, lt=1)
-    """Weight of the last evaluation's guidance direction; APG takes about -0.5; 0 is off."""
-
-    @model_validator(mode="after")
-    def _interval_is_ordered(self) -> SamplingConfig:
-        low, high = self.guidance_interval
-        if not 0 <= low <= high <= 1:
-            raise ValueError(f"guidance_interval must be 0 <= low <= high <= 1, got {low}, {high}")
-        return self
-
-    @property
-    def network_evaluations(self) -> int:
-        """Evaluations of the network; a guided one, of a doubled batch, counts once."""
-        match self.solver:
-            case "heun":
-                return 2 * self.steps - 1
-            case "midpoint":
-                return 2 * self.steps
-            case "rk4":
-                return 4 * self.steps - 2
-        return self.steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +74,7 @@ class LatentGenerator(nn.Module, ABC):
         Args:
             conditions: of B items.
             num_frames: of all items, or of each; L is the largest.
-            sampling: solver and guidance.
+            sampling: of the generator's own kind.
             seeds: one per item; an item's result depends on its own seed and conditions alone.
             negative: what guidance leads away from; None is no prompt.
             start: where to start instead of from the seeds' noise.
@@ -126,6 +83,10 @@ class LatentGenerator(nn.Module, ABC):
         Returns:
             (B, D, L) or (B, K, L); zeros behind the end of a shorter item.
         """
+
+    @abstractmethod
+    def network_evaluations(self, sampling: SamplingConfig, num_frames: int) -> int:
+        """Evaluations of the network for one take; one of a doubled batch counts once."""
 
 
 def noise_source(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from audiogen.generators.base import SamplingConfig
+from audiogen.generators.sampling import ODESamplingConfig
 
 
 class Guidance:
@@ -23,7 +23,7 @@ class Guidance:
     defaults it is uncond + scale (cond - uncond) (Ho and Salimans 2022).
     """
 
-    def __init__(self, sampling: SamplingConfig, mask: Tensor | None) -> None:
+    def __init__(self, sampling: ODESamplingConfig, mask: Tensor | None) -> None:
         """Prepare guidance as `sampling` says; `mask` (B, L) is True where a frame is real."""
         self._sampling = sampling
         self._mask = None if mask is None else mask[:, None]

@@ -15,14 +15,10 @@ from torch import Tensor
 
 from audiogen.conditioning.conditioner import Conditioner, ConditionerConfig
 from audiogen.generators import solvers
-from audiogen.generators.base import (
-    LatentGenerator,
-    SamplingConfig,
-    Start,
-    noise_source,
-)
+from audiogen.generators.base import LatentGenerator, Start, noise_source
 from audiogen.generators.guidance import Guidance
 from audiogen.generators.infill import InfillConfig, draw_kept_frames
+from audiogen.generators.sampling import ODESamplingConfig, SamplingConfig
 from audiogen.generators.scene import Scene
 from audiogen.generators.windows import over_windows
 from audiogen.nn.dit import DiT
@@ -171,6 +167,7 @@ class ODEGenerator(LatentGenerator):
         count = len(conditions)
         lengths = [num_frames] * count if isinstance(num_frames, int) else list(num_frames)
         self._check(count, lengths, seeds, start)
+        sampling = _of_ode(sampling)
         if negative is not None and sampling.guidance_scale == 1:
             raise ValueError(
                 "sample: a negative prompt acts through guidance, which is off (guidance_scale=1)"
@@ -194,6 +191,11 @@ class ODEGenerator(LatentGenerator):
             latents = run.latents()
             out[items, :, : latents.shape[-1]] = latents
         return out
+
+    def network_evaluations(self, sampling: SamplingConfig, num_frames: int) -> int:
+        """Evaluations of the network for one take; they do not depend on its length."""
+        del num_frames
+        return _of_ode(sampling).network_evaluations
 
     @torch.no_grad()
     def trace(
@@ -225,7 +227,7 @@ class ODEGenerator(LatentGenerator):
             negative=None,
             lengths=[num_frames] * len(seeds),
             seeds=seeds,
-            sampling=sampling,
+            sampling=_of_ode(sampling),
             start=start or Start(),
             ring=False,
             record=record,
@@ -255,7 +257,7 @@ class _Run:
     negative: Conditions | None
     lengths: Sequence[int]
     seeds: Sequence[int]
-    sampling: SamplingConfig
+    sampling: ODESamplingConfig
     start: Start
     ring: bool
     record: Callable[[Tensor, Tensor], None] | None = None
@@ -337,6 +339,13 @@ class _Run:
             return (x - denoised) / t[:, None, None]
 
         return drift
+
+
+def _of_ode(sampling: SamplingConfig) -> ODESamplingConfig:
+    """Return `sampling`; ValueError when it is that of another family."""
+    if not isinstance(sampling, ODESamplingConfig):
+        raise ValueError(f"sample: expected sampling of type ode, got {type(sampling).__name__}")
+    return sampling
 
 
 def _by_level(losses: Tensor, t: Tensor, borders: Sequence[float]) -> dict[str, Tensor]:

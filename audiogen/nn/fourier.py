@@ -93,18 +93,40 @@ class ConvNeXtStack(nn.Module):
 
 
 class FourierEncoder(nn.Module):
-    """Waveform to features at the latent rate, by log mel magnitudes of STFT frames."""
+    """Waveform to features at the latent rate, by log mel magnitudes of STFT frames.
+
+    Magnitudes say how a texture sounds, not where its waveform is. With `phase_bins` the stack also
+    sees the complex values of the lowest bins, where most of the energy is.
+    """
 
     bank: Tensor
 
     def __init__(
-        self, framing: FourierFraming, dim: int, depth: int, num_bands: int, out_channels: int
+        self,
+        framing: FourierFraming,
+        *,
+        dim: int,
+        depth: int,
+        num_bands: int,
+        out_channels: int,
+        phase_bins: int = 0,
     ) -> None:
+        """Make the network.
+
+        Args:
+            framing: how samples, STFT frames and latent frames relate.
+            dim: of the stack.
+            depth: of the stack.
+            num_bands: mel bands per STFT frame.
+            out_channels: of a latent frame.
+            phase_bins: lowest bins per STFT frame that are seen as complex numbers too.
+        """
         super().__init__()
-        self.framing = framing
+        self.framing, self.phase_bins = framing, phase_bins
         bank = mel_filterbank(num_bands, framing.n_fft, framing.sample_rate)
         self.register_buffer("bank", bank, persistent=False)
-        in_dim = framing.audio_channels * framing.frames_per_latent * num_bands
+        per_frame = num_bands + 2 * phase_bins
+        in_dim = framing.audio_channels * framing.frames_per_latent * per_frame
         self.stack = ConvNeXtStack(in_dim, dim, depth)
         self.head = nn.Linear(dim, out_channels)
 
@@ -119,12 +141,21 @@ class FourierEncoder(nn.Module):
         with torch.autocast(wav.device.type, enabled=False):
             bands = self.bank @ spectrum.abs()
             features = (bands + LOG_FLOOR).log() / 3 + 2  # about zero mean, unit variance
-        batch, channels, num_bands, num_frames = features.shape
+            if self.phase_bins:
+                lowest = _compressed(spectrum[:, :, : self.phase_bins])
+                features = torch.cat([features, lowest.real, lowest.imag], dim=2)
+        batch, channels, per_frame, num_frames = features.shape
         per_latent = self.framing.frames_per_latent
-        folded = features.reshape(batch, channels, num_bands, num_frames // per_latent, per_latent)
-        folded = folded.permute(0, 3, 1, 4, 2).flatten(2)  # (B, L, C * per_latent * bands)
+        folded = features.reshape(batch, channels, per_frame, num_frames // per_latent, per_latent)
+        folded = folded.permute(0, 3, 1, 4, 2).flatten(2)  # (B, L, C * per_latent * per_frame)
         out: Tensor = self.head(self.stack(folded)).transpose(1, 2)
         return out
+
+
+def _compressed(spectrum: Tensor) -> Tensor:
+    """Compress complex magnitudes to their power of 0.3, so that quiet bins count too."""
+    power = spectrum.real.square() + spectrum.imag.square()
+    return spectrum * (power + 1e-8).pow(-0.35)
 
 
 class FourierDecoder(nn.Module):

@@ -48,23 +48,32 @@ class SelfAttention(nn.Module):
         self.key_norm = nn.RMSNorm(dim // num_heads)
         self.project = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, table: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, table: Tensor, mask: Tensor | None, *, causal: bool = False
+    ) -> Tensor:
         """Attend within x.
 
         Args:
             x: (B, L, dim).
             table: from `rotary_table`.
             mask: (B, L), True where a frame may be attended to; None is everywhere.
+            causal: whether a frame attends to itself and earlier ones only.
 
         Returns:
             (B, L, dim).
         """
+        query, key, value = self.heads(x, table)
+        allowed = None if mask is None else mask[:, None, None, :]
+        out: Tensor = self.project(attend(query, key, value, allowed, causal=causal))
+        return out
+
+    def heads(self, x: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (B, H, L, head_dim) of x (B, L, dim), turned by `table`."""
         heads = self.qkv(x).reshape(*x.shape[:2], 3, self.num_heads, -1)
         query, key, value = heads.permute(2, 0, 3, 1, 4)
         query = rotate(self.query_norm(query.float()), table)
         key = rotate(self.key_norm(key.float()), table)
-        out: Tensor = self.project(_attend(query, key, value, mask))
-        return out
+        return query, key, value
 
 
 class CrossAttention(nn.Module):
@@ -81,23 +90,48 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, sequence: Tensor, mask: Tensor) -> Tensor:
         """Attend from x (B, L, dim) to sequence (B, N, dim) where mask (B, N) is True."""
-        query = self.query(x).reshape(*x.shape[:2], self.num_heads, -1).transpose(1, 2)
+        key, value = self.keys_and_values(sequence)
+        return self.attend(x, key, value, mask[:, None, None, :])
+
+    def keys_and_values(self, sequence: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, H, N, head_dim) of a sequence (B, N, dim)."""
         heads = self.key_value(sequence).reshape(*sequence.shape[:2], 2, self.num_heads, -1)
         key, value = heads.permute(2, 0, 3, 1, 4)
-        query, key = self.query_norm(query.float()), self.key_norm(key.float())
-        attended = _attend(query, key, value, mask)
-        out: Tensor = self.project(attended)
+        return self.key_norm(key.float()), value
+
+    def attend(self, x: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None) -> Tensor:
+        """Attend from x (B, L, dim) to `keys_and_values`, where `allowed` (B, 1, 1, N) is True."""
+        query = self.query(x).reshape(*x.shape[:2], self.num_heads, -1).transpose(1, 2)
+        query = self.query_norm(query.float())
+        out: Tensor = self.project(attend(query, key, value, allowed))
         return out
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Scaled dot-product attention over (B, H, L, head_dim), heads joined: (B, L, dim)."""
-    allowed = None if mask is None else mask[:, None, None, :]
+def causal_mask(queries: int, keys: int, device: torch.device) -> Tensor:
+    """Which of N keys the last L of N steps may see, themselves and earlier ones: bool (L, N)."""
+    all_true = torch.ones(queries, keys, dtype=torch.bool, device=device)
+    return all_true.tril(keys - queries)
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None, *, causal: bool = False
+) -> Tensor:
+    """Scaled dot-product attention over (B, H, L, head_dim), heads joined: (B, L, dim).
+
+    `allowed` is True where a query may see a key, of a shape that broadcasts to (B, H, L, N).
+    When causal, the queries are the last L of N steps, which see themselves and earlier ones.
+    """
+    queries, keys = query.shape[-2], key.shape[-2]
     on_cpu = query.device.type == "cpu"
-    short = query.shape[-2] * key.shape[-2] <= MATMUL_ATTENTION
+    # The fused kernel is slow here, in bf16 and in fp32; plain products are not.
+    written_out = on_cpu and queries * keys <= MATMUL_ATTENTION and value.dtype == torch.bfloat16
+    limited = causal and queries > 1  # a single query is the last and sees all
+    kernel_limits = limited and allowed is None and queries == keys and not written_out
+    if limited and not kernel_limits:
+        earlier = causal_mask(queries, keys, query.device)
+        allowed = earlier if allowed is None else allowed & earlier
     with torch.autocast(query.device.type, enabled=False):
-        if on_cpu and short and value.dtype == torch.bfloat16:
-            # The fused kernel is slow here, in bf16 and in fp32; plain products are not.
+        if written_out:
             scaled = query * query.shape[-1] ** -0.5
             scores = scaled.bfloat16() @ key.bfloat16().transpose(-1, -2)
             if allowed is not None:
@@ -106,7 +140,11 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> T
         else:
             dtype = torch.float32 if on_cpu else value.dtype
             out = F.scaled_dot_product_attention(
-                query.to(dtype), key.to(dtype), value.to(dtype), attn_mask=allowed
+                query.to(dtype),
+                key.to(dtype),
+                value.to(dtype),
+                attn_mask=allowed,
+                is_causal=kernel_limits,
             )
     return out.transpose(1, 2).flatten(2)
 

@@ -24,11 +24,12 @@ from audiogen.texture.sources import (
     short_stem,
     write_edit,
 )
-from audiogen.texture.splice import FADE_SECONDS, append, below_full_scale, replace_region
+from audiogen.texture.splice import append, below_full_scale, replace_region
 from audiogen.texture.takes import changed_sampling
 
 VARIATION_STREAM = 1 << 44
 """Noise of variations; no take has it, so that it is never the noise it is mixed with."""
+MIN_REGION_SECONDS = 0.02
 BATCH = 8
 _log = logging.getLogger(__name__)
 
@@ -213,8 +214,8 @@ def find_regions(texts: Sequence[str], length: int, sample_rate: int) -> list[tu
             raise ValueError(f"region {text}: expected a START before its STOP, in seconds")
         if start < 0 or round(stop * sample_rate) > length:
             raise ValueError(f"region {text}: the file reaches from 0 to {total:.3f} s")
-        if stop - start < FADE_SECONDS:
-            raise ValueError(f"region {text}: shorter than {1000 * FADE_SECONDS:.0f} ms")
+        if stop - start < MIN_REGION_SECONDS:
+            raise ValueError(f"region {text}: shorter than {1000 * MIN_REGION_SECONDS:.0f} ms")
         found.append((round(start * sample_rate), round(stop * sample_rate)))
     merged: list[tuple[int, int]] = []
     for start, stop in sorted(found):
@@ -285,7 +286,8 @@ def _open_ended(task: _Task, *, before: bool) -> tuple[Tensor, float]:
     codec, hop = task.pipeline.codec, task.pipeline.codec.spec.hop_length
     levelled, gain = task.source.levelled(codec.spec.sample_rate)
     whole = levelled.shape[1] // hop
-    margin = min(codec.encode_context, (levelled.shape[1] - 1) // hop)
+    most = (levelled.shape[1] - 1) // hop
+    margin = most if codec.encode_context is None else min(codec.encode_context, most)
     sides = (margin * hop, 0) if before else (0, margin * hop)
     wav = F.pad(levelled[None].to(codec.device), sides, mode="reflect")
     first = margin if before else 0

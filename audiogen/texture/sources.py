@@ -13,9 +13,9 @@ from torch import Tensor
 
 from audiogen.audio.dsp import resample, set_loudness, to_channels
 from audiogen.audio.files import read_audio, write_audio
-from audiogen.generators import SamplingConfig
-from audiogen.pipeline import Pipeline, take_sidecar
-from audiogen.schema import parse_config
+from audiogen.generators import SamplingConfig, parse_sampling
+from audiogen.pipeline import Pipeline
+from audiogen.sidecar import take_sidecar
 from audiogen.storage import sha256_file
 from audiogen.texture.splice import below_full_scale
 from audiogen.texture.takes import free_path
@@ -152,6 +152,13 @@ def short_stem(source: Source) -> str:
     return source.path.stem[:STEM_CHARACTERS]
 
 
+def channel_change(channels: int, audio_channels: int) -> str:
+    """Say how a sound of so many channels is brought to those of a model."""
+    before = CHANNEL_NAMES.get(channels, f"{channels} channels")
+    verb = "copied" if channels == 1 else "mixed"
+    return f"{before} {verb} to {CHANNEL_NAMES[audio_channels]}"
+
+
 def _fitted(wav: Tensor, sample_rate: int, spec: LatentSpec) -> tuple[Tensor, tuple[str, ...]]:
     """The sound at the model's rate and channels below full scale, and what was changed."""
     changes = []
@@ -159,9 +166,7 @@ def _fitted(wav: Tensor, sample_rate: int, spec: LatentSpec) -> tuple[Tensor, tu
         changes.append(f"resampled {sample_rate} -> {spec.sample_rate} Hz")
         wav = resample(wav, sample_rate, spec.sample_rate)
     if wav.shape[0] != spec.audio_channels:
-        before = CHANNEL_NAMES.get(wav.shape[0], f"{wav.shape[0]} channels")
-        verb = "copied" if wav.shape[0] == 1 else "mixed"
-        changes.append(f"{before} {verb} to {CHANNEL_NAMES[spec.audio_channels]}")
+        changes.append(channel_change(wav.shape[0], spec.audio_channels))
         wav = to_channels(wav, spec.audio_channels)
     peak = float(wav.abs().max())
     if peak > 1:
@@ -184,8 +189,10 @@ def _recipe(
 ) -> Recipe | None:
     """What the file was made of, if it is a take of this very model as it was written."""
     spec, seed, seconds = pipeline.codec.spec, sidecar.get("seed"), sidecar.get("seconds")
-    if not pipeline.digest or sidecar.get("model_digest") != pipeline.digest or "edit" in sidecar:
+    if not pipeline.digest or sidecar.get("model_digest") != pipeline.digest:
         return None
+    if "edit" in sidecar or "ended_within_seconds" in sidecar:
+        return None  # not made by prompt, seed and length alone
     if not isinstance(seed, int) or not isinstance(seconds, int | float):
         return None
     if (*wav.shape, sample_rate) != (
@@ -198,6 +205,6 @@ def _recipe(
         negative_prompt=str(sidecar.get("negative_prompt", "")),
         seed=seed,
         seconds=seconds,
-        sampling=parse_config(SamplingConfig, sidecar.get("sampling", {}), source="its sidecar"),
+        sampling=parse_sampling(sidecar.get("sampling", {}), source="its sidecar"),
         is_loop="loop" in sidecar,
     )

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FADE_SECONDS = 0.02
+FADE_SECONDS = 0.05
+"""About a latent frame: faster fades between two grains of one sound are heard as a change."""
 MATCH_SECONDS = 0.005
 """What has to be alike where a sound is continued by an earlier part of itself."""
 SEARCH_SECONDS = 0.1

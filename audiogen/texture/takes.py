@@ -14,9 +14,9 @@ from torch import Tensor
 
 from audiogen.audio.files import write_audio
 from audiogen.audio.loops import Seam, measure_seam
-from audiogen.generators import SamplingConfig
-from audiogen.pipeline import Pipeline, take_sidecar, take_slug
-from audiogen.schema import parse_config
+from audiogen.generators import SamplingConfig, parse_sampling
+from audiogen.pipeline import Pipeline
+from audiogen.sidecar import take_sidecar, take_slug
 
 MAX_REMAKES = 8
 """How often a loop whose seam is heard is made again, at most."""
@@ -57,6 +57,7 @@ class TakesRequest:
         negative_prompt: what guidance leads away from.
         loop: whether the takes are seamless loops.
         tempo: of loops whose length is counted in bars.
+        to_end: whether each take ends where the model ends it, at `seconds` at the latest.
         steps: of the solver; None takes the model's own.
         guidance_scale: None takes the model's own.
         batch_size: takes made at once; it does not change them.
@@ -70,6 +71,7 @@ class TakesRequest:
     negative_prompt: str = ""
     loop: bool = False
     tempo: Tempo | None = None
+    to_end: bool = False
     steps: int | None = None
     guidance_scale: float | None = None
     batch_size: int = 8
@@ -82,6 +84,8 @@ class TakesRequest:
             )
         if self.tempo is not None and not self.loop:
             raise ValueError("a tempo is for loops: give --loop with --bpm and --bars")
+        if self.to_end and self.loop:
+            raise ValueError("a loop has no end: give --loop or --to-end")
 
     @property
     def length(self) -> float:
@@ -159,16 +163,20 @@ def write_takes(run: Path, request: TakesRequest) -> list[Path]:
 
 def _make(
     pipeline: Pipeline, jobs: Sequence[_Job], request: TakesRequest, sampling: SamplingConfig
-) -> Tensor:
-    """Sounds (B, C, T) of `jobs`."""
+) -> Sequence[Tensor]:
+    """Sound (C, T) of each of `jobs`."""
+    prompts, seeds = [job.prompt for job in jobs], [job.seed for job in jobs]
+    negative = request.negative_prompt
+    if request.to_end:
+        return pipeline.takes_to_end(
+            prompts, max_seconds=request.length, seeds=seeds, sampling=sampling,
+            negative_prompt=negative,
+        )  # fmt: skip
     make = pipeline.loops if request.loop else pipeline
-    return make(
-        [job.prompt for job in jobs],
-        seconds=request.length,
-        seeds=[job.seed for job in jobs],
-        sampling=sampling,
-        negative_prompt=request.negative_prompt,
+    made = make(
+        prompts, seconds=request.length, seeds=seeds, sampling=sampling, negative_prompt=negative
     )
+    return list(made)
 
 
 def _write(
@@ -176,7 +184,11 @@ def _write(
 ) -> Path:
     """Write the best that came of a job; return its path."""
     wav, seed, seam = best.wav, best.seed, best.seam
-    sidecar = take_sidecar(pipeline, job.prompt, seed, request.length, sampling)
+    rate = pipeline.codec.spec.sample_rate
+    seconds = wav.shape[1] / rate if request.to_end else request.length
+    sidecar = take_sidecar(pipeline, job.prompt, seed, seconds, sampling)
+    if request.to_end:
+        sidecar["ended_within_seconds"] = request.length
     if request.negative_prompt:
         sidecar["negative_prompt"] = request.negative_prompt
     if seam is not None:
@@ -187,7 +199,7 @@ def _write(
         sidecar["loop"] = {"samples": wav.shape[1], **tempo}
         sidecar["seam"] = seam_report(seam)
     path = free_path(request.out, f"{take_slug(job.prompt)}-seed{seed}")
-    write_audio(path, wav, pipeline.codec.spec.sample_rate, sidecar=sidecar)
+    write_audio(path, wav, rate, sidecar=sidecar)
     return path
 
 
@@ -201,12 +213,12 @@ def changed_sampling(sampling: SamplingConfig, changes: Mapping[str, Any]) -> Sa
     """Return `sampling` with the changes that are not None; ConfigError names a wrong one."""
     given = {name: value for name, value in changes.items() if value is not None}
     tree = {**sampling.model_dump(), **given}
-    return parse_config(SamplingConfig, tree, source="sample")
+    return parse_sampling(tree, source="sample")
 
 
-def free_path(folder: Path, stem: str) -> Path:
-    """Return `stem.wav` in `folder`, or with a number behind when that is taken."""
-    path, number = folder / f"{stem}.wav", 2
+def free_path(folder: Path, stem: str, suffix: str = ".wav") -> Path:
+    """Return `stem` with `suffix` in `folder`, or with a number behind when that is taken."""
+    path, number = folder / f"{stem}{suffix}", 2
     while path.exists():
-        path, number = folder / f"{stem}-{number}.wav", number + 1
+        path, number = folder / f"{stem}-{number}{suffix}", number + 1
     return path

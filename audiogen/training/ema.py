@@ -14,7 +14,8 @@ class EMA:
 
     The decay warms up as min(decay, (1 + step) / (10 + step)), so that early averages forget the
     random initial weights. Make it after the module has moved to its device: shadows live where
-    the weights were then. Buffers that are not saved with the module are left out.
+    the weights were then. Buffers that are not saved with the module are left out, and so is all
+    of a module that says `averages_itself`: it is used as it is.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -88,6 +89,12 @@ class EMA:
 
 
 def _averaged(module: nn.Module) -> dict[str, Tensor]:
-    """Return the live floating tensors that `module` saves, by name."""
+    """Return the live floating tensors that `module` saves and that are to be averaged, by name."""
     state = module.state_dict()  # its tensors share memory with the parameters and buffers
-    return {name: value for name, value in state.items() if value.is_floating_point()}
+    parts = module.named_modules()
+    left_out = tuple(f"{name}." for name, part in parts if getattr(part, "averages_itself", False))
+    return {
+        name: value
+        for name, value in state.items()
+        if value.is_floating_point() and not name.startswith(left_out)
+    }

@@ -194,9 +194,10 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
         )
     if not accelerator.is_main_process:
         return
-    few = rows[:: max(1, len(rows) // SCALE_FILES)]
-    latents = [item.latents for item in encode_files(folder, few, codec, min_frames=1)]
-    codec.set_scale(torch.cat(latents, dim=-1).to(codec.device))
+    if spec.kind == "continuous":
+        few = rows[:: max(1, len(rows) // SCALE_FILES)]
+        latents = [item.latents for item in encode_files(folder, few, codec, min_frames=1)]
+        codec.set_scale(torch.cat(latents, dim=-1).to(codec.device))
     with publish_folder(config.run_dir / "codec" / "model") as model:
         save_codec(model, codec, config.codec)
         _write_settings(model, config, "codec")

@@ -5,7 +5,13 @@ import pyloudnorm
 import pytest
 import torch
 
-from audiogen.audio.dsp import loudness_lufs, resample, set_loudness, to_channels
+from audiogen.audio.dsp import (
+    loudness_lufs,
+    resample,
+    resample_blocks,
+    set_loudness,
+    to_channels,
+)
 
 
 def sine(hz: float, rate: int, seconds: float = 1.0) -> torch.Tensor:
@@ -33,10 +39,28 @@ def test_resampling_keeps_channels_apart_and_equal_rates_as_they_are() -> None:
     assert float(resample(wav, 44100, 48000)[1].abs().max()) == 0
 
 
+@pytest.mark.parametrize("rates", [(44100, 22050), (48000, 44100), (44101, 48000), (8000, 44100)])
+@pytest.mark.parametrize("sizes", [[1, 3, 30000], [4096] * 5, [2]])
+def test_resampled_blocks_are_those_of_the_whole(rates: tuple[int, int], sizes: list[int]) -> None:
+    wav = 0.1 * torch.randn(2, sum(sizes))
+    whole = resample(wav, *rates)
+    assert abs(whole.shape[1] - wav.shape[1] * rates[1] / rates[0]) <= 0.5
+    blocks = list(resample_blocks(iter(wav.split_with_sizes(sizes, dim=1)), *rates))
+    torch.testing.assert_close(torch.cat(blocks, dim=1), whole, atol=1e-6, rtol=0)
+
+
+def test_blocks_at_an_equal_rate_stay_as_they_are() -> None:
+    blocks = [torch.rand(1, 10), torch.rand(1, 3)]
+    assert all(a is b for a, b in zip(resample_blocks(blocks, 8000, 8000), blocks, strict=True))
+    assert list(resample_blocks([], 8000, 16000)) == []
+
+
 @pytest.mark.parametrize("rates", [(1, 48000), (48000, 2**31 - 1), (44100, 0)])
 def test_resampling_bounds_the_rate(rates: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="Hz"):
         resample(torch.zeros(1, 100), *rates)
+    with pytest.raises(ValueError, match="Hz"):
+        list(resample_blocks([torch.zeros(1, 100)], *rates))
 
 
 def test_channels() -> None:

@@ -15,7 +15,9 @@ from audiogen.audio.files import (
     AudioReadError,
     measure_audio,
     read_audio,
+    stream_audio,
     write_audio,
+    write_blocks,
 )
 
 RATE = 8000
@@ -240,3 +242,68 @@ def test_a_sidecar_that_json_cannot_hold_stops_the_sound_too(tmp_path: Path) -> 
     with pytest.raises(ValueError, match="JSON"):
         write_audio(tmp_path / "x.wav", torch.zeros(1, 9), 44100, sidecar={"loss": float("nan")})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("block", [1000, 1 << 18])
+def test_a_file_is_streamed_as_it_is_read(
+    tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audiogen.audio.files.BLOCK_FRAMES", block)
+    path = tmp_path / "a.flac"
+    write_audio(path, torch.from_numpy(NOISE.T).repeat(2, 1), RATE)
+    with stream_audio(path) as stream:
+        assert (stream.sample_rate, stream.channels) == (RATE, 2)
+        blocks = list(stream.blocks)
+    assert max(one.shape[1] for one in blocks) == min(block, RATE)
+    assert torch.equal(torch.cat(blocks, dim=1), read_audio(path)[0])
+
+
+def test_a_stream_is_refused_where_its_fault_shows(tmp_path: Path) -> None:
+    with pytest.raises(AudioReadError, match="no such file"), stream_audio(tmp_path / "no.wav"):
+        pass
+    bad = tmp_path / "nan.wav"
+    floats(np.nan)(bad)
+    with stream_audio(bad) as stream, pytest.raises(AudioReadError, match="NaN"):
+        list(stream.blocks)
+
+
+def test_written_blocks_are_the_file_of_the_whole(tmp_path: Path) -> None:
+    wav = torch.from_numpy(NOISE.T).repeat(2, 1)
+    write_audio(tmp_path / "whole.wav", wav, RATE)
+    blocks = tmp_path / "new" / "blocks.wav"
+    parts = wav.split_with_sizes([1, 0, 4000, RATE - 4001], dim=1)
+    peak = write_blocks(blocks, parts, RATE, audio_channels=2, num_samples=RATE)
+    assert peak == float(wav.abs().max())
+    assert blocks.read_bytes() == (tmp_path / "whole.wav").read_bytes()
+
+
+def test_blocks_beyond_full_scale_are_clipped_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    wav = torch.tensor([[0.5, -1.5, 1.25]])
+    assert write_blocks(path, [wav], RATE, audio_channels=1, num_samples=3) == 1.5
+    torch.testing.assert_close(read_audio(path)[0], wav.clamp(-1, 1), atol=2**-22, rtol=0)
+
+
+def test_blocks_beyond_what_wav_can_hold_are_rf64(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audiogen.audio.files.WAV_BYTES", 2999)
+    path = tmp_path / "a.wav"
+    for length, magic in ((999, b"RIFF"), (1000, b"RF64")):
+        wav = torch.from_numpy(NOISE.T[:, :length].copy())
+        write_blocks(path, [wav], RATE, audio_channels=1, num_samples=length)
+        assert path.read_bytes()[:4] == magic
+        torch.testing.assert_close(read_audio(path)[0], wav, atol=2**-23, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [(torch.zeros(1, 9), "expected 10 samples, got 9"), (torch.full((1, 10), torch.nan), "NaN")],
+)
+def test_bad_blocks_leave_what_was_there(tmp_path: Path, block: torch.Tensor, said: str) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"mine")
+    with pytest.raises(ValueError, match=said):
+        write_blocks(path, [block], RATE, audio_channels=1, num_samples=10)
+    assert path.read_bytes() == b"mine"
+    assert list(tmp_path.iterdir()) == [path]

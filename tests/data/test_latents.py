@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from audiogen.audio.files import write_audio
+from audiogen.codecs.trunk import FourierTrunkConfig
 from audiogen.codecs.vae import VAECodec, VAEConfig
 from audiogen.conditioning.text import TextStates
 from audiogen.data.clips import ClipDataset, Position
@@ -20,10 +21,11 @@ from audiogen.data.latents import (
 )
 from audiogen.data.manifest import ManifestRow
 
-CONFIG = VAEConfig(
-    sample_rate=16000, hop_length=256, n_fft=256, stft_hop=64, num_bands=16, latent_channels=4,
+TRUNK = FourierTrunkConfig(
+    n_fft=256, stft_hop=64, num_bands=16,
     encoder_dim=16, encoder_depth=1, decoder_dim=16, decoder_depth=1,
 )  # fmt: skip
+CONFIG = VAEConfig(sample_rate=16000, hop_length=256, latent_channels=4, trunk=TRUNK)
 WINDOW = 50
 
 

@@ -6,11 +6,12 @@ from typing import get_args
 import pytest
 import torch
 
-from audiogen.generators import GeneratorConfig, LatentGenerator, SamplingConfig, build_generator
-from audiogen.generators.base import SolverName, Start, noise_source
+from audiogen.generators import GeneratorConfig, LatentGenerator, ODESamplingConfig, build_generator
+from audiogen.generators.base import Start, noise_source
 from audiogen.generators.diffusion import DiffusionConfig
 from audiogen.generators.flow import FlowConfig
 from audiogen.generators.infill import InfillConfig
+from audiogen.generators.sampling import SolverName
 from audiogen.types import Batch, Conditions, LatentSpec
 
 SPEC = LatentSpec(
@@ -20,7 +21,7 @@ SPEC = LatentSpec(
 TEXT_DIM, WINDOW = 12, 16
 SIZE = {"dim": 32, "depth": 2, "num_heads": 2}  # patches of 2 frames
 CONFIGS = [DiffusionConfig(**SIZE), FlowConfig(**SIZE)]
-SAMPLING = SamplingConfig(steps=4, guidance_scale=2.0)
+SAMPLING = ODESamplingConfig(steps=4, guidance_scale=2.0)
 
 
 def make_conditions(batch: int) -> Conditions:
@@ -124,8 +125,8 @@ def test_a_seed_gives_the_same_sound_in_any_batch(
 def test_the_prompt_matters_and_guidance_of_one_is_unguided(generator: LatentGenerator) -> None:
     generator.eval()
     conditions = make_conditions(2)
-    plain = SamplingConfig(steps=4, guidance_scale=1.0)
-    off = SamplingConfig(steps=4, guidance_scale=3.0, guidance_interval=(1.0, 1.0))
+    plain = ODESamplingConfig(steps=4, guidance_scale=1.0)
+    off = ODESamplingConfig(steps=4, guidance_scale=3.0, guidance_interval=(1.0, 1.0))
     one = generator.sample(conditions, WINDOW, sampling=plain, seeds=[1, 2])
     none = generator.sample(conditions, WINDOW, sampling=off, seeds=[1, 2])
     torch.testing.assert_close(one, none)
@@ -139,7 +140,7 @@ def test_a_batch_of_mixed_lengths_samples_each_as_if_alone(
 ) -> None:
     generator.eval()
     conditions, lengths, seeds = make_conditions(4), [WINDOW, 7, 3 * WINDOW + 1, 12], [1, 2, 3, 4]
-    sampling = SamplingConfig(steps=3, solver=solver, guidance_scale=2.0)
+    sampling = ODESamplingConfig(steps=3, solver=solver, guidance_scale=2.0)
     together = generator.sample(conditions, lengths, sampling=sampling, seeds=seeds)
     assert together.shape[-1] == max(lengths)
     for index, length in enumerate(lengths):

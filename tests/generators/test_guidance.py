@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiogen.generators.base import SamplingConfig
 from audiogen.generators.guidance import Guidance
+from audiogen.generators.sampling import ODESamplingConfig
 
 OPTIONS = {
     "guidance_rescale": 0.7,
@@ -25,7 +25,7 @@ def predictions() -> tuple[Tensor, Tensor]:
 
 
 def guide(pair: tuple[Tensor, Tensor], mask: Tensor | None = None, **options: float) -> Tensor:
-    return Guidance(SamplingConfig(**options), mask)(*pair, ALL)
+    return Guidance(ODESamplingConfig(**options), mask)(*pair, ALL)
 
 
 def test_one_is_off_and_zero_is_unconditional(predictions: tuple[Tensor, Tensor]) -> None:
@@ -38,7 +38,7 @@ def test_one_is_off_and_zero_is_unconditional(predictions: tuple[Tensor, Tensor]
 
 def test_items_that_are_not_active_stay_conditional(predictions: tuple[Tensor, Tensor]) -> None:
     active = torch.tensor([True, False, True])
-    out = Guidance(SamplingConfig(guidance_scale=4.0), None)(*predictions, active)
+    out = Guidance(ODESamplingConfig(guidance_scale=4.0), None)(*predictions, active)
     torch.testing.assert_close(out[1], predictions[0][1])
     assert not torch.allclose(out[0], predictions[0][0])
 
@@ -65,7 +65,7 @@ def test_the_norm_limits_the_direction(predictions: tuple[Tensor, Tensor]) -> No
 
 
 def test_momentum_takes_away_what_was_done_before(predictions: tuple[Tensor, Tensor]) -> None:
-    guidance = Guidance(SamplingConfig(guidance_scale=2.0, guidance_momentum=-0.5), None)
+    guidance = Guidance(ODESamplingConfig(guidance_scale=2.0, guidance_momentum=-0.5), None)
     first = guidance(*predictions, ALL) - predictions[0]
     second = guidance(*predictions, ALL) - predictions[0]
     torch.testing.assert_close(second, first / 2)
@@ -84,14 +84,14 @@ def test_every_pair_of_options_works_per_item(
             prediction[:, :, 3:] = 1000.0  # what is behind an item's end must not count
     later = [prediction.flip(1).roll(1, 0) for prediction in predictions]
     rows = [[p[1:2, :, :length] for p in both] for both in (predictions, later)]
-    sampling = SamplingConfig(guidance_scale=3.0, **options)
+    sampling = ODESamplingConfig(guidance_scale=3.0, **options)
     together, alone = Guidance(sampling, mask), Guidance(sampling, None)
     for both, one in zip((predictions, later), rows, strict=True):
         whole = together(both[0], both[1], ALL)[1:2, :, :length]
         single = alone(one[0], one[1], ALL[:1])
         torch.testing.assert_close(whole, single)
     for name in pair:
-        rest = SamplingConfig(guidance_scale=3.0, **{k: options[k] for k in pair if k != name})
+        rest = ODESamplingConfig(guidance_scale=3.0, **{k: options[k] for k in pair if k != name})
         other = Guidance(rest, None)
         for one in rows:  # momentum acts from the second evaluation on
             without = other(one[0], one[1], ALL[:1])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from audiogen.audio.dsp import set_loudness
 from audiogen.audio.files import AudioReadError, read_audio, write_audio
-from audiogen.generators import SamplingConfig
+from audiogen.generators import ODESamplingConfig
 from audiogen.pipeline import Pipeline
 from audiogen.texture.edit import extend, find_regions, inpaint, vary, vary_take
 from audiogen.texture.morph import between, morph, morph_takes, slerp
@@ -24,7 +24,7 @@ from audiogen.texture.takes import TakesRequest, write_takes
 
 pytestmark = pytest.mark.usefixtures("fake_text")
 RATE, HOP = 16_000, 512
-SAMPLING = SamplingConfig(steps=3, guidance_scale=2.0)
+SAMPLING = ODESamplingConfig(steps=3, guidance_scale=2.0)
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from audiogen.training.stages import train
 
 ROOT = Path(__file__).resolve().parents[2]
 NARROW = (
-    "codec.encoder_dim=16", "codec.encoder_depth=1", "codec.decoder_dim=16",
-    "codec.decoder_depth=1", "codec.num_bands=32", "generator.dim=36", "generator.depth=2",
+    "codec.trunk.encoder_dim=16", "codec.trunk.encoder_depth=1", "codec.trunk.decoder_dim=16",
+    "codec.trunk.decoder_depth=1", "codec.trunk.num_bands=32",
+    "generator.dim=36", "generator.depth=2",
     "data.textures.num_clips=34", "data.textures.seconds=3", "data.clip_seconds=2",
     "data.num_workers=1", "train.codec.steps=4", "train.codec.batch_size=2",
     "train.codec.crop_seconds=0.4", "train.codec.discriminators.channels=4",

@@ -1,7 +1,8 @@
 """Time our DiT beside diffusers' StableAudioDiTModel: `python tools/bench/dit.py [--out FILE]`.
 
 Both have 12 layers of width 512 with 8 heads, and read 64 latent channels, 256 frames, 32 text
-tokens of width 384, batch 4. What is timed includes the projection of the text. Their feed-forward
+tokens of width 384, batch 4. Ours is timed with one frame per token, as theirs has it, and with
+two, as it is by default. What is timed includes the projection of the text. Their feed-forward
 is a half wider (their config does not offer another), so the table gives parameters and
 multiplications of both. Runs alternate, ours and theirs, so that both meet the same machine.
 """
@@ -14,8 +15,8 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,17 @@ TOKENS, TEXT_DIM = 32, 384
 TARGET = 1.3
 """Times faster than diffusers, in each row."""
 PRECISIONS = ("fp32", "bf16")
+PATCHES = (1, 2)
+"""Frames per token of ours; theirs has one."""
 
 
 class Ours(nn.Module):
     """Conditioner and DiT."""
 
-    def __init__(self) -> None:
+    def __init__(self, patch_frames: int) -> None:
         super().__init__()
         self.conditioner = Conditioner(ConditionerConfig(), TEXT_DIM, DIM)
-        self.network = DiT(CHANNELS, DIM, DEPTH, HEADS, patch_frames=1)
+        self.network = DiT(CHANNELS, DIM, DEPTH, HEADS, patch_frames)
         for parameter in self.parameters():  # as after training: no zeros that could come cheaper
             if not bool(parameter.any()):
                 nn.init.normal_(parameter, std=0.02)
@@ -107,10 +110,11 @@ class Row:
     """One line of the table: median seconds of both, and theirs / ours of each round."""
 
     what: str
+    patch_frames: int
     precision: str
-    ours: float
-    theirs: float
-    ratios: list[float]
+    ours: float = 0.0
+    theirs: float = 0.0
+    ratios: Sequence[float] = ()
 
     @property
     def ratio(self) -> float:
@@ -151,10 +155,8 @@ def step_of(
     return run
 
 
-def alternate(
-    what: str, precision: str, ours: Callable[[], None], theirs: Callable[[], None], rounds: int
-) -> Row:
-    """Time both in turn, after one run of each that does not count."""
+def alternate(row: Row, ours: Callable[[], None], theirs: Callable[[], None], rounds: int) -> Row:
+    """Time both in turn, after one run of each that does not count; fill in `row`."""
     times: dict[str, list[float]] = {"ours": [], "theirs": []}
     for number in range(rounds + 1):
         pair = [("ours", ours), ("theirs", theirs)]
@@ -163,30 +165,30 @@ def alternate(
             run()
             if number:
                 times[name].append(time.perf_counter() - before)
-    return Row(
-        what=what,
-        precision=precision,
+    return replace(
+        row,
         ours=statistics.median(times["ours"]),
         theirs=statistics.median(times["theirs"]),
         ratios=[b / a for a, b in zip(times["ours"], times["theirs"], strict=True)],
     )
 
 
-def measure(ours: nn.Module, theirs: nn.Module, rounds: int) -> list[Row]:
-    """All four rows; forwards are short, so that they get more rounds."""
+def measure(ours: nn.Module, theirs: nn.Module, patch_frames: int, rounds: int) -> list[Row]:
+    """Four rows; forwards are short, so that they get more rounds."""
     models = (ours, theirs)
     # Fused, as in training: the default loops over parameters, which costs the same again.
     optimizers = [torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True) for model in models]
     rows = []
     for precision in PRECISIONS:
+        row = Row(what="forward", patch_frames=patch_frames, precision=precision)
         pair = [forward_of(model, precision) for model in models]
-        rows.append(alternate("forward", precision, pair[0], pair[1], 2 * rounds))
+        rows.append(alternate(row, pair[0], pair[1], 2 * rounds))
         print(line(rows[-1]), flush=True)
         pair = [
             step_of(model, optimizer, precision)
             for model, optimizer in zip(models, optimizers, strict=True)
         ]
-        rows.append(alternate("training step", precision, pair[0], pair[1], rounds))
+        rows.append(alternate(replace(row, what="training step"), pair[0], pair[1], rounds))
         print(line(rows[-1]), flush=True)
     return rows
 
@@ -196,8 +198,8 @@ def line(row: Row) -> str:
     spread = f"{min(row.ratios):.2f} to {max(row.ratios):.2f}"
     reached = "" if row.ratio >= TARGET else f"  below {TARGET}"
     return (
-        f"{row.what:14s} {row.precision:5s} {row.ours:8.3f} s {row.theirs:8.3f} s"
-        f"   {row.ratio:5.2f}x  ({spread}){reached}"
+        f"{row.what:14s} {row.patch_frames}  {row.precision:5s} {row.ours:8.3f} s"
+        f" {row.theirs:8.3f} s   {row.ratio:5.2f}x  ({spread}){reached}"
     )
 
 
@@ -241,7 +243,7 @@ def main() -> None:
         torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     try:
-        models = {"ours": Ours(), "theirs": Theirs()}
+        models = {**{f"ours, {count}": Ours(count) for count in PATCHES}, "theirs": Theirs()}
     except ImportError as error:
         raise SystemExit(
             f"bench: diffusers is needed ({error})\n  make setup-dev   installs it"
@@ -251,13 +253,18 @@ def main() -> None:
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     for name, size in sizes.items():
         parameters, work = size["parameters"], size["linear_multiplications"]
-        print(f"{name:7s} {parameters:.1f} M parameters, {work:.0f} M multiplications (linear)")
-    print(f"{'':20s} {'ours':>10s} {'diffusers':>10s}   faster  (of single rounds)")
-    rows = measure(models["ours"], models["theirs"], given.rounds)
+        print(f"{name:8s} {parameters:.1f} M parameters, {work:.0f} M multiplications (linear)")
+    print(f"{'frames per token':23s} {'ours':>10s} {'diffusers':>10s}   faster  (of single rounds)")
+    rows = [
+        row
+        for count in PATCHES
+        for row in measure(models[f"ours, {count}"], models["theirs"], count, given.rounds)
+    ]
     if given.out is not None:
         found = [
             {
-                "what": row.what, "precision": row.precision, "ours_seconds": row.ours,
+                "what": row.what, "frames_per_token": row.patch_frames,
+                "precision": row.precision, "ours_seconds": row.ours,
                 "diffusers_seconds": row.theirs, "times_faster": row.ratio,
             }
             for row in rows

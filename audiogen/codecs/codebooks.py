@@ -1,0 +1,151 @@
+"""Codebooks that follow what they quantise: k-means at the start, running means, no dead entries.
+
+They are no parameters but statistics, as those of batch normalisation: entry e is the running mean
+of the vectors that chose it (van den Oord et al. 2017, arXiv 1711.00937, appendix A). All processes
+of a training see the same statistics and hold the same entries.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+KMEANS_ITERATIONS = 10
+KMEANS_VECTORS = 32
+"""Vectors per entry that k-means looks at, at most."""
+
+
+class Codebooks(nn.Module):
+    """K codebooks of V entries of d numbers each, looked up by direction.
+
+    Attributes:
+        entries: (K, V, d).
+        counts: how often each entry was chosen of late (K, V): a sum over steps that fades with
+            `decay`; zero before the first training batch.
+    """
+
+    entries: Tensor
+    counts: Tensor
+    averages_itself = True
+    """An average of averages would lag behind the averaged weights, and mix an entry with another
+    that stood in its place before."""
+
+    def __init__(
+        self, num_codebooks: int, vocab_size: int, dim: int, *, decay: float, revive_below: float
+    ) -> None:
+        """Make random codebooks.
+
+        Args:
+            num_codebooks: K.
+            vocab_size: V.
+            dim: d.
+            decay: weight of the past per step.
+            revive_below: entries chosen less than this share of the mean are replaced.
+        """
+        super().__init__()
+        self.decay, self.revive_below = decay, revive_below
+        self.register_buffer("entries", torch.randn(num_codebooks, vocab_size, dim))
+        self.register_buffer("counts", torch.zeros(num_codebooks, vocab_size))
+        self._initialised: set[int] = set()
+
+    def nearest(self, index: int, vectors: Tensor) -> Tensor:
+        """Number (...) of the entry of codebook `index` with the direction nearest to (..., d)."""
+        return _nearest(vectors, self.entries[index])
+
+    @torch.no_grad()
+    def initialise(self, index: int, vectors: Tensor) -> None:
+        """Let the entries be k-means centres of vectors (N, d), unless training has begun."""
+        if index in self._initialised:
+            return
+        self._initialised.add(index)
+        if bool(self.counts[index].any()):  # loaded from a checkpoint
+            return
+        vocab_size = self.counts.shape[1]
+        centres = _kmeans(vectors, vocab_size)
+        self.entries[index] = _from_first_process(centres)
+        self.counts[index] = self._grace(_sum_over_processes(vectors.new_tensor(len(vectors))))
+
+    @torch.no_grad()
+    def learn(self, vectors: Tensor, tokens: Tensor) -> None:
+        """Move the entries towards the vectors that chose them, and replace those not chosen.
+
+        Args:
+            vectors: (K, N, d).
+            tokens: the entries they chose (K, N).
+        """
+        marked = F.pad(vectors, (0, 1), value=1.0)
+        found = marked.new_zeros(*self.counts.shape, marked.shape[2])
+        found.scatter_add_(1, tokens[..., None].expand_as(marked), marked)
+        found = _sum_over_processes(found)
+        if not bool(found.isfinite().all()):
+            return  # the loss is not finite either, and the step is left out
+        sums, counts = found[..., :-1], found[..., -1]
+        self.counts.mul_(self.decay).add_(counts)
+        share = counts / self.counts.clamp_min(1e-9)
+        means = sums / counts.clamp_min(1)[..., None]
+        self.entries.lerp_(means, share[..., None])
+        self._revive(vectors, tokens, counts[0].sum())
+
+    def _grace(self, num_vectors: Tensor) -> Tensor:
+        """Count () that a new entry starts with: it may fall to half before the entry is dead."""
+        mean = num_vectors / (self.counts.shape[1] * (1 - self.decay))
+        return 2 * self.revive_below * mean
+
+    def _revive(self, vectors: Tensor, tokens: Tensor, num_vectors: Tensor) -> None:
+        """Put dead entries where present vectors (K, N, d) are coded worst."""
+        grace = self._grace(num_vectors)
+        dead = self.counts < grace / 2
+        if not bool(dead.any()):
+            return
+        for index in dead.any(dim=1).nonzero().flatten().tolist():
+            rows = dead[index].nonzero().flatten()
+            error = (vectors[index] - self.entries[index][tokens[index]]).square().sum(dim=1)
+            count = min(len(rows), int((error > 0).sum()))
+            if count == 0:
+                continue
+            rows = rows[torch.randperm(len(rows), device=rows.device)[:count]]
+            self.entries[index, rows] = vectors[index, torch.multinomial(error, count)]
+            self.counts[index, rows] = grace
+        _from_first_process(self.entries)
+        _from_first_process(self.counts)
+
+
+def _nearest(vectors: Tensor, entries: Tensor) -> Tensor:
+    """Number (...) of the entry of (V, d) with the direction nearest to vectors (..., d)."""
+    return (F.normalize(vectors, dim=-1) @ F.normalize(entries, dim=-1).T).argmax(dim=-1)
+
+
+def _kmeans(vectors: Tensor, count: int) -> Tensor:
+    """Centres (count, d) of vectors (N, d); with fewer vectors than centres, copies that differ."""
+    order = torch.randperm(len(vectors), device=vectors.device)
+    vectors = vectors[order[: KMEANS_VECTORS * count]]
+    if len(vectors) <= count:
+        centres = vectors[torch.arange(count, device=vectors.device) % len(vectors)]
+        jitter = 0.1 * vectors.std() * torch.randn_like(centres)
+        jitter[: len(vectors)] = 0
+        return centres + jitter
+    centres = vectors[:count].clone()
+    for _ in range(KMEANS_ITERATIONS):
+        tokens = _nearest(vectors, centres)
+        sums = torch.zeros_like(centres).index_add_(0, tokens, vectors)
+        sizes = torch.bincount(tokens, minlength=count)
+        spare = vectors[torch.randint(len(vectors), (count,), device=vectors.device)]
+        means = sums / sizes.clamp_min(1)[:, None]
+        centres = torch.where(sizes[:, None] > 0, means, spare)
+    return centres
+
+
+def _sum_over_processes(tensor: Tensor) -> Tensor:
+    """Add up a tensor of all processes."""
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def _from_first_process(tensor: Tensor) -> Tensor:
+    """Give every process the tensor of the first."""
+    if dist.is_available() and dist.is_initialized():
+        dist.broadcast(tensor, src=0)
+    return tensor

@@ -1,0 +1,241 @@
+"""The two networks that codecs put their bottleneck into: Fourier frames, or strided convolutions.
+
+A codec chooses its trunk and its bottleneck apart. The Fourier trunk costs tens of times less
+for equally many parameters; the strided network is that of DAC and Oobleck.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from audiogen.nn.convnet import ConvDecoder, ConvEncoder
+from audiogen.nn.fourier import FourierDecoder, FourierEncoder, FourierFraming
+from audiogen.schema import Config, default_type
+
+
+class FourierTrunkConfig(Config):
+    """STFT frames in, ConvNeXt blocks at the latent rate, inverse STFT out."""
+
+    type: Literal["fourier"] = "fourier"
+    n_fft: int = Field(default=1024, gt=0)
+    """STFT window in samples; a multiple of `stft_hop`."""
+    stft_hop: int = Field(default=256, gt=0)
+    """Samples between STFT frames; the codec's hop length is a multiple of it."""
+    num_bands: int = Field(default=128, gt=0)
+    """Mel bands per STFT frame that the encoder sees."""
+    phase_bins: int = Field(default=0, ge=0)
+    """Lowest bins per STFT frame that the encoder sees as complex numbers too, so that the codec
+    can keep the waveform there; 0 is magnitudes alone."""
+    encoder_dim: int = Field(default=256, gt=0)
+    encoder_depth: int = Field(default=4, gt=0)
+    decoder_dim: int = Field(default=384, gt=0)
+    decoder_depth: int = Field(default=8, gt=0)
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> FourierTrunkConfig:
+        if self.n_fft % self.stft_hop:
+            raise ValueError(f"n_fft={self.n_fft} must be a multiple of stft_hop={self.stft_hop}")
+        if self.phase_bins > self.n_fft // 2 + 1:
+            raise ValueError(
+                f"phase_bins={self.phase_bins}: n_fft={self.n_fft} has {self.n_fft // 2 + 1} bins"
+            )
+        return self
+
+    def check_hop(self, hop_length: int) -> None:
+        """Raise ValueError unless latent frames of `hop_length` samples hold whole STFT frames."""
+        if hop_length % self.stft_hop:
+            raise ValueError(
+                f"hop_length={hop_length} must be a multiple of trunk.stft_hop={self.stft_hop}"
+            )
+
+
+class ConvTrunkConfig(Config):
+    """Strided waveform convolutions with Snake activations (DAC, Oobleck)."""
+
+    type: Literal["convnet"] = "convnet"
+    strides: tuple[Annotated[int, Field(ge=2)], ...] = Field(default=(4, 4, 8, 8), min_length=1)
+    """Of the encoder, in order; their product is the codec's hop length."""
+    encoder_dim: int = Field(default=64, gt=0)
+    """Channels at the sample rate; each stride doubles them."""
+    decoder_dim: int = Field(default=1536, gt=0)
+    """Channels at the latent rate; each stride halves them."""
+
+    @model_validator(mode="after")
+    def _halves(self) -> ConvTrunkConfig:
+        if self.decoder_dim % 2 ** len(self.strides):
+            raise ValueError(
+                f"decoder_dim={self.decoder_dim} must be a multiple of {2 ** len(self.strides)}:"
+                f" it is halved {len(self.strides)} times"
+            )
+        return self
+
+    def check_hop(self, hop_length: int) -> None:
+        """Raise ValueError unless `hop_length` is the product of the strides."""
+        if hop_length != math.prod(self.strides):
+            raise ValueError(
+                f"hop_length={hop_length} must be the product of trunk.strides, which is"
+                f" {math.prod(self.strides)}"
+            )
+
+
+TrunkConfig = Annotated[
+    FourierTrunkConfig | ConvTrunkConfig, Field(discriminator="type"), default_type("fourier")
+]
+
+
+class Trunk(nn.Module, ABC):
+    """An encoder and a decoder without a bottleneck.
+
+    Attributes:
+        encode_context: latent frames on each side that one encoded frame depends on.
+        decode_context: latent frames on each side that one decoded frame depends on.
+    """
+
+    encode_context: int
+    decode_context: int
+
+    @abstractmethod
+    def encode(self, wav: Tensor) -> Tensor:
+        """Map wav (B, C, L * hop_length) to features (B, encoder_channels, L)."""
+
+    @abstractmethod
+    def decode(self, latents: Tensor, noise: Tensor) -> Tensor:
+        """Map latents (B, decoder_channels, L) to wav (B, C, L * hop_length), unbounded.
+
+        Args:
+            latents: what the bottleneck gives.
+            noise: white, of unit variance, in the shape of wav; for trunks that are random.
+        """
+
+    @abstractmethod
+    def decode_twice(self, latents: Tensor, like_wav: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Decode with two noises for the energy distance (codecs/losses.py).
+
+        Args:
+            latents: (B, decoder_channels, L).
+            like_wav: (B, C, L * hop_length), of which shape, device and type are taken.
+
+        Returns:
+            Two independent reconstructions; the second is None when there is no chance in them.
+        """
+
+
+class FourierTrunk(Trunk):
+    """ConvNeXt blocks between an STFT and its inverse; random fine detail."""
+
+    def __init__(
+        self,
+        config: FourierTrunkConfig,
+        framing: FourierFraming,
+        encoder_channels: int,
+        decoder_channels: int,
+    ) -> None:
+        super().__init__()
+        self.encoder = FourierEncoder(
+            framing,
+            dim=config.encoder_dim,
+            depth=config.encoder_depth,
+            num_bands=config.num_bands,
+            phase_bins=config.phase_bins,
+            out_channels=encoder_channels,
+        )
+        self.decoder = FourierDecoder(
+            framing,
+            dim=config.decoder_dim,
+            depth=config.decoder_depth,
+            in_channels=decoder_channels,
+        )
+        self.encode_context = self.encoder.context_frames
+        self.decode_context = self.decoder.context_frames
+
+    def encode(self, wav: Tensor) -> Tensor:
+        """Map wav (B, C, L * hop_length) to features (B, encoder_channels, L)."""
+        features: Tensor = self.encoder(wav)
+        return features
+
+    def decode(self, latents: Tensor, noise: Tensor) -> Tensor:
+        """Map latents (B, decoder_channels, L) to wav (B, C, L * hop_length), unbounded."""
+        wav: Tensor = self.decoder(latents, noise)
+        return wav
+
+    def decode_twice(self, latents: Tensor, like_wav: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Decode once and synthesise twice, with different noise."""
+        spectra = self.decoder.spectra(latents)
+        first, second = (
+            self.decoder.synthesise(
+                spectra, self.decoder.noise_spectrum(torch.randn_like(like_wav))
+            )
+            for _ in range(2)
+        )
+        return first, second
+
+
+class ConvTrunk(Trunk):
+    """Strided convolutions; nothing in them is random."""
+
+    def __init__(
+        self,
+        config: ConvTrunkConfig,
+        audio_channels: int,
+        encoder_channels: int,
+        decoder_channels: int,
+    ) -> None:
+        super().__init__()
+        strides = config.strides
+        self.encoder = ConvEncoder(audio_channels, config.encoder_dim, strides, encoder_channels)
+        self.decoder = ConvDecoder(audio_channels, config.decoder_dim, strides, decoder_channels)
+        self.encode_context = self.encoder.context_frames
+        self.decode_context = self.decoder.context_frames
+
+    def encode(self, wav: Tensor) -> Tensor:
+        """Map wav (B, C, L * hop_length) to features (B, encoder_channels, L)."""
+        features: Tensor = self.encoder(wav)
+        return features
+
+    def decode(self, latents: Tensor, noise: Tensor) -> Tensor:
+        """Map latents (B, decoder_channels, L) to wav (B, C, L * hop_length), unbounded."""
+        del noise
+        wav: Tensor = self.decoder(latents)
+        return wav.float()
+
+    def decode_twice(self, latents: Tensor, like_wav: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Decode once: a second time would give the same."""
+        return self.decode(latents, like_wav), None
+
+
+def build_trunk(
+    config: FourierTrunkConfig | ConvTrunkConfig,
+    *,
+    sample_rate: int,
+    audio_channels: int,
+    hop_length: int,
+    encoder_channels: int,
+    decoder_channels: int,
+) -> Trunk:
+    """Make the trunk that `config` describes, with fresh weights.
+
+    Args:
+        config: either type.
+        sample_rate: Hz.
+        audio_channels: C.
+        hop_length: samples per latent frame.
+        encoder_channels: of the encoder's features.
+        decoder_channels: of the decoder's latents.
+    """
+    config.check_hop(hop_length)
+    if isinstance(config, ConvTrunkConfig):
+        return ConvTrunk(config, audio_channels, encoder_channels, decoder_channels)
+    framing = FourierFraming(
+        sample_rate=sample_rate,
+        audio_channels=audio_channels,
+        n_fft=config.n_fft,
+        stft_hop=config.stft_hop,
+        hop_length=hop_length,
+    )
+    return FourierTrunk(config, framing, encoder_channels, decoder_channels)

@@ -1,0 +1,108 @@
+"""Drawing tokens from logits: temperature, top-k, top-p, and chances that belong to an item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from audiogen.generators.sampling import TokenSamplingConfig
+
+
+def sources_of(seeds: Sequence[int]) -> list[torch.Generator]:
+    """One source of random numbers per item, on the CPU, so that devices agree."""
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def draw_chances(sources: Sequence[torch.Generator], lengths: Sequence[int], width: int) -> Tensor:
+    """Draw uniform numbers in [0, 1), (B, L, width) float64 on the CPU.
+
+    Item b gets what its own source and length decide; behind its end are zeros.
+
+    Args:
+        sources: one per item.
+        lengths: rows of each item; L is the largest.
+        width: numbers in a row.
+    """
+    chances = torch.zeros(len(sources), max(lengths), width, dtype=torch.float64)
+    for rows, source, length in zip(chances, sources, lengths, strict=True):
+        rows[:length] = torch.rand(length, width, generator=source, dtype=torch.float64)
+    return chances
+
+
+def candidates(logits: Tensor, *, top_k: int, top_p: float) -> Tensor:
+    """Set the logits (..., V) of what is not to be drawn to minus infinity.
+
+    Args:
+        logits: of V tokens.
+        top_k: keeps the k most likely tokens, and those as likely as the last of them; 0 keeps all.
+        top_p: keeps the fewest most likely of these whose probabilities reach p (Holtzman et al.
+            2020, arXiv 1904.09751, eq. 2); 1 keeps all.
+    """
+    if 0 < top_k < logits.shape[-1]:
+        least = logits.topk(top_k, dim=-1).values[..., -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if top_p < 1:
+        rising, order = logits.sort(dim=-1)
+        outside = rising.softmax(dim=-1).cumsum(dim=-1) <= 1 - top_p
+        outside[..., -1] = False  # rounding must not leave nothing
+        logits = logits.masked_fill(outside.scatter(-1, order, outside), -torch.inf)
+    return logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """How tokens are drawn.
+
+    Attributes:
+        temperature: of each codebook (K,); 0 takes the most likely token.
+        top_k: as of `candidates`.
+        top_p: as of `candidates`.
+    """
+
+    temperature: Tensor
+    top_k: int = 0
+    top_p: float = 1.0
+
+    @classmethod
+    def of(cls, sampling: TokenSamplingConfig, num_codebooks: int, device: torch.device) -> Drawing:
+        """What `sampling` says for K codebooks; ValueError when it has other temperatures."""
+        given = sampling.temperature
+        each = given if isinstance(given, tuple) else (given,) * num_codebooks
+        if len(each) != num_codebooks:
+            raise ValueError(
+                f"sample: {len(each)} temperatures for {num_codebooks} codebooks;"
+                " give one for each, or one number for all"
+            )
+        temperature = torch.tensor(each, device=device)
+        return cls(temperature=temperature, top_k=sampling.top_k, top_p=sampling.top_p)
+
+    def __call__(self, logits: Tensor, chances: Tensor) -> Tensor:
+        """Draw tokens for all codebooks.
+
+        Args:
+            logits: (B, K, V); minus infinity where a token is forbidden.
+            chances: one uniform number per token to draw, (B, K) in [0, 1) float64.
+
+        Returns:
+            (B, K) int64. Each is the inverse of the distribution's cumulative sum at its chance,
+            so that a token comes as often as it is likely, and a forbidden one never.
+        """
+        return self._draw(logits, chances, self.temperature)
+
+    def of_codebook(self, codebook: int, logits: Tensor, chances: Tensor) -> Tensor:
+        """Draw tokens (B, L) of one codebook from logits (B, L, V) with chances (B, L)."""
+        return self._draw(logits, chances, self.temperature[codebook])
+
+    def _draw(self, logits: Tensor, chances: Tensor, temperature: Tensor) -> Tensor:
+        cold = temperature == 0
+        warm = logits / temperature.masked_fill(cold, 1)[..., None]
+        kept = candidates(warm, top_k=self.top_k, top_p=self.top_p)
+        total = kept.softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)
+        # A chance below one times the last sum is below that sum: no entry behind it is reached,
+        # and an entry of no probability is never the first whose sum is larger.
+        place = (chances * total[..., -1])[..., None]
+        drawn = torch.searchsorted(total, place, right=True)[..., 0]
+        return torch.where(cold, logits.argmax(dim=-1), drawn)

@@ -1,0 +1,100 @@
+"""Codebook patterns: in which order the K codebooks of L frames are generated.
+
+A pattern is a layout (S, K) that says which frame of codebook k is generated at step s, or `HOLE`
+for none (Copet et al. 2023, MusicGen, arXiv 2306.05284, section 2.2). At a step a model sees what
+earlier steps hold; what one step holds is generated at once. In every codebook the frames come in
+their order, each once. One function makes each layout; `build` and `revert` serve them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+PatternName = Literal["delay", "parallel", "flattened", "coarse_first"]
+HOLE = -1
+"""Stands in a layout where a step holds no frame of a codebook."""
+
+
+def delay(num_codebooks: int, num_frames: int) -> Tensor:
+    """Codebook k comes k steps late: S = L + K - 1."""
+    return _shifted(torch.arange(num_codebooks), num_frames)
+
+
+def parallel(num_codebooks: int, num_frames: int) -> Tensor:
+    """All codebooks of a frame at once: S = L."""
+    return _shifted(torch.zeros(num_codebooks, dtype=torch.int64), num_frames)
+
+
+def coarse_first(num_codebooks: int, num_frames: int) -> Tensor:
+    """The first codebook of all frames, then the others at once: S = 2 L (VALL-E's order)."""
+    return _shifted((torch.arange(num_codebooks) > 0) * num_frames, num_frames)
+
+
+def flattened(num_codebooks: int, num_frames: int) -> Tensor:
+    """One codebook after the other, frame by frame: S = K L."""
+    steps = torch.arange(num_codebooks * num_frames)[:, None]
+    own = steps % num_codebooks == torch.arange(num_codebooks)
+    return torch.where(own, steps // num_codebooks, HOLE)
+
+
+def _shifted(shifts: Tensor, num_frames: int) -> Tensor:
+    """Layout in which codebook k begins at step `shifts[k]` and runs without a gap."""
+    frames = torch.arange(num_frames + int(shifts.max()))[:, None] - shifts
+    return torch.where((frames >= 0) & (frames < num_frames), frames, HOLE)
+
+
+PATTERNS: Mapping[PatternName, Callable[[int, int], Tensor]] = {
+    "delay": delay,
+    "parallel": parallel,
+    "flattened": flattened,
+    "coarse_first": coarse_first,
+}
+
+
+def build(layout: Tensor, tokens: Tensor, fill: int) -> tuple[Tensor, Tensor]:
+    """Lay tokens out.
+
+    Args:
+        layout: (S, K) over L frames.
+        tokens: (B, K, L).
+        fill: stands in the holes.
+
+    Returns:
+        The sequence (B, K, S), and where it holds a token (K, S).
+
+    Raises:
+        ValueError: the layout is not one of K codebooks and L frames.
+    """
+    expected = (layout.shape[1], num_frames_of(layout))
+    if tuple(tokens.shape[1:]) != expected:
+        raise ValueError(
+            f"pattern: the layout is of {expected[0]} codebooks and {expected[1]} frames,"
+            f" got tokens of shape {tuple(tokens.shape)}"
+        )
+    frames = layout.T
+    valid = frames != HOLE
+    index = frames.clamp_min(0).expand(len(tokens), -1, -1)
+    return tokens.gather(2, index).masked_fill(~valid, fill), valid
+
+
+def revert(layout: Tensor, sequence: Tensor) -> Tensor:
+    """Take frames out of a sequence: tokens (B, K, S) -> (B, K, L), or logits (B, K, S, V).
+
+    Args:
+        layout: (S, K) over L frames.
+        sequence: (B, K, S, ...).
+    """
+    steps, codebooks = (layout != HOLE).nonzero(as_tuple=True)
+    step_of = layout.new_empty(layout.shape[1], num_frames_of(layout))
+    step_of[codebooks, layout[steps, codebooks]] = steps
+    rows = torch.arange(layout.shape[1], device=layout.device)[:, None]
+    return sequence[:, rows, step_of]
+
+
+def num_frames_of(layout: Tensor) -> int:
+    """Frames L of a layout (S, K)."""
+    return int(layout.max()) + 1

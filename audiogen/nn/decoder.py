@@ -1,0 +1,366 @@
+"""Causal networks over embedded steps, for models of tokens: a Transformer and an LSTM.
+
+Both have two ways through the same weights: `forward` over all steps at once, to train, and `step`
+with a cache, to decode. What `step` returns for a step is what `forward` returns for it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from audiogen.nn.transformer import (
+    CrossAttention,
+    FeedForward,
+    SelfAttention,
+    attend,
+    rotary_table,
+)
+from audiogen.types import Context
+
+TINY = 1e-30
+"""Stands for the length of a vector of zeros."""
+
+
+class Backbone(nn.Module, ABC):
+    """A network over S embedded steps of width `dim`, in a context of the same width."""
+
+    @abstractmethod
+    def forward(
+        self, x: Tensor, context: Context, *, mask: Tensor | None = None, causal: bool = True
+    ) -> Tensor:
+        """Run over all steps.
+
+        Args:
+            x: (B, S, dim), the steps 0 to S - 1.
+            context: of width `dim`.
+            mask: (B, S), True where a step is real. When causal, padding behind the end is never
+                seen and needs no mask.
+            causal: whether a step sees itself and earlier steps only; else it sees all.
+
+        Returns:
+            (B, S, dim), of about unit variance.
+        """
+
+    @abstractmethod
+    def cache(self, context: Context, max_steps: int) -> Any:
+        """Make what `step` needs: what the context alone decides, and room for `max_steps`."""
+
+    @abstractmethod
+    def step(self, x: Tensor, cache: Any) -> Tensor:
+        """Run over the next steps and add them to the cache.
+
+        Args:
+            x: (B, s, dim); s is 1 while decoding, and more where steps are given beforehand.
+            cache: of this network's `cache`.
+
+        Returns:
+            (B, s, dim), as `forward` over the steps so far gives for the last s of them.
+
+        Raises:
+            ValueError: the cache has no room for s more steps.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gains:
+    """Gains of the norms before attention, cross-attention and feed-forward, and inside the former.
+
+    The first three are (dim,); `heads` is (2, 1, head_dim), of queries and keys, and `query`
+    (head_dim,). Those of queries hold the scale of the scores.
+    """
+
+    attention: Tensor
+    cross: Tensor
+    feed: Tensor
+    heads: Tensor
+    query: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCache:
+    """What a layer keeps while decoding; R is batch times heads.
+
+    Attributes:
+        keys: of the steps (R, max_steps, head_dim).
+        values: likewise.
+        context_keys: (R, N, head_dim).
+        context_values: likewise.
+        gains: of the norms, as `_gain` gives them.
+    """
+
+    keys: Tensor
+    values: Tensor
+    context_keys: Tensor
+    context_values: Tensor
+    gains: Gains
+
+
+@dataclass(kw_only=True)
+class TransformerCache:
+    """What a `CausalTransformer` keeps while decoding.
+
+    Attributes:
+        layers: keys and values.
+        allowed: (B, 1, 1, N), True where the context may be attended to.
+        bias: the same as a sum (R, 1, N), 0 or -inf; None where all is allowed.
+        vector: (B, 1, dim), added to each step.
+        table: rotary angles (max_steps, head_dim // 2).
+        gain: of the last norm (dim,).
+        length: steps so far.
+    """
+
+    layers: list[LayerCache]
+    allowed: Tensor
+    bias: Tensor | None
+    vector: Tensor
+    table: Tensor
+    gain: Tensor
+    length: int = 0
+
+
+def _gain(norm: nn.RMSNorm) -> Tensor:
+    """The gain with which `_normalised` is `norm`."""
+    return norm.weight * norm.weight.shape[0] ** 0.5
+
+
+def _normalised(x: Tensor, gain: Tensor) -> Tensor:
+    """RMSNorm over the last dimension in few operations: for one step, each costs about the same.
+
+    It differs from `nn.RMSNorm` by its eps, which is below a rounding error unless x is tiny.
+    """
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    out: Tensor = (x / length.clamp_min_(TINY)).mul_(gain)
+    return out
+
+
+def _attend_once(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+    """Attention of one scaled query (R, 1, C) to keys and values (R, N, C): (R, 1, C).
+
+    It is written out, as the fused kernels are made for many queries.
+    """
+    key = key.transpose(1, 2)
+    scores = torch.bmm(query, key) if bias is None else torch.baddbmm(bias, query, key)
+    return torch.bmm(scores.softmax(dim=-1), value)
+
+
+class DecoderBlock(nn.Module):
+    """Self-attention, cross-attention and feed-forward, each behind an RMSNorm."""
+
+    def __init__(self, dim: int, depth: int, num_heads: int) -> None:
+        """Make one of `depth` blocks."""
+        super().__init__()
+        self.num_heads = num_heads
+        self.self_norm = nn.RMSNorm(dim)
+        self.self_attention = SelfAttention(dim, num_heads)
+        self.cross_norm = nn.RMSNorm(dim)
+        self.cross_attention = CrossAttention(dim, num_heads)
+        self.feed_norm = nn.RMSNorm(dim)
+        self.feed_forward = FeedForward(dim, round(dim * 8 / 3 / 64) * 64)
+        for last in (
+            self.self_attention.project, self.cross_attention.project, self.feed_forward.down
+        ):  # fmt: skip
+            # So that 3 depth sums leave the variance about as it is (Radford et al. 2019, GPT-2).
+            nn.init.normal_(last.weight, std=(3 * depth * last.in_features) ** -0.5)
+
+    def forward(
+        self, x: Tensor, table: Tensor, mask: Tensor | None, context: Context, *, causal: bool
+    ) -> Tensor:
+        """Map all steps (B, S, dim) to (B, S, dim)."""
+        x = x + self.self_attention(self.self_norm(x), table, mask, causal=causal)
+        x = x + self.cross_attention(self.cross_norm(x), context.sequence, context.mask)
+        out: Tensor = x + self.feed_forward(self.feed_norm(x))
+        return out
+
+    def cache(self, context: Context, max_steps: int) -> LayerCache:
+        """Compute what does not change and make room for `max_steps`."""
+        keys, values = self.cross_attention.keys_and_values(context.sequence)
+        batch, heads, _, width = keys.shape
+        own = self.self_attention
+        norms = torch.stack([_gain(own.query_norm) * width**-0.5, _gain(own.key_norm)])
+        gains = Gains(
+            attention=_gain(self.self_norm),
+            cross=_gain(self.cross_norm),
+            feed=_gain(self.feed_norm),
+            heads=norms[:, None],
+            query=_gain(self.cross_attention.query_norm) * width**-0.5,
+        )
+        return LayerCache(
+            keys=keys.new_empty(batch * heads, max_steps, width),
+            values=keys.new_empty(batch * heads, max_steps, width),
+            context_keys=keys.flatten(0, 1).contiguous(),
+            context_values=values.flatten(0, 1).to(keys.dtype).contiguous(),
+            gains=gains,
+        )
+
+    def steps(self, x: Tensor, cache: TransformerCache, layer: LayerCache) -> Tensor:
+        """Map the next steps (B, s, dim) to (B, s, dim)."""
+        start, end = cache.length, cache.length + x.shape[1]
+        split = (len(x), self.num_heads, -1, layer.keys.shape[-1])
+        keys, values = layer.keys.view(split), layer.values.view(split)
+        query, key, value = self.self_attention.heads(self.self_norm(x), cache.table[start:end])
+        keys[:, :, start:end], values[:, :, start:end] = key, value
+        seen = attend(query, keys[:, :, :end], values[:, :, :end], None, causal=True)
+        x = x + self.self_attention.project(seen)
+        x = x + self.cross_attention.attend(
+            self.cross_norm(x),
+            layer.context_keys.view(split),
+            layer.context_values.view(split),
+            cache.allowed,
+        )
+        out: Tensor = x + self.feed_forward(self.feed_norm(x))
+        return out
+
+    def one_step(self, x: Tensor, cache: TransformerCache, layer: LayerCache) -> Tensor:
+        """Do what `steps` does for a single step x (B, dim), in as few operations as possible."""
+        batch, now, gains = len(x), cache.length, layer.gains
+        width = layer.keys.shape[-1]
+        raw = self.self_attention.qkv(_normalised(x, gains.attention)).float()
+        heads = raw.view(batch, 3, -1, width).transpose(0, 1).reshape(3, -1, width)
+        pairs = _normalised(heads[:2], gains.heads).view(2, -1, width // 2, 2)
+        turned = torch.view_as_complex(pairs) * cache.table[now]
+        query, key = torch.view_as_real(turned).view(2, -1, 1, width)
+        layer.keys[:, now : now + 1] = key
+        layer.values[:, now] = heads[2]
+        keys, values = layer.keys[:, : now + 1], layer.values[:, : now + 1]
+        seen = _attend_once(query, keys, values, None)
+        x = x + self.self_attention.project(seen.view(batch, -1))
+        query = self.cross_attention.query(_normalised(x, gains.cross)).float()
+        query = _normalised(query.view(-1, 1, width), gains.query)
+        seen = _attend_once(query, layer.context_keys, layer.context_values, cache.bias)
+        x = x + self.cross_attention.project(seen.view(batch, -1))
+        out: Tensor = x + self.feed_forward(_normalised(x, gains.feed))
+        return out
+
+
+class CausalTransformer(Backbone):
+    """A pre-norm decoder with rotary positions, SwiGLU and cross-attention to the context.
+
+    The parts are those of Llama (Touvron et al. 2023); how it is conditioned is that of MusicGen
+    (Copet et al. 2023), with the context's vector added to the steps.
+    """
+
+    def __init__(self, dim: int, depth: int, num_heads: int) -> None:
+        """Make a network of `depth` blocks; `dim` is a multiple of twice `num_heads`."""
+        super().__init__()
+        self.num_heads = num_heads
+        self.head_dim = dim // num_heads
+        self.blocks = nn.ModuleList(DecoderBlock(dim, depth, num_heads) for _ in range(depth))
+        self.norm = nn.RMSNorm(dim)
+
+    def forward(
+        self, x: Tensor, context: Context, *, mask: Tensor | None = None, causal: bool = True
+    ) -> Tensor:
+        """Run over all steps, as `Backbone.forward` says."""
+        x = x + context.vector[:, None]
+        table = rotary_table(torch.arange(x.shape[1], device=x.device), self.head_dim)
+        for block in self.blocks:
+            x = block(x, table, mask, context, causal=causal)
+        out: Tensor = self.norm(x)
+        return out
+
+    def cache(self, context: Context, max_steps: int) -> TransformerCache:
+        """Make a cache with the context's keys and values and room for `max_steps`."""
+        positions = torch.arange(max_steps, device=context.sequence.device)
+        bias = None
+        if not bool(context.mask.all()):
+            zeros = torch.zeros_like(context.mask, dtype=torch.float32)
+            closed = zeros.masked_fill(~context.mask, -torch.inf)
+            bias = closed.repeat_interleave(self.num_heads, dim=0)[:, None]
+        return TransformerCache(
+            layers=[block.cache(context, max_steps) for block in self._blocks()],
+            allowed=context.mask[:, None, None, :],
+            bias=bias,
+            vector=context.vector[:, None],
+            table=rotary_table(positions, self.head_dim),
+            gain=_gain(self.norm),
+        )
+
+    def step(self, x: Tensor, cache: TransformerCache) -> Tensor:
+        """Run over the next steps, as `Backbone.step` says."""
+        end = _checked_end(x, cache.length, len(cache.table))
+        x = x + cache.vector
+        if x.shape[1] > 1:
+            for block, layer in zip(self._blocks(), cache.layers, strict=True):
+                x = block.steps(x, cache, layer)
+            x = self.norm(x)
+        else:
+            x = x[:, 0]
+            for block, layer in zip(self._blocks(), cache.layers, strict=True):
+                x = block.one_step(x, cache, layer)
+            x = _normalised(x, cache.gain)[:, None]
+        cache.length = end
+        return x
+
+    def _blocks(self) -> list[DecoderBlock]:
+        return cast("list[DecoderBlock]", list(self.blocks))
+
+
+@dataclass(kw_only=True)
+class LSTMCache:
+    """What a `CausalLSTM` keeps: its state, what the context adds (B, 1, dim), steps so far."""
+
+    state: tuple[Tensor, Tensor] | None
+    added: Tensor
+    length: int
+    max_steps: int
+
+
+class CausalLSTM(Backbone):
+    """An LSTM with a path around it; the context is added to each step.
+
+    Of the context's sequence it sees the mean only: the smallest baseline.
+    """
+
+    def __init__(self, dim: int, depth: int) -> None:
+        """Make a network of `depth` layers of width `dim`."""
+        super().__init__()
+        self.lstm = nn.LSTM(dim, dim, num_layers=depth, batch_first=True)
+        self.norm = nn.RMSNorm(dim)
+
+    def forward(
+        self, x: Tensor, context: Context, *, mask: Tensor | None = None, causal: bool = True
+    ) -> Tensor:
+        """Run over all steps, as `Backbone.forward` says; ValueError unless causal."""
+        del mask  # padding comes behind what is real, and a step sees earlier ones only
+        if not causal:
+            raise ValueError("lstm: a step sees earlier ones only; causal=False needs transformer")
+        return self._run(x, _added(context), None)[0]
+
+    def cache(self, context: Context, max_steps: int) -> LSTMCache:
+        """Make a cache in which no step has been taken."""
+        return LSTMCache(state=None, added=_added(context), length=0, max_steps=max_steps)
+
+    def step(self, x: Tensor, cache: LSTMCache) -> Tensor:
+        """Run over the next steps, as `Backbone.step` says."""
+        cache.length = _checked_end(x, cache.length, cache.max_steps)
+        out, cache.state = self._run(x, cache.added, cache.state)
+        return out
+
+    def _run(
+        self, x: Tensor, added: Tensor, state: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        x = x + added
+        y, state = self.lstm(x, state)
+        return self.norm(x + y), state
+
+
+def _added(context: Context) -> Tensor:
+    """What a context adds to each step, (B, 1, dim): its vector and its sequence's mean."""
+    real = context.mask[..., None]
+    total = (context.sequence * real).sum(dim=1, keepdim=True)
+    return context.vector[:, None] + total / real.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def _checked_end(x: Tensor, length: int, max_steps: int) -> int:
+    """Steps after those of x; ValueError when there is no room for them."""
+    end = length + x.shape[1]
+    if end > max_steps:
+        raise ValueError(
+            f"decoder: {length} steps and {x.shape[1]} more do not fit into a cache of {max_steps}"
+        )
+    return end

@@ -1,0 +1,32 @@
+"""What is written beside a take, and what it is called."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from audiogen.generators import SamplingConfig
+from audiogen.pipeline import Pipeline
+
+
+def take_sidecar(
+    pipeline: Pipeline, prompt: str, seed: int, seconds: float, sampling: SamplingConfig
+) -> dict[str, Any]:
+    """What a take's JSON file tells: all that is needed to make it again, and whose sounds."""
+    return {
+        "prompt": prompt,
+        "label": "",
+        "seed": seed,
+        "seconds": seconds,
+        "sample_rate": pipeline.codec.spec.sample_rate,
+        "sampling": sampling.model_dump(mode="json"),
+        "model": pipeline.config.name,
+        "model_digest": pipeline.digest,
+        "licences": dict(pipeline.config.licences),
+    }
+
+
+def take_slug(prompt: str) -> str:
+    """Return at most 48 of [a-z0-9-] that tell a prompt in a file name."""
+    slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:48].strip("-")
+    return slug or "take"

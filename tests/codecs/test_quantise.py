@@ -1,0 +1,136 @@
+"""Residual quantisers: round trips, gradients, commitment, any number of codebooks."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiogen.codecs.quantise import (
+    FSQ,
+    FSQConfig,
+    ResidualQuantiser,
+    ResidualVQ,
+    ResidualVQConfig,
+    build_bottleneck,
+)
+
+DIM = 12
+VECTORS = ResidualVQConfig(num_codebooks=4, vocab_size=32, code_dim=3, dropout=0)
+SCALARS = FSQConfig(num_codebooks=4, levels=(5, 4, 3), dropout=0)
+
+
+def frames(batch: int = 8, length: int = 40) -> Tensor:
+    return torch.randn(batch, DIM, length)
+
+
+@pytest.fixture(params=[VECTORS, SCALARS], ids=lambda config: config.type)
+def bottleneck(request: pytest.FixtureRequest) -> ResidualQuantiser:
+    """Of four stages, its codebooks fitted where there is something to fit."""
+    made = build_bottleneck(request.param, DIM)
+    for _ in range(20):
+        made(frames())
+    return made
+
+
+def test_tokens_bring_back_what_was_quantised(bottleneck: ResidualQuantiser) -> None:
+    x = frames()
+    quantised, tokens, losses = bottleneck.eval()(x)
+    assert tokens.shape == (8, 4, 40)
+    assert tokens.dtype == torch.int64
+    assert losses == {}
+    assert torch.equal(bottleneck.tokens(x), tokens)
+    torch.testing.assert_close(bottleneck.from_tokens(tokens), quantised, atol=1e-5, rtol=1e-5)
+
+
+def test_every_stage_brings_it_nearer(bottleneck: ResidualQuantiser) -> None:
+    """Also without training: a stage takes away what it has coded."""
+    x = frames()
+    tokens = bottleneck.eval().requires_grad_(requires_grad=False).tokens(x)
+    errors = [float((bottleneck.from_tokens(tokens[:, :k]) - x).square().mean()) for k in (1, 2, 4)]
+    assert errors[0] < 0.95
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_gradients_reach_the_latents_and_every_projection(bottleneck: ResidualQuantiser) -> None:
+    x = frames().requires_grad_()
+    bottleneck.train()(x)[0].square().sum().backward()
+    assert x.grad is not None
+    assert bool((x.grad.abs().sum(dim=1) > 0).all())
+    for name, parameter in bottleneck.named_parameters():
+        assert parameter.grad is not None, name
+        assert bool(parameter.grad.any()), name
+
+
+def test_dropout_leaves_some_items_fewer_codebooks() -> None:
+    bottleneck = build_bottleneck(FSQConfig(num_codebooks=4, levels=(5, 5), dropout=0.5), DIM)
+    x = frames(batch=200, length=2)
+    quantised, tokens, _ = bottleneck.train()(x)
+    by_count = torch.stack([bottleneck.from_tokens(tokens[:, :k]) for k in range(1, 5)])
+    error = (by_count - quantised).abs().amax(dim=(2, 3))  # (4, items)
+    assert bool((error.amin(dim=0) < 1e-5).all())
+    kept = torch.bincount(error.argmin(dim=0) + 1, minlength=5)
+    assert int(kept[4]) > 100  # half of the items, and a quarter of the rest
+    assert int(kept[1:4].min()) > 8
+    full = bottleneck.eval()(x)[0]
+    torch.testing.assert_close(full, by_count[3], atol=1e-5, rtol=1e-5)
+
+
+def test_every_stage_is_committed_to_its_entries() -> None:
+    bottleneck = ResidualVQ(VECTORS, DIM)
+    bottleneck(frames())
+    x = frames()
+    entries = bottleneck.codebooks.entries.clone()
+    _, tokens, losses = bottleneck(x)
+    assert losses.keys() == {"commitment"}
+    residual, terms = x.transpose(1, 2), []
+    for k in range(4):
+        projected = bottleneck.down[k](residual)
+        code = entries[k][tokens[:, k]]
+        terms.append(F.mse_loss(projected, code))
+        residual = residual - bottleneck.up[k](code)
+    expected = 0.25 * torch.stack(terms).mean()
+    torch.testing.assert_close(losses["commitment"], expected, atol=1e-6, rtol=1e-5)
+    losses["commitment"].backward()
+    for k in range(4):
+        weight = bottleneck.down[k].weight
+        assert isinstance(weight, nn.Parameter)
+        assert weight.grad is not None
+        assert float(weight.grad.norm()) > 1e-4, k
+
+
+def test_the_first_stage_is_that_of_dac() -> None:
+    """Looked up by direction, and the entry itself is taken."""
+    transformers = pytest.importorskip("transformers")
+    from transformers.models.dac.modeling_dac import DacVectorQuantize  # noqa: PLC0415
+
+    config = transformers.DacConfig(
+        encoder_hidden_size=3, downsampling_ratios=[2, 2], codebook_dim=3, codebook_size=32
+    )
+    other = DacVectorQuantize(config)
+    ours = ResidualVQ(ResidualVQConfig(num_codebooks=1, vocab_size=32, code_dim=3), DIM).eval()
+    other.in_proj.weight.data = ours.down[0].weight.data[..., None].clone()
+    other.out_proj.weight.data = ours.up[0].weight.data[..., None].clone()
+    other.in_proj.bias.data.zero_()
+    other.out_proj.bias.data.zero_()
+    ours.codebooks.entries[0] = other.codebook.weight.data
+    x = frames()
+    theirs, _, _, tokens, _ = other(x)
+    quantised, found, _ = ours(x)
+    assert torch.equal(found[:, 0], tokens)
+    torch.testing.assert_close(quantised, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("levels", [(8, 5, 5, 5), (7, 5, 5, 5, 5), (3,), (4, 4)])
+def test_scalars_are_those_of_another_implementation(levels: tuple[int, ...]) -> None:
+    library = pytest.importorskip("vector_quantize_pytorch")
+    other = library.FSQ(levels=list(levels))
+    ours = FSQ(FSQConfig(num_codebooks=1, levels=levels), len(levels))
+    with torch.no_grad():
+        ours.down[0].weight.copy_(torch.eye(len(levels)))
+    z = 2 * torch.randn(4, 300, len(levels))
+    code, tokens = ours.nearest(0, ours.project(0, z))
+    theirs, numbers = other(z)
+    torch.testing.assert_close(code, theirs, atol=1e-6, rtol=1e-6)
+    assert torch.equal(tokens, numbers.long())
+    torch.testing.assert_close(ours.entries(0, tokens), code, atol=1e-6, rtol=1e-6)
+    assert FSQConfig(levels=levels).vocab_size == other.codebook_size

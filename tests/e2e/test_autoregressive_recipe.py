@@ -1,0 +1,82 @@
+"""The recipe of the token family at its smallest: train, evaluate, take, report, scoreboard."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from audiogen.audio.files import read_audio
+from audiogen.evaluation.evaluate import evaluate
+from audiogen.evaluation.scoreboard import scoreboard
+from audiogen.experiment import ExperimentConfig, load_experiment
+from audiogen.pipeline import Pipeline
+from audiogen.texture.edit import extend, inpaint, vary
+from audiogen.texture.sources import EditRequest
+from audiogen.texture.takes import TakesRequest, write_takes
+from audiogen.training.stages import train
+
+RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "autoregressive.yaml"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
+    """The tiny recipe, trained."""
+    config = load_experiment(RECIPE, [f"run_dir={tmp_path_factory.mktemp('run') / 'tokens'}"])
+    train(config)
+    return config
+
+
+def test_it_is_evaluated_and_stands_on_the_scoreboard(finished: ExperimentConfig) -> None:
+    report = evaluate(finished)
+    metrics = json.loads((finished.run_dir / "evaluation" / "metrics.json").read_text("utf-8"))
+    found = metrics["token_likelihood"]
+    assert found["uniform"] == pytest.approx(16000 / 512 * 4 * math.log2(32))
+    # Hardly trained: every token costs about as much as in a uniform guess.
+    assert found["held_out"] == pytest.approx(found["uniform"], rel=0.2)
+    assert len(found["held_out_perplexity"]) == 4
+    assert all(1 < value < 64 for value in found["train_perplexity"])
+    codebooks = metrics["codec"]["codebooks"]
+    assert [row["count"] for row in codebooks] == [1, 2, 3, 4]
+    assert all(0 < row["used"] <= 1 <= row["perplexity"] <= 32 for row in codebooks)
+    assert metrics["codec"]["bits_per_second"] == pytest.approx(found["uniform"])
+    assert metrics["sampling"]["network_evaluations"] == 32 + 3  # frames and the delay of the last
+    page = report.read_text("utf-8")
+    assert "bits per second" in page
+    assert "Codebooks" in page
+    assert "autoregressive on rvq" in scoreboard([finished.run_dir])
+
+
+def test_takes_have_the_length_asked_for_or_their_own(
+    finished: ExperimentConfig, tmp_path: Path
+) -> None:
+    pipeline = Pipeline.from_pretrained(finished.run_dir)
+    assert pipeline(["rain"], seconds=1.37, seeds=[3]).shape == (1, 1, round(1.37 * 16000))
+    request = TakesRequest(
+        prompts=["rain"], seconds=1.5, count=3, seed=0, out=tmp_path, to_end=True
+    )
+    for path in write_takes(finished.run_dir, request):
+        wav, rate = read_audio(path)
+        note = json.loads(path.with_suffix(".json").read_text("utf-8"))
+        assert 0 < wav.shape[1] <= 1.5 * rate
+        assert note["seconds"] == wav.shape[1] / rate
+        assert note["ended_within_seconds"] == 1.5
+
+
+def test_a_sound_is_continued_and_what_cannot_be_is_refused(
+    finished: ExperimentConfig, tmp_path: Path
+) -> None:
+    request = TakesRequest(prompts=["rain"], seconds=1.0, count=1, seed=0, out=tmp_path)
+    take = write_takes(finished.run_dir, request)[0]
+    before, rate = read_audio(take)
+    edit = EditRequest(out=tmp_path / "edits", seed=5)
+    longer, _ = read_audio(extend(finished.run_dir, take, edit, seconds=1.6))
+    assert longer.shape[1] == round(1.6 * rate)
+    assert (longer[:, : before.shape[1]] == before).all()
+    with pytest.raises(ValueError, match="keeps the beginning of a sound and nothing else"):
+        inpaint(finished.run_dir, take, edit, regions=["0.3:0.6"])
+    with pytest.raises(ValueError, match="noise"):
+        vary(finished.run_dir, take, edit, amount=0.5)
+    loop = TakesRequest(prompts=["rain"], seconds=1.0, count=1, seed=0, out=tmp_path, loop=True)
+    with pytest.raises(ValueError, match="no ring"):
+        write_takes(finished.run_dir, loop)

@@ -1,0 +1,71 @@
+"""The scoreboard: what it shows of runs, and what it warns of."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audiogen.evaluation.scoreboard import scoreboard
+from audiogen.experiment import load_experiment
+from audiogen.schema import dump_config
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+METRICS: dict[str, Any] = {
+    "key": {"evaluate": {"takes_per_label": 8}},
+    "recognised": {"takes": 0.84, "real": 0.92, "chance": 0.1},
+    "frechet": {"all": {"takes": 2.12, "real": 0.7, "noise": 18.3}},
+    "diversity": {"all": 0.68},
+    "sampling": {"seconds_per_take": 0.6},
+    "parameters": 23_400_000,
+}
+
+
+def write_run(folder: Path, recipe: str, manifest: str = "{}\n", **more: Any) -> Path:
+    (folder / "evaluation").mkdir(parents=True)
+    config = load_experiment(RECIPES / recipe, [f"run_dir={folder}"])
+    (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    (folder / "manifest.jsonl").write_text(manifest, encoding="utf-8")
+    text = json.dumps({**METRICS, **more})
+    (folder / "evaluation" / "metrics.json").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_every_run_has_a_line_with_its_figures(tmp_path: Path) -> None:
+    bits = {"bits_per_dimension": {"held_out": -0.5602}}
+    tokens = {"token_likelihood": {"held_out": 1234.5}, "sampling": {"seconds_per_take": None}}
+    runs = [
+        write_run(tmp_path / "one", "flow.yaml", **bits),
+        write_run(tmp_path / "other", "autoregressive.yaml", **tokens),
+    ]
+    lines = scoreboard(runs).splitlines()
+    assert len(lines) == 4
+    assert lines[0].split() == [
+        "run", "method", "recognised", "Fréchet", "diversity", "likelihood", "s/take", "parameters",
+    ]  # fmt: skip
+    assert lines[1].split("  ")[0] == "one"
+    for part in ("flow on vae", "0.84", "2.12", "0.68", "-0.56 bit/dim", "0.60", "23.4 M"):
+        assert part in lines[1]
+    for part in ("autoregressive on rvq", "1234 bit/s", " - "):
+        assert part in lines[2]
+    assert "real 0.92" in lines[3]
+    assert "noise 18.30" in lines[3]
+    assert len({len(line) for line in lines[:3]}) == 1  # aligned
+
+
+def test_what_does_not_compare_is_said(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / "one", "flow.yaml"),
+        write_run(tmp_path / "two", "flow.yaml", manifest='{"a": 1}\n'),
+        write_run(tmp_path / "three", "flow.yaml", key={"evaluate": {"takes_per_label": 2}}),
+    ]
+    table = scoreboard(runs)
+    assert "not trained on the same data" in table
+    assert "not evaluated alike" in table
+    assert "not trained" not in scoreboard([runs[0], runs[2]])
+
+
+def test_a_run_that_was_not_evaluated_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="not evaluated") as caught:
+        scoreboard([tmp_path / "nothing"])
+    assert "audiogen evaluate" in str(caught.value)

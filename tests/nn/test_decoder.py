@@ -1,0 +1,138 @@
+"""Causal networks: what the cache gives is what the whole gives; no step sees a later one."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from audiogen.nn.decoder import Backbone, CausalLSTM, CausalTransformer
+from audiogen.types import Context
+
+DIM, STEPS, TOKENS = 32, 13, 5
+BACKBONES = ["transformer", "lstm"]
+
+
+def make(name: str) -> Backbone:
+    network = CausalTransformer(DIM, 3, 4) if name == "transformer" else CausalLSTM(DIM, 2)
+    for parameter in network.parameters():  # scales and biases as after training
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return network
+
+
+def make_context(lengths: tuple[int, ...]) -> Context:
+    mask = torch.arange(TOKENS)[None] < torch.tensor(lengths)[:, None]
+    batch = len(lengths)
+    return Context(
+        sequence=torch.randn(batch, TOKENS, DIM), mask=mask, vector=torch.randn(batch, DIM)
+    )
+
+
+def decode(network: Backbone, x: Tensor, context: Context, counts: tuple[int, ...]) -> Tensor:
+    cache = network.cache(context, x.shape[1])
+    return torch.cat([network.step(part, cache) for part in x.split(counts, dim=1)], dim=1)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("counts", [(1,) * STEPS, (6,) + (1,) * 7, (STEPS,), (3, 4, 1, 5)])
+@pytest.mark.parametrize("lengths", [(TOKENS, TOKENS), (5, 1, 3), (2,)])
+def test_decoding_with_a_cache_is_the_whole_at_once(
+    name: str, counts: tuple[int, ...], lengths: tuple[int, ...]
+) -> None:
+    network, context = make(name), make_context(lengths)
+    x = torch.randn(len(lengths), STEPS, DIM)
+    with torch.inference_mode():
+        whole, stepwise = network(x, context), decode(network, x, context, counts)
+    torch.testing.assert_close(stepwise, whole, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_an_item_does_not_depend_on_its_batch_nor_on_what_its_context_pads(name: str) -> None:
+    network, context = make(name), make_context((5, 2))
+    x = torch.randn(2, STEPS, DIM)
+    together = network(x, context)
+    alone = Context(
+        sequence=context.sequence[1:, :2], mask=context.mask[1:, :2], vector=context.vector[1:]
+    )
+    torch.testing.assert_close(together[1:], network(x[1:], alone), atol=1e-5, rtol=1e-5)
+    stepwise = decode(network, x[1:], alone, (1,) * STEPS)
+    torch.testing.assert_close(together[1:], stepwise, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_later_step_changes_no_earlier_one(name: str) -> None:
+    network, context = make(name), make_context((5, 2))
+    x = torch.randn(2, STEPS, DIM)
+    changed = x.clone()
+    changed[:, 7:] = torch.randn(2, STEPS - 7, DIM)
+    before, after = network(x, context), network(changed, context)
+    torch.testing.assert_close(before[:, :7], after[:, :7], atol=1e-6, rtol=0)
+    assert float((before - after)[:, 7:].abs().amin(dim=2).min()) > 0
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_parameter_is_learnt_and_the_context_is_heard(name: str) -> None:
+    network, context = make(name), make_context((5, 2))
+    x = torch.randn(2, STEPS, DIM, requires_grad=True)
+    out = network(x, context)
+    out.square().sum().backward()
+    for label, parameter in network.named_parameters():
+        assert parameter.grad is not None, label
+        assert bool(parameter.grad.any()), label
+    assert x.grad is not None
+    for other in (
+        Context(sequence=context.sequence.roll(1, 0), mask=context.mask, vector=context.vector),
+        Context(sequence=context.sequence, mask=context.mask, vector=-context.vector),
+    ):
+        assert float((network(x, other) - out).abs().max()) > 1e-3
+
+
+def test_order_of_steps_is_heard() -> None:
+    network, context = make("transformer"), make_context((5,))
+    x = torch.randn(1, STEPS, DIM)
+    swapped = x[:, [1, 0, *range(2, STEPS)]]
+    assert float((network(x, context) - network(swapped, context))[:, -1].abs().max()) > 1e-4
+
+
+def test_without_causality_all_is_seen_but_padding() -> None:
+    network, context = make("transformer"), make_context((5, 2))
+    x = torch.randn(2, STEPS, DIM)
+    mask = torch.arange(STEPS)[None] < torch.tensor([[STEPS], [8]])
+    out = network(x, context, mask=mask, causal=False)
+    spoiled = network(torch.where(mask[..., None], x, 9.0), context, mask=mask, causal=False)
+    torch.testing.assert_close(out[mask], spoiled[mask])
+    later = x.clone()
+    later[:, 7] += 1
+    changed = network(later, context, mask=mask, causal=False)
+    assert float((changed - out)[:, 0].abs().max()) > 1e-4
+
+
+def test_a_mask_may_also_be_given_when_causal() -> None:
+    network, context = make("transformer"), make_context((5, 2))
+    x = torch.randn(2, STEPS, DIM)
+    mask = torch.arange(STEPS)[None] < torch.tensor([[STEPS], [8]])
+    masked = network(x, context, mask=mask)
+    torch.testing.assert_close(masked[mask], network(x, context)[mask], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_full_cache_is_refused(name: str) -> None:
+    network = make(name)
+    cache = network.cache(make_context((5,)), 4)
+    network.step(torch.randn(1, 3, DIM), cache)
+    with pytest.raises(ValueError, match="3 steps and 2 more do not fit into a cache of 4"):
+        network.step(torch.randn(1, 2, DIM), cache)
+    network.step(torch.randn(1, 1, DIM), cache)
+
+
+def test_lstm_refuses_to_look_ahead() -> None:
+    with pytest.raises(ValueError, match="causal=False"):
+        make("lstm")(torch.randn(1, 3, DIM), make_context((5,)), causal=False)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_bf16_training_is_near_fp32(causal: bool) -> None:
+    network, context = make("transformer"), make_context((5, 2))
+    x = torch.randn(2, STEPS, DIM)
+    exact = network(x, context, causal=causal)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = network(x, context, causal=causal)
+    torch.testing.assert_close(rough.float(), exact, atol=0.1, rtol=0.05)
