@@ -13,6 +13,7 @@ import typer
 
 import audiogen
 from audiogen.cli_codec import codec
+from audiogen.cli_edit import edit
 
 DEBUG_VARIABLE = "AUDIOGEN_DEBUG"
 ERROR_LINES = 4  # of an error that lists no config mistakes
@@ -38,17 +39,6 @@ Overrides = Annotated[
         help="Settings over the recipe's, such as data.path=FOLDER, run_dir=DIR, seed=1.",
     ),
 ]
-SoundFile = Annotated[Path, typer.Argument(metavar="FILE", help="A sound; it is only read.")]
-Model = Annotated[
-    Path, typer.Option("--model", metavar="RUN", help="A run folder, such as runs/diffusion.")
-]
-EditOut = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Where it goes.  [default: RUN/edits]")
-]
-EditSeed = Annotated[int, typer.Option(min=0, help="Of what is new.")]
-EditPrompt = Annotated[
-    str | None, typer.Option(help="What it should sound like.  [default: as the file's JSON says]")
-]
 Steps = Annotated[int | None, typer.Option(min=1, help="Solver steps.  [default: the recipe's]")]
 
 TakesOut = Annotated[
@@ -58,11 +48,20 @@ GuidanceScale = Annotated[
     float | None, typer.Option(help="Weight of the prompt; 1 is off.  [default: the recipe's]")
 ]
 
-edit = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Vary, fill, extend or morph a sound.",
-)
+NegativePrompt = Annotated[str, typer.Option(help="What it should not sound like; needs guidance.")]
+
+Bpm = Annotated[
+    float | None, typer.Option(min=1, max=999, help="Tempo of a loop whose length is in bars.")
+]
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="Another setting under `sample`, such as temperature=0.9; may be repeated.",
+    ),
+]
+
 app.add_typer(edit, name="edit")
 app.add_typer(codec, name="codec")
 
@@ -163,6 +162,19 @@ def evaluate(recipe: RecipeOrRun, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Evaluated run folders.")],
+) -> None:
+    """Show runs side by side.
+
+    One line per run: what `audiogen evaluate` measured.
+    """
+    from audiogen.evaluation.scoreboard import scoreboard
+
+    typer.echo(scoreboard(runs))
+
+
+@app.command()
 def sample(  # noqa: PLR0913 - a command's parameters are its options
     run: Annotated[Path, typer.Argument(help="A run folder, such as runs/diffusion.")],
     *,
@@ -173,16 +185,15 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     prompts: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A text file with one prompt per line.")
     ] = None,
-    negative_prompt: Annotated[
-        str, typer.Option(help="What it should not sound like; needs guidance.")
-    ] = "",
+    negative_prompt: NegativePrompt = "",
     seconds: Annotated[
         float | None, typer.Option(min=0, help="Length of a take.  [default: 5]")
     ] = None,
+    to_end: Annotated[
+        bool, typer.Option("--to-end", help="Let the model end a take, at --seconds at the latest.")
+    ] = False,
     loop: Annotated[bool, typer.Option("--loop", help="Make seamless loops.")] = False,
-    bpm: Annotated[
-        float | None, typer.Option(min=1, max=999, help="Tempo of a loop whose length is in bars.")
-    ] = None,
+    bpm: Bpm = None,
     bars: Annotated[int | None, typer.Option(min=1, help="Bars of such a loop.")] = None,
     beats_per_bar: Annotated[int, typer.Option(min=1, help="Beats of each bar.")] = 4,
     count: Annotated[int, typer.Option(min=1, help="Takes per prompt.")] = 1,
@@ -192,6 +203,7 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     out: TakesOut = None,
     steps: Steps = None,
     guidance_scale: GuidanceScale = None,
+    setting: Settings = None,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Takes made at once; it does not change their sound.")
     ] = 8,
@@ -202,8 +214,10 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     """
     wanted = _prompts(prompt or [], prompts)
     _check_tempo(loop=loop, bpm=bpm, bars=bars, seconds=seconds)
+    from audiogen.schema import parse_overrides
     from audiogen.texture.takes import TakesRequest, Tempo, write_takes
 
+    changes = {"steps": steps, "guidance_scale": guidance_scale, **parse_overrides(setting or ())}
     request = TakesRequest(
         prompts=wanted,
         seconds=5.0 if seconds is None else seconds,
@@ -213,8 +227,8 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
         count=count,
         seed=seed,
         out=out or run / "takes",
-        steps=steps,
-        guidance_scale=guidance_scale,
+        to_end=to_end,
+        sampling={name: value for name, value in changes.items() if value is not None},
         batch_size=batch_size,
     )
     for path in write_takes(run, request):
@@ -255,103 +269,6 @@ def _check_tempo(*, loop: bool, bpm: float | None, bars: int | None, seconds: fl
     if not loop and seconds is not None and seconds < MIN_SECONDS:
         message = f"Input should be greater than or equal to {MIN_SECONDS}"
         raise typer.BadParameter(message, param_hint="--seconds")
-
-
-@edit.command()
-def vary(
-    file: SoundFile,
-    *,
-    model: Model,
-    amount: Annotated[float, typer.Option(help="From 0, the same, to 1, a new sound.")] = 0.3,
-    count: Annotated[int, typer.Option(min=1, help="Variations.")] = 1,
-    seed: EditSeed = 0,
-    prompt: EditPrompt = None,
-    steps: Steps = None,
-    out: EditOut = None,
-) -> None:
-    """Make variations of a sound.
-
-    A take of the model is varied from its seed, any other sound from what is heard.
-    """
-    from audiogen.texture.edit import vary as vary_file
-    from audiogen.texture.sources import EditRequest
-
-    request = EditRequest(out=out or model / "edits", seed=seed, prompt=prompt, steps=steps)
-    for path in vary_file(model, file, request, amount=amount, count=count):
-        typer.echo(path)
-
-
-@edit.command()
-def inpaint(
-    file: SoundFile,
-    *,
-    model: Model,
-    region: Annotated[
-        list[str],
-        typer.Option(metavar="START:STOP", help="Seconds, such as 1.2:2.0; may be repeated."),
-    ],
-    seed: EditSeed = 0,
-    prompt: EditPrompt = None,
-    steps: Steps = None,
-    out: EditOut = None,
-) -> None:
-    """Fill regions of a sound with new sound.
-
-    Outside of the regions its samples stay as they are.
-    """
-    from audiogen.texture.edit import inpaint as inpaint_file
-    from audiogen.texture.sources import EditRequest
-
-    request = EditRequest(out=out or model / "edits", seed=seed, prompt=prompt, steps=steps)
-    typer.echo(inpaint_file(model, file, request, regions=region))
-
-
-@edit.command()
-def extend(
-    file: SoundFile,
-    *,
-    model: Model,
-    seconds: Annotated[float, typer.Option(help="Length of the result.")],
-    before: Annotated[
-        bool, typer.Option("--before", help="Put what is new before the sound, not behind it.")
-    ] = False,
-    seed: EditSeed = 0,
-    prompt: EditPrompt = None,
-    steps: Steps = None,
-    out: EditOut = None,
-) -> None:
-    """Continue a sound, or lead into it.
-
-    Its own samples stay as they are.
-    """
-    from audiogen.texture.edit import extend as extend_file
-    from audiogen.texture.sources import EditRequest
-
-    request = EditRequest(out=out or model / "edits", seed=seed, prompt=prompt, steps=steps)
-    typer.echo(extend_file(model, file, request, seconds=seconds, before=before))
-
-
-@edit.command()
-def morph(
-    first: SoundFile,
-    second: SoundFile,
-    *,
-    model: Model,
-    steps: Annotated[int, typer.Option(min=2, help="Sounds, both ends included.")] = 8,
-    seed: EditSeed = 0,
-    prompt: EditPrompt = None,
-    out: EditOut = None,
-) -> None:
-    """Make the sounds between two sounds.
-
-    Between takes of the model, their seeds and prompts are mixed; between others, what is heard.
-    """
-    from audiogen.texture.morph import morph as morph_files
-    from audiogen.texture.sources import EditRequest
-
-    request = EditRequest(out=out or model / "edits", seed=seed, prompt=prompt)
-    for path in morph_files(model, first, second, request, count=steps):
-        typer.echo(path)
 
 
 @app.command()

@@ -71,6 +71,14 @@ def parse_config(cls: type[ConfigT], tree: Mapping[str, Any], source: str) -> Co
     return config
 
 
+def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """Read `key.path=value` overrides as a tree; ConfigError names one that is ill-formed."""
+    tree: dict[str, Any] = {}
+    for override in overrides:
+        tree = _override(tree, override)
+    return tree
+
+
 def dump_config(config: Config) -> str:
     """Return YAML with every default written out; it reloads to an equal config."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

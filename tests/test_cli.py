@@ -15,7 +15,17 @@ from audiogen import cli
 from audiogen.schema import Config, ConfigError
 
 CODINGS = ("encode", "decode")
-COMMANDS = ("config", "prepare", "train", "evaluate", "sample", "edit", "codec", "doctor")
+COMMANDS = (
+    "config",
+    "prepare",
+    "train",
+    "evaluate",
+    "compare",
+    "sample",
+    "edit",
+    "codec",
+    "doctor",
+)
 EDITS = ("vary", "inpaint", "extend", "morph")
 
 
@@ -34,8 +44,8 @@ class TakesRequest:
     negative_prompt: str
     loop: bool
     tempo: "Tempo | None"
-    steps: int | None
-    guidance_scale: float | None
+    to_end: bool
+    sampling: dict[str, Any]
     batch_size: int
 
 
@@ -158,6 +168,7 @@ def test_sample_passes_its_options_on(run: Run, stages: dict[str, Any], tmp_path
     listed = tmp_path / "themes.txt"
     listed.write_text("sea waves\n\n  Bolivia \n", encoding="utf-8")
     options = "--seconds 8 --count 4 --seed 7 --steps 20 --guidance-scale 2.5 --batch-size 2"
+    options += " --setting temperature=0.9"
     given = ["--prompt", "rain", "--prompt", "", "--prompts", str(listed), "--out", "takes"]
     assert run("sample", "runs/x", *given, *options.split()) == (0, "a.wav\nb.wav\n", "")
     place, request = stages["takes"]
@@ -171,8 +182,8 @@ def test_sample_passes_its_options_on(run: Run, stages: dict[str, Any], tmp_path
         "negative_prompt": "",
         "loop": False,
         "tempo": None,
-        "steps": 20,
-        "guidance_scale": 2.5,
+        "to_end": False,
+        "sampling": {"steps": 20, "guidance_scale": 2.5, "temperature": 0.9},
         "batch_size": 2,
     }
 
@@ -180,12 +191,14 @@ def test_sample_passes_its_options_on(run: Run, stages: dict[str, Any], tmp_path
 def test_sample_defaults_leave_the_choice_to_the_recipe(run: Run, stages: dict[str, Any]) -> None:
     assert run("sample", "runs/x", "--prompt", "")[0] == 0
     request = stages["takes"][1]
-    assert (request.out, request.steps, request.guidance_scale, request.seconds) == (
-        Path("runs/x/takes"),
-        None,
-        None,
-        5.0,
-    )
+    assert (request.out, request.sampling, request.seconds) == (Path("runs/x/takes"), {}, 5.0)
+
+
+def test_compare_prints_the_table(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = ModuleType("audiogen.evaluation.scoreboard")
+    shown.scoreboard = lambda runs: f"table of {[str(run) for run in runs]}"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "audiogen.evaluation.scoreboard", shown)
+    assert run("compare", "runs/a", "runs/b") == (0, "table of ['runs/a', 'runs/b']\n", "")
 
 
 def test_sample_makes_loops_of_seconds_or_bars(run: Run, stages: dict[str, Any]) -> None:

@@ -30,8 +30,8 @@ class FourierTrunkConfig(Config):
     num_bands: int = Field(default=128, gt=0)
     """Mel bands per STFT frame that the encoder sees."""
     phase_bins: int = Field(default=0, ge=0)
-    """Lowest bins per STFT frame that the encoder sees as complex numbers too, so that the codec
-    can keep the waveform there; 0 is magnitudes alone."""
+    """Lowest bins per STFT frame that encoder and decoder handle as complex numbers, so that the
+    codec can keep the waveform there; 0 is magnitudes alone."""
     encoder_dim: int = Field(default=256, gt=0)
     encoder_depth: int = Field(default=4, gt=0)
     decoder_dim: int = Field(default=384, gt=0)
@@ -150,6 +150,7 @@ class FourierTrunk(Trunk):
             dim=config.decoder_dim,
             depth=config.decoder_depth,
             in_channels=decoder_channels,
+            phase_bins=config.phase_bins,
         )
         self.encode_context = self.encoder.context_frames
         self.decode_context = self.decoder.context_frames

@@ -125,7 +125,8 @@ class TransformerCache:
 
 def _gain(norm: nn.RMSNorm) -> Tensor:
     """The gain with which `_normalised` is `norm`."""
-    return norm.weight * norm.weight.shape[0] ** 0.5
+    gain: Tensor = norm.weight * norm.weight.shape[0] ** 0.5
+    return gain
 
 
 def _normalised(x: Tensor, gain: Tensor) -> Tensor:

@@ -163,14 +163,33 @@ class FourierDecoder(nn.Module):
 
     The noise part has its own magnitudes and multiplies the STFT of white noise, so
     that the grain of rain or wind needs no phase from the network (the filtered noise of DDSP,
-    Engel et al. 2020, and RAVE, Caillon and Esling 2021).
+    Engel et al. 2020, and RAVE, Caillon and Esling 2021). A phase as an angle is hard to learn from
+    a waveform: the `phase_bins` lowest bins are given theirs as a real and an imaginary part, which
+    the magnitude multiplies, so that there is a nearly linear way from the encoder's.
     """
 
-    def __init__(self, framing: FourierFraming, dim: int, depth: int, in_channels: int) -> None:
+    def __init__(
+        self,
+        framing: FourierFraming,
+        *,
+        dim: int,
+        depth: int,
+        in_channels: int,
+        phase_bins: int = 0,
+    ) -> None:
+        """Make the network.
+
+        Args:
+            framing: how samples, STFT frames and latent frames relate.
+            dim: of the stack.
+            depth: of the stack.
+            in_channels: of a latent frame.
+            phase_bins: lowest bins per STFT frame whose phase is two numbers instead of an angle.
+        """
         super().__init__()
-        self.framing = framing
+        self.framing, self.phase_bins = framing, phase_bins
         self.stack = ConvNeXtStack(in_channels, dim, depth)
-        per_frame = 3 * (framing.n_fft // 2 + 1)
+        per_frame = 3 * (framing.n_fft // 2 + 1) + phase_bins
         self.head = nn.Linear(dim, framing.audio_channels * framing.frames_per_latent * per_frame)
 
     @property
@@ -211,9 +230,15 @@ class FourierDecoder(nn.Module):
         batch, num_latents, _ = raw.shape
         framing = self.framing
         raw = raw.reshape(batch, num_latents, framing.audio_channels, framing.frames_per_latent, -1)
-        raw = raw.permute(0, 2, 4, 1, 3).flatten(3)  # (B, C, 3F, M)
-        magnitude, phase, noise = raw.chunk(3, dim=2)
-        tonal = torch.polar((magnitude + prior).clamp(max=5).exp(), phase)
+        raw = raw.permute(0, 2, 4, 1, 3).flatten(3)  # (B, C, 3F + phase_bins, M)
+        num_bins, low = framing.n_fft // 2 + 1, self.phase_bins
+        sizes = [num_bins, num_bins, num_bins, low]
+        magnitude, phase, noise, imaginary = torch.split(raw, sizes, dim=2)
+        magnitude = (magnitude + prior).clamp(max=5).exp()
+        tonal = torch.polar(magnitude[:, :, low:], phase[:, :, low:])
+        if low:
+            lowest = magnitude[:, :, :low] * torch.complex(phase[:, :, :low], imaginary)
+            tonal = torch.cat([lowest, tonal], dim=2)
         return tonal, (noise + prior).clamp(max=5).exp()
 
     def synthesise(self, spectra: tuple[Tensor, Tensor], noise: Tensor) -> Tensor:

@@ -25,8 +25,8 @@ INT8_KERNEL_ROWS = 16
 def with_weights(module: nn.Module, kind: WeightKind) -> nn.Module:
     """Return a copy of `module` for inference, with the same interface.
 
-    Its linear layers have weights of the `kind`; the rest is copied as it is. The copy stays on the
-    device of `module`, has no gradients and is not saved.
+    Its linear layers have weights of the `kind`; all else is copied as it is, recurrent layers
+    too. The copy stays on the device of `module`, has no gradients and cannot be saved.
 
     Args:
         module: stays as it is; its linear layers are of float32.
@@ -137,32 +137,22 @@ class RowLinear(PackedLinear):
 class Int8Linear(nn.Module):
     """A linear layer with weights from -127 to 127 and a float32 scale per output channel."""
 
-    weight: Tensor
-    scale: Tensor
-    bias: Tensor | None
-
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         weight = layer.weight.detach().float()
-        scale = weight.abs().amax(dim=1).clamp(min=1e-12) / 127
-        bias = None if layer.bias is None else layer.bias.detach().clone()
-        self.register_buffer(
-            "weight", (weight / scale[:, None]).round().to(torch.int8), persistent=False
-        )
-        self.register_buffer("scale", scale, persistent=False)
-        self.register_buffer("bias", bias, persistent=False)
-        # The kernel's own scale is rounded to bf16, so that ours comes after it.
-        self.register_buffer(
-            "_ones", torch.ones_like(scale, dtype=torch.bfloat16), persistent=False
-        )
-        self._has_kernel = weight.device.type == "cpu" and hasattr(
-            torch.ops.aten, "_weight_int8pack_mm"
-        )
+        # No buffers: a module finds those more slowly than its own attributes.
+        self.scale = weight.abs().amax(dim=1).clamp(min=1e-12) / 127
+        self.weight = (weight / self.scale[:, None]).round().to(torch.int8)
+        self.bias = None if layer.bias is None else layer.bias.detach().clone()
+        # The kernel rounds its own scale to bf16, so that ours comes after it.
+        self._ones = torch.ones_like(self.scale, dtype=torch.bfloat16)
+        on_cpu = weight.device.type == "cpu"
+        self.has_kernel = on_cpu and hasattr(torch.ops.aten, "_weight_int8pack_mm")
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in) to (..., out)."""
         rows = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
-        if self._has_kernel and len(rows) <= INT8_KERNEL_ROWS:
+        if self.has_kernel and len(rows) <= INT8_KERNEL_ROWS:
             y = torch.ops.aten._weight_int8pack_mm(rows, self.weight, self._ones)
         else:
             y = F.linear(rows, self.weight.to(torch.bfloat16))

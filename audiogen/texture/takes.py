@@ -6,7 +6,7 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,7 @@ class TakesRequest:
         loop: whether the takes are seamless loops.
         tempo: of loops whose length is counted in bars.
         to_end: whether each take ends where the model ends it, at `seconds` at the latest.
-        steps: of the solver; None takes the model's own.
-        guidance_scale: None takes the model's own.
+        sampling: settings that differ from the model's own.
         batch_size: takes made at once; it does not change them.
     """
 
@@ -72,8 +71,7 @@ class TakesRequest:
     loop: bool = False
     tempo: Tempo | None = None
     to_end: bool = False
-    steps: int | None = None
-    guidance_scale: float | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int = 8
 
     def __post_init__(self) -> None:
@@ -134,8 +132,7 @@ def write_takes(run: Path, request: TakesRequest) -> list[Path]:
     says so; if none of them passes, the best is kept.
     """
     pipeline = Pipeline.from_pretrained(run)
-    changes = {"steps": request.steps, "guidance_scale": request.guidance_scale}
-    sampling = changed_sampling(pipeline.config.sample, changes)
+    sampling = changed_sampling(pipeline.config.sample, request.sampling)
     request.out.mkdir(parents=True, exist_ok=True)
     seeds = range(request.seed, request.seed + request.count)
     wanted = [(prompt, seed) for prompt in request.prompts for seed in seeds]

@@ -80,6 +80,8 @@ class Coder:
                 f"{folder}: a codec of continuous latents ({kind}), which are no tokens\n"
                 "  expected: a codec of tokens, such as recipes/rvq.yaml trains"
             )
+        if codec.encode_context is None or codec.decode_context is None:
+            _log.warning("%s codes a sound as a whole: its memory grows with the length", kind)
         digest = sha256_file(folder / "weights.safetensors")[:16]
         return cls(codec=codec, name=TokenCodec(name=kind, digest=digest, spec=codec.spec))
 
@@ -216,7 +218,7 @@ def _find_codec(place: Path) -> Path:
             return folder
     raise FileNotFoundError(
         f"{place}: no codec here\n"
-        "  expected a run folder (with codec/model), a model folder (with codec), or a codec's"
+        "  expected the folder of a run (codec/model in it), of a model (codec in it) or of a codec"
     )
 
 

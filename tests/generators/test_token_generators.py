@@ -95,7 +95,7 @@ def test_it_learns_one_batch(generator: LatentGenerator) -> None:
     batch = make_batch(8)
     optimizer = torch.optim.AdamW(generator.parameters(), lr=1e-2)
     losses = []
-    for step in range(40):
+    for step in range(30):
         torch.manual_seed(step % 4)
         output = generator(batch)
         optimizer.zero_grad()
@@ -118,7 +118,7 @@ def test_the_mask_hides_padding(generator: LatentGenerator) -> None:
     assert not torch.isclose(losses[0], generator(whole).loss)
 
 
-@pytest.mark.parametrize("num_frames", [1, 5, WINDOW, 2 * WINDOW + 1])
+@pytest.mark.parametrize("num_frames", [1, WINDOW, 2 * WINDOW + 1])
 def test_a_seed_gives_the_same_sound_in_any_batch(
     generator: LatentGenerator, num_frames: int
 ) -> None:
@@ -196,12 +196,11 @@ def test_a_beginning_is_kept_and_continued(generator: LatentGenerator, num_frame
     assert torch.equal(continued(Start(latents=spoiled, keep=keep)), made)  # nothing leaks
     moved = continued(Start(latents=(known + 1) % V, keep=keep))
     assert not torch.equal(moved[~where], made[~where])  # and what is kept is looked at
-    for index in range(3):
-        alone = generator.sample(
-            conditions[[index]], num_frames, sampling=SAMPLING, seeds=[index + 1],
-            start=Start(latents=known[[index]], keep=keep[[index]]),
-        )  # fmt: skip
-        assert torch.equal(alone[0], made[index])
+    alone = generator.sample(
+        conditions[[0]], num_frames, sampling=SAMPLING, seeds=[1],
+        start=Start(latents=known[[0]], keep=keep[[0]]),
+    )  # fmt: skip
+    assert torch.equal(alone[0], made[0])
     whole = Start(latents=known, keep=torch.ones_like(keep))
     assert torch.equal(continued(whole), known)
 

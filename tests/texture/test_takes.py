@@ -39,13 +39,13 @@ def judge(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
 
 
 def test_takes_and_what_their_sidecars_tell(model: Path, tmp_path: Path) -> None:
-    paths = write_takes(model, request(tmp_path, negative_prompt="music", steps=2))
+    paths = write_takes(model, request(tmp_path, negative_prompt="music", sampling={"steps": 2}))
     assert [path.name for path in paths] == ["rain-seed7.wav", "rain-seed8.wav"]
     told = note(paths[0])
     assert (told["prompt"], told["negative_prompt"], told["seed"]) == ("rain", "music", 7)
     assert told["sampling"]["steps"] == 2
     assert not {"loop", "seam", "edit"} & told.keys()
-    plain = write_takes(model, request(tmp_path / "plain", steps=2))
+    plain = write_takes(model, request(tmp_path / "plain", sampling={"steps": 2}))
     assert "negative_prompt" not in note(plain[0])
     assert plain[0].read_bytes() != paths[0].read_bytes()
 
@@ -132,7 +132,7 @@ def test_wrong_tempi_are_refused(wrong: dict[str, Any]) -> None:
 
 def test_settings_and_lengths_are_checked(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="guidance_scale"):
-        write_takes(model, request(tmp_path, guidance_scale=-1.0))
+        write_takes(model, request(tmp_path, sampling={"guidance_scale": -1.0}))
     with pytest.raises(ValueError, match="at least two latent frames"):
         write_takes(model, request(tmp_path, loop=True, seconds=0.05))
     assert list(tmp_path.iterdir()) == []

@@ -192,6 +192,18 @@ def test_a_codec_s_digest_is_that_of_its_weights(run: Path, tmp_path: Path) -> N
     assert Coder.load(other).name.digest != Coder.load(run).name.digest
 
 
+def test_a_codec_that_needs_all_at_once_says_so(
+    run: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    codec = load_codec(run / "codec" / "model")
+    monkeypatch.setattr("audiogen.texture.transcode.load_codec", lambda _: codec)
+    Coder.load(run)
+    assert caplog.messages == []
+    codec.decode_context = None
+    Coder.load(run)
+    assert caplog.messages == ["rvq codes a sound as a whole: its memory grows with the length"]
+
+
 def test_what_has_no_tokens_is_refused(model: Path, tmp_path: Path, sound: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no codec here") as missing:
         list(encode_files(tmp_path, [sound]))
