@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from audiogen.audio.files import write_audio
 from audiogen.experiment import load_experiment
 from audiogen.training.stages import train
 
@@ -26,11 +28,13 @@ def commands() -> list[str]:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with recipes and a finished tiny run where the README has its own."""
+    """A folder with recipes, a recording, and tiny finished runs where the README has its own."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "recipes").symlink_to(ROOT / "recipes")
-    recipe = ROOT / "recipes" / "tiny" / "diffusion.yaml"
-    train(load_experiment(recipe, [f"run_dir={folder / 'runs' / 'diffusion'}"]))
+    for name in ("diffusion", "rvq"):
+        recipe = ROOT / "recipes" / "tiny" / f"{name}.yaml"
+        train(load_experiment(recipe, [f"run_dir={folder / 'runs' / name}"]))
+    write_audio(folder / "recording.wav", 0.1 * torch.randn(1, 22050), 22050)
     return folder
 
 

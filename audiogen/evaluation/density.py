@@ -19,6 +19,7 @@ from audiogen.generators.autoregressive import (
 )
 from audiogen.generators.likelihood import NOISE_LEVEL, bits_per_dimension
 from audiogen.generators.ode import ODEGenerator
+from audiogen.nn.lowbit import WeightKind
 from audiogen.pipeline import Pipeline
 from audiogen.types import Batch, Conditions
 
@@ -27,6 +28,7 @@ TOLERANCE = 3e-3
 TOKEN_CLIPS = 256
 """Most clips of a split whose tokens are predicted; one pass of the network is cheap."""
 _SPLITS = ("held_out", "train")
+WEIGHTS: tuple[WeightKind, ...] = ("fp32", "bf16", "int8")
 
 
 def density(config: ExperimentConfig, pipeline: Pipeline) -> dict[str, Any]:
@@ -71,21 +73,27 @@ def _of_latents(
 def _of_tokens(
     config: ExperimentConfig, pipeline: Pipeline, generator: AutoregressiveGenerator
 ) -> dict[str, Any]:
-    """Exact bits per second of audio, and the perplexity of each codebook."""
+    """Exact bits per second of audio, and the perplexity of each codebook.
+
+    For held-out clips also the bits with the Transformer's weights in fewer bits.
+    """
     found: dict[str, Any] = {}
+    spec = pipeline.codec.spec
     for split in _SPLITS:
         rows = _some(config, split, TOKEN_CLIPS)
         clips = _clips(config, pipeline, rows, generator.window_frames)
-        with torch.no_grad():
-            parts = clips.pieces(config.evaluate.batch_size)
-            likelihood = torch.cat([generator.log_likelihood(part) for part in parts])
         frames = clips.mask.sum(dim=1)
-        bits = bits_per_second(likelihood, frames, pipeline.codec.spec.frame_rate)
-        found[split] = float((bits * frames).sum() / frames.sum())
-        found[f"{split}_std"] = float(bits.std(correction=0))
+        for weights in WEIGHTS if split == "held_out" else WEIGHTS[:1]:
+            parts = clips.pieces(config.evaluate.batch_size)
+            each = [generator.log_likelihood(part, weights=weights) for part in parts]
+            likelihood = torch.cat(each)
+            bits = bits_per_second(likelihood, frames, spec.frame_rate)
+            name = split if weights == "fp32" else f"{split}_{weights}"
+            found[name] = float((bits * frames).sum() / frames.sum())
+            if weights == "fp32":
+                found[f"{split}_std"] = float(bits.std(correction=0))
+                found[f"{split}_perplexity"] = perplexity(likelihood, frames).tolist()
         found[f"{split}_clips"] = len(rows)
-        found[f"{split}_perplexity"] = perplexity(likelihood, frames).tolist()
-    spec = pipeline.codec.spec
     if spec.vocab_size is not None:
         found["uniform"] = spec.frame_rate * spec.channels * math.log2(spec.vocab_size)
     return found

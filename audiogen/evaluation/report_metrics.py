@@ -315,5 +315,9 @@ def _token_likelihood(block: Mapping[str, Any]) -> Markup:
         f" without any structure cost {number(block.get('uniform'))} bits per second. It compares"
         " models of the same codec alone."
     )
+    for kind in ("bf16", "int8"):
+        if f"held_out_{kind}" in block:
+            bits = number(block[f"held_out_{kind}"])
+            rows.append((f"Held-out clips, {kind} weights", bits, DASH, DASH, DASH))
     header = ("", "bits per second", "between clips", "clips", "perplexity of each codebook")
     return _block("", "Likelihood", words, table(header, rows, "figures plain"))

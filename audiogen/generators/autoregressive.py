@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from audiogen.conditioning.controls import ROLES
@@ -33,6 +34,9 @@ class AutoregressiveConfig(TokenConfig):
     backbone: Literal["transformer", "lstm"] = "transformer"
     pattern: PatternName = "delay"
     """In which order the codebooks of the frames are generated."""
+    token_dropout: float = Field(default=0.15, ge=0, lt=0.5)
+    """Mean share of the earlier tokens that are hidden while training. It differs from item to
+    item, and keeps a small set from being learnt by heart (Bowman et al. 2016, word dropout)."""
 
 
 class AutoregressiveGenerator(TokenGenerator):
@@ -122,6 +126,10 @@ class AutoregressiveGenerator(TokenGenerator):
         """Logits (B, S, K, V + 1) of every step, from the real tokens of the steps before it."""
         sequence, _ = build(self.layout, self._framed(batch, self.nothing), self.nothing)
         seen = F.pad(sequence[..., :-1], (1, 0), value=self.nothing)
+        if self.training and self.config.token_dropout:
+            share = 2 * self.config.token_dropout * torch.rand(len(seen), 1, 1, device=seen.device)
+            hidden_tokens = torch.rand(seen.shape, device=seen.device) < share
+            seen = seen.masked_fill(hidden_tokens, self.nothing)
         backbone, heads = network
         hidden = backbone(self.embed(seen), self.conditioner(batch.conditions))
         return self.by_codebook(heads(hidden))
@@ -256,4 +264,4 @@ def perplexity(log_likelihood: Tensor, num_frames: Tensor) -> Tensor:
 def _backbone(config: AutoregressiveConfig) -> Backbone:
     if config.backbone == "lstm":
         return CausalLSTM(config.dim, config.depth)
-    return CausalTransformer(config.dim, config.depth, config.num_heads)
+    return CausalTransformer(config.dim, config.depth, config.num_heads, config.dropout)

@@ -43,7 +43,7 @@ class MaskedGenerator(TokenGenerator):
     def __init__(
         self, config: MaskedConfig, spec: LatentSpec, text_dim: int, window_frames: int
     ) -> None:
-        backbone = CausalTransformer(config.dim, config.depth, config.num_heads)
+        backbone = CausalTransformer(config.dim, config.depth, config.num_heads, config.dropout)
         super().__init__(config, spec, text_dim, window_frames, backbone)
         self.config = config
         self.level = nn.Embedding(self.num_codebooks, config.dim)

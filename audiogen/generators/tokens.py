@@ -26,6 +26,8 @@ class TokenConfig(Config):
     dim: int = Field(default=384, gt=0)
     depth: int = Field(default=8, gt=0)
     num_heads: int = Field(default=6, gt=0)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Of the Transformer, while training; a small set is soon learnt by heart without it."""
     conditioner: ConditionerConfig = ConditionerConfig()
 
     @model_validator(mode="after")

@@ -152,10 +152,11 @@ def _attend_once(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None)
 class DecoderBlock(nn.Module):
     """Self-attention, cross-attention and feed-forward, each behind an RMSNorm."""
 
-    def __init__(self, dim: int, depth: int, num_heads: int) -> None:
+    def __init__(self, dim: int, depth: int, num_heads: int, dropout: float) -> None:
         """Make one of `depth` blocks."""
         super().__init__()
         self.num_heads = num_heads
+        self.dropout = nn.Dropout(dropout)
         self.self_norm = nn.RMSNorm(dim)
         self.self_attention = SelfAttention(dim, num_heads)
         self.cross_norm = nn.RMSNorm(dim)
@@ -172,9 +173,10 @@ class DecoderBlock(nn.Module):
         self, x: Tensor, table: Tensor, mask: Tensor | None, context: Context, *, causal: bool
     ) -> Tensor:
         """Map all steps (B, S, dim) to (B, S, dim)."""
-        x = x + self.self_attention(self.self_norm(x), table, mask, causal=causal)
-        x = x + self.cross_attention(self.cross_norm(x), context.sequence, context.mask)
-        out: Tensor = x + self.feed_forward(self.feed_norm(x))
+        x = x + self.dropout(self.self_attention(self.self_norm(x), table, mask, causal=causal))
+        seen = self.cross_attention(self.cross_norm(x), context.sequence, context.mask)
+        x = x + self.dropout(seen)
+        out: Tensor = x + self.dropout(self.feed_forward(self.feed_norm(x)))
         return out
 
     def cache(self, context: Context, max_steps: int) -> LayerCache:
@@ -245,12 +247,20 @@ class CausalTransformer(Backbone):
     (Copet et al. 2023), with the context's vector added to the steps.
     """
 
-    def __init__(self, dim: int, depth: int, num_heads: int) -> None:
-        """Make a network of `depth` blocks; `dim` is a multiple of twice `num_heads`."""
+    def __init__(self, dim: int, depth: int, num_heads: int, dropout: float = 0.0) -> None:
+        """Make a network of `depth` blocks.
+
+        Args:
+            dim: width, a multiple of twice `num_heads`.
+            depth: number of blocks.
+            num_heads: of attention.
+            dropout: share of what each part of a block adds that is left out while training.
+        """
         super().__init__()
         self.num_heads = num_heads
         self.head_dim = dim // num_heads
-        self.blocks = nn.ModuleList(DecoderBlock(dim, depth, num_heads) for _ in range(depth))
+        blocks = (DecoderBlock(dim, depth, num_heads, dropout) for _ in range(depth))
+        self.blocks = nn.ModuleList(blocks)
         self.norm = nn.RMSNorm(dim)
 
     def forward(

@@ -164,7 +164,7 @@ def test_on_a_ring_the_end_is_seen_beside_the_beginning(
 
 
 def test_it_learns_which_sound_belongs_to_a_prompt() -> None:
-    config = MaskedConfig(dim=32, depth=1, num_heads=2)
+    config = MaskedConfig(dim=32, depth=1, num_heads=2, dropout=0)
     generator = build_generator(config, SPEC, TEXT_DIM, WINDOW).train()
     place = torch.arange(WINDOW)
     rows = torch.stack([(place * (k + 1) + s) % V for s in (0, 4) for k in range(K)])

@@ -22,13 +22,14 @@ K, V, WINDOW, TEXT_DIM = 3, 11, 12, 12
 SPEC = LatentSpec(
     kind="tokens", channels=K, vocab_size=V, hop_length=512, sample_rate=16000, audio_channels=1
 )
-SIZE = {"dim": 16, "depth": 2, "num_heads": 2}
+SIZE = {"dim": 16, "depth": 2, "num_heads": 2, "dropout": 0}
+CERTAIN = {**SIZE, "token_dropout": 0}
 CONFIGS = {
-    "delay": AutoregressiveConfig(**SIZE),
-    "parallel": AutoregressiveConfig(**SIZE, pattern="parallel"),
-    "flattened": AutoregressiveConfig(**SIZE, pattern="flattened"),
-    "coarse_first": AutoregressiveConfig(**SIZE, pattern="coarse_first"),
-    "lstm": AutoregressiveConfig(**SIZE, backbone="lstm"),
+    "delay": AutoregressiveConfig(**CERTAIN),
+    "parallel": AutoregressiveConfig(**CERTAIN, pattern="parallel"),
+    "flattened": AutoregressiveConfig(**CERTAIN, pattern="flattened"),
+    "coarse_first": AutoregressiveConfig(**CERTAIN, pattern="coarse_first"),
+    "lstm": AutoregressiveConfig(**CERTAIN, backbone="lstm"),
     "masked": MaskedConfig(**SIZE),
 }
 SAMPLING = TokenSamplingConfig(guidance_scale=2.0, passes=(3, 2))
