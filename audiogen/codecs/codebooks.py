@@ -8,10 +8,9 @@ of a training see the same statistics and hold the same entries.
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from audiogen.codecs.processes import from_first_process, sum_over_processes
 
 KMEANS_ITERATIONS = 10
 KMEANS_VECTORS = 32
@@ -65,8 +64,8 @@ class Codebooks(nn.Module):
             return
         vocab_size = self.counts.shape[1]
         centres = _kmeans(vectors, vocab_size)
-        self.entries[index] = from_first_process(centres)
-        self.counts[index] = self._grace(sum_over_processes(vectors.new_tensor(len(vectors))))
+        self.entries[index] = _from_first_process(centres)
+        self.counts[index] = self._grace(_sum_over_processes(vectors.new_tensor(len(vectors))))
 
     @torch.no_grad()
     def learn(self, vectors: Tensor, tokens: Tensor) -> None:
@@ -79,7 +78,7 @@ class Codebooks(nn.Module):
         marked = F.pad(vectors, (0, 1), value=1.0)
         found = marked.new_zeros(*self.counts.shape, marked.shape[2])
         found.scatter_add_(1, tokens[..., None].expand_as(marked), marked)
-        found = sum_over_processes(found)
+        found = _sum_over_processes(found)
         if not bool(found.isfinite().all()):
             return  # the loss is not finite either, and the step is left out
         sums, counts = found[..., :-1], found[..., -1]
@@ -109,8 +108,8 @@ class Codebooks(nn.Module):
             rows = rows[torch.randperm(len(rows), device=rows.device)[:count]]
             self.entries[index, rows] = vectors[index, torch.multinomial(error, count)]
             self.counts[index, rows] = grace
-        from_first_process(self.entries)
-        from_first_process(self.counts)
+        _from_first_process(self.entries)
+        _from_first_process(self.counts)
 
 
 def _nearest(vectors: Tensor, entries: Tensor) -> Tensor:
@@ -136,3 +135,17 @@ def _kmeans(vectors: Tensor, count: int) -> Tensor:
         means = sums / sizes.clamp_min(1)[:, None]
         centres = torch.where(sizes[:, None] > 0, means, spare)
     return centres
+
+
+def _sum_over_processes(tensor: Tensor) -> Tensor:
+    """Add up a tensor of all processes."""
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def _from_first_process(tensor: Tensor) -> Tensor:
+    """Give every process the tensor of the first."""
+    if dist.is_available() and dist.is_initialized():
+        dist.broadcast(tensor, src=0)
+    return tensor

@@ -1,9 +1,9 @@
 """Bottlenecks of tokens: residual vector quantisation, and residual finite scalars.
 
-Both whiten a latent frame and code it in K stages. Stage k projects what the earlier stages left
-over to a few numbers, replaces them by the nearest entry of its codebook, and projects back (the
-factorised codes of Yu et al. 2021, arXiv 2110.04627, and DAC, Kumar et al. 2023, arXiv 2306.06546).
-The sum of the first k stages is the frame at k codebooks; the decoder is given it as it is, whitened.
+Both code a latent frame in K stages. Stage k projects what the earlier stages left over to a few
+numbers, replaces them by the nearest entry of its codebook, and projects back (the factorised codes
+of Yu et al. 2021, arXiv 2110.04627, and DAC, Kumar et al. 2023, arXiv 2306.06546). The sum of the
+first k stages is the latent frame at k codebooks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from audiogen.codecs.codebooks import Codebooks
-from audiogen.codecs.whitening import Whitening
 from audiogen.schema import Config, default_type
 
 
@@ -60,12 +59,6 @@ class FSQConfig(Config):
         return math.prod(self.levels)
 
 
-STATISTICS_DECAY = 0.95
-"""Weight of the past, per step, in the statistics that latents are whitened with."""
-LIFT = 1.5
-"""Distance of the projections' origin from where their mean is at first: seen from there, vectors
-of different length along one line have different directions."""
-
 BottleneckConfig = Annotated[
     ResidualVQConfig | FSQConfig, Field(discriminator="type"), default_type("residual")
 ]
@@ -91,9 +84,7 @@ class _Stage:
 class ResidualQuantiser(nn.Module, ABC):
     """Stages of projection, nearest entry and projection back; the kind of entry is a subclass."""
 
-    def __init__(
-        self, dim: int, code_dim: int, num_codebooks: int, *, dropout: float, lift: float = 0.0
-    ) -> None:
+    def __init__(self, dim: int, code_dim: int, num_codebooks: int, dropout: float) -> None:
         """Make the projections.
 
         Args:
@@ -101,19 +92,16 @@ class ResidualQuantiser(nn.Module, ABC):
             code_dim: d, numbers that a stage quantises; more than D are not needed.
             num_codebooks: K.
             dropout: share of the training items that are decoded from a random number of codebooks.
-            lift: distance by which projections are moved away from the origin at first.
         """
         super().__init__()
         self.dropout = dropout
-        self.whitening = Whitening(dim, decay=STATISTICS_DECAY)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for _ in range(num_codebooks):
             down, up = nn.Linear(dim, code_dim), nn.Linear(code_dim, dim)
             nn.init.orthogonal_(down.weight)
             up.weight.data.copy_(down.weight.data.T)  # a stage takes away what it has coded
-            offset = lift * F.normalize(torch.randn(code_dim), dim=0)
-            down.bias.data.copy_(offset)
-            up.bias.data.copy_(-up.weight.data @ offset)
+            nn.init.zeros_(down.bias)
+            nn.init.zeros_(up.bias)
             self.down.append(down)
             self.up.append(up)
 
@@ -167,7 +155,6 @@ class ResidualQuantiser(nn.Module, ABC):
 
     def _stages(self, residual: Tensor) -> list[_Stage]:
         """Run every stage on what the earlier ones leave over of (B, L, D)."""
-        residual = self.whitening(residual)
         stages = []
         for index, up in enumerate(self.up):
             projected = self.project(index, residual)
@@ -195,9 +182,7 @@ class ResidualVQ(ResidualQuantiser):
     """Stages with learnt codebooks, looked up by direction (L2-normalised, as in DAC)."""
 
     def __init__(self, config: ResidualVQConfig, dim: int) -> None:
-        super().__init__(
-            dim, config.code_dim, config.num_codebooks, dropout=config.dropout, lift=LIFT
-        )
+        super().__init__(dim, config.code_dim, config.num_codebooks, config.dropout)
         self.commitment_weight = config.commitment_weight
         self.codebooks = Codebooks(
             config.num_codebooks,
@@ -235,7 +220,7 @@ class FSQ(ResidualQuantiser):
     basis: Tensor
 
     def __init__(self, config: FSQConfig, dim: int) -> None:
-        super().__init__(dim, len(config.levels), config.num_codebooks, dropout=config.dropout)
+        super().__init__(dim, len(config.levels), config.num_codebooks, config.dropout)
         levels = torch.tensor(config.levels)
         basis = torch.tensor([1, *config.levels[:-1]]).cumprod(0)
         self.register_buffer("levels", levels, persistent=False)

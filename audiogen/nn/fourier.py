@@ -153,12 +153,9 @@ class FourierEncoder(nn.Module):
 
 
 def _compressed(spectrum: Tensor) -> Tensor:
-    """Compress complex magnitudes to their power of 0.3, so that quiet bins count too.
-
-    The factor makes the parts about as large as the other features.
-    """
+    """Compress complex magnitudes to their power of 0.3, so that quiet bins count too."""
     power = spectrum.real.square() + spectrum.imag.square()
-    return 4 * spectrum * (power + 1e-8).pow(-0.35)
+    return spectrum * (power + 1e-8).pow(-0.35)
 
 
 class FourierDecoder(nn.Module):

@@ -46,9 +46,7 @@ def test_every_stage_brings_it_nearer(bottleneck: ResidualQuantiser) -> None:
     """Also without training: a stage takes away what it has coded."""
     x = frames()
     tokens = bottleneck.eval().requires_grad_(requires_grad=False).tokens(x)
-    clean = bottleneck.whitening(x.transpose(1, 2)).transpose(1, 2)
-    parts = [bottleneck.from_tokens(tokens[:, :k]) for k in (1, 2, 4)]
-    errors = [float((part - clean).square().mean()) for part in parts]
+    errors = [float((bottleneck.from_tokens(tokens[:, :k]) - x).square().mean()) for k in (1, 2, 4)]
     assert errors[0] < 0.95
     assert errors == sorted(errors, reverse=True)
 
@@ -61,26 +59,6 @@ def test_gradients_reach_the_latents_and_every_projection(bottleneck: ResidualQu
     for name, parameter in bottleneck.named_parameters():
         assert parameter.grad is not None, name
         assert bool(parameter.grad.any()), name
-
-
-def test_the_scale_and_mixture_of_channels_make_no_difference() -> None:
-    """Here one direction has nearly all of the variance, and all directions are coded alike."""
-    mixture = torch.randn(DIM, DIM) + 30 * torch.ones(DIM, DIM)
-    errors = []
-    for mixed in (torch.eye(DIM), mixture):
-        torch.manual_seed(0)
-        bottleneck = ResidualVQ(
-            ResidualVQConfig(num_codebooks=4, vocab_size=64, code_dim=DIM, dropout=0), DIM
-        )
-        for _ in range(20):
-            bottleneck(mixed @ frames() + 5)
-        x = mixed @ frames() + 5
-        quantised, _, _ = bottleneck.eval().requires_grad_(requires_grad=False)(x)
-        clean = bottleneck.whitening(x.transpose(1, 2)).transpose(1, 2)
-        torch.testing.assert_close(clean.flatten(1).std(), torch.tensor(1.0), atol=0.1, rtol=0)
-        errors.append((quantised - clean).square().mean(dim=(0, 2)))
-    assert float(errors[0].mean()) < 0.5
-    torch.testing.assert_close(errors[1].mean(), errors[0].mean(), atol=0.05, rtol=0)
 
 
 def test_dropout_leaves_some_items_fewer_codebooks() -> None:
@@ -103,9 +81,8 @@ def test_every_stage_is_committed_to_its_entries() -> None:
     x = frames()
     entries = bottleneck.codebooks.entries.clone()
     _, tokens, losses = bottleneck(x)
-    residual = bottleneck.eval().whitening(x.transpose(1, 2))
     assert losses.keys() == {"commitment"}
-    terms = []
+    residual, terms = x.transpose(1, 2), []
     for k in range(4):
         projected = bottleneck.down[k](residual)
         code = entries[k][tokens[:, k]]
@@ -133,8 +110,8 @@ def test_the_first_stage_is_that_of_dac() -> None:
     ours = ResidualVQ(ResidualVQConfig(num_codebooks=1, vocab_size=32, code_dim=3), DIM).eval()
     other.in_proj.weight.data = ours.down[0].weight.data[..., None].clone()
     other.out_proj.weight.data = ours.up[0].weight.data[..., None].clone()
-    other.in_proj.bias.data = ours.down[0].bias.data.clone()
-    other.out_proj.bias.data = ours.up[0].bias.data.clone()
+    other.in_proj.bias.data.zero_()
+    other.out_proj.bias.data.zero_()
     ours.codebooks.entries[0] = other.codebook.weight.data
     x = frames()
     theirs, _, _, tokens, _ = other(x)
