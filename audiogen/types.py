@@ -38,6 +38,17 @@ class LatentSpec:
         """Latent frames per second."""
         return self.sample_rate / self.hop_length
 
+    def bits_per_second(self, num_codebooks: int | None = None) -> float:
+        """What the tokens of a second cost at log2 V bits each, of the first codebooks or of all.
+
+        Raises:
+            ValueError: the latents are continuous.
+        """
+        if self.vocab_size is None:
+            raise ValueError("bits_per_second: continuous latents are no tokens")
+        count = self.channels if num_codebooks is None else num_codebooks
+        return self.frame_rate * count * math.log2(self.vocab_size)
+
     def num_samples(self, seconds: float) -> int:
         """Audio samples in `seconds`."""
         return round(seconds * self.sample_rate)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -65,13 +64,6 @@ class RVQCodec(Codec):
         self.bottleneck = build_bottleneck(config.bottleneck, config.latent_channels)
         self.encode_context = self.trunk.encode_context
         self.decode_context = self.trunk.decode_context
-
-    @property
-    def bits_per_second(self) -> float:
-        """What the tokens of one second of sound cost."""
-        bottleneck = self.config.bottleneck
-        bits = bottleneck.num_codebooks * math.log2(bottleneck.vocab_size)
-        return self.spec.frame_rate * bits
 
     def encode_chunk(self, wav: Tensor) -> Tensor:
         """Encode wav (B, C, L * hop_length) as tokens (B, K, L)."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass
 from json import JSONDecodeError
 from pathlib import Path
@@ -107,11 +106,6 @@ class TokenHeader(Config):
 
     def __str__(self) -> str:
         return _described(self.codec, self.codec_digest, self.spec, self.num_codebooks)
-
-
-def kbits_per_second(spec: LatentSpec, num_codebooks: int) -> float:
-    """Nominal bit rate of tokens of `num_codebooks`, log2 V bits each, in kbit/s."""
-    return num_codebooks * math.log2(spec.vocab_size or 1) * spec.frame_rate / 1000
 
 
 def write_tokens(path: Path, tokens: Tensor, header: TokenHeader) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -82,8 +81,7 @@ def _token_metrics(config: ExperimentConfig, codec: Codec, real: Sounds) -> dict
             made += list(codec.decode(part, seeds=range(len(part)))[..., :length].cpu())
     for row, made in zip(rows, guesses, strict=True):
         row.update(_distances(real, replace(real, wavs=made), spec.sample_rate))
-    bits = spec.frame_rate * spec.channels * math.log2(vocab_size)
-    return {"bits_per_second": bits, "vocab_size": vocab_size, "codebooks": rows}
+    return {"bits_per_second": spec.bits_per_second(), "vocab_size": vocab_size, "codebooks": rows}
 
 
 def _usage(config: ExperimentConfig, codec: Codec, vocab_size: int) -> list[tuple[float, float]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -94,9 +93,7 @@ def _of_tokens(
                 found[f"{split}_std"] = float(bits.std(correction=0))
                 found[f"{split}_perplexity"] = perplexity(likelihood, frames).tolist()
         found[f"{split}_clips"] = len(rows)
-    if spec.vocab_size is not None:
-        found["uniform"] = spec.frame_rate * spec.channels * math.log2(spec.vocab_size)
-    return found
+    return {**found, "uniform": spec.bits_per_second()}
 
 
 def _some(config: ExperimentConfig, split: str, count: int) -> list[ManifestRow]:

@@ -5,13 +5,33 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from audiogen.conditioning.conditioner import ConditionerConfig
 from audiogen.generators.sampling import SamplingConfig
+from audiogen.schema import Config
 from audiogen.types import Batch, Conditions, Kind, LossOutput
+
+
+class NetworkConfig(Config):
+    """The size of a generator's Transformer, and its conditioning."""
+
+    dim: int = Field(default=384, gt=0)
+    depth: int = Field(default=8, gt=0)
+    num_heads: int = Field(default=6, gt=0)
+    conditioner: ConditionerConfig = ConditionerConfig()
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.dim % self.num_heads or self.dim // self.num_heads % 2:
+            raise ValueError(
+                f"dim={self.dim} must be a multiple of twice num_heads={self.num_heads}"
+            )
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,22 +7,21 @@ import itertools
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
-from audiogen.conditioning.conditioner import Conditioner, ConditionerConfig
+from audiogen.conditioning.conditioner import Conditioner
 from audiogen.generators import solvers
-from audiogen.generators.base import LatentGenerator, Start, noise_source
+from audiogen.generators.base import LatentGenerator, NetworkConfig, Start, noise_source
 from audiogen.generators.guidance import Guidance
 from audiogen.generators.infill import InfillConfig, draw_kept_frames
 from audiogen.generators.sampling import ODESamplingConfig, SamplingConfig
 from audiogen.generators.scene import Scene
 from audiogen.generators.windows import over_windows
 from audiogen.nn.dit import DiT
-from audiogen.schema import Config
 from audiogen.types import (
     Batch,
     Conditions,
@@ -42,24 +41,12 @@ PLAIN_SOLVERS: Mapping[str, solvers.Solver] = {
 }
 
 
-class ODEConfig(Config):
+class ODEConfig(NetworkConfig):
     """The network and the conditioning of diffusion and flow."""
 
-    dim: int = Field(default=384, gt=0)
-    depth: int = Field(default=8, gt=0)
-    num_heads: int = Field(default=6, gt=0)
     patch_frames: int = Field(default=2, gt=0)
     """Latent frames per token of the Transformer."""
-    conditioner: ConditionerConfig = ConditionerConfig()
     infill: InfillConfig = InfillConfig()
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Self:
-        if self.dim % self.num_heads or self.dim // self.num_heads % 2:
-            raise ValueError(
-                f"dim={self.dim} must be a multiple of twice num_heads={self.num_heads}"
-            )
-        return self
 
 
 class ODEGenerator(LatentGenerator):

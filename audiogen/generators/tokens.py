@@ -4,39 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
-from audiogen.conditioning.conditioner import Conditioner, ConditionerConfig
-from audiogen.generators.base import LatentGenerator, Start
+from audiogen.conditioning.conditioner import Conditioner
+from audiogen.generators.base import LatentGenerator, NetworkConfig, Start
 from audiogen.generators.sampling import SamplingConfig, TokenSamplingConfig
 from audiogen.generators.scene import Scene
 from audiogen.nn.decoder import Backbone
 from audiogen.nn.lowbit import WeightKind, with_weights
-from audiogen.schema import Config
 from audiogen.types import Batch, Conditions, Context, Kind, LatentSpec
 
 
-class TokenConfig(Config):
+class TokenConfig(NetworkConfig):
     """The network and the conditioning of a generator of tokens."""
 
-    dim: int = Field(default=384, gt=0)
-    depth: int = Field(default=8, gt=0)
-    num_heads: int = Field(default=6, gt=0)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Of the Transformer, while training; a small set is soon learnt by heart without it."""
-    conditioner: ConditionerConfig = ConditionerConfig()
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Self:
-        if self.dim % self.num_heads or self.dim // self.num_heads % 2:
-            raise ValueError(
-                f"dim={self.dim} must be a multiple of twice num_heads={self.num_heads}"
-            )
-        return self
 
 
 class TokenGenerator(LatentGenerator):

@@ -20,7 +20,6 @@ from audiogen.codecs.token_file import (
     SUFFIX,
     TokenCodec,
     TokenHeader,
-    kbits_per_second,
     read_tokens,
     require_codec,
     write_tokens,
@@ -236,7 +235,7 @@ def _report(
     return Transcoded(
         path=path,
         seconds=header.seconds,
-        nominal_kbits=kbits_per_second(header.spec, num_codebooks),
+        nominal_kbits=header.spec.bits_per_second(num_codebooks) / 1000,
         file_kbits=num_bytes * 8 / header.seconds / 1000,
         times_real_time=header.seconds / (time.perf_counter() - began),
     )

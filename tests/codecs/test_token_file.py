@@ -21,7 +21,6 @@ from audiogen.codecs.packing import bits_per_token, pack, unpack
 from audiogen.codecs.token_file import (
     TokenCodec,
     TokenHeader,
-    kbits_per_second,
     read_tokens,
     require_codec,
     write_tokens,
@@ -139,7 +138,7 @@ def test_equal_tokens_are_equal_files(file: Path, tokens: Tensor, header: TokenH
 
 def test_nominal_rate() -> None:
     spec = replace(SPEC, vocab_size=1024)
-    assert kbits_per_second(spec, 9) == pytest.approx(9 * 10 * 44100 / 512 / 1000)  # DAC: 7.8
+    assert spec.bits_per_second(9) == pytest.approx(9 * 10 * 44100 / 512)  # DAC: 7.8
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_the_spec_and_the_bitrate_follow_the_bottleneck() -> None:
         })
     )  # fmt: skip
     assert (codec.spec.kind, codec.spec.channels, codec.spec.vocab_size) == ("tokens", 4, 256)
-    assert codec.bits_per_second == 16000 / 512 * 4 * 8
+    assert codec.spec.bits_per_second() == 16000 / 512 * 4 * 8
 
 
 def test_weights_are_drawn_as_before() -> None:
