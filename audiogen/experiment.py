@@ -165,11 +165,13 @@ class ExperimentConfig(Config):
         """Fill in `sample.type`, which the generator's type implies."""
         match tree:
             case {"generator": {"type": str(kind)}} if kind in TOKEN_TYPES:
-                given = tree.get("sample", {})
-                return {**tree, "sample": {"type": "tokens", **given}}
-            case {"sample": dict(given)}:
-                return {**tree, "sample": {"type": "ode", **given}}
-        return tree
+                family = "tokens"
+            case _:
+                family = "ode"
+        given = tree.get("sample", {}) if isinstance(tree, dict) else None
+        if not isinstance(given, dict):
+            return tree  # not a block: the field itself says what is wrong
+        return {**tree, "sample": {"type": family, **given}}
 
     @model_validator(mode="after")
     def _blocks_fit(self) -> ExperimentConfig:

@@ -298,8 +298,10 @@ class _Run:
             known=known if keep is not None else None,
             keep=keep,
         )
-        opposite = self.negative or self.conditions.without_prompt()
-        double = single.beside(generator.conditioner(opposite))
+        double = single
+        if sampling.guidance_scale != 1:
+            opposite = self.negative or self.conditions.without_prompt()
+            double = single.beside(generator.conditioner(opposite))
         guidance = Guidance(sampling, single.mask)
         low, high = (generator.time_at(part) for part in sampling.guidance_interval)
         turns = torch.Generator().manual_seed(0)  # the same turns of the ring for every take

@@ -80,3 +80,25 @@ def test_a_sound_is_continued_and_what_cannot_be_is_refused(
     loop = TakesRequest(prompts=["rain"], seconds=1.0, count=1, seed=0, out=tmp_path, loop=True)
     with pytest.raises(ValueError, match="no ring"):
         write_takes(finished.run_dir, loop)
+
+
+def test_the_masked_model_of_the_same_tokens_inpaints_and_loops(
+    finished: ExperimentConfig, tmp_path: Path
+) -> None:
+    size = ("generator.type=masked", "generator.dim=32", "generator.depth=2")
+    run = finished.run_dir.parent / "masked"  # beside it, so that the codec is taken from there
+    config = load_experiment(RECIPE, [f"run_dir={run}", *size, "generator.num_heads=2"])
+    train(config)
+    request = TakesRequest(prompts=["rain"], seconds=1.0, count=1, seed=0, out=tmp_path)
+    take = write_takes(run, request)[0]
+    before, rate = read_audio(take)
+    edit = EditRequest(out=tmp_path / "edits", seed=5)
+    after, _ = read_audio(inpaint(run, take, edit, regions=["0.3:0.6"]))
+    start, stop = round(0.3 * rate), round(0.6 * rate)
+    assert (after[:, :start] == before[:, :start]).all()
+    assert (after[:, stop:] == before[:, stop:]).all()
+    assert not (after[:, start:stop] == before[:, start:stop]).all()
+    loop = TakesRequest(prompts=["rain"], seconds=0.7, count=1, seed=0, out=tmp_path, loop=True)
+    assert read_audio(write_takes(run, loop)[0])[0].shape[1] == round(0.7 * rate)
+    with pytest.raises(ValueError, match="is told how long a sound is"):
+        write_takes(run, TakesRequest(**{**vars(request), "to_end": True}))
