@@ -31,6 +31,8 @@ from audiogen.types import (
     PathPoint,
 )
 
+TOKEN_RATE_HZ = 11.0
+"""Tokens of the Transformer per second, about, unless the frames per token are given."""
 FRESH_NOISE = 1 << 41
 """Stream of the noise that stochastic samplers add, apart from that of the start."""
 PLAIN_SOLVERS: Mapping[str, solvers.Solver] = {
@@ -44,9 +46,14 @@ PLAIN_SOLVERS: Mapping[str, solvers.Solver] = {
 class ODEConfig(NetworkConfig):
     """The network and the conditioning of diffusion and flow."""
 
-    patch_frames: int = Field(default=2, gt=0)
-    """Latent frames per token of the Transformer."""
+    patch_frames: int | None = Field(default=None, gt=0)
+    """Latent frames per token of the Transformer; null is as many as give about eleven tokens per
+    second, so that the Transformer costs the same on every codec."""
     infill: InfillConfig = InfillConfig()
+
+    def frames_per_token(self, spec: LatentSpec) -> int:
+        """Latent frames of `spec` that make one token."""
+        return self.patch_frames or max(1, round(spec.frame_rate / TOKEN_RATE_HZ))
 
 
 class ODEGenerator(LatentGenerator):
@@ -70,8 +77,8 @@ class ODEGenerator(LatentGenerator):
         self.infill = config.infill
         self.conditioner = Conditioner(config.conditioner, text_dim, config.dim)
         self.network = DiT(
-            spec.channels, config.dim, config.depth, config.num_heads, config.patch_frames,
-            infill=config.infill.is_on,
+            spec.channels, config.dim, config.depth, config.num_heads,
+            config.frames_per_token(spec), infill=config.infill.is_on,
         )  # fmt: skip
 
     @abstractmethod

@@ -19,7 +19,7 @@ SPEC = LatentSpec(
     audio_channels=1,
 )  # fmt: skip
 TEXT_DIM, WINDOW = 12, 16
-SIZE = {"dim": 32, "depth": 2, "num_heads": 2}  # patches of 2 frames
+SIZE = {"dim": 32, "depth": 2, "num_heads": 2}  # patches of 3 frames
 CONFIGS = [DiffusionConfig(**SIZE), FlowConfig(**SIZE)]
 SAMPLING = ODESamplingConfig(steps=4, guidance_scale=2.0)
 
@@ -274,3 +274,18 @@ def test_dropout_is_per_item_and_per_condition() -> None:
     assert 0.04 < float(without_prompt.float().mean()) < 0.18
     kinds = {tuple(vector.round(decimals=4).tolist()) for vector in context.vector.detach()}
     assert len(kinds) == 8  # prompt, seconds and role are each there or not
+
+
+@pytest.mark.parametrize(
+    ("hop_length", "given", "expected"),
+    [(1024, None, 2), (512, None, 4), (4096, None, 1), (512, 3, 3)],
+)
+def test_frames_per_token_follow_the_frame_rate(
+    hop_length: int, given: int | None, expected: int
+) -> None:
+    spec = LatentSpec(
+        kind="continuous", channels=8, vocab_size=None, hop_length=hop_length, sample_rate=22050,
+        audio_channels=1,
+    )  # fmt: skip
+    config = FlowConfig(dim=32, depth=1, num_heads=1, patch_frames=given)
+    assert config.frames_per_token(spec) == expected
