@@ -248,7 +248,8 @@ GOOD: Mapping[str, Case] = {
     "extensible.wav": Case(make=encoded("WAVEX")),
     "big_endian.wav": Case(make=encoded("WAV", endian="BIG")),
     "adpcm.wav": Case(  # the last block is whole
-        make=encoded("WAV", samples=NOISE[:, 0], subtype="IMA_ADPCM"), frames=11_187),
+        make=encoded("WAV", samples=NOISE[:, 0], subtype="IMA_ADPCM"), frames=11_187
+    ),
     "mu_law.wav": Case(make=encoded("WAV", subtype="ULAW")),
     "float_64.wav": Case(make=encoded("WAV", subtype="DOUBLE")),
     "plain.aiff": Case(make=encoded("AIFF")),
