@@ -15,7 +15,7 @@ from typing import BinaryIO, Literal
 from audiogen.audio.streams import ContainerError, check_ogg, count_mp3, is_mpeg_sync
 
 Kind = Literal["WAV", "AIFF", "OGG", "FLAC", "MPEG"]
-UNKNOWN_SIZE = 0x7FFF_F000  # recorders that write to a pipe put sizes from here on in the header
+UNKNOWN_SIZES = {0x7FFF, 0x8000, 0xFFFF}  # upper half of sizes that recorders write to a pipe
 MAX_CHUNKS = 10_000
 EXTENSIBLE = 0xFFFE
 FIXED_WIDTH = {1, 3, 6, 7}  # WAVE format tags whose frames have a fixed size: PCM, float, G.711
@@ -94,7 +94,7 @@ def _wav(raw: BinaryIO, size: int, order: str) -> Container:
     if b"data" not in chunks:
         return Container(kind="WAV")  # libsndfile says what is wrong
     body, length = chunks[b"data"]
-    if length >= UNKNOWN_SIZE:
+    if length >> 16 in UNKNOWN_SIZES:
         long_size = _long_size(raw, chunks)
         length = size - body if long_size is None else long_size
         stop = size
