@@ -16,6 +16,7 @@ from audiogen.audio.inspection import AudioFacts, measure_audio
 from audiogen.storage import sha256_file
 
 PREVIEW_SECONDS = 20.0
+PREVIEW_FRAMES = 1 << 20
 
 
 def inspect_file(path: Path) -> Mapping[str, Any]:
@@ -65,7 +66,7 @@ def preview_file(path: Path) -> Mapping[str, Any]:
         with soundfile.SoundFile(path) as file:
             if not low <= file.samplerate <= high or not 1 <= file.channels <= MAX_CHANNELS:
                 raise AudioReadError(path, "bad_rate")
-            count = min(int(PREVIEW_SECONDS * file.samplerate), file.frames)
+            count = min(int(PREVIEW_SECONDS * file.samplerate), PREVIEW_FRAMES, file.frames)
             samples = file.read(count, dtype="float32", always_2d=True)
             rate = int(file.samplerate)
     except soundfile.LibsndfileError as error:
