@@ -15,9 +15,14 @@ from audiogen.data.contained import Failure, run_contained
 from audiogen.data.intake import INTAKE_REASONS, INTAKE_WARNINGS
 from audiogen.data.manifest import ManifestRow
 from audiogen.data.tasks import PREVIEW_SECONDS, preview_file
-from audiogen.evaluation.charts import bar
 from audiogen.evaluation.markup import Markup, duration, join, section, table, tag, tiles
-from audiogen.evaluation.pictures import FloatArray, picture_uri, shared_reference, spectrogram
+from audiogen.evaluation.pictures import (
+    FloatArray,
+    frequency_ticks,
+    picture_uri,
+    shared_reference,
+    spectrogram,
+)
 from audiogen.evaluation.report import fill_page
 from audiogen.evaluation.report_data import data_section, total_length
 from audiogen.storage import atomic_write_text
@@ -73,16 +78,12 @@ def _lead(rows: Sequence[ManifestRow]) -> str:
 
 
 def _counts(anchor: str, title: str, codes: Sequence[str], meanings: Mapping[str, str]) -> Markup:
-    """Return a section with a bar per reason or warning."""
+    """Return a section with a line per reason or warning."""
     counts = Counter(codes).most_common()
     if not counts:
         return section(anchor, title, tag("p", "None.", class_="quiet"))
-    most = counts[0][1]
-    lines = [
-        (code, bar(count, kind="takes", limit=most), meanings.get(code, ""))
-        for code, count in counts
-    ]
-    return section(anchor, title, table(("code", "files", "meaning"), lines, "figures bars"))
+    lines = [(code, f"{count:,}", meanings.get(code, "")) for code, count in counts]
+    return section(anchor, title, table(("code", "files", "meaning"), lines, "credit"))
 
 
 def _gallery(
@@ -129,9 +130,13 @@ def _card(row: ManifestRow, codes: Sequence[str], sound: Sound | None) -> Markup
     else:
         image = spectrogram(*sound, width=WIDTH)
         uri = picture_uri(image, reference_db=shared_reference([image]))
+        ticks = [
+            tag("span", label, style=f"bottom:{100 * height:.1f}%", class_="tick")
+            for label, height in frequency_ticks(image.top_hz)
+        ]
         alt = f"Spectrogram of {row.path}"
         picture = join(
-            [tag("div", tag("img", src=uri, alt=alt), class_="screen"), _waveform(sound[0])]
+            [tag("div", tag("img", src=uri, alt=alt), *ticks, class_="screen"), _waveform(sound[0])]
         )
     length = f"{duration(row.seconds)}, {row.sample_rate:,} Hz, " if row.seconds else ""
     of = tag("p", "copy of ", row.copy_of, class_="quiet") if row.copy_of else ""
