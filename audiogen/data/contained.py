@@ -38,6 +38,7 @@ MAX_WORKERS = 16
 MAX_REPLY_BYTES = 256 << 20  # 150 hours of fingerprint
 MAX_WRITTEN_BYTES = 1 << 20  # by a child to any file: what decoders print
 MEMORY_POLL_SECONDS = 0.05
+PARENT_POLL_SECONDS = 1.0
 EXIT_MEMORY = 77
 _CHILD = (
     "import json, sys; sys.path[:] = json.loads(sys.stdin.readline());"
@@ -108,7 +109,7 @@ def run_contained(
         RuntimeError: a child cannot even start.
     """
     most = num_workers or min(_processors(), MAX_WORKERS, -(-len(paths) // FILES_PER_WORKER))
-    results: list[Mapping[str, Any] | Failure] = [Failure(reason="too_slow")] * len(paths)
+    results: dict[int, Mapping[str, Any] | Failure] = {}
     waiting = iter(range(len(paths)))
     lock = threading.Lock()
     stopping = threading.Event()
@@ -138,7 +139,7 @@ def run_contained(
             for worker in workers:
                 worker.end()
             raise
-    return results
+    return [results[index] for index in range(len(paths))]
 
 
 class _Worker:
@@ -161,9 +162,10 @@ class _Worker:
             return reply
         if reply["reason"] == "too_much_memory":
             self.end()  # its memory is in pieces
-        if reply["reason"] not in CONTAINED_REASONS:
+        reason = str(reply["reason"])
+        if reason not in CONTAINED_REASONS:
             return Failure(reason="decoder_crashed", detail="it answers nonsense")
-        return Failure(reason=reply["reason"], detail=str(reply.get("detail", "")))
+        return Failure(reason=reason, detail=str(reply.get("detail", "")))
 
     def end(self) -> None:
         """End the child, if there is one."""
@@ -220,7 +222,7 @@ class _Worker:
             self._send(process, message)
             line = process.stdout.readline(MAX_REPLY_BYTES)
             reply = json.loads(line) if line.endswith(b"\n") else None
-        except (OSError, ValueError):  # it died while it was told, or answers no JSON
+        except (OSError, ValueError, RecursionError):  # it died while told, or answers no JSON
             reply = None
         finally:
             timer.cancel()
@@ -260,6 +262,7 @@ def serve() -> None:
     module, _, name = setup["task"].partition(":")
     task: Task = getattr(importlib.import_module(module), name)
     _limit(setup["memory_bytes"])
+    threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
     answer({})
     for line in sys.stdin:
         request = json.loads(line)
@@ -297,6 +300,13 @@ def _limit(memory_bytes: int) -> None:
         watch_memory(memory_bytes)
 
 
+def _watch_parent(parent: int) -> None:
+    """End this process when its parent is gone, even if a decoder hangs."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_POLL_SECONDS)
+    os._exit(1)
+
+
 def watch_memory(memory_bytes: int) -> None:
     """End this process with `EXIT_MEMORY` once it has used so much more than now."""
     unit = 1 if sys.platform == "darwin" else 1024
@@ -316,10 +326,7 @@ def _peak() -> int:
 
 
 def _limit_processor(seconds: float) -> None:
-    """Let this process use so many more seconds of processor time.
-
-    The parent watches the clock; this ends a child whose parent is gone.
-    """
+    """Let this process use so many more seconds of processor time; the parent watches the clock."""
     if sys.platform != "win32":
         usage = resource.getrusage(resource.RUSAGE_SELF)
         _lower(resource.RLIMIT_CPU, int(usage.ru_utime + usage.ru_stime + seconds) + 2)

@@ -167,7 +167,10 @@ def _row(
     """Return the row of one file, used or refused, and its fingerprint."""
     if isinstance(result, Failure):
         return refused_row(path, result.reason), NO_WORDS
-    facts = facts_of(result)
+    try:
+        facts = facts_of(result)
+    except (KeyError, TypeError, ValueError):  # a file took over the process that decoded it
+        return refused_row(path, "decoder_crashed"), NO_WORDS
     if facts.seconds < MIN_SECONDS:
         return refused_row(path, "too_short"), NO_WORDS
     if facts.swing < SILENT_SWING:

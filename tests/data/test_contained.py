@@ -1,8 +1,11 @@
 """Decoders that hang, crash or grow harm their own file only, and print nothing."""
 
 import functools
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import hostile
@@ -22,6 +25,7 @@ HOSTILE = {
     "abort": "decoder_crashed",
     "leave": "decoder_crashed",
     "fail": "decoder_crashed",
+    "lie": "decoder_crashed",
     "grow": "too_much_memory",
     "claim": "too_much_memory",
 }
@@ -107,3 +111,42 @@ def test_memory_is_watched_where_the_system_does_not_limit_it() -> None:
         [sys.executable, "-c", between], capture_output=True, text=True, check=False, timeout=120
     )
     assert (done.returncode, done.stdout) == (EXIT_MEMORY, "small\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_no_child_outlives_its_parent(number: signal.Signals, tmp_path: Path) -> None:
+    sound(tmp_path / "mark.wav", 0)
+    program = (
+        "import sys; from pathlib import Path; import hostile;"
+        "from audiogen.data.contained import run_contained;"
+        "run_contained(hostile.by_name, [Path(sys.argv[1])])"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "mark.wav")],
+        cwd=Path(__file__).parent,
+        stderr=subprocess.DEVNULL,
+    )
+    mark = tmp_path / "mark.pid"
+    wait_until(lambda: mark.is_file() and mark.read_text() != "")
+    child = int(mark.read_text())
+    assert is_alive(child)
+    parent.send_signal(number)
+    assert parent.wait(timeout=60) != 0
+    wait_until(lambda: not is_alive(child))
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be reaped does not."""
+    status = Path(f"/proc/{pid}/stat")
+    if Path("/proc/self/stat").exists():
+        return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+    command = ["ps", "-o", "stat=", "-p", str(pid)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip()[:1] not in {"", "Z"}
