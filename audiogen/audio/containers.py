@@ -28,6 +28,7 @@ class Container:
 
     Attributes:
         kind: of format, told by the content.
+        found: whether the samples were found; where not, libsndfile must not find them either.
         frames: how many there must be; None when the format does not say.
         counted: `frames` were counted in an MP3 that itself does not say how many it has.
         md5: FLAC's checksum of all samples; empty when there is none.
@@ -35,6 +36,7 @@ class Container:
     """
 
     kind: Kind
+    found: bool = True
     frames: int | None = None
     counted: bool = False
     md5: bytes = b""
@@ -84,15 +86,17 @@ def _flac(head: bytes) -> Container:
         raise ContainerError("truncated", "the header is cut off")
     packed = int.from_bytes(head[18:26], "big")  # 20 bits rate, 3 channels, 5 width, 36 frames
     frames, bits = packed & ((1 << 36) - 1), (packed >> 36 & 31) + 1
+    if not frames:
+        raise ContainerError("unknown_length", "a FLAC that was written to a pipe")
     md5 = head[26:42] if any(head[26:42]) else b""
-    return Container(kind="FLAC", frames=frames or None, md5=md5, bits=bits)
+    return Container(kind="FLAC", frames=frames, md5=md5, bits=bits)
 
 
 def _wav(raw: BinaryIO, size: int, order: str) -> Container:
     """Check sizes and format of RIFF, RIFX and RF64 (EBU Tech 3306) against each other."""
-    chunks, stop, form_end = _walk(raw, size, order)
+    chunks, stop, form_end = _walk(raw, size, order, samples=b"data")
     if b"data" not in chunks:
-        return Container(kind="WAV")  # libsndfile says what is wrong
+        return Container(kind="WAV", found=False)
     body, length = chunks[b"data"]
     if length >> 16 in UNKNOWN_SIZES:
         long_size = _long_size(raw, chunks)
@@ -136,9 +140,9 @@ def _frame_bytes(raw: BinaryIO, chunks: Mapping[bytes, tuple[int, int]], order: 
 
 def _aiff(raw: BinaryIO, size: int) -> Container:
     """Check the common chunk of AIFF and AIFC against the sizes."""
-    chunks, stop, form_end = _walk(raw, size, ">")
+    chunks, stop, form_end = _walk(raw, size, ">", samples=b"SSND")
     if b"SSND" not in chunks or b"COMM" not in chunks:
-        return Container(kind="AIFF")  # libsndfile says what is wrong
+        return Container(kind="AIFF", found=False)
     body, length = chunks[b"SSND"]
     _require_bytes(body, length, size)
     _require_end(stop, size, form_end)
@@ -147,7 +151,7 @@ def _aiff(raw: BinaryIO, size: int) -> Container:
     raw.seek(chunks[b"COMM"][0])
     common = raw.read(22)
     if len(common) < 18 or len(offset_field) < 4:
-        return Container(kind="AIFF")
+        return Container(kind="AIFF", found=False)
     channels, frames, bits = struct.unpack(">HIH", common[:8])
     if chunks[b"COMM"][1] >= 22 and common[18:] not in AIFC_FIXED_WIDTH:
         return Container(kind="AIFF")
@@ -159,8 +163,10 @@ def _aiff(raw: BinaryIO, size: int) -> Container:
     return Container(kind="AIFF", frames=frames)
 
 
-def _walk(raw: BinaryIO, size: int, order: str) -> tuple[dict[bytes, tuple[int, int]], int, int]:
-    """Walk the chunks of RIFF or IFF.
+def _walk(
+    raw: BinaryIO, size: int, order: str, *, samples: bytes
+) -> tuple[dict[bytes, tuple[int, int]], int, int]:
+    """Walk the chunks of RIFF or IFF, of which one, `samples`, holds the samples.
 
     Returns:
         the first chunk of every name as (place of its body, length); where the walk stopped
@@ -171,7 +177,7 @@ def _walk(raw: BinaryIO, size: int, order: str) -> tuple[dict[bytes, tuple[int, 
     chunks: dict[bytes, tuple[int, int]] = {}
     place = 12
     for _ in range(MAX_CHUNKS):
-        if place in {form_end, size}:
+        if place == size or (place == form_end and samples in chunks):
             break
         header = _at(raw, place)
         if header is None:
@@ -203,5 +209,6 @@ def _require_end(stop: int, size: int, form_end: int) -> None:
     """Raise when bytes behind the samples are no chunk and inside of what the file claims."""
     ends = {size, form_end}
     if not ends & {stop, stop - 1}:  # a byte of padding at the end may be there or not
-        detail = f"{size - stop} bytes behind the samples belong to nothing"
+        odd = f"{size - stop} bytes behind the samples belong to nothing"
+        detail = odd if stop <= size else "the last chunk is cut off"
         raise ContainerError("contradictory", detail)

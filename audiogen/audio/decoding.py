@@ -38,7 +38,7 @@ REASONS: Mapping[str, str] = {
     "no_samples": "the file has a header but no samples",
     "bad_rate": "the sample rate is outside 4 kHz to 768 kHz",
     "bad_channels": f"the file has more than {MAX_CHANNELS} channels",
-    "unknown_length": "an MP3 of varying bit rate without a length header; convert it to WAV",
+    "unknown_length": "the file does not say how long it is; convert it to WAV",
     "several_streams": "an Ogg file of several streams; convert it to WAV",
     "implausible_length": "the header claims far more audio than the bytes can hold",
     "contradictory": "the header contradicts itself or the file; save the sound anew",
@@ -163,6 +163,8 @@ def _check_header(audio: OpenedAudio, size: int) -> None:
     low, high = SAMPLE_RATES_HZ
     if FORMATS.get(audio.file.format) != container.kind:
         raise AudioReadError(path, "not_audio", f"{audio.file.format} inside {container.kind}")
+    if not container.found:
+        raise AudioReadError(path, "contradictory", "its chunks lead to no samples")
     if not low <= audio.sample_rate <= high:
         raise AudioReadError(path, "bad_rate", f"{audio.sample_rate} Hz")
     if audio.channels > MAX_CHANNELS:
@@ -176,6 +178,7 @@ def _check_header(audio: OpenedAudio, size: int) -> None:
         return
     lacking = container.frames - audio.num_frames
     if lacking > audio.slack or (lacking and not audio.slack):
+        # An MP3 of varying bit rate without a length header; otherwise the header lies.
         reason = "unknown_length" if container.counted else "contradictory"
         detail = f"{container.frames} frames, of which {audio.num_frames} would be read"
         raise AudioReadError(path, reason, detail)

@@ -146,6 +146,9 @@ BAD: Mapping[str, Case] = {
         make=wav(before=b"note\5\0\0\0hello"), expected="unreadable"
     ),
     "data_size_0.wav": Case(make=wav(claim=0), expected={"no_samples", "contradictory"}),
+    "tag_cut.wav": Case(
+        make=wav(behind=b"LIST\x40\0\0\0INFO"), expected={"contradictory", "truncated"}
+    ),
     "data_size_half.wav": Case(make=wav(claim=FRAMES * 2), expected="contradictory"),
     "data_size_odd.wav": Case(make=wav(claim=FRAMES * 4 - 2), expected="contradictory"),
     "channels_0.wav": Case(make=wav(channels=0), expected={"unreadable", "bad_channels"}),
@@ -164,6 +167,7 @@ BAD: Mapping[str, Case] = {
     "huge.wav": Case(make=floats(value=1e30), expected="too_loud"),
     "huge_64.wav": Case(make=floats(value=1e300, subtype="DOUBLE"), expected="not_finite"),
     "flac_2_to_36.flac": Case(make=flac(total=2**36 - 1), expected="implausible_length"),
+    "flac_streamed.flac": Case(make=flac(total=0), expected="unknown_length"),
     "flac_half.flac": Case(make=flac(total=FRAMES // 2), expected={"damaged", "contradictory"}),
     "flac_longer.flac": Case(make=flac(total=FRAMES + 1), expected={"truncated", "unreadable"}),
     "flac_flipped.flac": Case(make=flac(at_9000=16), expected={"damaged", "unreadable"}),
@@ -222,6 +226,8 @@ GOOD: Mapping[str, Case] = {
     "riff_size_0.wav": Case(make=wav(riff=0)),
     "riff_size_large.wav": Case(make=wav(riff=1 << 20)),
     "tag_behind.wav": Case(make=wav(behind=b"LIST\4\0\0\0INFO")),
+    "id3v1_behind.wav": Case(make=wav() + b"TAGSong" + bytes(121)),
+    "riff_size_of_header.wav": Case(make=wav(riff=28)),
     "junk_behind.wav": Case(make=wav() + bytes(129)),
     "odd_chunk_padded.wav": Case(make=wav(before=b"note\5\0\0\0hello\0")),
     "odd_tag_no_pad.wav": Case(make=wav(behind=b"note\5\0\0\0hello")),
