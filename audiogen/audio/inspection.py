@@ -17,8 +17,8 @@ QUIET_PEAK = 1e-3  # -60 dBFS
 QUIET_WINDOW_SECONDS = 0.02
 MOSTLY = 0.8
 FULL_SCALE = 0.9995
-CLIPPED_RUN = 3  # samples in a row at full scale
-CLIPPED_SHARE = 1e-4  # of all samples
+CLIPPED_PLACES = 10  # of three samples in a row at full scale, at least,
+CLIPPED_SHARE = 1e-4  # and as a share of all samples
 DC_OFFSET = 0.02
 SAME_CHANNELS = 1e-4  # largest difference
 INVERTED_CORRELATION = -0.9
@@ -151,7 +151,7 @@ class _Levels:
             "inverted_polarity": self._correlation() <= INVERTED_CORRELATION,
             "dc_offset": bool((np.abs(means) > DC_OFFSET).any()),
             "clipped": self.num_clipped
-            > max(CLIPPED_RUN, CLIPPED_SHARE * self.num_frames * self.channels),
+            > max(CLIPPED_PLACES, CLIPPED_SHARE * self.num_frames * self.channels),
             "mostly_silent": self.num_quiet > MOSTLY * self.num_frames,
         }
         return [name for name, is_so in found.items() if is_so]
