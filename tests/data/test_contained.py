@@ -117,7 +117,8 @@ def test_memory_is_watched_where_the_system_does_not_limit_it() -> None:
 def test_no_child_outlives_its_parent(number: signal.Signals, tmp_path: Path) -> None:
     sound(tmp_path / "mark.wav", 0)
     program = (
-        "import sys; from pathlib import Path; import hostile;"
+        "import signal, sys; from pathlib import Path; import hostile;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"  # ignored in the background
         "from audiogen.data.contained import run_contained;"
         "run_contained(hostile.by_name, [Path(sys.argv[1])])"
     )
