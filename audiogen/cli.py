@@ -13,6 +13,7 @@ import typer
 
 import audiogen
 from audiogen.cli_codec import codec
+from audiogen.cli_data import data
 from audiogen.cli_edit import edit
 
 DEBUG_VARIABLE = "AUDIOGEN_DEBUG"
@@ -64,6 +65,7 @@ Settings = Annotated[
 
 app.add_typer(edit, name="edit")
 app.add_typer(codec, name="codec")
+app.add_typer(data, name="data")
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import soxr
 import torch
 from torch import Tensor
 
-from audiogen.audio.files import SAMPLE_RATES_HZ
+from audiogen.audio.decoding import SAMPLE_RATES_HZ
 
 QUALITY = "HQ"  # of soxr
 BLOCK_SECONDS = 0.4  # gating block of ITU-R BS.1770-4

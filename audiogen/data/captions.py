@@ -24,6 +24,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "licence": ("licence", "license"),
     "source_id": ("source_id",),
     "role": ("role",),
+    "split": ("split",),
 }
 ESC_NAME = re.compile(r"\d-(?P<source>\d+)-[A-Z](-\d+)?")  # ESC-10 and ESC-50: FOLD-ID-TAKE(-CLASS)
 TAKE_MARK = re.compile(r"([\s_.-]+(take[\s_.-]*)?([A-Za-z]|\d{1,3})|\s*\(\d{1,3}\))$", re.I)

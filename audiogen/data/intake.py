@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from audiogen.audio.files import AUDIO_SUFFIXES, REASONS, AudioReadError, measure_audio
-from audiogen.data.captions import METADATA_NAMES, describe, read_metadata, read_sidecar
-from audiogen.data.manifest import ManifestRow
+from audiogen.audio.decoding import AUDIO_SUFFIXES
+from audiogen.audio.fingerprint import NO_WORDS, Words
+from audiogen.audio.inspection import SILENT_SWING, WARNINGS
+from audiogen.data.captions import Description, describe, read_sidecar
+from audiogen.data.contained import CONTAINED_REASONS, Failure, run_contained
+from audiogen.data.copies import COPY_WARNINGS, mark_copies
+from audiogen.data.listing import Listing, list_files, refused_row
+from audiogen.data.manifest import ManifestRow, Split
 from audiogen.data.split import merge_copies, split_by_source
-from audiogen.storage import sha256_file
+from audiogen.data.tasks import facts_of, inspect_file
 
-SILENT_SWING = 1e-4  # -80 dBFS: dither and hum of an open input, not a sound
 MIN_SECONDS = 0.01
-OTHER_AUDIO_SUFFIXES = frozenset(
-    {".aac", ".ac3", ".amr", ".ape", ".au", ".caf", ".m4a", ".mka", ".mp4", ".oga", ".opus"}
-    | {".w64", ".webm", ".wma", ".wv"}
-)
 MAX_LABEL_LINES = 60
+MAX_WARNED_PATHS = 20
+SPLITS: Mapping[str, Split] = {  # what metadata may call the sides
+    "train": "train", "training": "train",
+    "held_out": "held_out", "test": "held_out", "val": "held_out", "valid": "held_out",
+    "validation": "held_out",
+}  # fmt: skip
 
 INTAKE_REASONS: Mapping[str, str] = {
-    **REASONS,
+    **CONTAINED_REASONS,
     "silent": "nothing but silence or a constant, below -80 dBFS",
     "too_short": f"shorter than {MIN_SECONDS * 1000:g} ms",
     "unsupported": "a format that is not read; convert it to WAV or FLAC",
@@ -35,51 +39,50 @@ INTAKE_REASONS: Mapping[str, str] = {
     "bad_caption": "the .txt beside it is not a short UTF-8 text",
     "bad_name": "the file name is not valid UTF-8",
 }
+INTAKE_WARNINGS: Mapping[str, str] = {**WARNINGS, **COPY_WARNINGS}
 
 
-@dataclass
-class _Listing:
-    """What walking the folder found, before any sound is opened; paths are posix, relative."""
-
-    sounds: list[str] = field(default_factory=list)
-    refused: list[ManifestRow] = field(default_factory=list)
-    metadata: dict[str, dict[str, str]] = field(default_factory=dict)
-    others: Counter[str] = field(default_factory=Counter)
-
-
-def scan_folder(folder: Path, *, held_out: float = 0.2, seed: int = 0) -> list[ManifestRow]:
+def scan_folder(
+    folder: Path,
+    *,
+    held_out: float = 0.2,
+    seed: int = 0,
+    num_workers: int | None = None,
+    allow_none: bool = False,
+) -> list[ManifestRow]:
     """Look at every sound below a folder.
 
     Hidden files and folders (".name", as macOS leaves them beside every file) are ignored. Each
     other file that looks like a sound, and each metadata row, ends in a row, used or refused.
-    Captions and labels: see `captions.describe`; the split: see `split.split_by_source`.
+    Files are decoded in child processes with limits (see `contained`). Captions and labels: see
+    `captions.describe`; the split: see `split.split_by_source`.
 
     Args:
         folder: WAV, FLAC, Ogg, MP3 and AIFF files, in folders of any depth.
         held_out: share of each label's files kept from training, 0 to below 1.
         seed: of the choice.
+        num_workers: child processes; None chooses. The rows do not depend on it.
+        allow_none: return the refused rows when nothing is usable, instead of raising.
 
     Returns:
         rows in the order of their paths; the same for the same files.
 
     Raises:
-        ValueError: if the folder is missing, nothing in it is usable, or its metadata are broken.
+        ValueError: if the folder is missing, nothing in it is usable, its metadata are broken, or
+            the split in them puts one recording on both sides.
     """
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out is a share from 0 to below 1, got {held_out}.")
     if not folder.is_dir():
         state = "is not a folder" if folder.exists() else "does not exist"
         raise ValueError(f"{folder} {state}; give a folder of sounds ({_suffixes()}).")
-    listing = _list_files(folder)
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        looked_at = list(
-            pool.map(lambda path: _look_at(folder, path, _entry(listing, path)), listing.sounds)
-        )
-    used = merge_copies([row for row in looked_at if row.verdict == "used"])
-    refused = listing.refused + [row for row in looked_at if row.verdict == "refused"]
-    if not used:
+    listing = list_files(folder)
+    used, refused, fingerprints = _look_at(folder, listing, num_workers)
+    refused += listing.refused
+    if not used and not allow_none:
         raise ValueError(_nothing_usable(folder, refused, listing.others))
-    rows = split_by_source(used, held_out=held_out, seed=seed) + refused
+    merged = merge_copies(mark_copies(used, fingerprints))
+    rows = split_by_source(merged, held_out=held_out, seed=seed) + refused
     return sorted(rows, key=lambda row: (row.path, row.verdict))
 
 
@@ -110,131 +113,87 @@ def summarise(rows: Sequence[ManifestRow]) -> str:
         paths = [row.path for row in refused if row.reason == reason]
         lines += ["", f"refused, {reason}: {INTAKE_REASONS.get(reason, 'see the manifest')}"]
         lines += [f"  {_printable(path)}" for path in paths]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_warning_lines(used)])
 
 
-def _list_files(folder: Path) -> _Listing:
-    """Walk the folder, following links but no loop, and match its metadata with its files."""
-    listing = _Listing()
-    tables: list[Path] = []
-    seen: set[tuple[int, int]] = set()
-
-    def unreadable(error: OSError) -> None:
-        name = Path(error.filename).relative_to(folder).as_posix()
-        listing.refused.append(_refused(name, "unreadable_folder"))
-
-    for name, subfolders, files in os.walk(folder, onerror=unreadable, followlinks=True):
-        here = Path(name)
-        status = here.stat()
-        if (status.st_dev, status.st_ino) in seen:
-            subfolders.clear()
+def _warning_lines(used: Sequence[ManifestRow]) -> list[str]:
+    """List the used files of each warning, the first of them only when they are many."""
+    lines: list[str] = []
+    for warning, meaning in INTAKE_WARNINGS.items():
+        rows = [row for row in used if warning in row.warnings]
+        if not rows:
             continue
-        seen.add((status.st_dev, status.st_ino))
-        subfolders[:] = sorted(sub for sub in subfolders if not sub.startswith("."))
-        names = sorted(name for name in files if not name.startswith("."))
-        _sort_names(here.relative_to(folder), subfolders, names, listing)
-        tables += [here / table for table in METADATA_NAMES if table in names]
-    for table in tables:
-        _match_metadata(folder, table, listing)
-    return listing
+        lines += ["", f"used, but {warning}: {meaning} ({len(rows)})"]
+        for row in rows[:MAX_WARNED_PATHS]:
+            of = f"  of {_printable(row.copy_of)}" if warning in COPY_WARNINGS else ""
+            lines.append(f"  {_printable(row.path)}{of}")
+        if len(rows) > MAX_WARNED_PATHS:
+            lines.append(f"  ... and {len(rows) - MAX_WARNED_PATHS} more, in the manifest")
+    return lines
 
 
-def _sort_names(
-    here: Path, subfolders: Sequence[str], names: Sequence[str], listing: _Listing
-) -> None:
-    """Enter what one folder holds: sounds, what is refused by its name alone, and the rest."""
-    for name in subfolders:
-        if Path(name).suffix.lower() in AUDIO_SUFFIXES:
-            listing.refused.append(_refused((here / name).as_posix(), "not_a_file"))
-    for name in names:
-        path = (here / name).as_posix()
-        suffix = Path(name).suffix.lower()
-        if suffix in OTHER_AUDIO_SUFFIXES:
-            listing.refused.append(_refused(path, "unsupported"))
-        elif suffix not in AUDIO_SUFFIXES:
-            listing.others[suffix or name] += 1
-        elif path == _writable(path):
-            listing.sounds.append(path)
-        else:
-            listing.refused.append(_refused(path, "bad_name"))
-
-
-def _match_metadata(folder: Path, table: Path, listing: _Listing) -> None:
-    """Put a table's rows into `listing.metadata`; rows that name no sound are refused."""
-    known = {_key(path) for path in listing.sounds}
-    base = table.parent.relative_to(folder).as_posix()
-    refused_before = {_key(row.path) for row in listing.refused}
-    for entry in read_metadata(table):
-        named = PurePosixPath(entry.pop("file").replace("\\", "/"))
-        if named.is_absolute() and named.is_relative_to(folder.resolve().as_posix()):
-            named = named.relative_to(folder.resolve().as_posix())
-        elif named.is_absolute() or ".." in named.parts:
-            listing.refused.append(_refused(str(named), "outside"))
+def _look_at(
+    folder: Path, listing: Listing, num_workers: int | None
+) -> tuple[list[ManifestRow], list[ManifestRow], list[Words]]:
+    """Describe and decode the sounds; return used rows, refused rows, and the used fingerprints."""
+    known: dict[str, tuple[Description, Split]] = {}
+    refused: list[ManifestRow] = []
+    for path in sorted(listing.sounds):
+        entry = listing.entry(path)
+        try:
+            sidecar = read_sidecar((folder / path).with_suffix(".txt"))
+        except ValueError:
+            refused.append(refused_row(path, "bad_caption"))
             continue
+        known[path] = describe(PurePosixPath(path), entry, sidecar), _side(path, entry)
+    used: list[ManifestRow] = []
+    fingerprints: list[Words] = []
+    results = run_contained(
+        inspect_file, [folder / path for path in known], num_workers=num_workers
+    )
+    for (path, (description, split)), result in zip(known.items(), results, strict=True):
+        row, words = _row(path, result, {**asdict(description), "split": split})
+        if row.verdict == "refused":
+            refused.append(row)
         else:
-            named = base / named
-        key = _key(named.as_posix())
-        if key in listing.metadata:
-            listing.refused.append(_refused(named.as_posix(), "repeated_row"))
-        elif key in known:
-            listing.metadata[key] = entry
-        elif key not in refused_before:
-            reason = "unsupported" if _exists(folder / named) else "missing"
-            listing.refused.append(_refused(named.as_posix(), reason))
+            used.append(row)
+            fingerprints.append(words)
+    return used, refused, fingerprints
 
 
-def _look_at(folder: Path, path: str, entry: Mapping[str, str]) -> ManifestRow:
-    """Decode one file and describe it; whatever is wrong with it becomes a refused row."""
-    sound = folder / path
+def _row(
+    path: str, result: Mapping[str, Any] | Failure, known: Mapping[str, Any]
+) -> tuple[ManifestRow, Words]:
+    """Return the row of one file, used or refused, and its fingerprint."""
+    if isinstance(result, Failure):
+        return refused_row(path, result.reason), NO_WORDS
     try:
-        sidecar = read_sidecar(sound.with_suffix(".txt"))
-    except ValueError:
-        return _refused(path, "bad_caption")
-    known = asdict(describe(PurePosixPath(path), entry, sidecar))
-    try:
-        facts = measure_audio(sound)
-        digest = sha256_file(sound)
-    except AudioReadError as error:
-        return _refused(path, error.reason)
-    except OSError:
-        return _refused(path, "unreadable")
+        facts = facts_of(result)
+    except (KeyError, TypeError, ValueError):  # a file took over the process that decoded it
+        return refused_row(path, "decoder_crashed"), NO_WORDS
     if facts.seconds < MIN_SECONDS:
-        return _refused(path, "too_short")
+        return refused_row(path, "too_short"), NO_WORDS
     if facts.swing < SILENT_SWING:
-        return _refused(path, "silent")
-    return ManifestRow(
+        return refused_row(path, "silent"), NO_WORDS
+    row = ManifestRow(
         path=path,
-        sha256=digest,
+        sha256=str(result["sha256"]),
         seconds=facts.seconds,
         sample_rate=facts.sample_rate,
         channels=facts.channels,
+        warnings=facts.warnings,
         **known,
     )
+    return row, facts.fingerprint
 
 
-def _refused(path: str, reason: str) -> ManifestRow:
-    return ManifestRow(path=_writable(path), verdict="refused", reason=reason)
-
-
-def _entry(listing: _Listing, path: str) -> Mapping[str, str]:
-    return listing.metadata.get(_key(path), {})
-
-
-def _key(path: str) -> str:
-    """Compare names in one Unicode form: macOS decomposes accents, spreadsheets do not."""
-    return unicodedata.normalize("NFC", path)
-
-
-def _writable(name: str) -> str:
-    """Replace what UTF-8 cannot hold: names on disk may be any bytes."""
-    return name.encode("utf-8", "replace").decode("utf-8")
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # too long, or with a NUL: no such file can be
-        return False
+def _side(path: str, entry: Mapping[str, str]) -> Split:
+    """Return the side of the split that the metadata ask for; empty when they do not."""
+    wanted = entry.get("split", "").lower()
+    if wanted and wanted not in SPLITS:
+        names = ", ".join(SPLITS)
+        raise ValueError(f"{path}: its split in the metadata is {wanted!r}.\nUse one of {names}.")
+    return SPLITS.get(wanted, "")
 
 
 def _suffixes() -> str:

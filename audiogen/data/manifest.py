@@ -38,6 +38,8 @@ class ManifestRow:
         role: what the file is: a whole sound, a slice of one, or a loop.
         verdict: whether training may read the file.
         reason: code of the refusal; empty when used.
+        warnings: codes of faults that do not keep the file from being used.
+        copy_of: path of an earlier file with the same sound; empty when there is none.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
@@ -57,6 +59,8 @@ class ManifestRow:
     role: Role = "whole"
     verdict: Verdict = "used"
     reason: str = ""
+    warnings: tuple[str, ...] = ()
+    copy_of: str = ""
 
     def __post_init__(self) -> None:
         if self.verdict == "refused":

@@ -109,13 +109,13 @@ def write_report(run_dir: Path) -> Path:
     name = run_dir.resolve().name
     head = tag("header", tag("h1", name), _summary(run), strip, tiles(_key_figures(run)))
     links = (tag("a", anchor, href=f"#{anchor}") for anchor in _SECTIONS[run.codec_only :])
-    page = _fill(f"{name} · audiogen", join([tag("nav", *links, class_="menu"), head, *body]))
+    page = fill_page(f"{name} · audiogen", join([tag("nav", *links, class_="menu"), head, *body]))
     target = run_dir / "report.html"
     atomic_write_text(target, page)
     return target
 
 
-def _fill(title: str, body: Markup) -> str:
+def fill_page(title: str, body: Markup) -> str:
     """Put the parts into the template; only its own script may run, and nothing may be fetched."""
     template = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
     script = re.search(r"<script>(.*?)</script>", template, re.DOTALL)

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from audiogen.audio.files import AUDIO_SUFFIXES, AudioReadError, read_audio
+from audiogen.audio.decoding import AUDIO_SUFFIXES, AudioReadError
+from audiogen.audio.files import read_audio
 from audiogen.evaluation.markup import Markup, join, missing, number, section, tag
 from audiogen.evaluation.pictures import (
     RANGE_DB,

@@ -11,14 +11,9 @@ import pytest
 import soundfile
 import torch
 
-from audiogen.audio.files import (
-    AudioReadError,
-    measure_audio,
-    read_audio,
-    stream_audio,
-    write_audio,
-    write_blocks,
-)
+from audiogen.audio.decoding import AudioReadError
+from audiogen.audio.files import read_audio, stream_audio, write_audio, write_blocks
+from audiogen.audio.inspection import measure_audio
 
 RATE = 8000
 NOISE = (np.random.default_rng(0).standard_normal((RATE, 1)) * 0.1).astype(np.float32)
@@ -248,7 +243,7 @@ def test_a_sidecar_that_json_cannot_hold_stops_the_sound_too(tmp_path: Path) -> 
 def test_a_file_is_streamed_as_it_is_read(
     tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("audiogen.audio.files.BLOCK_FRAMES", block)
+    monkeypatch.setattr("audiogen.audio.decoding.BLOCK_FRAMES", block)
     path = tmp_path / "a.flac"
     write_audio(path, torch.from_numpy(NOISE.T).repeat(2, 1), RATE)
     with stream_audio(path) as stream:

@@ -1,9 +1,11 @@
 from collections import Counter
+from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiogen.data.manifest import ManifestRow
+from audiogen.data.manifest import ManifestRow, Split
 from audiogen.data.split import merge_copies, split_by_source
 
 
@@ -86,3 +88,30 @@ def test_no_source_straddles_and_every_label_can_be_trained(
     assert all(len(values) == 1 for values in side.values())
     for label in {row.label for row in split}:
         assert "train" in {row.split for row in split if row.label == label}
+
+
+def test_rows_keep_the_side_they_have_and_the_rest_fills_the_share() -> None:
+    given: dict[str, Split] = {"r0": "held_out", "r4": "held_out", "r1": "train"}
+    rows = [replace(row, split=given.get(row.source_id, "")) for row in RAIN]
+    split = split_by_source(rows, held_out=0.2, seed=0)
+    found = {row.source_id: row.split for row in split}
+    assert found.items() >= given.items()
+    held = sum(row.split == "held_out" for row in split)
+    assert abs(held - 0.2 * len(RAIN)) <= 1.5
+    only = split_by_source(rows, held_out=0, seed=0)
+    assert {row.source_id for row in only if row.split == "held_out"} == {"r0", "r4"}
+
+
+def test_a_side_holds_for_the_whole_source_and_for_copies() -> None:
+    rows = [
+        replace(clip("x", "a"), split="held_out"),
+        clip("x", "a", 1),
+        replace(clip("x", "b"), copy_of="x/a-1.wav"),
+        clip("x", "c"),
+    ]
+    split = split_by_source(merge_copies(rows), held_out=0.1, seed=0)
+    assert [row.split for row in split] == ["held_out", "held_out", "held_out", "train"]
+    rows[2] = replace(rows[2], split="train")
+    with pytest.raises(ValueError, match="same sound") as caught:
+        split_by_source(merge_copies(rows), held_out=0.1, seed=0)
+    assert "x/a-0.wav is held_out, x/b-0.wav is train" in str(caught.value)

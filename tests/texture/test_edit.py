@@ -13,8 +13,9 @@ import soundfile
 import torch
 from torch import Tensor
 
+from audiogen.audio.decoding import AudioReadError
 from audiogen.audio.dsp import set_loudness
-from audiogen.audio.files import AudioReadError, read_audio, write_audio
+from audiogen.audio.files import read_audio, write_audio
 from audiogen.generators import ODESamplingConfig
 from audiogen.pipeline import Pipeline
 from audiogen.texture.edit import extend, find_regions, inpaint, vary, vary_take

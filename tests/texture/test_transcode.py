@@ -12,8 +12,9 @@ import soundfile
 import torch
 from torch import Tensor
 
+from audiogen.audio.decoding import AudioReadError
 from audiogen.audio.dsp import resample, to_channels
-from audiogen.audio.files import AudioReadError, read_audio, write_audio
+from audiogen.audio.files import read_audio, write_audio
 from audiogen.codecs import build_codec, load_codec, save_codec
 from audiogen.codecs.rvq import RVQConfig
 from audiogen.codecs.token_file import read_tokens

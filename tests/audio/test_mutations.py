@@ -1,0 +1,67 @@
+"""Damaged files are refused for a named reason, or decoded whole; none takes long or much."""
+
+import itertools
+import os
+from collections import Counter
+from pathlib import Path
+
+import mutations
+
+from audiogen.data.contained import CONTAINED_REASONS, Failure, Limits, run_contained
+
+COUNT = int(os.environ.get("AUDIOGEN_MUTATIONS", "156"))
+AT_ONCE = 500
+LIMITS = Limits(seconds=2.0, seconds_per_megabyte=0.0, memory_bytes=1 << 30)
+
+
+def test_libsndfile_alone_is_fooled(tmp_path: Path) -> None:
+    """The test below could fail: without the checks of containers, damage passes as sound."""
+    seeds = mutations.seeds()
+    batch = list(mutations.mutants(156))
+    paths = [tmp_path / name for name in seeds] + [tmp_path / mutant.name for mutant in batch]
+    for path, content in zip(paths, [*seeds.values(), *(m.content for m in batch)], strict=True):
+        path.write_bytes(content)
+    results = run_contained(mutations.decode_blindly, paths, limits=LIMITS)
+    healthy = dict(zip(seeds, results, strict=False))
+    passed = [
+        mutant.name
+        for mutant, result in zip(batch, results[len(seeds) :], strict=True)
+        if not isinstance(result, Failure)
+        and mutations.fooled(mutant, result, healthy[mutant.seed])
+    ]
+    assert len(passed) > 10
+
+
+def test_no_damage_fools_the_reader(tmp_path: Path) -> None:
+    seeds = mutations.seeds()
+    for name, content in seeds.items():
+        (tmp_path / name).write_bytes(content)
+    results = run_contained(mutations.decode, [tmp_path / name for name in seeds])
+    healthy = dict(zip(seeds, results, strict=True))
+    assert not [name for name, result in healthy.items() if isinstance(result, Failure)]
+
+    wrong: list[str] = []
+    outcomes: Counter[str] = Counter()
+    source = mutations.mutants(COUNT)
+    while batch := list(itertools.islice(source, AT_ONCE)):
+        paths = [tmp_path / mutant.name for mutant in batch]
+        for path, mutant in zip(paths, batch, strict=True):
+            path.write_bytes(mutant.content)
+        results = run_contained(mutations.decode, paths, limits=LIMITS)
+        for path, mutant, result in zip(paths, batch, results, strict=True):
+            reason = result.reason if isinstance(result, Failure) else "accepted"
+            outcomes[reason] += 1
+            if isinstance(result, Failure):
+                fault = "" if reason in CONTAINED_REASONS else f"unknown reason {reason}"
+            else:
+                fault = mutations.fooled(mutant, result, healthy[mutant.seed])
+            if fault:
+                wrong.append(f"{mutant.name}: {fault}")
+            else:
+                path.unlink()
+    print(f"{COUNT} damaged files: {dict(outcomes.most_common())}")  # noqa: T201 - the figures
+    assert wrong == []
+    beaten = {"decoder_crashed", "too_slow", "too_much_memory"} & outcomes.keys()
+    assert not beaten, f"contained, but not understood: {beaten}"
+    assert sum(outcomes.values()) == COUNT
+    assert 0.1 < outcomes["accepted"] / COUNT < 0.9  # damage that all refuse would show little
