@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from audiogen.audio.files import AUDIO_SUFFIXES, REASONS, AudioReadError, measure_audio
 from audiogen.data.captions import METADATA_NAMES, describe, read_metadata, read_sidecar
+from audiogen.data.licences import LICENCE_REASONS
 from audiogen.data.manifest import ManifestRow
 from audiogen.data.split import merge_copies, split_by_source
 from audiogen.storage import sha256_file
@@ -26,6 +27,7 @@ MAX_LABEL_LINES = 60
 
 INTAKE_REASONS: Mapping[str, str] = {
     **REASONS,
+    **LICENCE_REASONS,
     "silent": "nothing but silence or a constant, below -80 dBFS",
     "too_short": f"shorter than {MIN_SECONDS * 1000:g} ms",
     "unsupported": "a format that is not read; convert it to WAV or FLAC",
