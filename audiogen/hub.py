@@ -15,14 +15,19 @@ DOCUMENTS = ("README.md", "ATTRIBUTION.csv", "croissant.json")
 
 def find_model(path: Path) -> Path:
     """Return the model folder of a run folder, or `path` itself when it is one."""
-    for folder in (path / "distil" / "model", path / "generator" / "model", path):
-        if (folder / "generator.safetensors").is_file():
-            return folder
+    for folder in model_folders(path):
+        return folder
     raise FileNotFoundError(
         f"{path}: no finished model here\n"
         "  expected a run folder (with generator/model/) or a model folder; `audiogen train`"
         " makes one"
     )
+
+
+def model_folders(path: Path) -> list[Path]:
+    """Return every model folder of a run folder, the one to use first, or `path` itself."""
+    places = (path / "distil" / "model", path / "generator" / "model", path)
+    return [folder for folder in places if (folder / "generator.safetensors").is_file()]
 
 
 def model_digest(folder: Path) -> str:

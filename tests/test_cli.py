@@ -24,9 +24,12 @@ COMMANDS = (
     "sample",
     "edit",
     "codec",
+    "data",
     "doctor",
+    "whois",
 )
 EDITS = ("vary", "inpaint", "extend", "morph")
+DATA = ("forget",)
 
 
 class FakeConfig(Config):
@@ -154,6 +157,33 @@ def test_a_stage_gets_the_config(
 ) -> None:
     assert run(command, "r.yaml", "run_dir=x") == (0, printed, "")
     assert stages == {command: (FakeConfig(recipe="r.yaml", overrides=("run_dir=x",)),)}
+
+
+@pytest.mark.parametrize("command", ["prepare", "train"])
+@pytest.mark.parametrize("spelling", ["--licence-policy", "--license-policy"])
+def test_options_on_licences_are_settings(
+    run: Run, stages: dict[str, Any], command: str, spelling: str
+) -> None:
+    assert run(command, "r.yaml", "seed=1", spelling, "research", "--i-own-these")[0] == 0
+    overrides = ("seed=1", "data.licence_policy=research", "data.i_own_these=true")
+    assert stages == {command: (FakeConfig(recipe="r.yaml", overrides=overrides),)}
+
+
+def test_forget_says_when_something_could_not_be_searched(run: Run, tmp_path: Path) -> None:
+    code, printed, _ = run("data", "forget", "17", "--runs", str(tmp_path))
+    assert (code, printed.splitlines()[0]) == (0, "No model here was trained on 17.")
+    (tmp_path / "manifest.jsonl").write_text("{")
+    code, printed, _ = run("data", "forget", "17", "--runs", str(tmp_path))
+    assert code == 1
+    assert "Could not be searched" in printed
+
+
+def test_whois_passes_its_options_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ModuleType("audiogen.texture.whois")
+    asked.whois = lambda file, **places: f"{file} {places}"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "audiogen.texture.whois", asked)
+    places = {"model": Path("runs/x"), "runs": Path("runs")}
+    assert run("whois", "a.wav", "--model", "runs/x") == (0, f"a.wav {places}\n", "")
 
 
 def test_evaluate_takes_a_run_where_it_is_now(
@@ -374,7 +404,8 @@ from typer.testing import CliRunner
 from audiogen.cli import app
 edits = [["edit", name] for name in {EDITS!r}]
 codings = [["codec", name] for name in {CODINGS!r}]
-for arguments in ([], *edits, *codings, *([command] for command in {COMMANDS!r})):
+data = [["data", name] for name in {DATA!r}]
+for arguments in ([], *edits, *codings, *data, *([command] for command in {COMMANDS!r})):
     result = CliRunner().invoke(app, [*arguments, "--help"])
     assert result.exit_code == 0, result.output
     assert "Usage:" in result.output
@@ -385,7 +416,7 @@ assert not heavy, heavy
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert all(f"  {name} " in done.stdout for name in (*COMMANDS, *EDITS, *CODINGS))
+    assert all(f"  {name} " in done.stdout for name in (*COMMANDS, *EDITS, *CODINGS, *DATA))
     listing = done.stdout.partition("Commands:")[2].partition("Exit codes")[0]
     assert "..." not in listing  # no description is cut off
 

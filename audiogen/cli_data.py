@@ -1,0 +1,59 @@
+"""`audiogen data`: whose sounds are behind what, and `audiogen whois`."""
+# ruff: noqa: PLC0415 - a command imports what it needs, so that --help never waits for torch
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+data = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Look at the sounds behind models.",
+)
+
+Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of your runs.")]
+EXIT_INCOMPLETE = 1
+
+
+@data.command()
+def forget(
+    identifier: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="Path of a sound, first digits of its sha256, or its source id."
+        ),
+    ],
+    *,
+    runs: Runs = Path("runs"),
+) -> None:
+    """List the models that were trained on a sound.
+
+    Deletes nothing and says what to do. The exit code is 1 when something could not be searched.
+    """
+    from audiogen.data.forget import describe_uses, find_uses
+
+    uses = find_uses(identifier, runs)
+    typer.echo(describe_uses(identifier, uses))
+    if uses.unreadable:
+        raise typer.Exit(EXIT_INCOMPLETE)
+
+
+def whois(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A take, beside its JSON file.")],
+    *,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", metavar="RUN", help="That made it.  [default: looked for]"),
+    ] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Say what made a sound.
+
+    Prints the prompt, seed and model of a take, and the licences and authors behind it.
+    """
+    from audiogen.texture.whois import whois as say_who
+
+    typer.echo(say_who(file, model=model, runs=runs))
