@@ -13,7 +13,7 @@ import typer
 
 import audiogen
 from audiogen.cli_codec import codec
-from audiogen.cli_data import data
+from audiogen.cli_data import data, whois
 from audiogen.cli_edit import edit
 
 DEBUG_VARIABLE = "AUDIOGEN_DEBUG"
@@ -55,6 +55,22 @@ Bpm = Annotated[
     float | None, typer.Option(min=1, max=999, help="Tempo of a loop whose length is in bars.")
 ]
 
+Policy = Annotated[
+    str | None,
+    typer.Option(
+        "--licence-policy",
+        "--license-policy",
+        metavar="cc0|commercial|research",
+        help="Which licences are allowed: data.licence_policy.  [default: the recipe's]",
+    ),
+]
+Own = Annotated[
+    bool,
+    typer.Option(
+        "--i-own-these", help="The sounds without a licence are mine: data.i_own_these=true."
+    ),
+]
+
 Settings = Annotated[
     list[str] | None,
     typer.Option(
@@ -63,9 +79,9 @@ Settings = Annotated[
     ),
 ]
 
+app.add_typer(data, name="data")
 app.add_typer(edit, name="edit")
 app.add_typer(codec, name="codec")
-app.add_typer(data, name="data")
 
 
 def main() -> None:
@@ -124,7 +140,13 @@ def config(recipe: Recipe, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def prepare(recipe: Recipe, overrides: Overrides = None) -> None:
+def prepare(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    *,
+    licence_policy: Policy = None,
+    i_own_these: Own = False,
+) -> None:
     """Read the sounds, and say what is refused.
 
     Finds captions, splits the recordings, writes the manifest, and sums up what is used and why
@@ -133,11 +155,18 @@ def prepare(recipe: Recipe, overrides: Overrides = None) -> None:
     from audiogen.experiment import load_experiment
     from audiogen.training.stages import prepare as prepare_sounds
 
-    typer.echo(prepare_sounds(load_experiment(recipe, overrides or ())))
+    given = _with_terms(overrides, licence_policy, i_own_these)
+    typer.echo(prepare_sounds(load_experiment(recipe, given)))
 
 
 @app.command()
-def train(recipe: Recipe, overrides: Overrides = None) -> None:
+def train(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    *,
+    licence_policy: Policy = None,
+    i_own_these: Own = False,
+) -> None:
     """Train codec and generator.
 
     The same command again goes on where it stopped, and does nothing once all is done.
@@ -145,7 +174,14 @@ def train(recipe: Recipe, overrides: Overrides = None) -> None:
     from audiogen.experiment import load_experiment
     from audiogen.training.stages import train as train_stages
 
-    typer.echo(f"model: {train_stages(load_experiment(recipe, overrides or ()))}")
+    given = _with_terms(overrides, licence_policy, i_own_these)
+    typer.echo(f"model: {train_stages(load_experiment(recipe, given))}")
+
+
+def _with_terms(overrides: list[str] | None, policy: str | None, own: bool) -> list[str]:
+    """Add what the options say of licences to the settings, which are what counts."""
+    options = [f"data.licence_policy={policy}"] if policy is not None else []
+    return [*(overrides or ()), *options, *(["data.i_own_these=true"] if own else [])]
 
 
 @app.command()
@@ -287,3 +323,6 @@ def doctor() -> None:
         typer.secho(describe(check), fg=colours[check.verdict])
     if any(check.verdict == "fail" for check in checks):
         raise typer.Exit(EXIT_FAILED)
+
+
+app.command()(whois)  # stands in `cli_data`, and last in the list of commands

@@ -1,4 +1,4 @@
-"""`audiogen data`: look at sounds before anything is trained on them."""
+"""`audiogen data`: sounds before anything is trained on them, and behind what; `whois`."""
 # ruff: noqa: PLC0415 - a command imports what it needs, so that --help never waits for torch
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ import typer
 data = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Look at a folder of sounds.",
+    help="Look at sounds: before they are trained on, and behind models.",
 )
+
+Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of your runs.")]
+EXIT_INCOMPLETE = 1
 
 
 @data.command()
@@ -39,3 +42,44 @@ def check(
         typer.echo(f"\npage: {html}")
     if all(row.verdict == "refused" for row in rows):
         raise typer.Exit(1)
+
+
+@data.command()
+def forget(
+    identifier: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="Path of a sound, first digits of its sha256, or its source id."
+        ),
+    ],
+    *,
+    runs: Runs = Path("runs"),
+) -> None:
+    """List the models that were trained on a sound.
+
+    Deletes nothing and says what to do. The exit code is 1 when something could not be searched.
+    """
+    from audiogen.data.forget import describe_uses, find_uses
+
+    uses = find_uses(identifier, runs)
+    typer.echo(describe_uses(identifier, uses))
+    if uses.unreadable:
+        raise typer.Exit(EXIT_INCOMPLETE)
+
+
+def whois(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A take, beside its JSON file.")],
+    *,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", metavar="RUN", help="That made it.  [default: looked for]"),
+    ] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Say what made a sound.
+
+    Prints the prompt, seed and model of a take, and the licences and authors behind it.
+    """
+    from audiogen.texture.whois import whois as say_who
+
+    typer.echo(say_who(file, model=model, runs=runs))

@@ -12,6 +12,7 @@ from audiogen.codecs import CodecConfig, kind_of
 from audiogen.codecs.discriminators import DiscriminatorConfig
 from audiogen.codecs.losses import SpectralLossConfig
 from audiogen.conditioning.text import TextConfig
+from audiogen.data.licences import LicenceTerms
 from audiogen.data.manifest import ManifestRow, read_manifest
 from audiogen.generators import (
     TOKEN_TYPES,
@@ -35,8 +36,8 @@ class TexturesConfig(Config):
     seed: int = 0
 
 
-class DataConfig(Config):
-    """Which sounds, and how they are split and cut."""
+class DataConfig(LicenceTerms):
+    """Which sounds, under which licences, and how they are split and cut."""
 
     path: Path | None = None
     """Folder of sounds; None makes the procedural set of textures."""
@@ -198,6 +199,13 @@ class ExperimentConfig(Config):
             if self.distil is not None and family != "ode":
                 raise ValueError("distil: only diffusion and flow have paths to learn from")
         return self
+
+    @property
+    def terms(self) -> LicenceTerms:
+        """The licence policy and the statements made with it, without the rest of `data`."""
+        return LicenceTerms.model_validate(
+            {name: getattr(self.data, name) for name in LicenceTerms.model_fields}
+        )
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -1,18 +1,22 @@
-"""Model folders: where a run keeps its model, and what names its weights."""
+"""Model folders: where a run keeps its model, what names its weights, and what travels with it."""
 
 from __future__ import annotations
 
 import hashlib
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from audiogen.storage import sha256_file
 
+DOCUMENTS = ("README.md", "ATTRIBUTION.csv", "croissant.json")
+"""What tells of a model whose sounds it learnt from; copies of the model keep it."""
+
 
 def find_model(path: Path) -> Path:
     """Return the model folder of a run folder, or `path` itself when it is one."""
-    for folder in (path / "distil" / "model", path / "generator" / "model", path):
-        if (folder / "generator.safetensors").is_file():
-            return folder
+    for folder in model_folders(path):
+        return folder
     raise FileNotFoundError(
         f"{path}: no finished model here\n"
         "  expected a run folder (with generator/model/) or a model folder; `audiogen train`"
@@ -20,7 +24,23 @@ def find_model(path: Path) -> Path:
     )
 
 
+def model_folders(path: Path) -> list[Path]:
+    """Return every model folder of a run folder, the one to use first, or `path` itself."""
+    places = (path / "distil" / "model", path / "generator" / "model", path)
+    return [folder for folder in places if (folder / "generator.safetensors").is_file()]
+
+
 def model_digest(folder: Path) -> str:
     """Name the weights of a model folder by sixteen hexadecimal digits."""
     files = (folder / "generator.safetensors", folder / "codec" / "weights.safetensors")
     return hashlib.sha256("".join(sha256_file(file) for file in files).encode()).hexdigest()[:16]
+
+
+def write_documents(folder: Path, texts: Mapping[str, str], origin: Path | None = None) -> None:
+    """Write texts by file name; `DOCUMENTS` that are not given come from the folder `origin`."""
+    if origin is not None:
+        for name in DOCUMENTS:
+            if (origin / name).is_file():
+                shutil.copyfile(origin / name, folder / name)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from audiogen.audio.loops import resample_ring
 from audiogen.codecs import Codec, CodecConfig, load_codec, save_codec
 from audiogen.conditioning.controls import Role, make_controls
 from audiogen.conditioning.text import TEXT_DIM, TextConfig, TextEncoder
+from audiogen.data.licences import LicenceTerms
 from audiogen.generators import (
     AnySampling,
     GeneratorConfig,
@@ -27,7 +27,7 @@ from audiogen.generators import (
     build_generator,
 )
 from audiogen.generators.autoregressive import AutoregressiveGenerator
-from audiogen.hub import find_model, model_digest
+from audiogen.hub import find_model, model_digest, write_documents
 from audiogen.schema import Config, dump_config, parse_config
 from audiogen.storage import publish_folder, read_tensors, write_tensors
 from audiogen.types import Conditions, LatentSpec
@@ -56,6 +56,10 @@ class ModelConfig(Config):
     """The generator's training window."""
     licences: dict[str, int] = Field(default_factory=dict)
     """Training files by licence."""
+    terms: LicenceTerms | None = None
+    """Under which its sounds were used; None when nobody said."""
+    codec_licence: str = ""
+    """Of the weights of a pretrained codec; empty when the codec was trained here."""
 
 
 class Pipeline:
@@ -74,6 +78,8 @@ class Pipeline:
         self.generator = generator.eval()
         self.digest = digest
         """Sixteen hexadecimal digits that name the weights; empty for weights never saved."""
+        self.folder: Path | None = None
+        """That it was read from."""
         self._text: TextEncoder | None = None
 
     @property
@@ -363,30 +369,24 @@ class Pipeline:
         generator = build_generator(config.generator, codec.spec, TEXT_DIM, window)
         generator.load_state_dict(read_tensors(folder / "generator.safetensors"))
         generator.requires_grad_(requires_grad=False)
-        return cls(config, codec, generator, digest=model_digest(folder))
+        pipeline = cls(config, codec, generator, digest=model_digest(folder))
+        pipeline.folder = folder
+        return pipeline
 
-    def save_pretrained(
-        self, path: str | Path, *, card: str = "", attribution: Sequence[Mapping[str, str]] = ()
-    ) -> None:
+    def save_pretrained(self, path: str | Path, documents: Mapping[str, str] | None = None) -> None:
         """Write a folder that `from_pretrained` reads; it appears when it is complete.
 
         Args:
             path: the folder; an older one there is replaced.
-            card: README.md of the model.
-            attribution: rows of ATTRIBUTION.csv: the training files with author and licence.
+            documents: texts that go with it, by file name, such as those of
+                `training.card.documents`; the others are those of the folder it was read from.
         """
         with publish_folder(Path(path)) as folder:
             (folder / "config.yaml").write_text(dump_config(self.config), encoding="utf-8")
             (folder / "codec").mkdir()
             save_codec(folder / "codec", self.codec, self.config.codec)
             write_tensors(folder / "generator.safetensors", self.generator.state_dict())
-            if card:
-                (folder / "README.md").write_text(card, encoding="utf-8")
-            if attribution:
-                with (folder / "ATTRIBUTION.csv").open("w", encoding="utf-8", newline="") as file:
-                    writer = csv.DictWriter(file, list(attribution[0]))
-                    writer.writeheader()
-                    writer.writerows(attribution)
+            write_documents(folder, documents or {}, self.folder)
 
 
 def loop_frames(spec: LatentSpec, seconds: float) -> int:

@@ -13,7 +13,8 @@ def take_sidecar(
     pipeline: Pipeline, prompt: str, seed: int, seconds: float, sampling: SamplingConfig
 ) -> dict[str, Any]:
     """What a take's JSON file tells: all that is needed to make it again, and whose sounds."""
-    return {
+    terms = pipeline.config.terms
+    sidecar = {
         "prompt": prompt,
         "label": "",
         "seed": seed,
@@ -23,7 +24,12 @@ def take_sidecar(
         "model": pipeline.config.name,
         "model_digest": pipeline.digest,
         "licences": dict(pipeline.config.licences),
+        "licence_policy": "" if terms is None else terms.licence_policy,
+        "i_own_these": terms is not None and terms.i_own_these,
     }
+    if pipeline.config.codec_licence:
+        sidecar["codec_licence"] = pipeline.config.codec_licence
+    return sidecar
 
 
 def take_slug(prompt: str) -> str:

@@ -26,9 +26,11 @@ COMMANDS = (
     "codec",
     "data",
     "doctor",
+    "whois",
 )
 DATA = ("check",)
 EDITS = ("vary", "inpaint", "extend", "morph")
+DATA = ("forget",)
 
 
 class FakeConfig(Config):
@@ -156,6 +158,33 @@ def test_a_stage_gets_the_config(
 ) -> None:
     assert run(command, "r.yaml", "run_dir=x") == (0, printed, "")
     assert stages == {command: (FakeConfig(recipe="r.yaml", overrides=("run_dir=x",)),)}
+
+
+@pytest.mark.parametrize("command", ["prepare", "train"])
+@pytest.mark.parametrize("spelling", ["--licence-policy", "--license-policy"])
+def test_options_on_licences_are_settings(
+    run: Run, stages: dict[str, Any], command: str, spelling: str
+) -> None:
+    assert run(command, "r.yaml", "seed=1", spelling, "research", "--i-own-these")[0] == 0
+    overrides = ("seed=1", "data.licence_policy=research", "data.i_own_these=true")
+    assert stages == {command: (FakeConfig(recipe="r.yaml", overrides=overrides),)}
+
+
+def test_forget_says_when_something_could_not_be_searched(run: Run, tmp_path: Path) -> None:
+    code, printed, _ = run("data", "forget", "17", "--runs", str(tmp_path))
+    assert (code, printed.splitlines()[0]) == (0, "No model here was trained on 17.")
+    (tmp_path / "manifest.jsonl").write_text("{")
+    code, printed, _ = run("data", "forget", "17", "--runs", str(tmp_path))
+    assert code == 1
+    assert "Could not be searched" in printed
+
+
+def test_whois_passes_its_options_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ModuleType("audiogen.texture.whois")
+    asked.whois = lambda file, **places: f"{file} {places}"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "audiogen.texture.whois", asked)
+    places = {"model": Path("runs/x"), "runs": Path("runs")}
+    assert run("whois", "a.wav", "--model", "runs/x") == (0, f"a.wav {places}\n", "")
 
 
 def test_evaluate_takes_a_run_where_it_is_now(

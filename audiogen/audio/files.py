@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from audiogen.audio.decoding import MAX_CHANNELS, SAMPLE_RATES_HZ, opened
+from audiogen.audio.samples import samples_digest
 from audiogen.storage import replacing
 
 WAV_BYTES = (1 << 32) - 4096  # sizes in a WAV header have 32 bits, and other chunks need some room
@@ -76,7 +77,8 @@ def write_audio(
         path: ends in .wav or .flac; missing folders are made.
         wav: (C, T) in [-1, 1], C from 1 to 8, T at least 1.
         sample_rate: Hz.
-        sidecar: what to keep beside the sound, as JSON in `path.with_suffix(".json")`.
+        sidecar: what to keep beside the sound, as JSON in `path.with_suffix(".json")`; gets
+            `samples_sha256`, see `samples.samples_digest`.
 
     Raises:
         ValueError: on another suffix, shape, rate, NaN, or samples beyond full scale.
@@ -96,14 +98,21 @@ def write_audio(
         raise ValueError(
             f"{path}: wav peaks at {peak:.3f}, beyond full scale; set its loudness first."
         )
-    # The sidecar comes first: a sound that exists then always has one.
-    if sidecar is not None:
-        text = json.dumps(dict(sidecar), indent=2, ensure_ascii=False, allow_nan=False)
-        with replacing(path.with_suffix(".json")) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
     container, subtype = SUBTYPES[path.suffix.lower()]
     with replacing(path) as temporary:
         soundfile.write(temporary, samples.T, sample_rate, format=container, subtype=subtype)
+        # The sidecar gets its name first: a sound that exists then always has one.
+        if sidecar is not None:
+            _write_sidecar(path.with_suffix(".json"), sidecar, temporary)
+
+
+def _write_sidecar(path: Path, sidecar: Mapping[str, Any], sound: Path) -> None:
+    """Write what is known of a sound, and the number of its samples as they are on the disk."""
+    written, sample_rate = soundfile.read(sound, dtype="float32", always_2d=True)
+    told = {**sidecar, "samples_sha256": samples_digest([written], sample_rate)}
+    text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
+    with replacing(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def write_blocks(

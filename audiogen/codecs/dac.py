@@ -16,6 +16,7 @@ from audiogen.codecs.published import Transformers
 class DACConfig(TokenConfig):
     """DAC (Kumar et al. 2023, arXiv 2306.06546; weights MIT); 9 codebooks are 7.8 kbit/s."""
 
+    weights_licence: ClassVar[str] = "MIT"
     pinned: ClassVar[Mapping[str, str]] = {
         "descript/dac_44khz": "c1bc521685adf9cfe247bc39a5ca58917eda1ac4"
     }

@@ -19,6 +19,7 @@ class MimiConfig(TokenConfig):
     8 codebooks are 1.1 kbit/s.
     """
 
+    weights_licence: ClassVar[str] = "CC-BY-4.0"
     pinned: ClassVar[Mapping[str, str]] = {
         "kyutai/mimi": "89091b3e466eb6a9d11e537bf26b144f194978f7"
     }

@@ -21,6 +21,7 @@ class OobleckConfig(PretrainedConfig):
     Its weights are under the Stability AI Community Licence, which is accepted at their page.
     """
 
+    weights_licence: ClassVar[str] = "LicenseRef-Stability-AI-Community"
     pinned: ClassVar[Mapping[str, str]] = {
         "stabilityai/stable-audio-open-1.0/vae": "f21265c1e2710b3bd2386596943f0007f55f802e"
     }

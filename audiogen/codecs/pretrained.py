@@ -32,6 +32,8 @@ class PretrainedConfig(Config):
 
     pinned: ClassVar[Mapping[str, str]]
     """The commits that are taken of known sources where none is stated."""
+    weights_licence: ClassVar[str] = ""
+    """Of the weights of the known sources, SPDX; empty where they state none."""
 
     type: str
     source: str
@@ -48,6 +50,11 @@ class PretrainedConfig(Config):
     network: dict[str, Any] | None = None
     """The library's own settings, filled in when a codec is saved: the network is then made of
     them, and `source` is not opened any more."""
+
+    @property
+    def licence(self) -> str:
+        """Of the weights of `source`, as far as it is known."""
+        return (self.weights_licence if self.source in self.pinned else "") or "not stated"
 
     @model_validator(mode="before")
     @classmethod

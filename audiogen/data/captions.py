@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import cast, get_args
 
+from audiogen.data.licences import KINDS, SAMPLING_PLUS
 from audiogen.data.manifest import Role
 
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl")
@@ -33,15 +34,30 @@ CREATIVE_COMMONS = re.compile(
     r"(?P<terms>\b(?:by|attribution)(?:[\s/_-]*(?:nc|sa|nd|non-?commercial|share-?alike"
     r"|no-?deriv(?:ative)?s?(?: works)?))*)"
     r"[\s/_-]*v?(?P<version>[1-4]\.\d)(?![\d.])"
-    r"(?P<port>[\s/_-]*(?:[a-z]{2}\b|igo)(?!\w))?"
 )
+PUBLIC_DOMAIN = re.compile(
+    r"\b(?:cc[\s-]?0|creative commons (?:0|zero)|(?:creativecommons\.org/)?publicdomain/zero)\b"
+    r"(?:[\s/-]?v?1\.0(?![\d.]))?"
+)
+SAMPLING_PLUS_TEXT = re.compile(
+    r"(?:creativecommons\.org/licenses/|cc[\s-]|creative commons )?"
+    r"\bsampling(?:\+|[\s-]?plus)(?:[\s/-]*1\.0(?![\d.]))?"
+)
+FILLER = frozenset(
+    re.findall(
+        r"\w+",
+        "http https www license licence licensed under the a and international unported universal"
+        " generic public domain dedication deed legalcode en",
+    )
+)
+"""Words beside the name of a licence that do not change it; any other word might."""
 SHORT_TERMS = (
     (r"attribution", "by"),
     (r"non-?commercial", "nc"),
     (r"share-?alike", "sa"),
     (r"no-?deriv(?:ative)?s?(?: works)?", "nd"),
 )
-OTHER_LICENCES = {"mit": "MIT", "apache-2.0": "Apache-2.0", "apache 2.0": "Apache-2.0"}
+OTHER_LICENCES = {"apache 2.0": "Apache-2.0"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,16 +119,33 @@ def source_of(path: PurePosixPath) -> str:
 
 
 def spdx(licence: str) -> str:
-    """Return the SPDX identifier where the text or URL makes it evident, else the text."""
+    """Return the SPDX identifier where the text or URL makes it evident, else the text.
+
+    Evident is a text that names one licence and says nothing else: "CC BY 4.0, no resale", "not
+    CC0" and "CC0 or CC BY 4.0" stay as they are.
+    """
     text = " ".join(licence.split())
     lower = text.lower()
-    if re.search(r"\bcc[\s-]?0\b|publicdomain/zero/1\.0|creative commons (?:0|zero)\b", lower):
-        return "CC0-1.0"
-    if re.search(r"\bsampling(?:\+|[\s-]?plus)", lower):
-        return "LicenseRef-CC-Sampling-Plus-1.0"  # SPDX has no identifier of its own for it
-    found = CREATIVE_COMMONS.search(lower)
-    if not found or found["port"]:  # national ports are licences of their own
-        return OTHER_LICENCES.get(lower, text)
+    if not text.isascii():  # letters that only look like others
+        return text
+    known = {name.lower(): name for name in KINDS} | OTHER_LICENCES
+    if lower in known:
+        return known[lower]
+    names: set[str] = set()
+
+    def note(name: str) -> str:
+        names.add(name)
+        return " "
+
+    rest = SAMPLING_PLUS_TEXT.sub(lambda _: note(SAMPLING_PLUS), lower)
+    rest = PUBLIC_DOMAIN.sub(lambda _: note("CC0-1.0"), rest)
+    rest = CREATIVE_COMMONS.sub(lambda found: note(_creative_commons(found)), rest)
+    is_plain = re.fullmatch(r"[\w\s:/.,()-]*", rest) and FILLER.issuperset(re.findall(r"\w+", rest))
+    return names.pop() if is_plain and len(names) == 1 else text
+
+
+def _creative_commons(found: re.Match[str]) -> str:
+    """The SPDX identifier of a match of `CREATIVE_COMMONS`."""
     terms = found["terms"]
     for pattern, short in SHORT_TERMS:
         terms = re.sub(pattern, short, terms)

@@ -14,6 +14,7 @@ from audiogen.audio.inspection import SILENT_SWING, WARNINGS
 from audiogen.data.captions import Description, describe, read_sidecar
 from audiogen.data.contained import CONTAINED_REASONS, Failure, run_contained
 from audiogen.data.copies import COPY_WARNINGS, mark_copies
+from audiogen.data.licences import LICENCE_REASONS
 from audiogen.data.listing import Listing, list_files, refused_row
 from audiogen.data.manifest import ManifestRow, Split
 from audiogen.data.split import merge_copies, split_by_source
@@ -30,6 +31,7 @@ SPLITS: Mapping[str, Split] = {  # what metadata may call the sides
 
 INTAKE_REASONS: Mapping[str, str] = {
     **CONTAINED_REASONS,
+    **LICENCE_REASONS,
     "silent": "nothing but silence or a constant, below -80 dBFS",
     "too_short": f"shorter than {MIN_SECONDS * 1000:g} ms",
     "unsupported": "a format that is not read; convert it to WAV or FLAC",

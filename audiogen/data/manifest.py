@@ -24,15 +24,15 @@ class ManifestRow:
 
     Attributes:
         path: relative to the data folder, with forward slashes.
-        sha256: of the file, lower-case hex; empty when refused.
-        seconds: duration; 0 when refused.
-        sample_rate: Hz; 0 when refused.
-        channels: audio channels; 0 when refused.
+        sha256: of the file, lower-case hex; empty when it was refused before it was decoded.
+        seconds: duration; 0 likewise.
+        sample_rate: Hz; 0 likewise.
+        channels: audio channels; 0 likewise.
         prompt: caption; empty when nothing is known.
         label: class; empty when nothing is known.
         split: empty when refused.
         source_id: the recording that the clip comes from; it lies on one side of the split.
-        licence: SPDX where evident, else as written.
+        licence: SPDX where evident, else as written; see `licences` for what is used.
         author: who made the recording.
         source: where it comes from, mostly a URL.
         role: what the file is: a whole sound, a slice of one, or a loop.

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import platform
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,15 +28,17 @@ from audiogen.data.latents import (
     read_latents,
     write_latents,
 )
+from audiogen.data.licences import apply_policy
 from audiogen.data.manifest import ManifestRow, read_manifest, write_manifest
 from audiogen.data.textures import write_textures
 from audiogen.experiment import ExperimentConfig, Stage
 from audiogen.generators import GeneratorConfig, build_generator
 from audiogen.generators.ode import ODEGenerator
+from audiogen.hub import write_documents
 from audiogen.pipeline import ModelConfig, Pipeline
 from audiogen.schema import dump_config
 from audiogen.storage import atomic_write_text, digest_of, publish_folder, sha256_file
-from audiogen.training.card import attribution, model_card
+from audiogen.training.card import codec_card, documents, model_card, model_config
 from audiogen.training.codec_loop import train_codec
 from audiogen.training.distil import PathCollate, PathDataset, write_paths
 from audiogen.training.generator_loop import train_generator
@@ -75,7 +76,8 @@ def prepare(config: ExperimentConfig) -> str:
     done = run / "prepared.json"
     manifest = run / "manifest.jsonl"
     if not (done.is_file() and manifest.is_file() and json.loads(done.read_text()) == key):
-        rows = scan_folder(folder, held_out=config.data.held_out, seed=config.seed)
+        split: dict[str, Any] = {"held_out": config.data.held_out, "seed": config.seed}
+        rows = apply_policy(scan_folder(folder, **split), config.terms, folder, **split)
         write_manifest(manifest, rows)
         _encode_captions(config, rows)
         atomic_write_text(run / "environment.json", json.dumps(_environment(), indent=1))
@@ -200,6 +202,9 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
         codec.set_scale(torch.cat(latents, dim=-1).to(codec.device))
     with publish_folder(config.run_dir / "codec" / "model") as model:
         save_codec(model, codec, config.codec)
+        if codec.trainable:
+            card = codec_card(config, rows)
+            write_documents(model, documents(config.name, card, rows, config.terms))
         _write_settings(model, config, "codec")
 
 
@@ -323,9 +328,9 @@ def _latents(config: ExperimentConfig, codec: Codec, window: int, accelerator: A
 def _publish(config: ExperimentConfig, pipeline: Pipeline, stage: Stage) -> None:
     """Write the stage's model: the pipeline with its card, attribution and settings."""
     rows = config.rows("train")
-    card = model_card(pipeline.config, rows)
+    texts = documents(config.name, model_card(pipeline.config, rows), rows, config.terms)
     with publish_folder(config.run_dir / stage / "model") as folder:
-        pipeline.save_pretrained(folder / "model", card=card, attribution=attribution(rows))
+        pipeline.save_pretrained(folder / "model", texts)
         for path in (folder / "model").iterdir():
             path.rename(folder / path.name)
         (folder / "model").rmdir()
@@ -338,16 +343,7 @@ def _write_settings(folder: Path, config: ExperimentConfig, stage: str) -> None:
 
 
 def _model_config(config: ExperimentConfig) -> ModelConfig:
-    rows = config.rows("train")
-    return ModelConfig(
-        name=config.name,
-        codec=config.codec,
-        text=config.text,
-        generator=_wanted(config),
-        sample=config.sample,
-        clip_seconds=config.data.clip_seconds,
-        licences=dict(sorted(Counter(row.licence or "unknown" for row in rows).items())),
-    )
+    return model_config(config, _wanted(config), config.rows("train"))
 
 
 def demo_prompts(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> list[str]:
@@ -381,6 +377,7 @@ def _preparation_key(config: ExperimentConfig, folder: Path) -> dict[str, str]:
     settings: Mapping[str, Any] = {
         "held_out": config.data.held_out,
         "seed": config.seed,
+        "terms": config.terms.model_dump(mode="json"),
         "text": config.text.model_dump(mode="json"),
     }
     return {"files": digest_of(listing), "settings": digest_of(settings)}

@@ -58,6 +58,16 @@ def test_source_of(path: str, source: str) -> None:
         ("https://creativecommons.org/licenses/by/3.0/us/", None),  # a licence of its own
         ("CC BY", None),  # which version?
         ("ask  me", "ask me"),
+        ("CC0 1.0 Universal (CC0 1.0) Public Domain Dedication", "CC0-1.0"),
+        ("Attribution 4.0 International (CC BY 4.0)", "CC-BY-4.0"),
+        ("https://creativecommons.org/licenses/by/4.0/deed.en", "CC-BY-4.0"),
+        ("cc-by-3.0-de", "CC-BY-3.0-DE"),
+        ("CC BY 4.0, not for sale", None),
+        ("CC BY 3.0 NonCommercial", None),
+        ("not CC0", None),
+        ("CC0 or CC BY-NC 4.0", None),
+        ("CC0?", None),
+        ("C\u04210", None),  # a Cyrillic letter
         ("apache-2.0", "Apache-2.0"),
         ("", ""),
     ],

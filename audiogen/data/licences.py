@@ -1,0 +1,194 @@
+"""Licence policy: which sounds may be trained on, by their licence, and what is said of the rest.
+
+Licences are SPDX identifiers (https://spdx.org/licenses/). What is not in the table here counts as
+unknown, and unknown is not allowed: a text that nobody understood is no permission.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, Self, get_args
+
+from pydantic import model_validator
+
+from audiogen.data.manifest import ManifestRow
+from audiogen.data.split import split_by_source
+from audiogen.schema import Config
+
+LicencePolicy = Literal["cc0", "commercial", "research"]
+LicenceKind = Literal[
+    "public_domain", "attribution", "share_alike", "non_commercial", "no_derivatives", "sampling"
+]
+
+OWN = "LicenseRef-Own"
+"""Licence of a sound without one whose user states to own it (`data.i_own_these`)."""
+SAMPLING_PLUS = "LicenseRef-CC-Sampling-Plus-1.0"
+"""SPDX has no identifier of its own for it. It rules out use in advertising."""
+
+ALLOWED: Mapping[LicencePolicy, frozenset[LicenceKind]] = {
+    "cc0": frozenset({"public_domain"}),
+    # Share-alike is left out: whether its terms reach a model and its takes is not settled.
+    "commercial": frozenset({"public_domain", "attribution"}),
+    "research": frozenset(get_args(LicenceKind)),
+}
+
+LICENCE_REASONS: Mapping[str, str] = {
+    "no_licence": "no licence is known; if they are your own, set data.i_own_these=true",
+    "licence_not_allowed": "data.licence_policy does not allow their licence",
+    "licence_conflict": "the same bytes also have a licence that is not allowed",
+}
+
+_TERMS: Mapping[str, LicenceKind] = {
+    "BY": "attribution",
+    "BY-SA": "share_alike",
+    "BY-NC": "non_commercial",
+    "BY-NC-SA": "non_commercial",
+    "BY-ND": "no_derivatives",
+    "BY-NC-ND": "no_derivatives",
+}
+_PORTS: Mapping[str, Sequence[str]] = {  # national versions that SPDX lists
+    "BY": ("2.5-AU", "3.0-AT", "3.0-AU", "3.0-DE", "3.0-IGO", "3.0-NL", "3.0-US"),
+    "BY-SA": ("2.0-UK", "2.1-JP", "3.0-AT", "3.0-DE", "3.0-IGO"),
+    "BY-NC": ("3.0-DE",),
+    "BY-NC-SA": ("2.0-DE", "2.0-FR", "2.0-UK", "3.0-DE", "3.0-IGO"),
+    "BY-ND": ("3.0-DE",),
+    "BY-NC-ND": ("3.0-DE", "3.0-IGO"),
+}
+KINDS: Mapping[str, LicenceKind] = {
+    **dict.fromkeys(("CC0-1.0", "CC-PDDC", "CC-PDM-1.0", "PDDL-1.0"), "public_domain"),
+    **dict.fromkeys(("Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "MIT"), "attribution"),
+    "ODC-By-1.0": "attribution",
+    SAMPLING_PLUS: "sampling",
+    **{
+        f"CC-{terms}-{version}": kind
+        for terms, kind in _TERMS.items()
+        for version in ("1.0", "2.0", "2.5", "3.0", "4.0", *_PORTS[terms])
+    },
+}
+"""What the licences that are known by name allow."""
+
+_log = logging.getLogger(__name__)
+
+
+class LicenceTerms(Config):
+    """Under which terms sounds are used; these settings stand under `data`."""
+
+    licence_policy: LicencePolicy = "commercial"
+    """cc0: public domain alone. commercial: that, attribution licences and your own sounds.
+    research: every licence that is known, for models that are neither sold nor released."""
+    i_own_these: bool = False
+    """Your statement that the sounds without a licence are yours to train on; it is recorded."""
+    unknown_licence_reason: str = ""
+    """Under research: why sounds may be used whose licence text is not known; it is recorded."""
+
+    @model_validator(mode="after")
+    def _unknown_is_for_research(self) -> Self:
+        if self.unknown_licence_reason.strip() and self.licence_policy != "research":
+            raise ValueError(
+                "unknown_licence_reason: licences that are not known are for"
+                f" licence_policy=research alone, got {self.licence_policy}"
+            )
+        return self
+
+    def refusal(self, licence: str) -> str:
+        """Say why a sound of this licence may not be used: a code, empty when it may."""
+        licence = licence.strip()
+        if licence in {"", OWN}:
+            if not self.i_own_these:
+                return "no_licence"
+            return "licence_not_allowed" if self.licence_policy == "cc0" else ""
+        kind = KINDS.get(licence)
+        if kind is None:
+            is_allowed = bool(self.unknown_licence_reason.strip())  # of `research` alone
+        else:
+            is_allowed = kind in ALLOWED[self.licence_policy]
+        return "" if is_allowed else "licence_not_allowed"
+
+    def describe(self) -> str:
+        """Say the policy and the statements made with it, in a sentence each."""
+        texts = [f"Licence policy: {self.licence_policy}."]
+        if self.i_own_these:
+            texts.append(
+                "Who trained the model states to own the sounds without a licence"
+                f" (`i_own_these`); they are listed as {OWN}."
+            )
+        if self.unknown_licence_reason:
+            texts.append(f"Unknown licences were used because: {self.unknown_licence_reason}")
+        return " ".join(texts)
+
+
+def apply_policy(
+    rows: Sequence[ManifestRow], terms: LicenceTerms, folder: Path, *, held_out: float, seed: int
+) -> list[ManifestRow]:
+    """Refuse the rows that the terms do not allow, and split the others anew.
+
+    Args:
+        rows: of a manifest, in any state; refused ones stay refused.
+        terms: what is allowed.
+        folder: of the sounds, for messages.
+        held_out: share of each label's files kept from training.
+        seed: of that choice.
+
+    Returns:
+        as many rows, in the same order. A row that is refused here keeps what is known of the
+        file. Used rows without a licence get the licence `OWN`.
+
+    Raises:
+        ValueError: nothing is left.
+    """
+    reasons = [terms.refusal(row.licence) if row.verdict == "used" else "" for row in rows]
+    not_allowed = {
+        row.sha256
+        for row, reason in zip(rows, reasons, strict=True)
+        if reason == "licence_not_allowed"
+    }
+    judged = []
+    for row, reason in zip(rows, reasons, strict=True):
+        if row.verdict == "refused":
+            judged.append(row)
+        elif reason or row.sha256 in not_allowed:  # a copy does not wash a licence off
+            why = reason or "licence_conflict"
+            judged.append(replace(row, verdict="refused", split="", reason=why))
+        else:
+            judged.append(replace(row, licence=row.licence.strip() or OWN))
+    used = [row for row in judged if row.verdict == "used"]
+    refused = [row for row in judged if row.reason in LICENCE_REASONS]
+    if not used:
+        raise ValueError(_nothing_left(refused, terms, folder))
+    if not refused:
+        return judged
+    text = "%d of %d sounds are left out for their licences; `audiogen prepare` lists them"
+    _log.warning(text, len(refused), len(refused) + len(used))
+    anew = iter(split_by_source(used, held_out=held_out, seed=seed))
+    return [next(anew) if row.verdict == "used" else row for row in judged]
+
+
+def _nothing_left(refused: Sequence[ManifestRow], terms: LicenceTerms, folder: Path) -> str:
+    """Say what was found instead of a licence that is allowed, and what to type, in four lines."""
+    policy = terms.licence_policy
+    counts = Counter(row.licence.strip() or "none" for row in refused).most_common(4)
+    found = ", ".join(f"{name[:40]!r} ({count})" for name, count in counts)
+    head = f"{folder}: licence_policy={policy} allows none of its sounds; their licences: {found}."
+    if policy == "cc0":
+        again = "If more may be used, run the same again with"
+        setting, option = "data.licence_policy=commercial", "--licence-policy commercial"
+    elif {row.reason for row in refused} == {"no_licence"}:
+        head = f"{folder}: no licence is known of its {len(refused)} sounds."
+        again = "If they are your own, run the same again and say so, with"
+        setting, option = "data.i_own_these=true", "--i-own-these"
+    elif policy == "commercial":
+        again = "If the model is for research alone, run the same again with"
+        setting, option = "data.licence_policy=research", "--licence-policy research"
+    else:
+        again = "If you know that they may be used for research, run the same again with"
+        setting = "data.unknown_licence_reason=WHY"
+        option = setting
+    return (
+        f"{head}\n{again}\n"
+        f'  make ... ARGS="{setting}"   or   audiogen ... {option}\n'
+        f"Else give each file its SPDX licence in {folder / 'metadata.csv'} (docs/licences.md)."
+    )
