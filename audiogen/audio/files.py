@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,8 @@ MP3_SLACK_FRAMES = 2 * 1152  # decoder delay, and padding at the end
 MP3_SLACK = 0.01  # without a length header the length is estimated from the first frame
 BLOCK_FRAMES = 1 << 18
 WAV_BYTES = (1 << 32) - 4096  # sizes in a WAV header have 32 bits, and other chunks need some room
-SUBTYPES = {".wav": ("WAV", "PCM_24"), ".flac": ("FLAC", "PCM_24")}
+CONTAINERS = {".wav": "WAV", ".flac": "FLAC"}
+Encoding = Literal["PCM_16", "PCM_24", "FLOAT"]
 
 REASONS: Mapping[str, str] = {
     "missing": "there is no such file, or it is a link to nothing",
@@ -144,20 +145,28 @@ def measure_audio(path: Path) -> AudioFacts:
 
 
 def write_audio(
-    path: Path, wav: Tensor, sample_rate: int, *, sidecar: Mapping[str, Any] | None = None
+    path: Path,
+    wav: Tensor,
+    sample_rate: int,
+    *,
+    sidecar: Mapping[str, Any] | None = None,
+    encoding: Encoding = "PCM_24",
 ) -> None:
-    """Write 24-bit WAV or FLAC, whole or not at all.
+    """Write WAV or FLAC, whole or not at all.
 
     Args:
         path: ends in .wav or .flac; missing folders are made.
         wav: (C, T) in [-1, 1], C from 1 to 8, T at least 1.
         sample_rate: Hz.
         sidecar: what to keep beside the sound, as JSON in `path.with_suffix(".json")`.
+        encoding: 24 bits; or 16, to the nearest of which samples are rounded; or, in WAV, float,
+            which may go beyond full scale.
 
     Raises:
         ValueError: on another suffix, shape, rate, NaN, or samples beyond full scale.
     """
-    if path.suffix.lower() not in SUBTYPES:
+    container = CONTAINERS.get(path.suffix.lower())
+    if container is None:
         raise ValueError(f"{path}: write_audio writes .wav and .flac, not {path.suffix!r}.")
     low, high = SAMPLE_RATES_HZ
     if not low <= sample_rate <= high:
@@ -168,7 +177,7 @@ def write_audio(
     if not np.isfinite(samples).all():
         raise ValueError(f"{path}: wav has NaN or infinite samples; nothing was written.")
     peak = float(np.abs(samples).max())
-    if peak > 1:
+    if peak > 1 and encoding != "FLOAT":
         raise ValueError(
             f"{path}: wav peaks at {peak:.3f}, beyond full scale; set its loudness first."
         )
@@ -177,9 +186,10 @@ def write_audio(
         text = json.dumps(dict(sidecar), indent=2, ensure_ascii=False, allow_nan=False)
         with replacing(path.with_suffix(".json")) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
-    container, subtype = SUBTYPES[path.suffix.lower()]
+    if encoding == "PCM_16":  # libsndfile would round towards minus infinity
+        samples = (samples * 32768).round().clip(-32768, 32767).astype(np.int16)
     with replacing(path) as temporary:
-        soundfile.write(temporary, samples.T, sample_rate, format=container, subtype=subtype)
+        soundfile.write(temporary, samples.T, sample_rate, format=container, subtype=encoding)
 
 
 def write_blocks(
