@@ -14,6 +14,7 @@ import typer
 import audiogen
 from audiogen.cli_codec import codec
 from audiogen.cli_edit import edit
+from audiogen.cli_texture import texture
 
 DEBUG_VARIABLE = "AUDIOGEN_DEBUG"
 ERROR_LINES = 4  # of an error that lists no config mistakes
@@ -64,6 +65,7 @@ Settings = Annotated[
 
 app.add_typer(edit, name="edit")
 app.add_typer(codec, name="codec")
+app.add_typer(texture, name="texture")
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ COMMANDS = (
     "sample",
     "edit",
     "codec",
+    "texture",
     "doctor",
 )
 EDITS = ("vary", "inpaint", "extend", "morph")
