@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 INFO_BYTES = 1000
 """Of one INFO text, more than which some readers drop."""
 LABEL_BYTES = 200
+XML_DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 UNKNOWN_LEVEL = 0x7FFF
 """What a loudness field of `bext` holds when nothing was measured (EBU Tech 3285, section 2.3)."""
 _HEAD = "<256s32s32s10s8sIIH64s5h180s"
@@ -250,7 +251,8 @@ def _ixml(texts: Mapping[str, str]) -> bytes:
             known = root.find(parent)
             above = ET.SubElement(root, parent) if known is None else known
         ET.SubElement(above, leaf).text = plain_text(text)
-    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="utf-8")
+    body: bytes = ET.tostring(root, encoding="utf-8")
+    return body if body.startswith(b"<?xml") else XML_DECLARATION + body
 
 
 def _read_sampler(data: bytes) -> Sampler:

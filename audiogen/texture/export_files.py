@@ -30,6 +30,7 @@ SHEET_RATE = 24_000
 """Hz, of the sounds in the page."""
 PICTURE_COLUMNS = 6
 DEFAULT_BPM = 120.0
+NO_MODEL = "model not stated"
 STYLE = """
 body{font:15px/1.4 system-ui,sans-serif;margin:1.5rem;background:#fbfbfa;color:#1c1c1c}
 main{display:grid;grid-template-columns:repeat(auto-fill,minmax(18rem,1fr));gap:1rem}
@@ -137,7 +138,7 @@ def licence_text(pack: str, files: Sequence[Exported]) -> str:
         key = (str(one.told.get("model", "")), str(one.told.get("model_digest", "")))
         groups[key].append(one)
     for (model, digest), members in sorted(groups.items()):
-        name = f"model {plain_text(model)} ({plain_text(digest)})" if model else "model not stated"
+        name = f"model {plain_text(model)} {plain_text(digest)}".rstrip() if model else NO_MODEL
         lines.append(f"{name}: {len(members)} sounds")
         counts = members[0].told.get("licences")
         known = counts.items() if isinstance(counts, dict) else ()
@@ -224,7 +225,7 @@ def _card(one: Exported, reference: float) -> Markup:
         "article",
         tag("h3", Path(one.path).name),
         tag("img", src=picture_uri(one.picture, reference_db=reference), alt="spectrogram"),
-        tag("audio", controls=True, preload="none", loop=one.kind == "Loops",
+        tag("audio", controls=True, preload="metadata", loop=one.kind == "Loops",
             src=sound_uri(one.sound, SHEET_RATE)),
         tag("p", plain_text(one.prompt)[:2000] or "(no prompt)", class_="prompt", dir="auto"),
         tag("p", join(facts, " · "), class_="facts"),
