@@ -30,9 +30,10 @@ from audiogen.texture.takes import TakesRequest, Tempo, write_takes
 
 RATE = 22_050
 HOSTILE = (
-    "../../../etc/passwd", "..\\..\\evil", "/root/x", "con", "NUL.wav", "a\0b\x1b[31m", "x" * 10_000,
-    "rain\u202egpj.exe", "مطر على سقف", "雨", "<script>alert(1)</script>",
-    '"><img src=x onerror=y>', "=cmd|'/c calc'!A0", "@SUM(A1)", "+1", "", "rain", "rain", "RAIN", '" \' `', "a\nb\n>", "$x$",
+    "../../../etc/passwd", "..\\..\\evil", "/root/x", "con", "NUL.wav", "a\0b\x1b[31m",
+    "x" * 10_000, "rain\u202egpj.exe", "مطر على سقف", "雨", "<script>alert(1)</script>",
+    '"><img src=x onerror=y>', "=cmd|'/c calc'!A0", "@SUM(A1)", "+1", "", "rain", "rain", "RAIN",
+    '" \' `', "a\nb\n>", "$x$",
 )  # fmt: skip
 
 
