@@ -15,6 +15,7 @@ import audiogen
 from audiogen.cli_codec import codec
 from audiogen.cli_data import data, whois
 from audiogen.cli_edit import edit
+from audiogen.cli_texture import texture
 
 DEBUG_VARIABLE = "AUDIOGEN_DEBUG"
 ERROR_LINES = 4  # of an error that lists no config mistakes
@@ -82,6 +83,7 @@ Settings = Annotated[
 app.add_typer(data, name="data")
 app.add_typer(edit, name="edit")
 app.add_typer(codec, name="codec")
+app.add_typer(texture, name="texture")
 
 
 def main() -> None:

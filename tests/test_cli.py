@@ -25,12 +25,13 @@ COMMANDS = (
     "edit",
     "codec",
     "data",
+    "texture",
     "doctor",
     "whois",
 )
-DATA = ("check",)
+DATA = ("check", "forget")
 EDITS = ("vary", "inpaint", "extend", "morph")
-DATA = ("forget",)
+TEXTURES = ("split", "export")
 
 
 class FakeConfig(Config):
@@ -406,7 +407,9 @@ from audiogen.cli import app
 edits = [["edit", name] for name in {EDITS!r}]
 codings = [["codec", name] for name in {CODINGS!r}]
 data = [["data", name] for name in {DATA!r}]
-for arguments in ([], *edits, *codings, *data, *([command] for command in {COMMANDS!r})):
+textures = [["texture", name] for name in {TEXTURES!r}]
+groups = [*edits, *codings, *data, *textures]
+for arguments in ([], *groups, *([command] for command in {COMMANDS!r})):
     result = CliRunner().invoke(app, [*arguments, "--help"])
     assert result.exit_code == 0, result.output
     assert "Usage:" in result.output
@@ -417,7 +420,8 @@ assert not heavy, heavy
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert all(f"  {name} " in done.stdout for name in (*COMMANDS, *EDITS, *CODINGS, *DATA))
+    names = (*COMMANDS, *EDITS, *CODINGS, *DATA, *TEXTURES)
+    assert all(f"  {name} " in done.stdout for name in names)
     listing = done.stdout.partition("Commands:")[2].partition("Exit codes")[0]
     assert "..." not in listing  # no description is cut off
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import soundfile
@@ -19,7 +19,8 @@ from audiogen.audio.samples import samples_digest
 from audiogen.storage import replacing
 
 WAV_BYTES = (1 << 32) - 4096  # sizes in a WAV header have 32 bits, and other chunks need some room
-SUBTYPES = {".wav": ("WAV", "PCM_24"), ".flac": ("FLAC", "PCM_24")}
+CONTAINERS = {".wav": "WAV", ".flac": "FLAC"}
+Encoding = Literal["PCM_16", "PCM_24", "FLOAT"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +70,14 @@ def stream_audio(path: Path) -> Iterator[AudioStream]:
 
 
 def write_audio(
-    path: Path, wav: Tensor, sample_rate: int, *, sidecar: Mapping[str, Any] | None = None
+    path: Path,
+    wav: Tensor,
+    sample_rate: int,
+    *,
+    sidecar: Mapping[str, Any] | None = None,
+    encoding: Encoding = "PCM_24",
 ) -> None:
-    """Write 24-bit WAV or FLAC, whole or not at all.
+    """Write WAV or FLAC, whole or not at all.
 
     Args:
         path: ends in .wav or .flac; missing folders are made.
@@ -79,11 +85,14 @@ def write_audio(
         sample_rate: Hz.
         sidecar: what to keep beside the sound, as JSON in `path.with_suffix(".json")`; gets
             `samples_sha256`, see `samples.samples_digest`.
+        encoding: 24 bits; or 16, to the nearest of which samples are rounded; or, in WAV, float,
+            which may go beyond full scale.
 
     Raises:
         ValueError: on another suffix, shape, rate, NaN, or samples beyond full scale.
     """
-    if path.suffix.lower() not in SUBTYPES:
+    container = CONTAINERS.get(path.suffix.lower())
+    if container is None:
         raise ValueError(f"{path}: write_audio writes .wav and .flac, not {path.suffix!r}.")
     low, high = SAMPLE_RATES_HZ
     if not low <= sample_rate <= high:
@@ -94,13 +103,14 @@ def write_audio(
     if not np.isfinite(samples).all():
         raise ValueError(f"{path}: wav has NaN or infinite samples; nothing was written.")
     peak = float(np.abs(samples).max())
-    if peak > 1:
+    if peak > 1 and encoding != "FLOAT":
         raise ValueError(
             f"{path}: wav peaks at {peak:.3f}, beyond full scale; set its loudness first."
         )
-    container, subtype = SUBTYPES[path.suffix.lower()]
+    if encoding == "PCM_16":  # libsndfile would round towards minus infinity
+        samples = (samples * 32768).round().clip(-32768, 32767).astype(np.int16)
     with replacing(path) as temporary:
-        soundfile.write(temporary, samples.T, sample_rate, format=container, subtype=subtype)
+        soundfile.write(temporary, samples.T, sample_rate, format=container, subtype=encoding)
         # The sidecar gets its name first: a sound that exists then always has one.
         if sidecar is not None:
             _write_sidecar(path.with_suffix(".json"), sidecar, temporary)

@@ -1,0 +1,338 @@
+"""What samplers, DAWs and search tools read in WAV files: the chunks and their layouts.
+
+Layouts (little endian, padded to even sizes): `smpl`, `cue `, `LIST adtl labl` and `LIST INFO` from
+"Multimedia Programming Interface and Data Specifications 1.0" (IBM and Microsoft, 1991), `acid` as
+libsndfile reads it, `bext` version 2 from EBU Tech 3285, `iXML` from the iXML specification 3.01.
+`bext` is ASCII by its standard; the other texts are UTF-8.
+"""
+
+from __future__ import annotations
+
+import struct
+import unicodedata
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+INFO_BYTES = 1000
+"""Of one INFO text, more than which some readers drop."""
+LABEL_BYTES = 200
+XML_DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
+UNKNOWN_LEVEL = 0x7FFF
+"""What a loudness field of `bext` holds when nothing was measured (EBU Tech 3285, section 2.3)."""
+_HEAD = "<256s32s32s10s8sIIH64s5h180s"
+_ACID_ONE_SHOT, _ACID_ROOT, _ACID_STRETCH = 1, 2, 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler:
+    """`smpl`: the key a sound has, and which parts go round for ever.
+
+    Attributes:
+        root_note: MIDI note, 0 to 127.
+        pitch_fraction: of a semitone above it, [0, 1).
+        loops: (start, stop) in samples, stop excluded; the file holds the last sample played.
+    """
+
+    root_note: int = 60
+    pitch_fraction: float = 0.0
+    loops: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acid:
+    """`acid`: tempo and metre; `root_note` is a MIDI note, or None where there is no key."""
+
+    one_shot: bool = False
+    root_note: int | None = None
+    beats: int = 0
+    beats_per_bar: int = 4
+    bpm: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cue:
+    """A named place, in samples."""
+
+    position: int
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broadcast:
+    """`bext` version 2; levels have two decimals, and None is "not measured".
+
+    Attributes:
+        description: 256 characters; the first 64 are what a list shows.
+        originator: 32 characters, and so has `reference`.
+        date: YYYY-MM-DD.
+        time: HH:MM:SS.
+        time_reference: samples since midnight.
+        loudness_lufs, loudness_range_lu, true_peak_db, momentary_lufs, short_term_lufs: levels.
+        coding_history: lines that end in CR LF.
+    """
+
+    description: str = ""
+    originator: str = ""
+    reference: str = ""
+    date: str = ""
+    time: str = ""
+    time_reference: int = 0
+    loudness_lufs: float | None = None
+    loudness_range_lu: float | None = None
+    true_peak_db: float | None = None
+    momentary_lufs: float | None = None
+    short_term_lufs: float | None = None
+    coding_history: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunks:
+    """What stands in a WAV file beside its samples; what is empty is not written.
+
+    Attributes:
+        sampler, acid, cues, broadcast: see there.
+        ixml: texts by element, such as NOTE or USER/SEED.
+        info: texts by code, such as INAM or ICOP.
+    """
+
+    sampler: Sampler | None = None
+    acid: Acid | None = None
+    cues: tuple[Cue, ...] = ()
+    broadcast: Broadcast | None = None
+    ixml: Mapping[str, str] = field(default_factory=dict)
+    info: Mapping[str, str] = field(default_factory=dict)
+
+
+def plain_text(text: str) -> str:
+    """Return `text` with a space for what neither XML nor a NUL-terminated text can hold."""
+    return "".join(" " if _is_unwritable(character) else character for character in text).strip()
+
+
+def _is_unwritable(character: str) -> bool:
+    return unicodedata.category(character) in {"Cc", "Cs"} or ord(character) & 0xFFFE == 0xFFFE
+
+
+def _utf8(field_name: str, text: str, limit: int, changed: dict[str, str]) -> bytes:
+    """Encode a text, cut between two characters; note in `changed` when something was lost."""
+    data = plain_text(text).encode()
+    if len(data) > limit:
+        changed[field_name] = text
+        data = data[:limit].decode(errors="ignore").encode()
+    return data
+
+
+def _ascii(field_name: str, text: str, limit: int, changed: dict[str, str]) -> bytes:
+    """Encode a text without its accents, and with `?` for other letters, cut to `limit`."""
+    plain = plain_text(text)
+    bare = "".join(c for c in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(c))
+    data = bare.encode("ascii", errors="replace")
+    if data[:limit] != plain.encode():
+        changed[field_name] = text
+    return data[:limit]
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
+
+
+def pack_chunks(chunks: Chunks, rate: int, changed: dict[str, str]) -> bytes:
+    """Return the bytes of all chunks; note in `changed` the full text of what had to be changed.
+
+    Raises:
+        ValueError: a number that its field cannot hold.
+    """
+    try:
+        return b"".join(_packed(chunks, rate, changed))
+    except struct.error as error:
+        raise ValueError(f"a number is out of the range of its field ({error})") from None
+
+
+def _packed(chunks: Chunks, rate: int, changed: dict[str, str]) -> Iterator[bytes]:
+    """Yield the chunks that are not empty."""
+    if chunks.broadcast is not None:
+        yield _chunk(b"bext", _broadcast(chunks.broadcast, changed))
+    if chunks.ixml:
+        yield _chunk(b"iXML", _ixml(chunks.ixml))
+    if chunks.sampler is not None:
+        yield _chunk(b"smpl", _sampler(chunks.sampler, rate))
+    if chunks.acid is not None:
+        yield _chunk(b"acid", _acid(chunks.acid))
+    if chunks.cues:
+        places, labels = struct.pack("<I", len(chunks.cues)), b"adtl"
+        for number, cue in enumerate(chunks.cues, 1):
+            at = cue.position
+            places += struct.pack("<II4sIII", number, at, b"data", 0, 0, at)
+            label = _utf8(f"cue {number}", cue.label, LABEL_BYTES, changed)
+            labels += _chunk(b"labl", struct.pack("<I", number) + label + b"\0")
+        yield _chunk(b"cue ", places)
+        yield _chunk(b"LIST", labels)
+    if chunks.info:
+        body = b"INFO"
+        for code, text in chunks.info.items():
+            if len(code) != 4 or not code.isascii():
+                raise ValueError(f"INFO: expected a code of four letters, got {code!r}")
+            body += _chunk(code.encode(), _utf8(code, text, INFO_BYTES, changed) + b"\0")
+        yield _chunk(b"LIST", body)
+
+
+def unpack_chunks(found: Mapping[bytes, bytes]) -> Chunks:
+    """Return what `pack_chunks` packed, from the data by name of chunk or type of LIST.
+
+    Raises:
+        ValueError: data that contradict their layout.
+    """
+    try:
+        return Chunks(
+            sampler=_read_sampler(found[b"smpl"]) if b"smpl" in found else None,
+            acid=_read_acid(found[b"acid"]) if b"acid" in found else None,
+            cues=_read_cues(found.get(b"cue ", b""), found.get(b"adtl", b"")),
+            broadcast=_read_broadcast(found[b"bext"]) if b"bext" in found else None,
+            ixml=_read_ixml(found[b"iXML"]) if b"iXML" in found else {},
+            info=_read_info(found.get(b"INFO", b"")),
+        )
+    except (struct.error, ET.ParseError, UnicodeDecodeError) as error:
+        raise ValueError(f"damaged metadata ({error})") from None
+
+
+def _sampler(sampler: Sampler, rate: int) -> bytes:
+    fraction = min(round(sampler.pitch_fraction * 2**32), 2**32 - 1)
+    loops = sampler.loops
+    head = struct.pack(
+        "<9I", 0, 0, round(1e9 / rate), sampler.root_note, fraction, 0, 0, len(loops), 0
+    )
+    # For ever is a play count of 0; the end is the last sample that is played.
+    return head + b"".join(
+        struct.pack("<6I", number, 0, start, stop - 1, 0, 0)
+        for number, (start, stop) in enumerate(loops)
+    )
+
+
+def _acid(acid: Acid) -> bytes:
+    flags = _ACID_ONE_SHOT if acid.one_shot else _ACID_STRETCH
+    flags |= _ACID_ROOT if acid.root_note is not None else 0
+    root = 60 if acid.root_note is None else acid.root_note
+    return struct.pack(
+        "<IHHfIHHf", flags, root, 0x8000, 0.0, acid.beats, 4, acid.beats_per_bar, acid.bpm
+    )
+
+
+def _broadcast(told: Broadcast, changed: dict[str, str]) -> bytes:
+    levels = (
+        told.loudness_lufs,
+        told.loudness_range_lu,
+        told.true_peak_db,
+        told.momentary_lufs,
+        told.short_term_lufs,
+    )
+    head = struct.pack(
+        _HEAD,
+        _ascii("bext description", told.description, 256, changed),
+        _ascii("bext originator", told.originator, 32, changed),
+        _ascii("bext reference", told.reference, 32, changed),
+        told.date.encode("ascii"),
+        told.time.encode("ascii"),
+        told.time_reference & 0xFFFFFFFF,
+        told.time_reference >> 32,
+        2,
+        b"",
+        *(UNKNOWN_LEVEL if level is None else round(level * 100) for level in levels),
+        b"",
+    )
+    return head + told.coding_history.encode("ascii", errors="replace")
+
+
+def _ixml(texts: Mapping[str, str]) -> bytes:
+    root = ET.Element("BWFXML")
+    for name, text in {"IXML_VERSION": "3.01", **texts}.items():
+        parent, _, leaf = name.rpartition("/")
+        above = root
+        if parent:
+            known = root.find(parent)
+            above = ET.SubElement(root, parent) if known is None else known
+        ET.SubElement(above, leaf).text = plain_text(text)
+    body: bytes = ET.tostring(root, encoding="utf-8")
+    return body if body.startswith(b"<?xml") else XML_DECLARATION + body
+
+
+def _read_sampler(data: bytes) -> Sampler:
+    values = struct.unpack_from("<9I", data)
+    loops = [struct.unpack_from("<6I", data, 36 + 24 * number) for number in range(values[7])]
+    return Sampler(
+        root_note=values[3],
+        pitch_fraction=values[4] / 2**32,
+        loops=tuple((loop[2], loop[3] + 1) for loop in loops),
+    )
+
+
+def _read_acid(data: bytes) -> Acid:
+    flags, root, _, _, beats, _, beats_per_bar, bpm = struct.unpack_from("<IHHfIHHf", data)
+    return Acid(
+        one_shot=bool(flags & _ACID_ONE_SHOT),
+        root_note=root if flags & _ACID_ROOT else None,
+        beats=beats,
+        beats_per_bar=beats_per_bar,
+        bpm=bpm,
+    )
+
+
+def _read_cues(data: bytes, adtl: bytes) -> tuple[Cue, ...]:
+    labels = {}
+    for name, body in _members(adtl):
+        if name == b"labl":
+            labels[struct.unpack_from("<I", body)[0]] = body[4:].rstrip(b"\0").decode()
+    count = struct.unpack_from("<I", data)[0] if data else 0
+    found = [struct.unpack_from("<II4sIII", data, 4 + 24 * number) for number in range(count)]
+    return tuple(Cue(position=one[5], label=labels.get(one[0], "")) for one in found)
+
+
+def _read_broadcast(data: bytes) -> Broadcast:
+    *texts, low, high, version, _, first, second, third, fourth, fifth, _ = struct.unpack_from(
+        _HEAD, data
+    )
+    levels = [
+        None if version < 2 or level == UNKNOWN_LEVEL else level / 100
+        for level in (first, second, third, fourth, fifth)
+    ]
+    words = [text.split(b"\0")[0].decode("ascii", errors="replace") for text in texts]
+    return Broadcast(
+        description=words[0],
+        originator=words[1],
+        reference=words[2],
+        date=words[3],
+        time=words[4],
+        time_reference=high << 32 | low,
+        loudness_lufs=levels[0],
+        loudness_range_lu=levels[1],
+        true_peak_db=levels[2],
+        momentary_lufs=levels[3],
+        short_term_lufs=levels[4],
+        coding_history=data[602:].split(b"\0")[0].decode("ascii", errors="replace"),
+    )
+
+
+def _read_ixml(data: bytes) -> dict[str, str]:
+    if b"<!" in data:  # no document type, so no entities that expand without bound
+        raise ET.ParseError("iXML with a declaration")
+    root = ET.fromstring(data.rstrip(b"\0"))  # noqa: S314 - entities were ruled out
+    texts: dict[str, str] = {}
+    for child in root:
+        inner = list(child)
+        for leaf in inner:
+            texts[f"{child.tag}/{leaf.tag}"] = leaf.text or ""
+        if not inner and child.tag != "IXML_VERSION":
+            texts[child.tag] = child.text or ""
+    return texts
+
+
+def _read_info(data: bytes) -> dict[str, str]:
+    return {name.decode("ascii"): body.rstrip(b"\0").decode() for name, body in _members(data)}
+
+
+def _members(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield name and data of the chunks in a LIST, behind its type."""
+    at = 4
+    while at + 8 <= len(data):
+        (size,) = struct.unpack_from("<I", data, at + 4)
+        yield data[at : at + 4], data[at + 8 : at + 8 + size]
+        at += 8 + size + size % 2

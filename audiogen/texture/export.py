@@ -1,0 +1,265 @@
+"""A pack for a DAW: the takes that were kept, with names, levels and metadata that it reads."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from audiogen.audio.dsp import resample
+from audiogen.audio.files import AUDIO_SUFFIXES, read_audio, write_audio
+from audiogen.audio.loops import measure_seam
+from audiogen.audio.riff import write_chunks
+from audiogen.hub import find_model, model_digest
+from audiogen.storage import atomic_write_text, publish_folder, sha256_file
+from audiogen.texture.export_files import (
+    SHEET_RATE,
+    Exported,
+    contact_page,
+    contact_picture,
+    csv_text,
+    drawn,
+    licence_text,
+    manifest_text,
+    reaper_project,
+)
+from audiogen.texture.export_names import Names, Naming
+from audiogen.texture.export_sound import (
+    FORMATS,
+    Format,
+    Kind,
+    Ready,
+    describe,
+    dithered,
+    find_loop,
+    make_ready,
+)
+from audiogen.texture.split import read_sidecar
+
+SELECTION = "selection.json"
+RATES_HZ = (44_100, 48_000, 88_200, 96_000)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """What `audiogen texture export` is asked for.
+
+    Attributes:
+        to: the folder to make; it must not be there, or be empty.
+        naming: splice, ucs or plain; see `export_names`.
+        audio_format: wav24, wav16 or flac.
+        rate: Hz.
+        creator: CreatorID of names of the kind ucs.
+        model: run or model folder whose ATTRIBUTION.csv is enclosed.
+    """
+
+    to: Path
+    naming: Naming = "splice"
+    audio_format: Format = "wav24"
+    rate: int = 48_000
+    creator: str = "AG"
+    model: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.audio_format not in FORMATS:
+            raise ValueError(
+                f"format: expected one of {', '.join(FORMATS)}, got {self.audio_format!r}."
+            )
+        if self.rate not in RATES_HZ:
+            raise ValueError(f"rate: expected one of {RATES_HZ}, got {self.rate}.")
+        if self.to.exists() and (not self.to.is_dir() or any(self.to.iterdir())):
+            raise ValueError(
+                f"{self.to}: something is there already, and nothing was changed.\n"
+                "Name a new folder with --to, or remove this one first."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackTake:
+    """A take of a pack: its file, what its sidecar tells, and how it was judged."""
+
+    path: Path
+    told: Mapping[str, Any]
+    star: bool
+    note: str
+
+
+def export_pack(pack: Path, request: ExportRequest) -> Path:
+    """Write the kept takes of `pack` as a new folder; return it. The pack is only read.
+
+    The folder appears when it is complete.
+
+    Raises:
+        ValueError: no take to export, a damaged file, a wrong selection, or a folder that is there.
+    """
+    takes = find_takes(pack)
+    attribution = None if request.model is None else _attribution(request.model, takes)
+    name = pack.resolve().name or "Pack"
+    names = Names(request.naming, creator=request.creator, source=name)
+    with publish_folder(request.to) as folder:
+        files = [_export(take, folder, names, request, name) for take in takes]
+        atomic_write_text(folder / "manifest.csv", manifest_text(files))
+        atomic_write_text(folder / "LICENSE.txt", licence_text(name, files))
+        atomic_write_text(folder / "contact.html", contact_page(name, files))
+        contact_picture(folder / "contact.png", name, files)
+        if attribution:
+            atomic_write_text(folder / "ATTRIBUTION.csv", csv_text(attribution))
+        project = reaper_project(files, request.rate)
+        if project is not None:
+            atomic_write_text(folder / "loops.rpp", project)
+    return request.to
+
+
+def find_takes(pack: Path) -> list[PackTake]:
+    """Return the takes of a folder that are to be exported, in order of their names.
+
+    Where there is a `selection.json`, those that it keeps; else all.
+
+    Raises:
+        ValueError: there is none, or the selection is damaged or names takes that are not there.
+    """
+    if not pack.is_dir():
+        raise ValueError(f"{pack}: no such folder.")
+    paths = sorted(path for path in pack.iterdir() if path.suffix.lower() in AUDIO_SUFFIXES)
+    if not paths:
+        raise ValueError(f"{pack}: no sounds in it. A pack is a folder of takes and JSON files.")
+    choices = _selection(pack / SELECTION)
+    if choices is not None:
+        missing = sorted(
+            stem for stem, choice in choices.items()
+            if choice["status"] == "keep" and stem not in {path.stem for path in paths}
+        )  # fmt: skip
+        if missing:
+            raise ValueError(f"{pack / SELECTION}: keeps takes that are not there: {missing[:5]}.")
+        before = len(paths)
+        paths = [path for path in paths if choices.get(path.stem, {}).get("status") == "keep"]
+        _log.info("%d of %d takes are kept", len(paths), before)
+    if not paths:
+        raise ValueError(f"{pack / SELECTION}: no take is kept.")
+    return [
+        PackTake(
+            path=path,
+            told=read_sidecar(path),
+            star=bool((choices or {}).get(path.stem, {}).get("star", False)),
+            note=str((choices or {}).get(path.stem, {}).get("note", "")),
+        )
+        for path in paths
+    ]
+
+
+def _selection(path: Path) -> dict[str, dict[str, Any]] | None:
+    """Return the choices by stem, or None where there is no file.
+
+    Raises:
+        ValueError: the file has another form.
+    """
+    if not path.is_file():
+        return None
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path}: not a JSON file ({error}).") from None
+    takes = tree.get("takes") if isinstance(tree, dict) else None
+    if not isinstance(takes, dict):
+        raise ValueError(f'{path}: expected {{"takes": {{"<file stem>": {{"status": …}}}}}}.')
+    for stem, choice in takes.items():
+        if not isinstance(choice, dict) or choice.get("status") not in {"keep", "reject", ""}:
+            raise ValueError(f'{path}: {stem!r}: status must be "keep", "reject" or "".')
+    return takes
+
+
+def _export(
+    take: PackTake, folder: Path, names: Names, request: ExportRequest, pack: str
+) -> Exported:
+    """Write one take into the new pack."""
+    wav, from_rate = read_audio(take.path)
+    if wav.shape[0] > 2:
+        raise ValueError(f"{take.path}: a pack holds mono and stereo, not {wav.shape[0]} channels.")
+    try:
+        ready = make_ready(wav, from_rate, request.rate, find_loop(take.told, take.path))
+    except ValueError as error:
+        raise ValueError(f"{take.path}: {error}") from None
+    prompt = str(take.told.get("prompt", "") or take.path.stem)
+    bpm = ready.loop.bpm if ready.loop else None
+    stem = names.give(prompt, bpm=bpm, key=ready.measures.key)
+    suffix, encoding = FORMATS[request.audio_format]
+    path = folder / ready.kind / f"{stem}{suffix}"
+    if path.exists():
+        raise ValueError(f"{path}: two takes of one name.")
+    digest = sha256_file(take.path)
+    written = dithered(ready.wav, digest) if encoding == "PCM_16" else ready.wav
+    sidecar = {
+        **take.told,
+        "seconds": written.shape[1] / request.rate,
+        "sample_rate": request.rate,
+        "measures": asdict(ready.measures),
+        "export": {"file": take.path.name, "sha256": digest, "note": take.note, "star": take.star},
+    }
+    if ready.loop is not None:
+        loop = take.told["loop"] if isinstance(take.told["loop"], dict) else {}
+        sidecar["loop"] = {**loop, "samples": written.shape[1]}
+    write_audio(path, written, request.rate, encoding=encoding, sidecar=sidecar)
+    if suffix == ".wav":
+        chunks = describe(
+            ready, take.told, pack=pack, name=stem, made=int(take.path.stat().st_mtime)
+        )
+        cut = write_chunks(path, chunks)
+        if cut:  # what did not fit is kept in full beside the sound
+            text = json.dumps({**sidecar, "cut_in_wav": cut}, indent=2, ensure_ascii=False)
+            atomic_write_text(path.with_suffix(".json"), text + "\n")
+    return Exported(
+        path=f"{ready.kind}/{path.name}",
+        kind=ready.kind,
+        told=take.told,
+        loop=ready.loop,
+        facts=_facts(ready, take, request.rate, digest),
+        picture=drawn(ready.wav, request.rate),
+        sound=resample(ready.wav, request.rate, SHEET_RATE).clamp(-1, 1),
+    )
+
+
+def _facts(ready: Ready, take: PackTake, rate: int, digest: str) -> dict[str, Any]:
+    """Numbers of the manifest."""
+    numbers = {
+        name: round(value, 4) if isinstance(value, float) else value
+        for name, value in asdict(ready.measures).items()
+    }
+    kind: Kind = ready.kind
+    has_seam = kind == "Loops" and ready.wav.shape[1] >= 16
+    return {
+        **numbers,
+        "seconds": ready.wav.shape[1] / rate,
+        "samples": ready.wav.shape[1],
+        "sample_rate": rate,
+        "channels": ready.wav.shape[0],
+        "seam_score": round(measure_seam(ready.wav, rate).score, 4) if has_seam else None,
+        "star": take.star,
+        "note": take.note,
+        "take": take.path.name,
+        "sha256": digest,
+    }
+
+
+def _attribution(model: Path, takes: Sequence[PackTake]) -> list[dict[str, str]]:
+    """Return the rows of the model's ATTRIBUTION.csv.
+
+    Raises:
+        ValueError: the model has none, or made none of these takes.
+    """
+    folder = find_model(model)
+    path = folder / "ATTRIBUTION.csv"
+    if not path.is_file():
+        raise ValueError(f"{path}: the model has no such list; leave --model out.")
+    digest = model_digest(folder)
+    others = [take for take in takes if take.told.get("model_digest") != digest]
+    if len(others) == len(takes):
+        raise ValueError(f"{model}: none of these takes was made by this model.")
+    if others:
+        _log.warning("%d takes are not of %s: ATTRIBUTION.csv lacks theirs", len(others), model)
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,134 @@
+"""Numbers about sounds against closed forms: tones, noise, beating, clicks, chords, silence."""
+
+import json
+import math
+from dataclasses import asdict
+
+import pytest
+import torch
+from torch import Tensor
+
+from audiogen.audio.measures import measure_sound, stereo_correlation, true_peak_db
+
+RATE = 48_000
+
+
+def clock(seconds: float) -> Tensor:
+    return torch.arange(round(seconds * RATE), dtype=torch.float64) / RATE
+
+
+def tone(hz: float, seconds: float = 2.0, amplitude: float = 0.5) -> Tensor:
+    return (amplitude * torch.sin(2 * math.pi * hz * clock(seconds)))[None].float()
+
+
+def hiss(seconds: float = 2.0, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return 0.1 * torch.randn(1, round(seconds * RATE), generator=generator)
+
+
+def clicks(bpm: float, seconds: float = 8.0) -> Tensor:
+    wav = torch.zeros(1, round(seconds * RATE))
+    burst = 0.5 * hiss(0.006, seed=1) / 0.1 * torch.exp(-torch.arange(288) / 60)
+    for number in range(int(seconds * bpm / 60)):
+        start = round(number * 60 / bpm * RATE)
+        wav[:, start : start + 288] = burst[:, : wav.shape[1] - start]
+    return wav.clamp(-1, 1)
+
+
+def test_a_tone() -> None:
+    found = measure_sound(tone(1000), RATE)
+    assert found.brightness_hz == pytest.approx(1000, rel=0.05)
+    assert found.true_peak_db == pytest.approx(20 * math.log10(0.5), abs=0.05)
+    assert found.loudness_lufs == pytest.approx(-9.03, abs=0.1)  # -3.01 for full scale at 1 kHz
+    assert found.tonality > 0.95
+    assert found.stationarity > 0.99
+    assert found.roughness < 0.01
+    assert (found.key, found.tempo_bpm, found.stereo_correlation) == (None, None, None)
+
+
+def test_noise_of_any_colour() -> None:
+    white = measure_sound(hiss(), RATE)
+    assert white.brightness_hz == pytest.approx(RATE / 4, rel=0.01)  # the middle of the spectrum
+    assert white.stationarity > 0.85
+    assert (white.key, white.tempo_bpm) == (None, None)
+    brown = measure_sound(0.02 * hiss().cumsum(dim=1), RATE)
+    assert brown.brightness_hz is not None
+    assert brown.brightness_hz < 2000
+    assert max(white.tonality, brown.tonality) < 0.1
+
+
+def test_beating_of_70_hz_is_as_rough_as_it_is_deep() -> None:
+    deep, shallow = (
+        measure_sound(((1 + depth * torch.cos(2 * math.pi * 70 * clock(2))) * tone(2000)[0])[None]
+                      .float() * 0.5, RATE).roughness
+        for depth in (0.8, 0.4)
+    )  # fmt: skip
+    slow = measure_sound(((1 + 0.8 * torch.cos(2 * math.pi * 4 * clock(2))) * tone(2000)[0])[None]
+                         .float() * 0.5, RATE).roughness  # fmt: skip
+    assert deep == pytest.approx(2 * shallow, rel=0.05)
+    assert 0.4 < deep < 0.85
+    assert slow < 0.02
+
+
+def test_stationarity_of_a_decay_is_that_of_its_spread() -> None:
+    # A level that falls by 50 dB evenly has a standard deviation of 50 / sqrt(12) dB.
+    wav = tone(1000, 4.0) * 10 ** (-50 / 20 * clock(4.0) / 4).float()
+    wanted = 1 / (1 + 50 / math.sqrt(12) / 6)
+    assert measure_sound(wav, RATE).stationarity == pytest.approx(wanted, rel=0.05)
+
+
+@pytest.mark.parametrize("bpm", [72, 90, 120, 150])
+def test_clicks_are_events_and_have_a_tempo(bpm: float) -> None:
+    found = measure_sound(clicks(bpm), RATE)
+    assert found.tempo_bpm == pytest.approx(bpm, rel=0.01)
+    assert found.event_density_hz == pytest.approx(bpm / 60, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("hertz", "key"),
+    [
+        ((261.63, 329.63, 392.00), "Cmaj"),
+        ((293.66, 369.99, 440.00), "Dmaj"),
+        ((220.00, 261.63, 329.63), "Amin"),
+        ((277.18, 329.63, 415.30), "C#min"),
+    ],
+)
+def test_triads_have_their_key(hertz: tuple[float, ...], key: str) -> None:
+    wav = torch.stack([tone(one, amplitude=0.2) for one in hertz]).sum(dim=0)
+    assert measure_sound(wav, RATE).key == key
+
+
+def test_true_peak_lies_between_samples() -> None:
+    # A quarter of the rate, 45 degrees off: samples reach 0.707 of the peak at most.
+    wav = 0.5 * torch.sin(2 * math.pi * (RATE / 4) * clock(0.5) + math.pi / 4)[None].float()
+    assert float(wav.abs().max()) == pytest.approx(0.5 * math.sqrt(0.5), abs=1e-4)
+    assert true_peak_db(wav, RATE, ring=True) == pytest.approx(-6.02, abs=0.1)
+    assert true_peak_db(torch.zeros(1, 100), RATE) == -math.inf
+
+
+def test_stereo_correlation() -> None:
+    left, right = hiss(seed=0), hiss(seed=1)
+    assert stereo_correlation(torch.cat([left, left])) == pytest.approx(1)
+    assert stereo_correlation(torch.cat([left, -left])) == pytest.approx(-1)
+    assert stereo_correlation(torch.cat([left, right])) == pytest.approx(0, abs=0.02)
+    assert stereo_correlation(torch.cat([left, 0 * left])) is None
+    assert stereo_correlation(left) is None
+
+
+def test_silence_and_very_short_sounds_have_numbers_that_json_can_hold() -> None:
+    silence = measure_sound(torch.zeros(2, RATE), RATE)
+    assert (silence.loudness_lufs, silence.true_peak_db, silence.brightness_hz) == (None,) * 3
+    assert (silence.event_density_hz, silence.tonality, silence.roughness) == (0, 0, 0)
+    for wav in (torch.zeros(1, 1), 0.1 * torch.ones(1, 1), tone(1000, 0.01), tone(100, 0.3)):
+        json.dumps(asdict(measure_sound(wav, RATE)), allow_nan=False)
+    assert measure_sound(tone(1000, 0.1), RATE).loudness_lufs == pytest.approx(-9.03, abs=0.2)
+
+
+def test_sides_that_cancel_are_measured_nevertheless() -> None:
+    found = measure_sound(torch.cat([tone(1000), -tone(1000)]), RATE)
+    assert found.brightness_hz == pytest.approx(1000, rel=0.05)
+
+
+def test_nan_is_refused() -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        measure_sound(torch.full((1, 1000), math.nan), RATE)
