@@ -14,6 +14,7 @@ import typer
 import audiogen
 from audiogen.cli_codec import codec
 from audiogen.cli_edit import edit
+from audiogen.cli_texture import texture
 
 DEBUG_VARIABLE = "AUDIOGEN_DEBUG"
 ERROR_LINES = 4  # of an error that lists no config mistakes
@@ -64,6 +65,7 @@ Settings = Annotated[
 
 app.add_typer(edit, name="edit")
 app.add_typer(codec, name="codec")
+app.add_typer(texture, name="texture")
 
 
 def main() -> None:
@@ -215,7 +217,8 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     wanted = _prompts(prompt or [], prompts)
     _check_tempo(loop=loop, bpm=bpm, bars=bars, seconds=seconds)
     from audiogen.schema import parse_overrides
-    from audiogen.texture.takes import TakesRequest, Tempo, write_takes
+    from audiogen.texture.spec import Tempo
+    from audiogen.texture.takes import TakesRequest, write_takes
 
     changes = {"steps": steps, "guidance_scale": guidance_scale, **parse_overrides(setting or ())}
     request = TakesRequest(

@@ -19,7 +19,7 @@ LAYERS = (  # a module may import from its own package and from rows above it, n
     {"sidecar"},
     {"evaluation"},
     {"training", "texture", "doctor"},
-    {"cli_codec", "cli_edit"},
+    {"cli_codec", "cli_edit", "cli_texture"},
     {"cli"},
     {"__main__", "__init__"},
 )

@@ -98,9 +98,9 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     fake(
         "audiogen.texture.takes",
         TakesRequest=TakesRequest,
-        Tempo=Tempo,
         write_takes=recording("takes", takes),
     )
+    fake("audiogen.texture.spec", Tempo=Tempo)
     fake("audiogen.texture.sources", EditRequest=EditRequest)
     fake(
         "audiogen.texture.edit",
