@@ -275,6 +275,31 @@ def _check_tempo(*, loop: bool, bpm: float | None, bars: int | None, seconds: fl
 
 
 @app.command()
+def redo(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A take; it is only read.")],
+    *,
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Who made it.  [default: as its folder or pack tells]"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where it goes.  [default: redo beside it]")
+    ] = None,
+) -> None:
+    """Make the samples of a take again.
+
+    From the JSON file beside it. Says whether they are bit-equal; the exit code is 1 when not.
+    """
+    from audiogen.texture.redo import describe, redo_take
+
+    redone = redo_take(file, model, out)
+    typer.echo(redone.path)
+    typer.echo(describe(redone))
+    if redone.difference:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
 def doctor() -> None:
     """Check the installation and this machine.
 

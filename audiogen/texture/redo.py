@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -110,6 +111,16 @@ def redo_take(file: Path, model: Path | None, out: Path | None) -> Redone:
         difference=_difference(file, target),
         reason=_other_build(sidecar, pipeline.codec.device.type),
     )
+
+
+def describe(redone: Redone) -> str:
+    """Say in a sentence how the samples compare with the first ones."""
+    if redone.difference == 0:
+        return "bit-equal"
+    if math.isinf(redone.difference):
+        return "not as long as the file: it was cut or resampled since it was made"
+    reason = f": {redone.reason}" if redone.reason else ""
+    return f"samples differ by up to {redone.difference:.2g}{reason}"
 
 
 def redo_pack(pack: Path, request: RedoRequest, worker: Worker) -> Done:

@@ -86,7 +86,7 @@ def test_kills_at_random_times_lose_double_and_change_nothing(
     make(model, listed, tmp_path / "whole")
     longest = time.monotonic() - start
     expected = digests(tmp_path / "whole")
-    source = random.Random(7)
+    source = random.Random(7)  # noqa: S311 - times of kills
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "audiogen.texture.pack", "accelerate"])
     pack = tmp_path / "killed"
@@ -213,7 +213,7 @@ def test_what_the_model_cannot_do_is_said_at_once(
     model: Path, listed: Path, tmp_path: Path
 ) -> None:
     listed.write_text(
-        "prompts:\n  - {prompt: a, seconds: 99}\n  - {prompt: b, seed: 7}\n  - {prompt: b, seed: 7}\n",
+        "prompts: [{prompt: a, seconds: 99}, {prompt: b, seed: 7}, {prompt: b, seed: 7}]\n",
         encoding="utf-8",
     )
     with pytest.raises(ConfigError) as caught:
