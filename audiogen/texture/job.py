@@ -68,9 +68,10 @@ def read_job(pack: Path) -> list[JobTake]:
     """
     path = pack / JOB_FILE
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return []
+    lines = text.removesuffix("\n").split("\n")  # prompts may hold other separators of lines
     return [_read_line(line, f"{path}, line {n}") for n, line in enumerate(lines, start=1)]
 
 

@@ -88,7 +88,7 @@ function build(one) {
   const act = (name, text, key, run) => element("button", { class: "do-" + name, "aria-pressed": "false", "aria-keyshortcuts": key, title: `${text} (${key})`, tabindex: -1, onclick: run }, name === "star" ? "\u2605" : text);
   const card = element("article", { class: "card", tabindex: -1, "data-file": one.file, "aria-label": `${one.prompt.slice(0, 200) || "without a prompt"}, seed ${one.seed}` },
     element("div", { class: "screen", onclick: (event) => { select(one.file, false); play(one.file, (event.offsetX / event.currentTarget.clientWidth) * one.seconds); } },
-      element("img", { src: one.picture, alt: "", decoding: "async", draggable: "false" }),
+      element("img", { alt: "", decoding: "async", draggable: "false" }),
       element("canvas", { width: 480, height: 88, "aria-hidden": "true" }), element("div", { class: "head" })),
     element("div", { class: "text" },
       element("p", { class: "prompt", dir: "auto", title: one.prompt.slice(0, 1000) }, one.prompt.slice(0, 1000) || "(no prompt)"),
@@ -106,7 +106,12 @@ function build(one) {
 function jump(text, file, name) {
   return element("button", { class: name, title: file, tabindex: -1, onclick: () => { if (cards.has(file)) { cards.get(file).hidden = false; select(file); } } }, text + file);
 }
+// Pictures are drawn when their card comes near the window, so that the first ones are seen soon.
+const nearby = new IntersectionObserver((seen) => {
+  for (const { isIntersecting, target } of seen) if (isIntersecting) { nearby.unobserve(target); draw(target, take.get(target.dataset.file)); }
+}, { rootMargin: "600px" });
 function draw(card, one) {
+  card.querySelector("img").src = one.picture;
   const canvas = card.querySelector("canvas"), ink = canvas.getContext("2d");
   const bytes = Uint8Array.from(atob(one.peaks), (letter) => letter.charCodeAt(0));
   const peaks = new Int8Array(bytes.buffer), columns = peaks.length / 2, wide = canvas.width / columns;
@@ -131,7 +136,7 @@ function count() {
   const all = pack.takes.map((one) => choice(one.file));
   const facts = [[all.length, "takes"], [all.filter((one) => one.status === "keep").length, "kept"], [all.filter((one) => one.status === "reject").length, "rejected"],
     [all.filter((one) => one.star).length, "starred"], [all.filter((one) => !one.status).length, "open"]];
-  $("counts").replaceChildren(...facts.map(([value, name]) => element("span", {}, element("b", {}, value), name)));
+  $("counts").replaceChildren(...facts.map(([value, name]) => element("span", {}, element("b", {}, value), " " + name)));
 }
 
 // Order, search, filter
@@ -185,7 +190,8 @@ function write(file) {
   if (text.querySelector("textarea")) return;
   const area = element("textarea", { "aria-label": "Note", maxlength: 20000, dir: "auto" });
   area.value = choice(file).note;
-  const end = () => { if (!area.isConnected) return; const note = area.value.trim(); area.remove(); if (note !== choice(file).note) choose(file, { note }); };
+  let ended = false;  // taking a focused field away is a blur, too
+  const end = () => { if (ended) return; ended = true; const note = area.value.trim(); area.remove(); if (note !== choice(file).note) choose(file, { note }); };
   area.addEventListener("blur", end);
   area.addEventListener("keydown", (event) => {
     event.stopPropagation();
@@ -453,7 +459,7 @@ $("show-help").addEventListener("click", () => $("help").showModal());
 for (const one of pack.takes) {
   const card = build(one);
   cards.set(one.file, card);
-  draw(card, one);
+  nearby.observe(card);
   paint(one.file);
 }
 arrange();

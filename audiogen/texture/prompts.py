@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -252,7 +253,7 @@ def _with_defaults(entry: Any, defaults: Mapping[str, Any]) -> Any:
 
 def _read_csv(path: Path, defaults: Mapping[str, Any]) -> list[tuple[str, Entry]]:
     """One entry per row, named by its line; a cell that is empty says nothing."""
-    reader = csv.DictReader(_read_text(path).splitlines(keepends=True), restkey="")
+    reader = csv.DictReader(io.StringIO(_read_text(path), newline=""), restkey="")
     known = ["prompt", *TakeSettings.model_fields]
     columns = [str(name).strip() for name in reader.fieldnames or ()]
     problems = [
