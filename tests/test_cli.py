@@ -22,11 +22,14 @@ COMMANDS = (
     "evaluate",
     "compare",
     "sample",
+    "redo",
     "edit",
     "codec",
+    "texture",
     "doctor",
 )
 EDITS = ("vary", "inpaint", "extend", "morph")
+TEXTURES = ("make", "page", "serve", "redo")
 
 
 class FakeConfig(Config):
@@ -374,7 +377,8 @@ from typer.testing import CliRunner
 from audiogen.cli import app
 edits = [["edit", name] for name in {EDITS!r}]
 codings = [["codec", name] for name in {CODINGS!r}]
-for arguments in ([], *edits, *codings, *([command] for command in {COMMANDS!r})):
+textures = [["texture", name] for name in {TEXTURES!r}]
+for arguments in ([], *edits, *codings, *textures, *([command] for command in {COMMANDS!r})):
     result = CliRunner().invoke(app, [*arguments, "--help"])
     assert result.exit_code == 0, result.output
     assert "Usage:" in result.output
@@ -385,7 +389,7 @@ assert not heavy, heavy
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert all(f"  {name} " in done.stdout for name in (*COMMANDS, *EDITS, *CODINGS))
+    assert all(f"  {name} " in done.stdout for name in (*COMMANDS, *EDITS, *CODINGS, *TEXTURES))
     listing = done.stdout.partition("Commands:")[2].partition("Exit codes")[0]
     assert "..." not in listing  # no description is cut off
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from audiogen.pipeline import Pipeline
 from audiogen.storage import remove_leftovers
 from audiogen.texture.job import (
@@ -75,7 +77,8 @@ class Worker:
         """The one that `accelerate launch` made of this process; alone without it."""
         from accelerate import PartialState  # noqa: PLC0415 (slow to import)
 
-        state = PartialState()
+        # Without `cpu`, processes on machines that have no GPU would not be joined.
+        state = PartialState(cpu=not torch.accelerator.is_available())
         return cls(
             rank=state.process_index,
             count=state.num_processes,

@@ -91,6 +91,7 @@ class Entry(TakeSettings):
                 "bpm and bars set the length: leave out seconds",
             ),
             (self.beats_per_bar is not None and self.bpm is None, "beats_per_bar needs bpm"),
+            (_has_surrogates(self.model_dump()), "text with half a character (a lone surrogate)"),
         ]
         found = [text for is_wrong, text in wrong if is_wrong] + self._faults_of_template()
         if found:
@@ -151,7 +152,7 @@ class PromptList(Config):
     """A list of prompts as YAML: `defaults`, and `prompts`, each a text or a section."""
 
     defaults: TakeSettings = TakeSettings()
-    prompts: tuple[Entry, ...] = Field(min_length=1)
+    prompts: tuple[Entry, ...]
 
     @model_validator(mode="before")
     @classmethod
@@ -302,3 +303,12 @@ def _read_text(path: Path) -> str:
 def _near(name: str, names: Sequence[str] | Mapping[str, Any]) -> str:
     near = get_close_matches(name.lower(), list(names), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _has_surrogates(tree: Any) -> bool:
+    """Whether a text in a tree is none that can be written to a file."""
+    if isinstance(tree, str):
+        return any("\ud800" <= letter <= "\udfff" for letter in tree)
+    if isinstance(tree, Mapping):
+        return any(_has_surrogates(one) for one in tree.values())
+    return isinstance(tree, list | tuple) and any(_has_surrogates(one) for one in tree)
