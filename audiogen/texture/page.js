@@ -82,8 +82,8 @@ function build(one) {
     one.loop && element("span", { class: "mark" }, one.tempo ? `loop, ${one.tempo[0]} bpm, ${one.tempo[1]} bars` : "loop"),
     one.seam !== null && element("span", { class: seam ? "mark warn" : "mark", title: "Above 1 the seam can be heard" }, `seam ${number(one.seam, 2)}`),
     one.amount !== null && element("span", { class: "mark" }, `varied by ${one.amount}`),
-    one.parent && jump("from ", one.parent, "mark"),
-    ...one.near.map(([file, distance]) => jump(`like (${number(distance, 1)} dB) `, file, "mark warn")),
+    one.parent && jump((seed) => `from seed ${seed}`, one.parent, "mark"),
+    ...one.near.map(([file, distance]) => jump((seed) => `like seed ${seed}, ${number(distance, 1)} dB`, file, "mark warn")),
   ].filter(Boolean);
   const act = (name, text, key, run) => element("button", { class: "do-" + name, "aria-pressed": "false", "aria-keyshortcuts": key, title: `${text} (${key})`, tabindex: -1, onclick: run }, name === "star" ? "\u2605" : text);
   const card = element("article", { class: "card", tabindex: -1, "data-file": one.file, "aria-label": `${one.prompt.slice(0, 200) || "without a prompt"}, seed ${one.seed}` },
@@ -104,7 +104,8 @@ function build(one) {
   return card;
 }
 function jump(text, file, name) {
-  return element("button", { class: name, title: file, tabindex: -1, onclick: () => { if (cards.has(file)) { cards.get(file).hidden = false; select(file); } } }, text + file);
+  const seed = take.has(file) ? take.get(file).seed : file;
+  return element("button", { class: name, title: file, tabindex: -1, onclick: () => { if (cards.has(file)) { cards.get(file).hidden = false; select(file); } } }, text(seed));
 }
 // Pictures are drawn when their card comes near the window, so that the first ones are seen soon.
 const nearby = new IntersectionObserver((seen) => {
@@ -162,14 +163,14 @@ function arrange() {
   $("nothing").hidden = order.length > 0;
   if (!shown.has(current)) select(order[0] || null, false);
 }
-function select(file, focus = true) {
+function select(file, focus = true, scroll = true) {
   if (current && cards.has(current)) { cards.get(current).classList.remove("current"); cards.get(current).tabIndex = -1; }
   current = file;
   if (!file) return;
   const card = cards.get(file);
   card.classList.add("current");
   card.tabIndex = 0;
-  if (focus) { card.focus({ preventScroll: true }); card.scrollIntoView({ block: "nearest" }); }
+  if (focus) { card.focus({ preventScroll: true }); if (scroll) card.scrollIntoView({ block: "nearest" }); }
 }
 function move(by) {
   const at = order.indexOf(current), next = order[Math.min(order.length - 1, Math.max(0, at + by))];
@@ -464,7 +465,7 @@ for (const one of pack.takes) {
 }
 arrange();
 count();
-select(order[0] || null);
+select(order[0] || null, true, false);
 if (served) {
   fetch("selection.json").then((answer) => answer.json()).then((found) => {
     choices = found.takes;
