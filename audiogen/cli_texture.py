@@ -156,8 +156,8 @@ def _finish(pack: Path, done: Done, worker: Worker) -> None:
     """Write the page and say what was made."""
     if worker.rank:
         return
-    from audiogen.texture.page import write_page
+    from audiogen.texture.page import update_page
 
     made = len(done.takes) - done.there_before
     typer.echo(f"{len(done.takes)} takes: {done.there_before} were there, {made} made")
-    typer.echo(write_page(pack))
+    typer.echo(update_page(pack))

@@ -7,8 +7,12 @@ import hashlib
 import html
 import json
 import logging
+import math
+import os
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +34,7 @@ SOUND_BYTES = 36_000_000
 """Of all sounds on a page, at most, unless the smallest are larger: it stays under 40 MB."""
 TRIED_SOUNDS = 8
 """From so many it is told how large all become."""
+THREADS = min(8, os.cpu_count() or 1)
 NEAREST = 3
 """Near-duplicates that a card names."""
 _log = logging.getLogger(__name__)
@@ -51,15 +56,23 @@ def write_page(pack: Path) -> Path:
             " some"
         )
     cards = []
-    with show_progress("cards", len(takes), 0) as update:
-        for number, take in enumerate(takes, start=1):
-            cards.append(make_card(pack, take))
-            update(number)
+    with show_progress("cards", len(takes), 0) as update, ThreadPoolExecutor(THREADS) as pool:
+        for card in pool.map(partial(make_card, pack), takes):
+            cards.append(card)
+            update(len(cards))
     sounds = _sounds(cards)
     page = fill_page(_tree(pack, cards), sounds)
     target = pack / PAGE_FILE
     atomic_write_text(target, page)
     return target
+
+
+def update_page(pack: Path) -> Path:
+    """Write the page of a pack unless it is newer than all its takes; see `write_page`."""
+    page = pack / PAGE_FILE
+    files = (take.path(pack) for take in read_job(pack))
+    newest = max((file.stat().st_mtime for file in files if file.exists()), default=math.inf)
+    return page if page.is_file() and page.stat().st_mtime > newest else write_page(pack)
 
 
 def fill_page(tree: Mapping[str, Any], sounds: Sequence[str]) -> str:
@@ -125,10 +138,11 @@ def _sounds(cards: Sequence[Card]) -> list[str]:
     share = sum(card.facts["samples"] for card in tried) / sum(c.facts["samples"] for c in cards)
     for level in VORBIS_LEVELS:
         smallest = level == VORBIS_LEVELS[-1]
-        guess = sum(len(card_sound(card, level)) for card in tried) / share
-        if guess > SOUND_BYTES and not smallest:
-            continue
-        sounds = [card_sound(card, level) for card in cards]
+        encode = partial(card_sound, compression_level=level)
+        with ThreadPoolExecutor(THREADS) as pool:
+            if not smallest and sum(map(len, pool.map(encode, tried))) / share > SOUND_BYTES:
+                continue
+            sounds = list(pool.map(encode, cards))
         total = sum(map(len, sounds))
         if total <= SOUND_BYTES:
             break

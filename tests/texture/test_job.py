@@ -225,6 +225,22 @@ def test_what_the_model_cannot_do_is_said_at_once(
 
 
 @pytest.mark.usefixtures("fake_text")
+def test_prompts_may_name_models_of_their_own(
+    make_model: Callable[..., Path], model: Path, listed: Path, tmp_path: Path
+) -> None:
+    stereo = make_model(audio_channels=2)
+    text = f"prompts: [rain, {{prompt: rain, model: {stereo}}}, {{prompt: wind, model: none}}]"
+    listed.write_text(text, encoding="utf-8")
+    with pytest.raises(FileNotFoundError, match="none: no finished model here"):
+        make(model, listed, tmp_path / "pack")
+    listed.write_text(text.replace("none", str(stereo)), encoding="utf-8")
+    done = make(model, listed, tmp_path / "pack")
+    sounds = [read_audio(take.path(tmp_path / "pack"))[0] for take in done.takes]
+    assert [wav.shape[0] for wav in sounds] == [1, 2, 2]
+    assert done.takes[1].file == f"{done.takes[0].file}-2"
+
+
+@pytest.mark.usefixtures("fake_text")
 def test_another_model_under_the_same_name_is_refused(
     make_model: Callable[..., Path], model: Path, listed: Path, tmp_path: Path
 ) -> None:

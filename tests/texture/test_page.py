@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from audiogen.schema import ConfigError
 from audiogen.texture import page as pages
 from audiogen.texture.cards import NEAR_DB, fingerprint, near_duplicates
 from audiogen.texture.job import JobTake
-from audiogen.texture.page import script_json, write_page
+from audiogen.texture.page import script_json, update_page, write_page
 from audiogen.texture.selection import read_selection
 from audiogen.texture.server import serving
 
@@ -125,6 +126,18 @@ def test_takes_that_are_not_made_yet_are_left_out(tmp_path: Path, make_pack_of: 
     takes[1].path(tmp_path).unlink()
     with pytest.raises(ValueError, match="no takes here"):
         write_page(tmp_path)
+
+
+def test_a_page_is_written_again_when_there_are_new_takes(
+    tmp_path: Path, make_pack_of: MakePack
+) -> None:
+    takes = make_pack_of(tmp_path, ["rain", "wind"])
+    page = update_page(tmp_path)
+    page.write_text("as it was", encoding="utf-8")
+    assert update_page(tmp_path).read_text(encoding="utf-8") == "as it was"
+    later = page.stat().st_mtime + 1
+    os.utime(takes[1].path(tmp_path), (later, later))
+    assert len(data_of(update_page(tmp_path))["takes"]) == 2
 
 
 def test_near_duplicates_are_found_and_others_are_not(ring: Ring) -> None:
