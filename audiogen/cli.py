@@ -255,7 +255,8 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     wanted = _prompts(prompt or [], prompts)
     _check_tempo(loop=loop, bpm=bpm, bars=bars, seconds=seconds)
     from audiogen.schema import parse_overrides
-    from audiogen.texture.takes import TakesRequest, Tempo, write_takes
+    from audiogen.texture.spec import Tempo
+    from audiogen.texture.takes import TakesRequest, write_takes
 
     changes = {"steps": steps, "guidance_scale": guidance_scale, **parse_overrides(setting or ())}
     request = TakesRequest(
@@ -309,6 +310,31 @@ def _check_tempo(*, loop: bool, bpm: float | None, bars: int | None, seconds: fl
     if not loop and seconds is not None and seconds < MIN_SECONDS:
         message = f"Input should be greater than or equal to {MIN_SECONDS}"
         raise typer.BadParameter(message, param_hint="--seconds")
+
+
+@app.command()
+def redo(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A take; it is only read.")],
+    *,
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Who made it.  [default: as its folder or pack tells]"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where it goes.  [default: redo beside it]")
+    ] = None,
+) -> None:
+    """Make the samples of a take again.
+
+    From the JSON file beside it. Says whether they are bit-equal; the exit code is 1 when not.
+    """
+    from audiogen.texture.redo import describe, redo_take
+
+    redone = redo_take(file, model, out)
+    typer.echo(redone.path)
+    typer.echo(describe(redone))
+    if redone.difference:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()

@@ -88,7 +88,8 @@ def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionD
 
 def is_command(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Whether it is a command of the CLI, whose parameters are the options."""
-    return any(ast.unparse(decorator) == "app.command()" for decorator in function.decorator_list)
+    names = (ast.unparse(decorator) for decorator in function.decorator_list)
+    return any(name.endswith(".command()") for name in names)
 
 
 def oversized(tree: ast.Module) -> list[str]:

@@ -22,6 +22,7 @@ COMMANDS = (
     "evaluate",
     "compare",
     "sample",
+    "redo",
     "edit",
     "codec",
     "data",
@@ -31,7 +32,7 @@ COMMANDS = (
 )
 DATA = ("check", "forget")
 EDITS = ("vary", "inpaint", "extend", "morph")
-TEXTURES = ("split", "export")
+TEXTURES = ("make", "page", "serve", "redo", "split", "export")
 
 
 class FakeConfig(Config):
@@ -103,9 +104,9 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     fake(
         "audiogen.texture.takes",
         TakesRequest=TakesRequest,
-        Tempo=Tempo,
         write_takes=recording("takes", takes),
     )
+    fake("audiogen.texture.spec", Tempo=Tempo)
     fake("audiogen.texture.sources", EditRequest=EditRequest)
     fake(
         "audiogen.texture.edit",

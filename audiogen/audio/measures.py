@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from audiogen.audio.decoding import SAMPLE_RATES_HZ
 from audiogen.audio.dsp import loudness_lufs, resample
-from audiogen.audio.files import SAMPLE_RATES_HZ
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -22,7 +22,7 @@ RANGE_DB = 70.0  # one picture shows this much below its reference level
 QUIET_DB = -65.0  # a reference is never lower, so that silence stays black
 _WINDOW_SECONDS = 0.046
 _VORBIS_BLOCK = 16384  # libsndfile keeps a whole Vorbis write on the stack: write in pieces
-_VORBIS_LEVEL = 0.5  # compression level: quality 5 of 10, about 55 kbit/s at 22 kHz mono
+VORBIS_LEVEL = 0.5  # compression level: quality 5 of 10, about 55 kbit/s at 22 kHz mono
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +95,20 @@ def frequency_ticks(top_hz: float) -> list[tuple[str, float]]:
     return [(text, _mel(hz) / _mel(top_hz)) for text, hz in ticks if hz < 0.8 * top_hz]
 
 
-def sound_uri(wav: torch.Tensor, sample_rate: int, *, lossless: bool = False) -> str:
+def sound_uri(
+    wav: torch.Tensor,
+    sample_rate: int,
+    *,
+    lossless: bool = False,
+    compression_level: float = VORBIS_LEVEL,
+) -> str:
     """Encode a sound for a page: Ogg Vorbis (about 45 kB for 5 s), or FLAC 16 bit (about 200 kB).
 
     Args:
         wav: (C, T) in [-1, 1].
         sample_rate: Hz.
         lossless: FLAC, for sounds whose fine differences are to be judged.
+        compression_level: of Vorbis, from 0 (best) to 1 (smallest).
     """
     samples = wav.T.contiguous().numpy()
     target = io.BytesIO()
@@ -115,7 +122,7 @@ def sound_uri(wav: torch.Tensor, sample_rate: int, *, lossless: bool = False) ->
         samples.shape[1],
         "VORBIS",
         format="OGG",
-        compression_level=_VORBIS_LEVEL,
+        compression_level=compression_level,
     ) as file:
         for start in range(0, len(samples), _VORBIS_BLOCK):
             file.write(samples[start : start + _VORBIS_BLOCK])

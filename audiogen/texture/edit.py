@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from audiogen.generators import SamplingConfig, Start
-from audiogen.generators.base import noise_source
-from audiogen.pipeline import MAX_WINDOWS, Pipeline, loop_frames
+from audiogen.pipeline import MAX_WINDOWS, Pipeline
+from audiogen.texture.making import vary_take
 from audiogen.texture.sources import (
     EditRequest,
-    Recipe,
     Source,
     read_source,
     short_stem,
     write_edit,
 )
+from audiogen.texture.spec import Variation
 from audiogen.texture.splice import append, below_full_scale, replace_region
 from audiogen.texture.takes import changed_sampling
 
-VARIATION_STREAM = 1 << 44
-"""Noise of variations; no take has it, so that it is never the noise it is mixed with."""
 MIN_REGION_SECONDS = 0.02
 BATCH = 8
 _log = logging.getLogger(__name__)
@@ -96,51 +94,15 @@ def vary(
         if is_same:
             wavs = [task.source.wav] * len(part)
         elif recipe is not None:
-            wavs = vary_take(task.pipeline, recipe, part, amount, (task.prompt, task.sampling))
+            variation = Variation(from_seed=recipe.seed, amount=amount)
+            spec = replace(recipe, prompt=task.prompt, sampling=task.sampling, variation=variation)
+            wavs = vary_take(task.pipeline, spec, part)
         else:
             wavs = _vary_sound(task, part, amount)
         edit = {"operation": "vary", "amount": amount, "from_seed": recipe and recipe.seed}
         for seed, wav in zip(part, wavs, strict=True):
             paths.append(task.write(wav, f"vary{amount:g}-seed{seed}", seed, edit))
     return paths
-
-
-def vary_take(
-    pipeline: Pipeline,
-    recipe: Recipe,
-    seeds: Sequence[int],
-    amount: float,
-    made_of: tuple[str, SamplingConfig],
-) -> list[Tensor]:
-    """Sounds (C, T) like a take, one for each of the new `seeds`.
-
-    Args:
-        pipeline: that made the take.
-        recipe: of the take.
-        seeds: of the noise that the take's own is turned towards.
-        amount: 0 is the take itself.
-        made_of: prompt and sampling, which may be others than the take's.
-    """
-    prompt, sampling = made_of
-    spec, count = pipeline.codec.spec, len(seeds)
-    frames = (loop_frames(spec, recipe.seconds) if recipe.is_loop
-              else spec.num_frames(recipe.seconds))  # fmt: skip
-    own = noise_source([recipe.seed], spec.channels, [frames])()
-    others = [seed + VARIATION_STREAM for seed in seeds]
-    new = noise_source(others, spec.channels, [frames] * count)()
-    angle = amount * math.pi / 2
-    start = Start(noise=math.cos(angle) * own + math.sin(angle) * new)
-    prompts, own_seeds = [prompt] * count, [recipe.seed] * count
-    if recipe.is_loop:
-        turns = pipeline.loops(
-            prompts, seconds=recipe.seconds, seeds=own_seeds, sampling=sampling,
-            negative_prompt=recipe.negative_prompt, start=start,
-        )  # fmt: skip
-        return list(turns)
-    return pipeline.takes(
-        prompts, seconds=[recipe.seconds] * count, seeds=own_seeds, sampling=sampling,
-        negative_prompt=recipe.negative_prompt, start=start,
-    )  # fmt: skip
 
 
 def _vary_sound(task: _Task, seeds: Sequence[int], amount: float) -> list[Tensor]:

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from audiogen.audio.decoding import AUDIO_SUFFIXES
 from audiogen.audio.dsp import resample
-from audiogen.audio.files import AUDIO_SUFFIXES, read_audio, write_audio
+from audiogen.audio.files import read_audio, write_audio
 from audiogen.audio.loops import measure_seam
 from audiogen.audio.riff import write_chunks
 from audiogen.hub import find_model, model_digest

@@ -15,7 +15,8 @@ from torch import Tensor
 from audiogen.generators import Start
 from audiogen.generators.base import noise_source
 from audiogen.pipeline import LOOP_ROLE, Pipeline, loop_frames
-from audiogen.texture.sources import EditRequest, Recipe, Source, read_source, write_edit
+from audiogen.texture.sources import EditRequest, Source, read_source, write_edit
+from audiogen.texture.spec import TakeSpec
 from audiogen.texture.splice import below_full_scale
 from audiogen.types import Conditions
 
@@ -66,7 +67,7 @@ def morph(run: Path, first: Path, second: Path, request: EditRequest, *, count: 
 
 def morph_takes(
     pipeline: Pipeline,
-    recipes: tuple[Recipe, Recipe],
+    recipes: tuple[TakeSpec, TakeSpec],
     prompts: Sequence[str],
     weights: Sequence[float],
 ) -> list[Tensor]:
@@ -79,7 +80,7 @@ def morph_takes(
         weights: places between them.
     """
     first, second = recipes
-    spec, ring, role = pipeline.codec.spec, first.is_loop, LOOP_ROLE if first.is_loop else None
+    spec, ring, role = pipeline.codec.spec, first.loop, LOOP_ROLE if first.loop else None
     frames = loop_frames(spec, first.seconds) if ring else spec.num_frames(first.seconds)
     noise = noise_source([first.seed, second.seed], spec.channels, [frames] * 2)()
     conditions = between(pipeline.conditions(prompts, [first.seconds] * 2, role), weights)
@@ -177,9 +178,9 @@ def slerp(first: Tensor, second: Tensor, weight: float) -> Tensor:
     return near * first + far * second
 
 
-def _fit(first: Recipe, second: Recipe) -> bool:
+def _fit(first: TakeSpec, second: TakeSpec) -> bool:
     """Whether two takes have noises of one shape; the log says when not."""
-    if (first.seconds, first.is_loop) == (second.seconds, second.is_loop):
+    if (first.seconds, first.loop) == (second.seconds, second.loop):
         return True
     _log.info("takes of different length or kind: their sounds are mixed, not their seeds")
     return False

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from audiogen.audio.dsp import resample, set_loudness, to_channels
 from audiogen.audio.files import read_audio, write_audio
-from audiogen.generators import SamplingConfig, parse_sampling
 from audiogen.pipeline import Pipeline
 from audiogen.sidecar import take_sidecar
 from audiogen.storage import sha256_file
+from audiogen.texture.spec import TakeSpec
 from audiogen.texture.splice import below_full_scale
 from audiogen.texture.takes import free_path
 from audiogen.types import LatentSpec
@@ -24,18 +24,6 @@ from audiogen.types import LatentSpec
 STEM_CHARACTERS = 80
 CHANNEL_NAMES = {1: "mono", 2: "stereo"}
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What a take was made of, when the model at hand made it."""
-
-    prompt: str
-    negative_prompt: str
-    seed: int
-    seconds: float
-    sampling: SamplingConfig
-    is_loop: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +44,7 @@ class Source:
     wav: Tensor
     changes: tuple[str, ...]
     prompt: str
-    recipe: Recipe | None
+    recipe: TakeSpec | None
 
     def levelled(self, sample_rate: int) -> tuple[Tensor, float]:
         """The sound at the loudness of training clips, and the gain that took it there."""
@@ -91,7 +79,7 @@ def read_source(path: Path, pipeline: Pipeline) -> Source:
     """
     spec = pipeline.codec.spec
     wav, sample_rate = read_audio(path)
-    sidecar = _read_sidecar(path.with_suffix(".json"))
+    sidecar = read_sidecar(path.with_suffix(".json"))
     recipe = _recipe(sidecar, wav, sample_rate, pipeline)
     wav, changes = _fitted(wav, sample_rate, spec)
     if wav.shape[1] < 2 * spec.hop_length:
@@ -175,7 +163,7 @@ def _fitted(wav: Tensor, sample_rate: int, spec: LatentSpec) -> tuple[Tensor, tu
     return wav, tuple(changes)
 
 
-def _read_sidecar(path: Path) -> dict[str, Any]:
+def read_sidecar(path: Path) -> dict[str, Any]:
     """The JSON beside a sound; empty when there is none, or it is not a take's."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -186,12 +174,12 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
 
 def _recipe(
     sidecar: Mapping[str, Any], wav: Tensor, sample_rate: int, pipeline: Pipeline
-) -> Recipe | None:
+) -> TakeSpec | None:
     """What the file was made of, if it is a take of this very model as it was written."""
     spec, seed, seconds = pipeline.codec.spec, sidecar.get("seed"), sidecar.get("seconds")
     if not pipeline.digest or sidecar.get("model_digest") != pipeline.digest:
         return None
-    if "edit" in sidecar or "ended_within_seconds" in sidecar:
+    if sidecar.keys() & {"edit", "variation", "begins_as", "ended_within_seconds"}:
         return None  # not made by prompt, seed and length alone
     if not isinstance(seed, int) or not isinstance(seconds, int | float):
         return None
@@ -200,11 +188,4 @@ def _recipe(
     ):  # fmt: skip
         _log.info("not as long as its sidecar says: its sound is used, not its seed")
         return None
-    return Recipe(
-        prompt=str(sidecar.get("prompt", "")),
-        negative_prompt=str(sidecar.get("negative_prompt", "")),
-        seed=seed,
-        seconds=seconds,
-        sampling=parse_sampling(sidecar.get("sampling", {}), source="its sidecar"),
-        is_loop="loop" in sidecar,
-    )
+    return TakeSpec.from_sidecar(sidecar, source="its sidecar")

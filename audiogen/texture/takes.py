@@ -1,47 +1,17 @@
-"""Takes: prompts and seeds to files, each beside what it was made of."""
+"""Takes of `audiogen sample`: prompts and seeds to files."""
 
 from __future__ import annotations
 
-import itertools
-import logging
-from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from audiogen.audio.files import write_audio
-from audiogen.audio.loops import Seam, measure_seam
 from audiogen.generators import SamplingConfig, parse_sampling
 from audiogen.pipeline import Pipeline
-from audiogen.sidecar import take_sidecar, take_slug
-
-MAX_REMAKES = 8
-"""How often a loop whose seam is heard is made again, at most."""
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tempo:
-    """Length of a loop in music: `bars` of `beats_per_bar` beats, `bpm` of them per minute."""
-
-    bpm: float
-    bars: int
-    beats_per_bar: int = 4
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.bpm <= 999 or self.bars < 1 or self.beats_per_bar < 1:
-            raise ValueError(
-                "expected bpm 1 to 999, bars >= 1 and beats_per_bar >= 1, got"
-                f" {self.bpm:g}, {self.bars}, {self.beats_per_bar}"
-            )
-
-    @property
-    def seconds(self) -> float:
-        """Length of the loop."""
-        return self.bars * self.beats_per_bar * 60 / self.bpm
+from audiogen.sidecar import take_slug
+from audiogen.texture.making import make_takes, write_take
+from audiogen.texture.spec import TakeSpec, Tempo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,119 +61,36 @@ class TakesRequest:
         return self.seconds if self.tempo is None else self.tempo.seconds
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Kept:
-    """A sound (C, T) that may be written, the seed it was made of, and a loop's seam."""
-
-    wav: Tensor
-    seed: int
-    seam: Seam | None
-
-
-@dataclass(kw_only=True)
-class _Job:
-    """One take to make: of which prompt and seed, and the best that came of it so far."""
-
-    slot: int
-    prompt: str
-    asked: int
-    seed: int
-    remakes: int = 0
-    best: _Kept | None = None
-
-    def keep(self, wav: Tensor, seam: Seam | None) -> _Kept:
-        """Take note of what was made; return the best so far."""
-        best = self.best
-        if best is None or best.seam is None or seam is None or seam.score < best.seam.score:
-            best = _Kept(wav=wav, seed=self.seed, seam=seam)
-        self.best = best
-        return best
-
-    def is_over(self, best: _Kept) -> bool:
-        """Whether `best` can be kept, or must be."""
-        return best.seam is None or best.seam.passes or self.remakes == MAX_REMAKES
-
-
 def write_takes(run: Path, request: TakesRequest) -> list[Path]:
     """Generate takes and write each as 24-bit WAV with a JSON sidecar; return the WAV paths.
 
     Nothing that is there already is overwritten: a name that is taken gets a number. A loop whose
-    seam is heard is made again with the next seed that is free, at most eight times, and the log
-    says so; if none of them passes, the best is kept.
+    seam is heard is made again with another seed, and the log says so (`make_takes`).
     """
     pipeline = Pipeline.from_pretrained(run)
     sampling = changed_sampling(pipeline.config.sample, request.sampling)
     request.out.mkdir(parents=True, exist_ok=True)
-    seeds = range(request.seed, request.seed + request.count)
-    wanted = [(prompt, seed) for prompt in request.prompts for seed in seeds]
-    queue = deque(
-        _Job(slot=slot, prompt=prompt, asked=seed, seed=seed)
-        for slot, (prompt, seed) in enumerate(wanted)
-    )
-    # First in, first out: which seed stands in for which does not depend on the batch size.
-    free = {prompt: itertools.count(seeds.stop) for prompt in request.prompts}
-    paths: dict[int, Path] = {}
-    while queue:
-        part = [queue.popleft() for _ in range(min(request.batch_size, len(queue)))]
-        for job, wav in zip(part, _make(pipeline, part, request, sampling), strict=True):
-            rate = pipeline.codec.spec.sample_rate
-            best = job.keep(wav, measure_seam(wav, rate) if request.loop else None)
-            if job.is_over(best):
-                paths[job.slot] = _write(pipeline, job, best, request, sampling)
-            else:
-                before, job.seed = job.seed, next(free[job.prompt])
-                job.remakes += 1
-                _log.info("seed %d -> %d: the seam was heard (%s)", before, job.seed, job.prompt)
-                queue.append(job)
-    return [paths[slot] for slot in sorted(paths)]
-
-
-def _make(
-    pipeline: Pipeline, jobs: Sequence[_Job], request: TakesRequest, sampling: SamplingConfig
-) -> Sequence[Tensor]:
-    """Sound (C, T) of each of `jobs`."""
-    prompts, seeds = [job.prompt for job in jobs], [job.seed for job in jobs]
-    negative = request.negative_prompt
-    if request.to_end:
-        return pipeline.takes_to_end(
-            prompts, max_seconds=request.length, seeds=seeds, sampling=sampling,
-            negative_prompt=negative,
-        )  # fmt: skip
-    make = pipeline.loops if request.loop else pipeline
-    made = make(
-        prompts, seconds=request.length, seeds=seeds, sampling=sampling, negative_prompt=negative
-    )
-    return list(made)
-
-
-def _write(
-    pipeline: Pipeline, job: _Job, best: _Kept, request: TakesRequest, sampling: SamplingConfig
-) -> Path:
-    """Write the best that came of a job; return its path."""
-    wav, seed, seam = best.wav, best.seed, best.seam
-    rate = pipeline.codec.spec.sample_rate
-    seconds = wav.shape[1] / rate if request.to_end else request.length
-    sidecar = take_sidecar(pipeline, job.prompt, seed, seconds, sampling)
-    if request.to_end:
-        sidecar["ended_within_seconds"] = request.length
-    if request.negative_prompt:
-        sidecar["negative_prompt"] = request.negative_prompt
-    if seam is not None:
-        if not seam.passes:
-            text = "seed %d: the seam is heard in each of %d takes; that of seed %d is kept"
-            _log.warning(text, job.asked, 1 + job.remakes, seed)
-        tempo = {} if request.tempo is None else asdict(request.tempo)
-        sidecar["loop"] = {"samples": wav.shape[1], **tempo}
-        sidecar["seam"] = seam_report(seam)
-    path = free_path(request.out, f"{take_slug(job.prompt)}-seed{seed}")
-    write_audio(path, wav, rate, sidecar=sidecar)
-    return path
-
-
-def seam_report(seam: Seam) -> dict[str, Any]:
-    """What a sidecar tells of a loop's seam: all its numbers, rounded, and the verdict."""
-    numbers = {**asdict(seam), "score": seam.score}
-    return {**{name: round(value, 4) for name, value in numbers.items()}, "passes": seam.passes}
+    specs = [
+        TakeSpec(
+            prompt=prompt,
+            seed=seed,
+            seconds=request.length,
+            sampling=sampling,
+            negative_prompt=request.negative_prompt,
+            loop=request.loop,
+            tempo=request.tempo,
+            to_end=request.to_end,
+        )
+        for prompt in request.prompts
+        for seed in range(request.seed, request.seed + request.count)
+    ]
+    paths = []
+    for first in range(0, len(specs), request.batch_size):
+        for made in make_takes(pipeline, specs[first : first + request.batch_size]):
+            path = free_path(request.out, f"{take_slug(made.spec.prompt)}-seed{made.spec.seed}")
+            write_take(pipeline, made, path)
+            paths.append(path)
+    return paths
 
 
 def changed_sampling(sampling: SamplingConfig, changes: Mapping[str, Any]) -> SamplingConfig:

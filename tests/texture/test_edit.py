@@ -18,9 +18,11 @@ from audiogen.audio.dsp import set_loudness
 from audiogen.audio.files import read_audio, write_audio
 from audiogen.generators import ODESamplingConfig
 from audiogen.pipeline import Pipeline
-from audiogen.texture.edit import extend, find_regions, inpaint, vary, vary_take
+from audiogen.texture.edit import extend, find_regions, inpaint, vary
+from audiogen.texture.making import vary_take
 from audiogen.texture.morph import between, morph, morph_takes, slerp
-from audiogen.texture.sources import EditRequest, Recipe, read_source
+from audiogen.texture.sources import EditRequest, read_source
+from audiogen.texture.spec import TakeSpec, Variation
 from audiogen.texture.takes import TakesRequest, write_takes
 
 pytestmark = pytest.mark.usefixtures("fake_text")
@@ -69,10 +71,11 @@ def note(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("loop", [False, True])
 def test_a_take_turned_by_nothing_is_the_take_bit_for_bit(model: Path, loop: bool) -> None:
     pipeline = Pipeline.from_pretrained(model)
-    recipe = Recipe(
-        prompt="rain", negative_prompt="", seed=7, seconds=1.2, sampling=SAMPLING, is_loop=loop
-    )
-    [same] = vary_take(pipeline, recipe, [99], 0.0, ("rain", SAMPLING))
+    spec = TakeSpec(
+        prompt="rain", seed=7, seconds=1.2, sampling=SAMPLING, loop=loop,
+        variation=Variation(from_seed=7, amount=0.0),
+    )  # fmt: skip
+    [same] = vary_take(pipeline, spec, [99])
     make = pipeline.loops if loop else pipeline
     assert torch.equal(same, make(["rain"], seconds=1.2, seeds=[7], sampling=SAMPLING)[0])
 
@@ -129,7 +132,7 @@ def test_a_varied_loop_stays_a_loop(model: Path, tmp_path: Path) -> None:
     pipeline = Pipeline.from_pretrained(model)
     recipe = read_source(loop, pipeline).recipe
     assert recipe is not None
-    assert recipe.is_loop
+    assert recipe.loop
     [path] = vary(model, loop, asked(tmp_path), amount=0.2)
     assert samples(path).shape == samples(loop).shape
 
@@ -310,10 +313,8 @@ def test_the_ends_of_mixed_conditions_are_the_ends(model: Path) -> None:
 
 def test_between_equal_seeds_only_the_prompt_moves(model: Path) -> None:
     pipeline = Pipeline.from_pretrained(model)
-    recipe = Recipe(
-        prompt="", negative_prompt="", seed=4, seconds=0.6, sampling=SAMPLING, is_loop=False
-    )
-    wavs = morph_takes(pipeline, (recipe, recipe), ["rain", "rain"], [0.0, 0.5, 1.0])
+    spec = TakeSpec(prompt="", seed=4, seconds=0.6, sampling=SAMPLING)
+    wavs = morph_takes(pipeline, (spec, spec), ["rain", "rain"], [0.0, 0.5, 1.0])
     torch.testing.assert_close(wavs[0], wavs[1], atol=1e-5, rtol=0)
 
 

@@ -11,8 +11,10 @@ import soundfile
 
 from audiogen.audio.loops import Seam, measure_seam
 from audiogen.schema import ConfigError
-from audiogen.texture import takes
-from audiogen.texture.takes import MAX_REMAKES, TakesRequest, Tempo, write_takes
+from audiogen.texture import making
+from audiogen.texture.making import MAX_REMAKES, REMAKE_STEP
+from audiogen.texture.spec import Tempo
+from audiogen.texture.takes import TakesRequest, write_takes
 
 pytestmark = pytest.mark.usefixtures("fake_text")
 
@@ -35,7 +37,7 @@ def judge(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
         seam = measure_seam(*given)
         return replace(seam, flux=next(left), flux_p95=1.0, step=0.0)
 
-    monkeypatch.setattr(takes, "measure_seam", measured)
+    monkeypatch.setattr(making, "measure_seam", measured)
 
 
 def test_takes_and_what_their_sidecars_tell(model: Path, tmp_path: Path) -> None:
@@ -74,23 +76,32 @@ def test_a_loop_has_its_bars_to_the_sample(
     assert told["seam"]["passes"] == (told["seam"]["score"] <= 1)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 8])
-def test_a_loop_whose_seam_is_heard_gets_the_next_free_seed(
+@pytest.mark.parametrize(
+    ("batch_size", "scores"),  # of seeds 7 to 10; 8 is made thrice, 10 twice
+    [
+        (1, [0.5, 1.2, 1.1, 0.7, 0.9, 1.4, 0.8]),
+        (3, [0.5, 1.2, 0.9, 1.1, 0.7, 1.4, 0.8]),
+        (8, [0.5, 1.2, 0.9, 1.4, 1.1, 0.8, 0.7]),
+    ],
+)
+def test_a_loop_whose_seam_is_heard_gets_seeds_of_its_own(
     model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     batch_size: int,
+    scores: list[float],
 ) -> None:
     caplog.set_level(logging.INFO, logger="audiogen")
-    judge(monkeypatch, [0.5, 1.2, 0.9, 1.4, 1.1, 0.8, 0.7])
+    judge(monkeypatch, scores)
     paths = write_takes(model, request(tmp_path, loop=True, count=4, batch_size=batch_size))
-    assert [note(path)["seed"] for path in paths] == [7, 13, 9, 12]
-    assert [path.name for path in paths] == [f"rain-seed{n}.wav" for n in (7, 13, 9, 12)]
-    assert [record.message for record in caplog.records] == [
-        "seed 8 -> 11: the seam was heard (rain)",
-        "seed 10 -> 12: the seam was heard (rain)",
-        "seed 11 -> 13: the seam was heard (rain)",
+    seeds = [7, 8 + 2 * REMAKE_STEP, 9, 10 + REMAKE_STEP]
+    assert [note(path)["seed"] for path in paths] == seeds
+    assert [path.name for path in paths] == [f"rain-seed{seed}.wav" for seed in seeds]
+    assert sorted(record.message for record in caplog.records) == [
+        "seed 10 -> 1000010: the seam was heard (rain)",
+        "seed 1000008 -> 2000008: the seam was heard (rain)",
+        "seed 8 -> 1000008: the seam was heard (rain)",
     ]
     assert note(paths[1])["seam"] == {
         **note(paths[1])["seam"], "flux": 0.7, "score": 0.7, "passes": True,
@@ -104,9 +115,11 @@ def test_if_no_seam_passes_the_best_is_kept_and_said(
     assert len(scores) == 1 + MAX_REMAKES
     judge(monkeypatch, scores)
     [path] = write_takes(model, request(tmp_path, loop=True, count=1))
-    assert note(path)["seed"] == 10
+    best = 7 + 3 * REMAKE_STEP
+    assert note(path)["seed"] == best
     assert note(path)["seam"]["passes"] is False
-    assert "seed 7: the seam is heard in each of 9 takes; that of seed 10 is kept" in caplog.text
+    said = f"seed 7: the seam is heard in each of 9 takes; that of seed {best} is kept"
+    assert said in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,59 @@
+"""What was chosen of a pack: kept, rejected, starred, and notes, by take."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from audiogen.schema import Config, ConfigError, parse_config
+from audiogen.storage import atomic_write_text
+
+SELECTION_FILE = "selection.json"
+
+
+class Choice(Config):
+    """What was chosen for one take."""
+
+    status: Literal["keep", "reject", ""] = ""
+    star: bool = False
+    note: str = Field(default="", max_length=20_000)
+
+
+class Selection(Config):
+    """The choices of a pack by the file's name without suffix."""
+
+    takes: dict[str, Choice] = Field(default_factory=dict)
+
+
+def read_selection(pack: Path) -> Selection:
+    """Read the choices of a pack; none is a selection too.
+
+    Raises:
+        ConfigError: the file is not a selection; says what is wrong in it.
+    """
+    path = pack / SELECTION_FILE
+    try:
+        return parse_selection(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        return Selection()
+
+
+def parse_selection(content: bytes, source: str) -> Selection:
+    """Read choices from JSON; ConfigError names `source` and what is wrong."""
+    try:
+        tree = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{source}: not JSON ({error})") from None
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"{source}: expected a JSON object with `takes`")
+    return parse_config(Selection, tree, source)
+
+
+def write_selection(pack: Path, selection: Selection) -> None:
+    """Replace the choices of a pack, whole or not at all."""
+    text = json.dumps(selection.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    atomic_write_text(pack / SELECTION_FILE, text + "\n")

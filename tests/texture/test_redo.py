@@ -1,0 +1,212 @@
+"""Takes again: bit-equal from their own sidecar, and kept ones made anew in their pack."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from audiogen.audio.files import read_audio
+from audiogen.texture.edit import vary
+from audiogen.texture.job import JobTake, read_job
+from audiogen.texture.pack import MakeRequest, Worker, make_pack
+from audiogen.texture.redo import Redone, RedoRequest, describe, redo_pack, redo_take
+from audiogen.texture.selection import Choice, Selection, write_selection
+from audiogen.texture.sources import EditRequest
+from audiogen.texture.spec import Tempo
+from audiogen.texture.takes import TakesRequest, write_takes
+
+pytestmark = pytest.mark.usefixtures("fake_text")
+
+
+def note(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return found
+
+
+def takes_of(model: Path, out: Path, **changes: Any) -> list[Path]:
+    asked = {"prompts": ["rain on a roof", "wind"], "seconds": 1.1, "count": 2, "seed": 7}
+    return write_takes(model, TakesRequest(**{**asked, **changes}, out=out))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"batch_size": 1},
+        {"loop": True},
+        {"loop": True, "tempo": Tempo(bpm=333, bars=1)},
+        {"negative_prompt": "music", "sampling": {"steps": 5, "solver": "heun"}},
+    ],
+)
+def test_a_take_is_made_again_bit_for_bit(
+    model: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    for path in takes_of(model, tmp_path / "takes", **changes):
+        before = path.read_bytes()
+        redone = redo_take(path, model, None)
+        assert (redone.difference, describe(redone)) == (0, "bit-equal")
+        assert redone.path.read_bytes() == before
+        assert path.read_bytes() == before
+        assert note(redone.path) == note(path)
+
+
+def test_a_take_that_was_changed_is_told_from_its_first_samples(
+    model: Path, tmp_path: Path
+) -> None:
+    path = takes_of(model, tmp_path)[1]
+    wav, rate = read_audio(path)
+    from audiogen.audio.files import write_audio  # noqa: PLC0415
+
+    write_audio(path, 0.5 * wav, rate)
+    redone = redo_take(path, model, tmp_path / "again")
+    assert redone.difference == pytest.approx(float(wav.abs().max()) / 2, abs=1e-4)
+    assert redone.path == tmp_path / "again" / path.name
+    write_audio(path, wav[:, :-5], rate)
+    assert describe(redo_take(path, model, None)).startswith("not as long as the file")
+    told = Redone(path=path, difference=2e-7, reason="made with torch 1.0, device cuda; here ...")
+    assert describe(told) == "samples differ by up to 2e-07: " + told.reason
+
+
+def test_what_cannot_be_made_again_is_said(
+    make_model: Callable[..., Path], model: Path, tmp_path: Path
+) -> None:
+    path = takes_of(model, tmp_path / "takes")[0]
+    other = make_model(audio_channels=2)
+    with pytest.raises(ValueError, match="give the run that made it with --model") as caught:
+        redo_take(path, other, None)
+    assert note(path)["model_digest"] in str(caught.value)
+    with pytest.raises(ValueError, match="give the run folder of that model with --model"):
+        redo_take(path, None, None)
+    edit = vary(model, path, EditRequest(out=tmp_path / "edits"), amount=0.3)[0]
+    with pytest.raises(ValueError, match="an edit of other files \\(vary\\), not a take"):
+        redo_take(edit, model, None)
+    bare = tmp_path / "bare.wav"
+    shutil.copy(path, bare)
+    with pytest.raises(ValueError, match=r"no bare\.json beside it"):
+        redo_take(bare, model, None)
+    with pytest.raises(ValueError, match="there is no such file"):
+        redo_take(tmp_path / "none.wav", model, None)
+    damaged = note(path)
+    damaged["batch"]["place"] = 1
+    path.with_suffix(".json").write_text(json.dumps(damaged), encoding="utf-8")
+    with pytest.raises(ValueError, match="its batch is not as audiogen wrote it"):
+        redo_take(path, model, None)
+
+
+# Packs
+
+
+@pytest.fixture
+def pack(model: Path, tmp_path: Path) -> Path:
+    """A pack of four takes, of which the first is kept, the second starred, the third rejected."""
+    listed = tmp_path / "list.csv"
+    listed.write_text("prompt,count,seconds\nrain,2,0.8\nwind,2,0.8\n", encoding="utf-8")
+    folder = tmp_path / "pack"
+    done = make_pack(MakeRequest(prompts=listed, model=model, out=folder), Worker())
+    names = [take.file for take in done.takes]
+    choices = (Choice(status="keep"), Choice(star=True), Choice(status="reject"))
+    write_selection(folder, Selection(takes=dict(zip(names, choices, strict=False))))
+    return folder
+
+
+def again(pack: Path, **asked: Any) -> list[JobTake]:
+    return list(redo_pack(pack, RedoRequest(**asked), Worker()).takes)
+
+
+def test_kept_takes_are_made_longer_with_more_steps_or_as_loops(pack: Path) -> None:
+    parent = read_job(pack)[0]
+    before = {path.name: path.read_bytes() for path in (pack / "takes").iterdir()}
+    [longer] = again(pack, seconds=2.0)
+    [finer] = again(pack, steps=6)
+    [loop] = again(pack, loop=True, tempo=Tempo(bpm=480, bars=2))
+    [starred] = again(pack, which="star", steps=6)
+    assert starred.parent == read_job(pack)[1].file
+    for take in (longer, finer, loop):
+        assert take.parent == parent.file
+        assert note(take.path(pack))["parent"] == f"{parent.file}.wav"
+        assert take.spec.prompt == parent.spec.prompt
+    assert read_audio(longer.path(pack))[0].shape[1] == 32_000
+    assert note(finer.path(pack))["sampling"]["steps"] == 6
+    assert note(loop.path(pack))["loop"]["samples"] == 16_000
+    assert {name: (pack / "takes" / name).read_bytes() for name in before} == before
+    assert again(pack, steps=6) == [finer]  # there already
+    assert len(read_job(pack)) == 4 + 4
+
+
+def test_a_longer_take_begins_like_the_kept_one(model: Path, pack: Path) -> None:
+    parent = read_job(pack)[0]
+    [longer] = again(pack, seconds=1.0)
+    assert longer.spec.begins_as == 0.8
+    other = replace(longer.spec, begins_as=None)
+    from audiogen.pipeline import Pipeline  # noqa: PLC0415
+    from audiogen.texture.making import make_batch  # noqa: PLC0415
+
+    [unlike] = make_batch(Pipeline.from_pretrained(model), [other])
+    kept, grown = (read_audio(take.path(pack))[0][:, :8000] for take in (parent, longer))
+
+    def likeness(wav: torch.Tensor) -> float:
+        return float(torch.corrcoef(torch.cat([kept, wav[:, :8000]]))[0, 1])
+
+    assert 1 - likeness(grown) < 0.3 * (1 - likeness(unlike))
+
+
+def test_variations_are_new_takes_that_can_be_made_again(model: Path, pack: Path) -> None:
+    parent = read_job(pack)[0]
+    made = again(pack, vary=3, amount=0.4)
+    assert [take.parent for take in made] == [parent.file] * 3
+    sounds = {take.path(pack).read_bytes() for take in made}
+    assert len(sounds) == 3
+    told = note(made[1].path(pack))
+    assert told["variation"] == {"from_seed": parent.spec.seed, "amount": 0.4}
+    for take in made:
+        assert redo_take(take.path(pack), None, None).difference == 0  # its pack knows the model
+    first = made[0].path(pack)
+    before = first.read_bytes()
+    first.unlink()
+    assert again(pack, vary=3, amount=0.4) == made
+    assert first.read_bytes() == before
+
+
+def test_a_variation_is_not_varied_again(pack: Path, caplog: pytest.LogCaptureFixture) -> None:
+    [made] = again(pack, vary=1)
+    write_selection(pack, Selection(takes={made.file: Choice(status="keep")}))
+    assert again(pack, vary=1) == []
+    assert f"{made.file}.wav: made from another take" in caplog.text
+    [finer] = again(pack, steps=4)
+    assert finer.spec.variation == made.spec.variation
+
+
+def test_make_goes_on_with_takes_that_were_asked_for_again(
+    model: Path, pack: Path, tmp_path: Path
+) -> None:
+    [finer] = again(pack, steps=6)
+    before = finer.path(pack).read_bytes()
+    finer.path(pack).unlink()
+    request = MakeRequest(prompts=tmp_path / "list.csv", model=model, out=pack)
+    done = make_pack(request, Worker())
+    assert (len(done.takes), done.there_before) == (5, 4)
+    assert finer.path(pack).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, "say how they are made again"),
+        ({"vary": 2, "amount": 0.0}, "expected vary >= 0"),
+        ({"tempo": Tempo(bpm=90, bars=1), "steps": 3}, "a tempo is for loops"),
+    ],
+)
+def test_wrong_requests_are_refused(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        RedoRequest(**asked)
+
+
+def test_a_pack_without_choices_says_how_to_make_them(pack: Path) -> None:
+    (pack / "selection.json").unlink()
+    with pytest.raises(ValueError, match="no take is kept; choose on its page"):
+        again(pack, steps=6)
