@@ -19,6 +19,7 @@ from audiogen.training.checkpoint import (
     rng_tensors,
     save_checkpoint,
 )
+from audiogen.training.divergence import Guard
 from audiogen.training.ema import EMA
 
 
@@ -47,8 +48,8 @@ class Resumable:
         self._folder, self._ema, self._settings = folder, ema, dict(settings)
         self._modules, self._optimizers = modules, optimizers
 
-    def restore(self) -> int:
-        """Load the newest good checkpoint; return its step, 0 when there is none.
+    def restore(self, guard: Guard) -> int:
+        """Load the newest good checkpoint, also into `guard`; return its step, 0 for none.
 
         Raises:
             ValueError: the checkpoint was made with other settings; they are named.
@@ -68,9 +69,10 @@ class Resumable:
         own = f"rank{PartialState().process_index}."
         random = checkpoint.tensors["rng"]
         restore_rng({key.removeprefix(own): random[key] for key in random if key.startswith(own)})
+        guard.load_state(checkpoint.state["guard"])
         return checkpoint.step
 
-    def save(self, step: int, accelerator: Accelerator) -> None:
+    def save(self, step: int, accelerator: Accelerator, guard: Guard) -> None:
         """Write a checkpoint of `step`: every process calls it, the main one writes."""
         own = {f"rank{accelerator.process_index}.{key}": v for key, v in rng_tensors().items()}
         random = gather_object([own])
@@ -85,7 +87,8 @@ class Resumable:
                     tensors[f"{name}_optimizer"] = optimizer
             tensors["ema"] = self._ema.tensors()
             tensors["rng"] = {key: value for part in random for key, value in part.items()}
-            save_checkpoint(self._folder, step, tensors=tensors, state={"settings": self._settings})
+            state = {"settings": self._settings, "guard": guard.state()}
+            save_checkpoint(self._folder, step, tensors=tensors, state=state)
         accelerator.wait_for_everyone()
 
 
