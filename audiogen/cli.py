@@ -135,7 +135,15 @@ def prepare(recipe: Recipe, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def train(recipe: Recipe, overrides: Overrides = None) -> None:
+def train(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    *,
+    allow_change: Annotated[
+        bool,
+        typer.Option("--allow-change", help="Go on although settings or data have changed."),
+    ] = False,
+) -> None:
     """Train codec and generator.
 
     The same command again goes on where it stopped, and does nothing once all is done.
@@ -143,7 +151,8 @@ def train(recipe: Recipe, overrides: Overrides = None) -> None:
     from audiogen.experiment import load_experiment
     from audiogen.training.stages import train as train_stages
 
-    typer.echo(f"model: {train_stages(load_experiment(recipe, overrides or ()))}")
+    given = [*(overrides or ()), *(["train.allow_change=true"] if allow_change else [])]
+    typer.echo(f"model: {train_stages(load_experiment(recipe, given))}")
 
 
 @app.command()

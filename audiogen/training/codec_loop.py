@@ -65,6 +65,7 @@ def train_codec(
         optimizers={"codec": optimizer, "discriminators": rival},
         ema=ema,
         settings=settings,
+        allow_change=config.train.allow_change,
     )
     stage = Stage(
         name="codec",

@@ -63,6 +63,7 @@ def train_generator(
         optimizers={"generator": optimizer},
         ema=ema,
         settings=settings,
+        allow_change=config.train.allow_change,
     )
     steps = Stage(
         name=stage,

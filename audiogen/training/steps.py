@@ -166,7 +166,8 @@ def _record(stage: Stage, step: int, meter: Meter, tracker: Tracker) -> None:
         tracker.log(step, meter.take())
     else:
         tracker.advance(step)
-    if step % train.checkpoint_every == 0 or last:
+    # Between steps that were left out there is no good checkpoint to go back to.
+    if last or (step % train.checkpoint_every == 0 and not stage.guard.reason):
         stage.state.save(step, stage.accelerator, stage.guard)
         tracker.checkpoint_saved(step)
     if step % train.demo_every == 0 or last:
