@@ -27,7 +27,7 @@ SETTINGS = "run_dir=$(RUN_DIR)" $(if $(DATA),"data.path=$(DATA_PATH)") $(ARGS)
 LAUNCH ?= $(if $(CLUSTER),$(BIN)/accelerate launch -m audiogen,$(BIN)/audiogen)
 
 .DEFAULT_GOAL := help
-.PHONY: help recipe-codec recipes setup setup-dev format lint types test test-slow check clean
+.PHONY: help recipe-codec recipes setup setup-dev format lint types test test-slow test-nightly check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' Makefile | sed -E 's/^([^:]+):[^#]*## /\1|/' | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -65,10 +65,13 @@ types: setup-dev ## check types
 	$(BIN)/mypy --strict audiogen tools
 
 test: setup-dev ## run the fast tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not nightly"
 
 test-slow: setup-dev ## run the slow tests: whole recipes, small
 	$(BIN)/python -m pytest -m slow
+
+test-nightly: setup-dev ## run the nightly tests: hundreds of killed and continued trainings
+	$(BIN)/python -m pytest -s -m nightly
 
 check: lint types test ## lint, types and the fast tests
 

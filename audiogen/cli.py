@@ -168,6 +168,10 @@ def train(
     *,
     licence_policy: Policy = None,
     i_own_these: Own = False,
+    allow_change: Annotated[
+        bool,
+        typer.Option("--allow-change", help="Go on although settings or data have changed."),
+    ] = False,
 ) -> None:
     """Train codec and generator.
 
@@ -177,6 +181,7 @@ def train(
     from audiogen.training.stages import train as train_stages
 
     given = _with_terms(overrides, licence_policy, i_own_these)
+    given += ["train.allow_change=true"] if allow_change else []
     typer.echo(f"model: {train_stages(load_experiment(recipe, given))}")
 
 

@@ -124,6 +124,13 @@ class TrainConfig(Config):
     """Steps between audio demos; there is one before the first step and after the last."""
     demo_prompts: tuple[str, ...] = ()
     """Prompts of the generator's demos; empty takes the first four labels of the data."""
+    allow_change: bool = False
+    """Go on from a checkpoint that was made with other settings or data; it records them."""
+    spike_factor: float = Field(default=30.0, gt=1)
+    """A step whose loss is above this many times the median of the last ones is left out."""
+    max_rollbacks: int = Field(default=3, ge=0)
+    """Returns to the last good checkpoint, after steps in a row that were left out, before
+    training stops."""
     wandb: Literal["off", "offline", "online"] = "off"
 
 

@@ -131,6 +131,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else f"{path}:1:1"
         parts = filter(None, [error.context, error.problem])
         raise ConfigError(f"{where}: not valid YAML: {', '.join(parts)}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid YAML: nested too deeply") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError(f"{path}:{line}: not valid YAML: {error.reason}") from None

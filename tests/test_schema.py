@@ -148,6 +148,7 @@ FILES = {
     "python object": ("train: !!python/name:os.system", "r.yaml:1:8: not valid YAML: could not "),
     "two documents": ("a: 1\n---\nb: 2", "r.yaml:2:1: not valid YAML: "),
     "control character": ("a: 1\nb: \x01", "r.yaml:2: not valid YAML: special characters"),
+    "too deep": ("a: " + 3000 * "[", "r.yaml: not valid YAML: nested too deeply"),
     "a list": ("- 1", "r.yaml:1: expected `key: value` lines, got [1]"),
 }
 

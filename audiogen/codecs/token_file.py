@@ -212,7 +212,7 @@ def _read(path: Path) -> tuple[dict[str, Any], NDArray[np.uint8]]:
             fields = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
             is_ours = list(file.keys()) == ["tokens"] and isinstance(fields, dict)
             packed = file.get_tensor("tokens") if is_ours else np.zeros(0, np.uint8)
-    except (SafetensorError, OSError, JSONDecodeError) as error:
+    except (SafetensorError, OSError, JSONDecodeError, RecursionError) as error:
         raise ValueError(
             f"{path}: truncated, or not a token file\n"
             "  expected: a whole file as `audiogen codec encode` writes it\n"

@@ -70,6 +70,10 @@ class ClipDataset(Dataset[Tensor]):
         sign = 1 - 2 * torch.randint(2, (), generator=random)
         return wav * gain * sign
 
+    def name_of(self, position: Position) -> str:
+        """File that an item is cut from."""
+        return self._items[position.index].path
+
     def _read(self, row: ManifestRow) -> Tensor:
         if row.path not in self._cache:
             wav = read_clip(self._folder, row, self._spec)

@@ -158,6 +158,10 @@ class LatentDataset(Dataset[Example]):
     def __len__(self) -> int:
         return len(self._items)
 
+    def name_of(self, position: Position) -> str:
+        """File that an item is cut from."""
+        return self._items[position.index].row.path
+
     def __getitem__(self, position: Position) -> Example:
         """A window at a random place of a long file, or a whole short one with its padding."""
         item = self._items[position.index]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from audiogen.data.clips import Position
 
@@ -42,12 +42,24 @@ class StepSampler(Sampler[list[Position]]):
         for step in self._steps:
             first = step * self._batch_size
             numbers = range(first + self._rank, first + self._batch_size, self._num_processes)
-            epochs = {number // self._size for number in numbers}
-            orders = {epoch: orders.get(epoch) or self._order(epoch) for epoch in epochs}
-            yield [
-                Position(number // self._size, orders[number // self._size][number % self._size])
-                for number in numbers
-            ]
+            yield self._positions(numbers, orders)
+
+    def global_batch(self, step: int) -> list[Position]:
+        """Return the positions of update number `step` (0-based), of all processes."""
+        first = step * self._batch_size
+        return self._positions(range(first, first + self._batch_size), {})
+
+    def _positions(self, numbers: range, orders: dict[int, list[int]]) -> list[Position]:
+        """Positions of items by number; `orders` keeps the permutations of their epochs."""
+        epochs = {number // self._size for number in numbers}
+        for epoch in orders.keys() - epochs:
+            del orders[epoch]
+        for epoch in epochs - orders.keys():
+            orders[epoch] = self._order(epoch)
+        return [
+            Position(number // self._size, orders[number // self._size][number % self._size])
+            for number in numbers
+        ]
 
     def _order(self, epoch: int) -> list[int]:
         random = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
@@ -55,13 +67,13 @@ class StepSampler(Sampler[list[Position]]):
 
 
 def make_loader(
-    dataset: Dataset[Any],
+    dataset: Any,
     sampler: StepSampler,
     collate: Callable[[Sequence[Any]], Any],
     *,
     num_workers: int,
 ) -> DataLoader[Any]:
-    """DataLoader over `dataset` whose items are indexed by `Position`."""
+    """DataLoader over `dataset`, whose items are indexed by `Position`."""
     return DataLoader(
         dataset,
         batch_sampler=sampler,

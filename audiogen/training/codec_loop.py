@@ -11,7 +11,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import Dataset
 
 from audiogen.codecs import Codec
 from audiogen.codecs.discriminators import Discriminators
@@ -22,15 +21,16 @@ from audiogen.codecs.losses import (
     feature_matching_loss,
 )
 from audiogen.experiment import CodecTrainConfig, ExperimentConfig
+from audiogen.training.divergence import Guard, Undo
 from audiogen.training.ema import EMA
 from audiogen.training.optim import adamw, set_lr
 from audiogen.training.resume import Resumable
-from audiogen.training.steps import Demo, Stage, run_steps
+from audiogen.training.steps import Demo, Items, Stage, run_steps
 
 
 def train_codec(
     codec: Codec,
-    dataset: Dataset[Tensor],
+    dataset: Items,
     *,
     config: ExperimentConfig,
     settings: Mapping[str, Any],
@@ -57,13 +57,15 @@ def train_codec(
     rival = adamw(discriminators, lr=plan.discriminator_lr, betas=betas, weight_decay=decay)
     ema = EMA(codec, plan.ema_decay)
     model, critic, _, _ = accelerator.prepare(codec, discriminators, optimizer, rival)
-    players = _Players(model, critic, optimizer, rival, distance, accelerator, plan)
+    guard = Guard(accelerator, spike_factor=config.train.spike_factor)
+    players = _Players(model, critic, optimizer, rival, distance, guard, accelerator, plan)
     state = Resumable(
         config.run_dir / "codec" / "checkpoints",
         modules={"codec": codec, "discriminators": discriminators},
         optimizers={"codec": optimizer, "discriminators": rival},
         ema=ema,
         settings=settings,
+        allow_change=config.train.allow_change,
     )
     stage = Stage(
         name="codec",
@@ -74,6 +76,7 @@ def train_codec(
         module=codec,
         ema=ema,
         state=state,
+        guard=guard,
         update=players.update,
         demo=demo,
         accelerator=accelerator,
@@ -95,6 +98,7 @@ class _Players:
     optimizer: Optimizer
     rival: Optimizer
     distance: SpectralDistance
+    guard: Guard
     accelerator: Accelerator
     plan: CodecTrainConfig
 
@@ -104,29 +108,40 @@ class _Players:
         wav = wav.to(self.accelerator.device)
         lr = plan.optim.lr_at(step, total_steps=plan.steps)
         set_lr(self.optimizer, lr)
+        undo = [Undo(self.codec.buffers())]  # codebooks learn in the forward pass
         output = self.codec(wav)
         guesses = [output.reconstruction]
         if output.alternative is not None:
             guesses.append(output.alternative)
         losses = {**self.distance(wav, *guesses), **output.losses}
-        metrics = {}
+        metrics, rival_norm = {}, 0.0
         if step >= plan.adversarial_start * plan.steps:
             set_lr(self.rival, plan.discriminator_lr * lr / plan.optim.lr)
-            rivalry, real_maps = self._train_discriminators(wav, output.reconstruction)
+            undo.append(Undo(self.discriminators.state_dict().values(), self.rival))
+            rivalry, rival_norm, real_maps = self._train_discriminators(wav, output.reconstruction)
             metrics["discriminator"] = rivalry
             losses |= self._judge(real_maps, output.reconstruction)
         loss = torch.stack(list(losses.values())).sum()
-        norm = self._step(self.optimizer, self.codec, loss)
+        norm = self._gradient(self.optimizer, self.codec, loss)
+        if self.guard.allows(loss, norm + rival_norm, phase=len(losses)):
+            self.optimizer.step()
+        else:
+            for one in undo:
+                one.restore()
         metrics |= {name: float(value.detach()) for name, value in losses.items()}
         return {"loss": float(loss.detach()), **metrics, "grad_norm": norm, "lr": lr}
 
-    def _train_discriminators(self, real: Tensor, fake: Tensor) -> tuple[float, list[list[Tensor]]]:
-        """One step of the discriminators; return their loss and feature maps of `real`."""
+    def _train_discriminators(
+        self, real: Tensor, fake: Tensor
+    ) -> tuple[float, float, list[list[Tensor]]]:
+        """One step of the discriminators; return loss, gradient's norm and maps of `real`."""
         real_scores, real_maps = self.discriminators(real)
         fake_scores, _ = self.discriminators(fake.detach())
         loss = discriminator_loss(real_scores, fake_scores)
-        self._step(self.rival, self.discriminators, loss)
-        return float(loss.detach()), real_maps
+        norm = self._gradient(self.rival, self.discriminators, loss)
+        if math.isfinite(norm):
+            self.rival.step()
+        return float(loss.detach()), norm, real_maps
 
     def _judge(self, real_maps: list[list[Tensor]], fake: Tensor) -> dict[str, Tensor]:
         """Weighted losses that the discriminators give the codec."""
@@ -139,12 +154,9 @@ class _Players:
             * feature_matching_loss(real_maps, fake_maps),
         }
 
-    def _step(self, optimizer: Optimizer, module: nn.Module, loss: Tensor) -> float:
-        """Backward, clip and step unless the gradient is not finite; return its norm."""
+    def _gradient(self, optimizer: Optimizer, module: nn.Module, loss: Tensor) -> float:
+        """Backward and clip; return the gradient's norm."""
         optimizer.zero_grad()
         self.accelerator.backward(loss)
         limit = self.plan.optim.max_grad_norm
-        norm = float(self.accelerator.clip_grad_norm_(module.parameters(), limit))
-        if math.isfinite(norm):
-            optimizer.step()
-        return norm
+        return float(self.accelerator.clip_grad_norm_(module.parameters(), limit))

@@ -142,6 +142,10 @@ class PathDataset(Dataset[PathExample]):
     def __len__(self) -> int:
         return len(self._paths)
 
+    def name_of(self, position: Position) -> str:
+        """Which recorded path an item is."""
+        return f"path {position.index}"
+
     def __getitem__(self, position: Position) -> PathExample:
         """The first point of a path, with a chance of `first_share`, or any."""
         tensors, row, clip = self._paths[position.index]

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from accelerate import Accelerator
 from torch import nn
 from torch.optim import Optimizer
-from torch.utils.data import Dataset
 
 from audiogen.experiment import ExperimentConfig, GeneratorTrainConfig
 from audiogen.generators import LatentGenerator
+from audiogen.training.divergence import Guard
 from audiogen.training.ema import EMA
 from audiogen.training.optim import adamw, set_lr
 from audiogen.training.resume import Resumable
-from audiogen.training.steps import Demo, Stage, run_steps
+from audiogen.training.steps import Demo, Items, Stage, run_steps
 from audiogen.types import Batch
 
 
 def train_generator(
     generator: LatentGenerator,
-    dataset: Dataset[Any],
+    dataset: Items,
     collate: Callable[[Sequence[Any]], Batch],
     *,
     config: ExperimentConfig,
@@ -55,13 +55,15 @@ def train_generator(
     )
     ema = EMA(generator, plan.ema_decay)
     model, _ = accelerator.prepare(generator, optimizer)
-    learner = _Learner(model, optimizer, accelerator, plan)
+    guard = Guard(accelerator, spike_factor=config.train.spike_factor)
+    learner = _Learner(model, optimizer, accelerator, plan, guard)
     state = Resumable(
         config.run_dir / stage / "checkpoints",
         modules={"generator": generator},
         optimizers={"generator": optimizer},
         ema=ema,
         settings=settings,
+        allow_change=config.train.allow_change,
     )
     steps = Stage(
         name=stage,
@@ -72,6 +74,7 @@ def train_generator(
         module=generator,
         ema=ema,
         state=state,
+        guard=guard,
         update=learner.update,
         demo=demo,
         accelerator=accelerator,
@@ -87,6 +90,7 @@ class _Learner:
     optimizer: Optimizer
     accelerator: Accelerator
     plan: GeneratorTrainConfig
+    guard: Guard
 
     def update(self, step: int, batch: Batch) -> dict[str, float]:
         """Update number `step`, over the micro-batches of `batch`."""
@@ -95,6 +99,7 @@ class _Learner:
         set_lr(self.optimizer, lr)
         self.optimizer.zero_grad()
         metrics: dict[str, list[float]] = {}
+        losses = []
         parts = batch.to(accelerator.device).split(plan.accumulate)
         for part in parts:
             last = part is parts[-1]
@@ -102,11 +107,12 @@ class _Learner:
             with contextlib.nullcontext() if last else accelerator.no_sync(self.model):
                 output = self.model(part)
                 accelerator.backward(output.loss / plan.accumulate)
+            losses.append(output.loss.detach())
             for name, value in {"loss": output.loss, **output.metrics}.items():
                 metrics.setdefault(name, []).append(float(value.detach()))
         limit = plan.optim.max_grad_norm
         norm = float(accelerator.clip_grad_norm_(self.model.parameters(), limit))
-        if math.isfinite(norm):
+        if self.guard.allows(torch.stack(losses).mean(), norm):
             self.optimizer.step()
         means = {name: sum(values) / len(values) for name, values in metrics.items()}
         return {**means, "grad_norm": norm, "lr": lr}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from audiogen.training.checkpoint import (
     rng_tensors,
     save_checkpoint,
 )
+from audiogen.training.divergence import Guard
 from audiogen.training.ema import EMA
+
+_log = logging.getLogger(__name__)
 
 
 class Resumable:
@@ -33,6 +37,7 @@ class Resumable:
         optimizers: Mapping[str, Optimizer],
         ema: EMA,
         settings: Mapping[str, Any],
+        allow_change: bool = False,
     ) -> None:
         """Name what belongs to the stage.
 
@@ -43,12 +48,15 @@ class Resumable:
             ema: of the module that is exported.
             settings: what the run was configured with, as JSON; a checkpoint of other settings is
                 refused.
+            allow_change: go on from such a checkpoint all the same, and record the changes.
         """
         self._folder, self._ema, self._settings = folder, ema, dict(settings)
         self._modules, self._optimizers = modules, optimizers
+        self._allow_change = allow_change
+        self._changes: list[str] = []
 
-    def restore(self) -> int:
-        """Load the newest good checkpoint; return its step, 0 when there is none.
+    def restore(self, guard: Guard) -> int:
+        """Load the newest good checkpoint, also into `guard`; return its step, 0 for none.
 
         Raises:
             ValueError: the checkpoint was made with other settings; they are named.
@@ -56,7 +64,12 @@ class Resumable:
         checkpoint = load_latest(self._folder)
         if checkpoint is None:
             return 0
-        require_same_settings(checkpoint.state["settings"], self._settings, checkpoint.path)
+        self._changes = list(checkpoint.state["changes"])
+        found = checkpoint.state["settings"]
+        if self._allow_change:
+            self._record_changes(changed_settings(found, self._settings), checkpoint.step)
+        else:
+            require_same_settings(found, self._settings, checkpoint.path)
         for name, module in self._modules.items():
             module.load_state_dict(checkpoint.tensors[name])
             restore_optimizer(
@@ -68,9 +81,10 @@ class Resumable:
         own = f"rank{PartialState().process_index}."
         random = checkpoint.tensors["rng"]
         restore_rng({key.removeprefix(own): random[key] for key in random if key.startswith(own)})
+        guard.load_state(checkpoint.state["guard"])
         return checkpoint.step
 
-    def save(self, step: int, accelerator: Accelerator) -> None:
+    def save(self, step: int, accelerator: Accelerator, guard: Guard) -> None:
         """Write a checkpoint of `step`: every process calls it, the main one writes."""
         own = {f"rank{accelerator.process_index}.{key}": v for key, v in rng_tensors().items()}
         random = gather_object([own])
@@ -85,26 +99,39 @@ class Resumable:
                     tensors[f"{name}_optimizer"] = optimizer
             tensors["ema"] = self._ema.tensors()
             tensors["rng"] = {key: value for part in random for key, value in part.items()}
-            save_checkpoint(self._folder, step, tensors=tensors, state={"settings": self._settings})
+            state = {"settings": self._settings, "guard": guard.state(), "changes": self._changes}
+            save_checkpoint(self._folder, step, tensors=tensors, state=state)
         accelerator.wait_for_everyone()
+
+    def _record_changes(self, changed: list[str], step: int) -> None:
+        """Keep and say what is different from now on; later checkpoints hold it."""
+        for change in changed:
+            _log.warning("changed at step %d, as allowed: %s", step, change)
+            self._changes.append(f"step {step}: {change}")
+
+
+def changed_settings(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """Return each setting that differs, as "key before -> now"."""
+    before, now = _flat(found), _flat(expected)
+    return [
+        f"{key} {before.get(key, 'absent')} -> {now.get(key, 'absent')}"
+        for key in sorted(before | now)
+        if before.get(key) != now.get(key)
+    ]
 
 
 def require_same_settings(
     found: Mapping[str, Any], expected: Mapping[str, Any], place: Path
 ) -> None:
     """Raise ValueError that names the settings in which `place` differs from this run's."""
-    before, now = _flat(found), _flat(expected)
-    changed = [
-        f"{key} {before.get(key, 'absent')} -> {now.get(key, 'absent')}"
-        for key in sorted(before | now)
-        if before.get(key) != now.get(key)
-    ]
+    changed = changed_settings(found, expected)
     if changed:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise ValueError(
             f"{place}: made with other settings\n"
             f"  {'; '.join(changed[:3])}{more}\n"
-            "  go on with the old settings, give a new run_dir=, or delete that stage's folder"
+            "  go on with the old settings, give a new run_dir=, delete that stage's folder,"
+            " or, where it is not finished, add --allow-change"
         )
 
 

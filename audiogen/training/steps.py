@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-import math
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader
 
+from audiogen.data.clips import Position
 from audiogen.data.loader import StepSampler, make_loader
 from audiogen.experiment import ExperimentConfig
 from audiogen.training.checkpoint import restore_rng, rng_tensors
+from audiogen.training.divergence import DivergedError, Guard
 from audiogen.training.ema import EMA
 from audiogen.training.resume import Resumable
 from audiogen.training.tracking import Tracker
 
-MAX_BAD_STEPS = 3
-"""Steps in a row whose gradient is not finite before training stops."""
+ROLLBACK_SEED = 7_919
+"""What a return to a checkpoint adds to the seed of the data's order."""
+
+_log = logging.getLogger(__name__)
 
 Demo = Callable[[int, Tracker], None]
 """Writes audio demos of the given step to the tracker."""
 Update = Callable[[int, Any], Mapping[str, float]]
-"""Does update number `step` (0-based) on a batch; returns metrics, among them `grad_norm`."""
+"""Does update number `step` (0-based) on a batch if the guard allows it; returns metrics."""
+
+
+class Items(Protocol):
+    """A data set whose items are indexed by position and know where they come from."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, position: Position, /) -> Any: ...
+    def name_of(self, position: Position) -> str:
+        """File or other source of an item."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +55,7 @@ class Stage:
         module: what is averaged and exported, unwrapped.
         ema: its average.
         state: what a checkpoint holds.
+        guard: that `update` asks before it changes the weights.
         update: one optimizer update.
         demo: audio demos.
         accelerator: the processes.
@@ -55,40 +69,94 @@ class Stage:
     module: nn.Module
     ema: EMA
     state: Resumable
+    guard: Guard
     update: Update
     demo: Demo
     accelerator: Accelerator
 
 
-def run_steps(stage: Stage, dataset: Dataset[Any], collate: Callable[[Sequence[Any]], Any]) -> None:
+def run_steps(stage: Stage, items: Items, collate: Callable[[Sequence[Any]], Any]) -> None:
     """Train from the newest checkpoint to the end; leave the averaged weights in the module."""
     config, accelerator = stage.config, stage.accelerator
     torch.manual_seed(config.seed * 1000 + accelerator.process_index)  # own noise per process
-    start = stage.state.restore()
-    sampler = StepSampler(
-        len(dataset),  # type: ignore[arg-type]
-        batch_size=stage.batch_size,
-        start_step=start,
-        total_steps=stage.total_steps,
-        seed=config.seed,
-        rank=accelerator.process_index,
-        num_processes=accelerator.num_processes,
-    )
-    loader = make_loader(dataset, sampler, collate, num_workers=config.data.num_workers)
+    start = stage.state.restore(stage.guard)
     tracker = Tracker(
         config.run_dir, stage.name, total_steps=stage.total_steps, start_step=start,
         is_main=accelerator.is_main_process, wandb_mode=config.train.wandb,
     )  # fmt: skip
-    meter = Meter(stage.batch_size * stage.clip_seconds)
     with tracker:
         if start == 0:
             _show(stage, 0, tracker)
-        for step, batch in enumerate(loader, start=start + 1):
-            meter.add(stage.update(step - 1, batch))
-            stage.ema.update(step - 1)
-            _record(stage, step, meter, tracker)
+        while True:
+            try:
+                _train(stage, start, items, collate, tracker)
+                break
+            except DivergedError as error:
+                start = _roll_back(stage, str(error), tracker)
     stage.ema.copy_to(stage.module)
     stage.module.eval()
+
+
+def _train(
+    stage: Stage,
+    start: int,
+    items: Items,
+    collate: Callable[[Sequence[Any]], Any],
+    tracker: Tracker,
+) -> None:
+    """Do the steps after `start`; DivergedError when too many in a row had to be left out."""
+    sampler = StepSampler(
+        len(items),
+        batch_size=stage.batch_size,
+        start_step=start,
+        total_steps=stage.total_steps,
+        seed=stage.config.seed + ROLLBACK_SEED * stage.guard.rollbacks,
+        rank=stage.accelerator.process_index,
+        num_processes=stage.accelerator.num_processes,
+    )
+    workers = stage.config.data.num_workers
+    loader: DataLoader[Any] = make_loader(items, sampler, collate, num_workers=workers)
+    meter = Meter(stage.batch_size * stage.clip_seconds)
+    for step, batch in enumerate(loader, start=start + 1):
+        metrics = stage.update(step - 1, batch)
+        if stage.guard.reason:
+            names = sorted({items.name_of(one) for one in sampler.global_batch(step - 1)})
+            _report_left_out(stage, step, names, tracker)
+            stage.guard.require_progress()
+        else:
+            meter.add(metrics)
+            stage.ema.update(step - 1)
+        _record(stage, step, meter, tracker)
+
+
+def _report_left_out(stage: Stage, step: int, names: Sequence[str], tracker: Tracker) -> None:
+    """Say which step was left out, why, and what it was trained on."""
+    reason = stage.guard.reason
+    if stage.accelerator.is_main_process:
+        _log.warning("step %d left out: %s; its files: %s", step, reason, ", ".join(names))
+    tracker.note(step, "left out", {"reason": reason, "files": list(names)})
+
+
+def _roll_back(stage: Stage, reason: str, tracker: Tracker) -> int:
+    """Go back to the newest checkpoint with another data order; return its step.
+
+    Raises:
+        ValueError: there is no checkpoint, or training went back too often.
+    """
+    advice = "  try a lower learning rate or a smaller max_grad_norm; metrics.jsonl names the files"
+    before = stage.guard.rollbacks
+    if before >= stage.config.train.max_rollbacks:
+        raise ValueError(f"training diverged: {reason}, after {before} roll-backs\n{advice}")
+    step = stage.state.restore(stage.guard)
+    if step == 0:
+        raise ValueError(f"training diverged before its first checkpoint: {reason}\n{advice}")
+    # A run killed here repeats the same steps and comes to the same roll-back.
+    stage.guard.start_over(rollbacks=before + 1)
+    if stage.accelerator.is_main_process:
+        _log.warning("%s; back to step %d with another order of the data", reason, step)
+    tracker.rewind(step)
+    tracker.note(step, "rolled back", {"reason": reason, "rollbacks": before + 1})
+    return step
 
 
 def _record(stage: Stage, step: int, meter: Meter, tracker: Tracker) -> None:
@@ -98,8 +166,9 @@ def _record(stage: Stage, step: int, meter: Meter, tracker: Tracker) -> None:
         tracker.log(step, meter.take())
     else:
         tracker.advance(step)
-    if step % train.checkpoint_every == 0 or last:
-        stage.state.save(step, stage.accelerator)
+    # Between steps that were left out there is no good checkpoint to go back to.
+    if last or (step % train.checkpoint_every == 0 and not stage.guard.reason):
+        stage.state.save(step, stage.accelerator, stage.guard)
         tracker.checkpoint_saved(step)
     if step % train.demo_every == 0 or last:
         _show(stage, step, tracker)
@@ -122,23 +191,11 @@ class Meter:
 
     def __init__(self, audio_seconds_per_step: float) -> None:
         self._audio_seconds = audio_seconds_per_step
-        self._bad_steps = 0
         self._reset()
 
     def add(self, metrics: Mapping[str, float]) -> None:
-        """Count one step.
-
-        Raises:
-            ValueError: the gradient was not finite in several steps in a row.
-        """
+        """Count one step that was done."""
         self._steps += 1
-        self._bad_steps = 0 if math.isfinite(metrics["grad_norm"]) else self._bad_steps + 1
-        if self._bad_steps == MAX_BAD_STEPS:
-            raise ValueError(
-                f"training diverged: {MAX_BAD_STEPS} steps in a row had gradients that are not"
-                " finite\n  try a lower learning rate or a smaller max_grad_norm; the same command"
-                " goes on from the last checkpoint"
-            )
         for name, value in metrics.items():
             self._values.setdefault(name, []).append(value)
 

@@ -117,6 +117,22 @@ class Tracker:
         if self._progress:
             self._progress.show(step, values)
 
+    def note(self, step: int, event: str, facts: Mapping[str, Any]) -> None:
+        """Append a line that says what happened at `step`, with `facts` as JSON values."""
+        if self._file is not None:
+            seconds = self._seconds_before + time.monotonic() - self._entered_at
+            line = {"stage": self.stage, "step": step, "seconds": round(seconds, 3)}
+            self._file.write(json.dumps({**line, "event": event, **facts}) + "\n")
+            self._file.flush()
+
+    def rewind(self, step: int) -> None:
+        """Cut the metrics after `step`, from where training goes on; what happened stays."""
+        if self._file is not None:
+            self._file.close()
+            path = self._run_dir / "metrics.jsonl"
+            cut_metrics(path, self.stage, step, keep_events=True)
+            self._file = path.open("a", encoding="utf-8")
+
     def advance(self, step: int) -> None:
         """Move the progress bar on without recording anything; cheap enough for every step."""
         if self._progress:
@@ -158,8 +174,12 @@ class Tracker:
         self._wandb.audio(step, f"{self.stage}/{name}", path, picture, title)
 
 
-def cut_metrics(path: Path, stage: str, last_step: int) -> list[dict[str, Any]]:
+def cut_metrics(
+    path: Path, stage: str, last_step: int, *, keep_events: bool = False
+) -> list[dict[str, Any]]:
     """Cut lines of `stage` after `last_step`, and torn lines, off metrics.jsonl; atomically.
+
+    With `keep_events`, the lines that `Tracker.note` wrote stay whatever their step.
 
     Returns:
         The lines of `stage` that stay.
@@ -171,7 +191,8 @@ def cut_metrics(path: Path, stage: str, last_step: int) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
             is_ours = row["stage"] == stage
-            keep = line.endswith("\n") and not (is_ours and row["step"] > last_step)
+            late = is_ours and row["step"] > last_step
+            keep = line.endswith("\n") and (not late or (keep_events and "event" in row))
             float(row["seconds"])
         except (ValueError, KeyError, TypeError):
             _log.warning("%s: removed a line that a killed run left unfinished", path)

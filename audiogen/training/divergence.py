@@ -1,0 +1,124 @@
+"""The guard against divergence: steps that would harm the weights are left out."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.optim import Optimizer
+
+BAD_STEPS = 3
+"""Steps left out in a row before training goes back to the last good checkpoint."""
+WINDOW = 50
+"""Losses whose median a spike is measured against; before there are so many, there is none."""
+
+
+class DivergedError(ValueError):
+    """Several steps in a row had to be left out."""
+
+
+class Guard:
+    """Says before each update whether it may be done, the same in every process.
+
+    An update is left out when its loss or gradient is not finite, or when its loss is more than
+    `spike_factor` times the median of the last ones.
+
+    Attributes:
+        rollbacks: how often training went back to a checkpoint; each gives another data order.
+        reason: why the last step was left out; empty when it was done.
+    """
+
+    def __init__(self, accelerator: Accelerator, *, spike_factor: float) -> None:
+        self._accelerator, self._spike_factor = accelerator, spike_factor
+        self._losses: deque[float] = deque(maxlen=WINDOW)
+        self._phase = 0
+        self._bad_steps = 0
+        self.rollbacks = 0
+        self.reason = ""
+
+    def allows(self, loss: Tensor, norm: float, *, phase: int = 0) -> bool:
+        """Judge one update.
+
+        Args:
+            loss: () of this process.
+            norm: of the gradient.
+            phase: changes when the loss gets other terms; losses of one phase are compared.
+
+        Returns:
+            Whether the optimizer may step.
+        """
+        pair = torch.stack([loss.detach().float(), loss.new_tensor(norm, dtype=torch.float32)])
+        if self._accelerator.num_processes > 1:
+            pair = self._accelerator.reduce(pair, reduction="mean")
+        mean_loss, mean_norm = pair.tolist()
+        if phase != self._phase:
+            self._losses.clear()
+            self._phase = phase
+        self.reason = self._judge(mean_loss, mean_norm)
+        self._bad_steps = self._bad_steps + 1 if self.reason else 0
+        if not self.reason:
+            self._losses.append(mean_loss)
+        return not self.reason
+
+    def require_progress(self) -> None:
+        """Raise DivergedError after too many steps in a row that were left out."""
+        if self._bad_steps >= BAD_STEPS:
+            raise DivergedError(f"{BAD_STEPS} steps in a row were left out: {self.reason}")
+
+    def start_over(self, *, rollbacks: int) -> None:
+        """Count again, after training went back to a checkpoint for the given time."""
+        self.rollbacks, self._bad_steps = rollbacks, 0
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint has to hold, as JSON."""
+        return {
+            "rollbacks": self.rollbacks,
+            "bad_steps": self._bad_steps,
+            "phase": self._phase,
+            "losses": list(self._losses),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was called."""
+        self.rollbacks, self._bad_steps = state["rollbacks"], state["bad_steps"]
+        self._phase = state["phase"]
+        self._losses = deque(state["losses"], maxlen=WINDOW)
+
+    def _judge(self, loss: float, norm: float) -> str:
+        """Why the update must be left out, or nothing."""
+        if not math.isfinite(loss):
+            return f"the loss is {loss}"
+        if not math.isfinite(norm):
+            return f"the gradient's norm is {norm}"
+        if len(self._losses) == WINDOW:
+            median = statistics.median(self._losses)
+            if 0 < self._spike_factor * median < loss:
+                return f"the loss {loss:.4g} is far above the usual {median:.4g}"
+        return ""
+
+
+class Undo:
+    """Copies of tensors that a step changes before it is known to be sound."""
+
+    def __init__(self, tensors: Iterable[Tensor], optimizer: Optimizer | None = None) -> None:
+        """Copy `tensors`, and the state of `optimizer` if there is one."""
+        self._optimizer = optimizer
+        self._had_state = optimizer is not None and len(optimizer.state) > 0
+        self._live = [*tensors]
+        if optimizer is not None:
+            self._live += [value for part in optimizer.state.values() for value in part.values()]
+        self._copies = [tensor.detach().clone() for tensor in self._live]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put everything back as it was."""
+        for tensor, copy in zip(self._live, self._copies, strict=True):
+            tensor.copy_(copy)
+        if self._optimizer is not None and not self._had_state:
+            self._optimizer.state.clear()

@@ -1,0 +1,194 @@
+"""A step with a loss or gradient that is not finite, or far too high, changes nothing."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from conftest import FakeTextEncoder
+from torch import nn
+
+from audiogen.experiment import ExperimentConfig, load_experiment
+from audiogen.storage import read_tensors
+from audiogen.training import codec_loop, stages
+from audiogen.training.divergence import WINDOW, DivergedError, Guard, Undo
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def guard() -> Guard:
+    return Guard(Accelerator(cpu=True), spike_factor=10.0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "norm"),
+    [(float("nan"), 1.0), (float("inf"), 1.0), (1.0, float("nan")), (1.0, float("inf"))],
+)
+def test_what_is_not_finite_is_left_out_and_three_are_too_many(
+    guard: Guard, loss: float, norm: float
+) -> None:
+    for _ in range(2):
+        assert not guard.allows(torch.tensor(loss), norm)
+        guard.require_progress()
+    assert guard.allows(torch.tensor(1.0), 1.0)
+    for _ in range(3):
+        assert not guard.allows(torch.tensor(loss), norm)
+    with pytest.raises(DivergedError, match="3 steps in a row"):
+        guard.require_progress()
+
+
+def test_a_spike_is_measured_against_a_full_window_of_one_phase(guard: Guard) -> None:
+    for _ in range(WINDOW):
+        assert guard.allows(torch.tensor(50.0), 1.0)
+        assert guard.allows(torch.tensor(1.0), 1.0)
+    assert guard.allows(torch.tensor(200.0), 1.0)
+    assert not guard.allows(torch.tensor(600.0), 1.0)
+    assert "far above" in guard.reason
+    copy = Guard(Accelerator(cpu=True), spike_factor=10.0)
+    copy.load_state(json.loads(json.dumps(guard.state())))
+    assert copy.state() == guard.state()
+    assert not copy.allows(torch.tensor(600.0), 1.0)
+    assert guard.allows(torch.tensor(600.0), 1.0, phase=1)  # other terms, another scale
+
+
+def test_losses_below_zero_are_no_spikes(guard: Guard) -> None:
+    for _ in range(2 * WINDOW):
+        assert guard.allows(torch.tensor(-1.0), 1.0)
+    assert guard.allows(torch.tensor(5.0), 1.0)
+
+
+def test_undo_puts_weights_and_optimizer_back() -> None:
+    layer = nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(layer.parameters())
+
+    def step() -> Undo:
+        undo = Undo(layer.state_dict().values(), optimizer)
+        layer(torch.ones(2)).sum().backward()
+        optimizer.step()
+        return undo
+
+    before = layer.weight.detach().clone()
+    step().restore()
+    assert torch.equal(layer.weight, before)
+    assert not optimizer.state
+    step()
+    kept = {key: value.clone() for key, value in optimizer.state[layer.weight].items()}
+    step().restore()
+    assert all(torch.equal(optimizer.state[layer.weight][key], kept[key]) for key in kept)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Sounds of a run whose training may be poisoned; its text encoder is a fake one."""
+    run = tmp_path_factory.mktemp("runs") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "TextEncoder", FakeTextEncoder)
+        stages.prepare(tiny(run))
+        yield run
+
+
+def tiny(run: Path) -> ExperimentConfig:
+    settings = ["generator=null", "reuse=false", "data.textures.num_clips=34", f"run_dir={run}",
+                "train.checkpoint_every=2", "train.log_every=1", "train.codec.steps=8"]  # fmt: skip
+    return load_experiment(ROOT / "recipes" / "tiny" / "diffusion.yaml", settings)
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, is_bad: Any) -> list[bool]:
+    """Make the update of some calls see a NaN sample; return whether a bad call changed nothing."""
+    unchanged = []
+    original = codec_loop._Players.update
+
+    def update(self: Any, step: int, wav: torch.Tensor) -> Any:
+        if not is_bad(step):
+            return original(self, step, wav)
+        modules = (self.codec, self.discriminators)
+        before = [value.clone() for one in modules for value in one.state_dict().values()]
+        wav = wav.clone()
+        wav[0, 0, 5] = float("nan")
+        result = original(self, step, wav)
+        after = [value for one in modules for value in one.state_dict().values()]
+        unchanged.append(all(map(torch.equal, before, after)))
+        return result
+
+    monkeypatch.setattr(codec_loop._Players, "update", update)
+    return unchanged
+
+
+def events(run: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if "event" in row]
+
+
+def fresh(prepared: Path, tmp_path: Path) -> ExperimentConfig:
+    import shutil  # noqa: PLC0415
+
+    return tiny(Path(shutil.copytree(prepared, tmp_path / "run")))
+
+
+def test_one_bad_step_is_left_out_and_its_files_named(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = fresh(prepared, tmp_path)
+    unchanged = poison(monkeypatch, lambda step: step in {1, 5})  # 5: with discriminators
+    stages.train(config)
+    assert unchanged == [True, True]
+    found = events(config.run_dir)
+    assert [row["step"] for row in found] == [2, 6]
+    used = {row.path for row in config.rows("train")}
+    assert all(row["files"] and set(row["files"]) <= used for row in found)
+    for file in (config.run_dir / "codec" / "checkpoints").rglob("*.safetensors"):
+        assert all(bool(v.isfinite().all()) for v in read_tensors(file).values())
+
+
+def test_three_bad_steps_go_back_once_and_training_ends_well(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, calls = fresh(prepared, tmp_path), []
+
+    def is_bad(step: int) -> bool:
+        calls.append(step)
+        return step in {4, 5, 6} and calls.count(step) == 1
+
+    poison(monkeypatch, is_bad)
+    stages.train(config)
+    found = [(row["event"], row["step"]) for row in events(config.run_dir)]
+    assert found.count(("rolled back", 4)) == 1
+    assert [step for event, step in found if event == "left out"] == [5, 6, 7]
+    assert (config.run_dir / "codec" / "model").is_dir()
+
+
+def test_training_that_stays_bad_stops_with_a_message(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = fresh(prepared, tmp_path)
+    poison(monkeypatch, lambda step: step >= 4)
+    with pytest.raises(ValueError, match="after 3 roll-backs") as caught:
+        stages.train(config)
+    assert len(str(caught.value).splitlines()) <= 4
+
+
+def test_changed_settings_go_on_only_where_allowed_and_are_recorded(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = fresh(prepared, tmp_path)
+    with monkeypatch.context() as patch:
+        poison(patch, lambda step: step >= 4)
+        with pytest.raises(ValueError, match="diverged"):
+            stages.train(config)  # leaves checkpoints and no model
+    optim = config.train.codec.optim.model_copy(update={"lr": 1e-5})
+    plan = config.train.codec.model_copy(update={"optim": optim})
+    changed = config.train.model_copy(update={"codec": plan})
+    with pytest.raises(ValueError, match=r"train\.codec\.optim\.lr .* -> 1e-05") as caught:
+        stages.train(config.model_copy(update={"train": changed}))
+    assert "--allow-change" in str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 4
+    allowed = changed.model_copy(update={"allow_change": True})
+    stages.train(config.model_copy(update={"train": allowed}))
+    last = config.run_dir / "codec" / "checkpoints" / "step-00000008" / "state.json"
+    changes = json.loads(last.read_text())["state"]["changes"]
+    assert len(changes) == 1
+    assert "train.codec.optim.lr" in changes[0]
