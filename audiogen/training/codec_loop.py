@@ -22,10 +22,11 @@ from audiogen.codecs.losses import (
     feature_matching_loss,
 )
 from audiogen.experiment import CodecTrainConfig, ExperimentConfig
+from audiogen.nn.chance import draws_of
 from audiogen.training.ema import EMA
 from audiogen.training.optim import adamw, set_lr
 from audiogen.training.resume import Resumable
-from audiogen.training.steps import Demo, Stage, run_steps
+from audiogen.training.steps import Demo, Stage, places_of, run_steps
 
 
 def train_codec(
@@ -57,7 +58,7 @@ def train_codec(
     rival = adamw(discriminators, lr=plan.discriminator_lr, betas=betas, weight_decay=decay)
     ema = EMA(codec, plan.ema_decay)
     model, critic, _, _ = accelerator.prepare(codec, discriminators, optimizer, rival)
-    players = _Players(model, critic, optimizer, rival, distance, accelerator, plan)
+    players = _Players(model, critic, optimizer, rival, distance, accelerator, plan, config.seed)
     state = Resumable(
         config.run_dir / "codec" / "checkpoints",
         modules={"codec": codec, "discriminators": discriminators},
@@ -97,9 +98,14 @@ class _Players:
     distance: SpectralDistance
     accelerator: Accelerator
     plan: CodecTrainConfig
+    seed: int
 
     def update(self, step: int, wav: Tensor) -> dict[str, float]:
         """Update number `step` on excerpts wav (B, C, T)."""
+        with draws_of(self.seed, step, places_of(self.accelerator, self.plan.batch_size)):
+            return self._update(step, wav)
+
+    def _update(self, step: int, wav: Tensor) -> dict[str, float]:
         plan = self.plan
         wav = wav.to(self.accelerator.device)
         lr = plan.optim.lr_at(step, total_steps=plan.steps)

@@ -15,10 +15,11 @@ from torch.utils.data import Dataset
 
 from audiogen.experiment import ExperimentConfig, GeneratorTrainConfig
 from audiogen.generators import LatentGenerator
+from audiogen.nn.chance import draws_of
 from audiogen.training.ema import EMA
 from audiogen.training.optim import adamw, set_lr
 from audiogen.training.resume import Resumable
-from audiogen.training.steps import Demo, Stage, run_steps
+from audiogen.training.steps import Demo, Stage, places_of, run_steps
 from audiogen.types import Batch
 
 
@@ -55,7 +56,7 @@ def train_generator(
     )
     ema = EMA(generator, plan.ema_decay)
     model, _ = accelerator.prepare(generator, optimizer)
-    learner = _Learner(model, optimizer, accelerator, plan)
+    learner = _Learner(model, optimizer, accelerator, plan, config.seed)
     state = Resumable(
         config.run_dir / stage / "checkpoints",
         modules={"generator": generator},
@@ -87,6 +88,7 @@ class _Learner:
     optimizer: Optimizer
     accelerator: Accelerator
     plan: GeneratorTrainConfig
+    seed: int
 
     def update(self, step: int, batch: Batch) -> dict[str, float]:
         """Update number `step`, over the micro-batches of `batch`."""
@@ -96,10 +98,14 @@ class _Learner:
         self.optimizer.zero_grad()
         metrics: dict[str, list[float]] = {}
         parts = batch.to(accelerator.device).split(plan.accumulate)
-        for part in parts:
+        share = places_of(accelerator, plan.batch_size)
+        size = len(share) // len(parts)
+        for number, part in enumerate(parts):
+            places = share[number * size : (number + 1) * size]
             last = part is parts[-1]
             # Processes exchange gradients once, in the last micro-batch.
-            with contextlib.nullcontext() if last else accelerator.no_sync(self.model):
+            exchange = contextlib.nullcontext() if last else accelerator.no_sync(self.model)
+            with exchange, draws_of(self.seed, step, places):
                 output = self.model(part)
                 accelerator.backward(output.loss / plan.accumulate)
             for name, value in {"loss": output.loss, **output.metrics}.items():

@@ -8,14 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import Dataset
 
 from audiogen.data.loader import StepSampler, make_loader
 from audiogen.experiment import ExperimentConfig
-from audiogen.training.checkpoint import restore_rng, rng_tensors
 from audiogen.training.ema import EMA
 from audiogen.training.resume import Resumable
 from audiogen.training.tracking import Tracker
@@ -63,7 +61,6 @@ class Stage:
 def run_steps(stage: Stage, dataset: Dataset[Any], collate: Callable[[Sequence[Any]], Any]) -> None:
     """Train from the newest checkpoint to the end; leave the averaged weights in the module."""
     config, accelerator = stage.config, stage.accelerator
-    torch.manual_seed(config.seed * 1000 + accelerator.process_index)  # own noise per process
     start = stage.state.restore()
     sampler = StepSampler(
         len(dataset),  # type: ignore[arg-type]
@@ -91,6 +88,13 @@ def run_steps(stage: Stage, dataset: Dataset[Any], collate: Callable[[Sequence[A
     stage.module.eval()
 
 
+def places_of(accelerator: Accelerator, batch_size: int) -> range:
+    """Places of this process's items in the batch over all processes, as `StepSampler` deals."""
+    share = batch_size // accelerator.num_processes
+    first = accelerator.process_index * share
+    return range(first, first + share)
+
+
 def _record(stage: Stage, step: int, meter: Meter, tracker: Tracker) -> None:
     """Log, save and show what is due after `step` updates."""
     train, last = stage.config.train, step == stage.total_steps
@@ -109,12 +113,10 @@ def _show(stage: Stage, step: int, tracker: Tracker) -> None:
     """Run the demo with the averaged weights, and put everything back as it was."""
     if not stage.accelerator.is_main_process:
         return
-    random = rng_tensors()
     stage.module.eval()
     with stage.ema.applied(stage.module):
         stage.demo(step, tracker)
     stage.module.train()
-    restore_rng(random)
 
 
 class Meter:
