@@ -112,12 +112,12 @@ class Dropout(nn.Module):
         return x * kept.div_(share)
 
 
-def recomputed(function: Callable[..., Any], *inputs: Any) -> Any:
+def recomputed(function: Callable[..., Any], *inputs: Any, **settings: Any) -> Any:
     """Call `function`, and call it again in the backward pass instead of keeping what it made.
 
     Both calls draw the same numbers (activation checkpointing; Chen et al. 2016, arXiv 1604.06174).
     """
-    return checkpoint(function, *inputs, use_reentrant=False, context_fn=_once_more)
+    return checkpoint(function, *inputs, use_reentrant=False, context_fn=_once_more, **settings)
 
 
 def _once_more() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:

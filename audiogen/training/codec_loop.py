@@ -23,6 +23,7 @@ from audiogen.codecs.losses import (
 )
 from audiogen.experiment import CodecTrainConfig, ExperimentConfig
 from audiogen.nn.chance import draws_of
+from audiogen.training.blocks import prepare_blocks
 from audiogen.training.ema import EMA
 from audiogen.training.optim import adamw, set_lr
 from audiogen.training.resume import Resumable
@@ -51,6 +52,7 @@ def train_codec(
     plan = config.train.codec
     device = accelerator.device
     codec.to(device).train()
+    prepare_blocks(codec, config.train)
     discriminators = Discriminators(plan.discriminators, codec.spec.audio_channels).to(device)
     distance = SpectralDistance(plan.spectral, codec.spec.sample_rate).to(device)
     betas, decay = plan.optim.betas, plan.optim.weight_decay

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from audiogen.experiment import ExperimentConfig, GeneratorTrainConfig
 from audiogen.generators import LatentGenerator
 from audiogen.nn.chance import draws_of
+from audiogen.training.blocks import prepare_blocks
 from audiogen.training.ema import EMA
 from audiogen.training.optim import adamw, set_lr
 from audiogen.training.resume import Resumable
@@ -51,6 +52,7 @@ def train_generator(
     if stage == "distil" and config.distil is not None:
         plan = config.distil.train
     generator.to(accelerator.device).train()
+    prepare_blocks(generator, config.train)
     optimizer = adamw(
         generator, lr=plan.optim.lr, betas=plan.optim.betas, weight_decay=plan.optim.weight_decay
     )

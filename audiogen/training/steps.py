@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,14 +10,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import nn
 from torch.utils.data import Dataset
 
 from audiogen.data.loader import StepSampler, make_loader
 from audiogen.experiment import ExperimentConfig
+from audiogen.nn.processes import is_joined
 from audiogen.training.ema import EMA
 from audiogen.training.resume import Resumable
+from audiogen.training.signals import Stopped, between_steps, stop_is_asked
 from audiogen.training.tracking import Tracker
+from audiogen.training.watchdog import mark
+
+_log = logging.getLogger(__name__)
 
 MAX_BAD_STEPS = 3
 """Steps in a row whose gradient is not finite before training stops."""
@@ -77,13 +84,15 @@ def run_steps(stage: Stage, dataset: Dataset[Any], collate: Callable[[Sequence[A
         is_main=accelerator.is_main_process, wandb_mode=config.train.wandb,
     )  # fmt: skip
     meter = Meter(stage.batch_size * stage.clip_seconds)
-    with tracker:
+    with tracker, between_steps():
         if start == 0:
             _show(stage, 0, tracker)
         for step, batch in enumerate(loader, start=start + 1):
             meter.add(stage.update(step - 1, batch))
             stage.ema.update(step - 1)
             _record(stage, step, meter, tracker)
+    # The main process goes on to publish the model, the others wait for it.
+    mark(f"{stage.name}: all steps done", limited=not accelerator.is_main_process)
     stage.ema.copy_to(stage.module)
     stage.module.eval()
 
@@ -98,15 +107,36 @@ def places_of(accelerator: Accelerator, batch_size: int) -> range:
 def _record(stage: Stage, step: int, meter: Meter, tracker: Tracker) -> None:
     """Log, save and show what is due after `step` updates."""
     train, last = stage.config.train, step == stage.total_steps
+    mark(f"{stage.name} step {step}", limited=True)
+    stops = stop_is_asked(stage.accelerator.device)
     if step % train.log_every == 0 or last:
-        tracker.log(step, meter.take())
+        tracker.log(step, _mean(meter.take()))
     else:
         tracker.advance(step)
-    if step % train.checkpoint_every == 0 or last:
+    if step % train.checkpoint_every == 0 or last or stops:
+        mark(f"{stage.name} checkpoint of step {step}", limited=False)
         stage.state.save(step, stage.accelerator)
         tracker.checkpoint_saved(step)
+    if stops:
+        if stage.accelerator.is_main_process:
+            _log.info("stopped by a signal after step %d; the same command goes on", step)
+        raise Stopped
     if step % train.demo_every == 0 or last:
+        mark(f"{stage.name} demo of step {step}", limited=False)
         _show(stage, step, tracker)
+    mark(f"{stage.name} step {step}", limited=True)
+
+
+def _mean(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Means over the processes of the metrics that each of them has."""
+    if not is_joined():
+        return dict(metrics)
+    told = gather_object([metrics])
+    return {
+        name: sum(one[name] for one in told) / len(told)
+        for name in metrics
+        if all(name in one for one in told)
+    }
 
 
 def _show(stage: Stage, step: int, tracker: Tracker) -> None:
