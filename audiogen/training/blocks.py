@@ -35,7 +35,7 @@ def prepare_blocks(module: nn.Module, config: TrainConfig) -> None:
         if config.activation_checkpointing:
             forward = functools.partial(_light, forward)
         if forward is not block.forward:
-            block.forward = forward  # type: ignore[method-assign]
+            block.forward = forward
 
 
 def _light(forward: Callable[..., Any], *inputs: Any, **settings: Any) -> Any:

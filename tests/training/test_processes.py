@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 from torch import Tensor
 
 from audiogen.training.signals import EXIT_REQUEUE
@@ -133,13 +132,3 @@ def test_all_processes_end_when_one_fails(fault: str, tmp_path: Path) -> None:
     if fault != "kill":  # there the lost connection is an error like any other
         assert "process 0 on" in output
         assert "was at generator step" in output
-
-
-def test_draws_outside_of_a_step_are_those_of_torch() -> None:
-    from audiogen.nn.chance import rand, randn  # noqa: PLC0415
-
-    torch.manual_seed(3)
-    ours = rand((4, 5), torch.device("cpu")), randn((4, 50), torch.device("cpu"))
-    torch.manual_seed(3)
-    assert torch.equal(ours[0], torch.rand(4, 5))
-    assert torch.equal(ours[1], torch.randn(4, 50))
