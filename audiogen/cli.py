@@ -29,7 +29,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="A folder of sounds in, a text-prompted generator of raw audio out.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong recipe, setting or usage.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong recipe, setting or usage, 75 training was"
+    " stopped by a signal and goes on with the same command.",
 )
 
 Recipe = Annotated[Path, typer.Argument(help="A recipe, such as recipes/diffusion.yaml.")]
@@ -189,6 +190,31 @@ def _with_terms(overrides: list[str] | None, policy: str | None, own: bool) -> l
     """Add what the options say of licences to the settings, which are what counts."""
     options = [f"data.licence_policy={policy}"] if policy is not None else []
     return [*(overrides or ()), *options, *(["data.i_own_these=true"] if own else [])]
+
+
+@app.command()
+def plan(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    *,
+    gpus: Annotated[int, typer.Option(min=1, help="Over all nodes.")] = 1,
+    gpu_memory: Annotated[float, typer.Option(min=0, metavar="GB", help="Of each.")] = 80.0,
+    gpu_tflops: Annotated[
+        float, typer.Option(min=0.001, help="Of each at best, in the precision of the run.")
+    ] = 989.0,
+    utilisation: Annotated[
+        float, typer.Option(min=0.001, max=1, help="Share of that which training reaches.")
+    ] = 0.3,
+) -> None:
+    """Say what a recipe will need, before it runs.
+
+    Parameters, memory per GPU, and steps per day at best. No sound is read, nothing is written.
+    """
+    from audiogen.experiment import load_experiment
+    from audiogen.training.plan import Machine, describe_plan
+
+    machine = Machine(gpus=gpus, memory_gb=gpu_memory, tflops=gpu_tflops, utilisation=utilisation)
+    typer.echo(describe_plan(load_experiment(recipe, overrides or ()), machine))
 
 
 @app.command()

@@ -116,6 +116,12 @@ class TrainConfig(Config):
     generator: GeneratorTrainConfig = GeneratorTrainConfig()
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto takes bf16 where a measurement at start shows that it pays."""
+    activation_checkpointing: bool = False
+    """Whether the backward pass computes each block again instead of keeping what is in it: about a
+    third more work, for a fraction of the memory."""
+    compile: bool = False
+    """Whether the blocks are compiled by `torch.compile`; it needs a C++ compiler, and minutes at
+    the start."""
     log_every: int = Field(default=20, ge=1)
     """Steps between lines of metrics."""
     checkpoint_every: int = Field(default=250, ge=1)

@@ -8,9 +8,11 @@ of a training see the same statistics and hold the same entries.
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from audiogen.nn.chance import shared_generator
+from audiogen.nn.processes import from_first_process, of_all_processes, sum_over_processes
 
 KMEANS_ITERATIONS = 10
 KMEANS_VECTORS = 32
@@ -63,9 +65,9 @@ class Codebooks(nn.Module):
         if bool(self.counts[index].any()):  # loaded from a checkpoint
             return
         vocab_size = self.counts.shape[1]
-        centres = _kmeans(vectors, vocab_size)
-        self.entries[index] = _from_first_process(centres)
-        self.counts[index] = self._grace(_sum_over_processes(vectors.new_tensor(len(vectors))))
+        vectors = of_all_processes(vectors, dim=0)
+        self.entries[index] = from_first_process(_kmeans(vectors, vocab_size))
+        self.counts[index] = self._grace(vectors.new_tensor(len(vectors)))
 
     @torch.no_grad()
     def learn(self, vectors: Tensor, tokens: Tensor) -> None:
@@ -78,7 +80,7 @@ class Codebooks(nn.Module):
         marked = F.pad(vectors, (0, 1), value=1.0)
         found = marked.new_zeros(*self.counts.shape, marked.shape[2])
         found.scatter_add_(1, tokens[..., None].expand_as(marked), marked)
-        found = _sum_over_processes(found)
+        found = sum_over_processes(found)
         if not bool(found.isfinite().all()):
             return  # the loss is not finite either, and the step is left out
         sums, counts = found[..., :-1], found[..., -1]
@@ -99,17 +101,21 @@ class Codebooks(nn.Module):
         dead = self.counts < grace / 2
         if not bool(dead.any()):
             return
+        vectors, tokens = of_all_processes(vectors, dim=1), of_all_processes(tokens, dim=1)
         for index in dead.any(dim=1).nonzero().flatten().tolist():
             rows = dead[index].nonzero().flatten()
             error = (vectors[index] - self.entries[index][tokens[index]]).square().sum(dim=1)
             count = min(len(rows), int((error > 0).sum()))
             if count == 0:
                 continue
-            rows = rows[torch.randperm(len(rows), device=rows.device)[:count]]
-            self.entries[index, rows] = vectors[index, torch.multinomial(error, count)]
+            chance = shared_generator(rows.device)
+            order = torch.randperm(len(rows), device=rows.device, generator=chance)
+            rows = rows[order[:count]]
+            chosen = torch.multinomial(error, count, generator=chance)
+            self.entries[index, rows] = vectors[index, chosen]
             self.counts[index, rows] = grace
-        _from_first_process(self.entries)
-        _from_first_process(self.counts)
+        from_first_process(self.entries)
+        from_first_process(self.counts)
 
 
 def _nearest(vectors: Tensor, entries: Tensor) -> Tensor:
@@ -119,11 +125,13 @@ def _nearest(vectors: Tensor, entries: Tensor) -> Tensor:
 
 def _kmeans(vectors: Tensor, count: int) -> Tensor:
     """Centres (count, d) of vectors (N, d); with fewer vectors than centres, copies that differ."""
-    order = torch.randperm(len(vectors), device=vectors.device)
+    chance = shared_generator(vectors.device)
+    order = torch.randperm(len(vectors), device=vectors.device, generator=chance)
     vectors = vectors[order[: KMEANS_VECTORS * count]]
     if len(vectors) <= count:
         centres = vectors[torch.arange(count, device=vectors.device) % len(vectors)]
-        jitter = 0.1 * vectors.std() * torch.randn_like(centres)
+        jitter = torch.randn(centres.shape, device=centres.device, generator=chance)
+        jitter *= 0.1 * vectors.std()
         jitter[: len(vectors)] = 0
         return centres + jitter
     centres = vectors[:count].clone()
@@ -131,21 +139,8 @@ def _kmeans(vectors: Tensor, count: int) -> Tensor:
         tokens = _nearest(vectors, centres)
         sums = torch.zeros_like(centres).index_add_(0, tokens, vectors)
         sizes = torch.bincount(tokens, minlength=count)
-        spare = vectors[torch.randint(len(vectors), (count,), device=vectors.device)]
+        places = torch.randint(len(vectors), (count,), device=vectors.device, generator=chance)
+        spare = vectors[places]
         means = sums / sizes.clamp_min(1)[:, None]
         centres = torch.where(sizes[:, None] > 0, means, spare)
     return centres
-
-
-def _sum_over_processes(tensor: Tensor) -> Tensor:
-    """Add up a tensor of all processes."""
-    if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(tensor)
-    return tensor
-
-
-def _from_first_process(tensor: Tensor) -> Tensor:
-    """Give every process the tensor of the first."""
-    if dist.is_available() and dist.is_initialized():
-        dist.broadcast(tensor, src=0)
-    return tensor

@@ -16,6 +16,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from audiogen.audio.spectral import mel_filterbank, stft
+from audiogen.nn.chance import shared_generator
+from audiogen.nn.processes import mean_over_processes
 from audiogen.schema import Config
 
 LOG_FLOOR = 1e-4
@@ -98,7 +100,9 @@ class SpectralDistance(nn.Module):
         windows, count = self.config.windows, self.config.windows_per_step
         if not self.training or count >= len(windows):
             return windows
-        return tuple(windows[index] for index in torch.randperm(len(windows))[:count].tolist())
+        chance = shared_generator(torch.device("cpu"))
+        order = torch.randperm(len(windows), generator=chance)
+        return tuple(windows[index] for index in order[:count].tolist())
 
 
 def multi_resolution_loss(
@@ -158,9 +162,9 @@ def feature_matching_loss(
     real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]]
 ) -> Tensor:
     """Mean relative difference of the discriminators' features (Kumar et al. 2019)."""
-    terms = [
-        (f - r.detach()).abs().mean() / r.detach().abs().mean().clamp_min(1e-3)
-        for real_maps, fake_maps in zip(real, fake, strict=True)
-        for r, f in zip(real_maps, fake_maps, strict=True)
-    ]
-    return torch.stack(terms).mean()
+    goals = [one.detach() for maps in real for one in maps]
+    guesses = [one for maps in fake for one in maps]
+    # Sizes of the whole batch: those of a process's share would weigh its items otherwise.
+    sizes = mean_over_processes(torch.stack([goal.abs().mean() for goal in goals]))
+    errors = [(guess - goal).abs().mean() for guess, goal in zip(guesses, goals, strict=True)]
+    return (torch.stack(errors) / sizes.clamp_min(1e-3)).mean()

@@ -16,6 +16,7 @@ from audiogen.codecs.base import CodecOutput
 from audiogen.codecs.continuous import ContinuousCodec
 from audiogen.codecs.griffin_lim import griffin_lim
 from audiogen.codecs.losses import multi_resolution_loss
+from audiogen.nn.chance import randn
 from audiogen.nn.fourier import FourierDecoder, FourierFraming
 from audiogen.schema import Config
 from audiogen.types import LatentSpec
@@ -158,7 +159,7 @@ class MelCodec(ContinuousCodec):
         itself is asked for, as other vocoders do (Siuzdak 2023).
         """
         log_bands = self.log_bands(wav)
-        sound = self._sound(log_bands, self._spectra(log_bands), torch.randn_like(wav))
+        sound = self._sound(log_bands, self._spectra(log_bands), randn(wav.shape, wav.device))
         with torch.autocast(wav.device.type, enabled=False):
             loss = self.config.multi_resolution_weight * multi_resolution_loss(wav, sound)
         return CodecOutput(

@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from audiogen.codecs.codebooks import Codebooks
+from audiogen.nn.chance import rand, randint
 from audiogen.schema import Config, default_type
 
 
@@ -168,8 +169,8 @@ class ResidualQuantiser(nn.Module, ABC):
         """How many codebooks each item (B,) is decoded from."""
         kept = torch.full((batch,), len(self.up))
         if self.training and self.dropout:
-            few = torch.rand(batch) < self.dropout
-            kept[few] = torch.randint(1, len(self.up) + 1, (int(few.sum()),))
+            few = rand((batch,), kept.device) < self.dropout
+            kept = torch.where(few, 1 + randint(len(self.up), (batch,), kept.device), kept)
         return kept
 
     @staticmethod

@@ -10,10 +10,10 @@ import math
 from abc import ABC, abstractmethod
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from audiogen.nn.chance import randn
 from audiogen.nn.convnet import ConvDecoder, ConvEncoder
 from audiogen.nn.fourier import FourierDecoder, FourierEncoder, FourierFraming
 from audiogen.schema import Config, default_type
@@ -170,7 +170,7 @@ class FourierTrunk(Trunk):
         spectra = self.decoder.spectra(latents)
         first, second = (
             self.decoder.synthesise(
-                spectra, self.decoder.noise_spectrum(torch.randn_like(like_wav))
+                spectra, self.decoder.noise_spectrum(randn(like_wav.shape, like_wav.device))
             )
             for _ in range(2)
         )

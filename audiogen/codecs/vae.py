@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from audiogen.codecs.base import CodecOutput
 from audiogen.codecs.continuous import ContinuousCodec
 from audiogen.codecs.trunk import FourierTrunkConfig, TrunkConfig, build_trunk
+from audiogen.nn.chance import randn
 from audiogen.schema import Config
 from audiogen.types import LatentSpec
 
@@ -84,7 +84,7 @@ class VAECodec(ContinuousCodec):
             wav: (B, C, T), T a multiple of `hop_length`.
         """
         mean, log_variance = self.posterior(wav)
-        latents = mean + torch.randn_like(mean) * (log_variance / 2).exp()
+        latents = mean + randn(mean.shape, mean.device) * (log_variance / 2).exp()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         first, second = self.trunk.decode_twice(latents, wav)
         return CodecOutput(

@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from audiogen.conditioning.controls import CONTROL_RANGES
+from audiogen.nn.chance import rand
 from audiogen.schema import Config
 from audiogen.types import Conditions, Context
 
@@ -63,7 +64,7 @@ class Conditioner(nn.Module):
 
     def _chances(self, like: Tensor) -> Tensor:
         """Independent uniform numbers (B,)."""
-        return torch.rand(like.shape[0], device=like.device)
+        return rand((like.shape[0],), like.device)
 
 
 class ControlEmbedding(nn.Module):

@@ -15,8 +15,9 @@ class StepSampler(Sampler[list[Position]]):
     """Positions of each step's batch for one process.
 
     Item number k of the run is the place k mod N of the permutation of epoch k // N. Step s of
-    a global batch of B takes the items from s * B on; process r of R takes every R-th of them. So
-    a resumed run, or one with other processes, sees the same items in the same steps.
+    a global batch of B takes the items from s * B on; process r of R takes the r-th of R equal
+    shares of them. So a resumed run, or one with other processes, sees the same items in the same
+    steps.
     """
 
     def __init__(
@@ -32,7 +33,8 @@ class StepSampler(Sampler[list[Position]]):
             )
         self._size, self._batch_size, self._seed = size, batch_size, seed
         self._steps = range(start_step, total_steps)
-        self._rank, self._num_processes = rank, num_processes
+        self._share = batch_size // num_processes
+        self._first = rank * self._share
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -40,9 +42,8 @@ class StepSampler(Sampler[list[Position]]):
     def __iter__(self) -> Iterator[list[Position]]:
         orders: dict[int, list[int]] = {}
         for step in self._steps:
-            first = step * self._batch_size
-            numbers = range(first + self._rank, first + self._batch_size, self._num_processes)
-            yield self._positions(numbers, orders)
+            first = step * self._batch_size + self._first
+            yield self._positions(range(first, first + self._share), orders)
 
     def global_batch(self, step: int) -> list[Position]:
         """Return the positions of update number `step` (0-based), of all processes."""

@@ -18,6 +18,7 @@ from audiogen.generators.drawing import Drawing
 from audiogen.generators.patterns import PATTERNS, PatternName, build
 from audiogen.generators.sampling import SamplingConfig
 from audiogen.generators.tokens import Request, TokenConfig, TokenGenerator, of_tokens
+from audiogen.nn.chance import rand
 from audiogen.nn.decoder import Backbone, CausalLSTM, CausalTransformer
 from audiogen.nn.lowbit import WeightKind
 from audiogen.types import Batch, Conditions, LatentSpec, LossOutput
@@ -127,8 +128,8 @@ class AutoregressiveGenerator(TokenGenerator):
         sequence, _ = build(self.layout, self._framed(batch, self.nothing), self.nothing)
         seen = F.pad(sequence[..., :-1], (1, 0), value=self.nothing)
         if self.training and self.config.token_dropout:
-            share = 2 * self.config.token_dropout * torch.rand(len(seen), 1, 1, device=seen.device)
-            hidden_tokens = torch.rand(seen.shape, device=seen.device) < share
+            share = 2 * self.config.token_dropout * rand((len(seen), 1, 1), seen.device)
+            hidden_tokens = rand(seen.shape, seen.device) < share
             seen = seen.masked_fill(hidden_tokens, self.nothing)
         backbone, heads = network
         hidden = backbone(self.embed(seen), self.conditioner(batch.conditions))

@@ -11,6 +11,7 @@ from torch import Tensor
 from audiogen.generators.ode import ODEConfig, ODEGenerator
 from audiogen.generators.scene import Scene
 from audiogen.generators.solvers import karras_sigmas
+from audiogen.nn.chance import randn
 from audiogen.types import LatentSpec
 
 
@@ -58,7 +59,7 @@ class DiffusionGenerator(ODEGenerator):
 
     def draw_times(self, num_frames: Tensor) -> Tensor:
         """Levels whose logarithm is normal (Karras et al. 2022, table 1)."""
-        log_sigma = torch.randn(num_frames.shape, device=num_frames.device)
+        log_sigma = randn(num_frames.shape, num_frames.device)
         return (log_sigma * self.config.log_sigma_std + self.config.log_sigma_mean).exp()
 
     def weight(self, t: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from audiogen.generators.coupling import couple
 from audiogen.generators.ode import ODEConfig, ODEGenerator
 from audiogen.generators.scene import Scene
 from audiogen.generators.solvers import shifted
+from audiogen.nn.chance import randn
 from audiogen.types import LatentSpec
 
 
@@ -28,7 +29,8 @@ class FlowConfig(ODEConfig):
     square root of the number of frames."""
     coupling: Literal["independent", "optimal_transport"] = "independent"
     """Which noise meets which latents in a training batch. Optimal transport makes straighter
-    paths for unconditional sets; with prompts it ties noise to classes, which costs quality."""
+    paths for unconditional sets; with prompts it ties noise to classes, which costs quality. The
+    batch it looks at is a process's own micro-batch: only here do their number and size matter."""
 
 
 class FlowGenerator(ODEGenerator):
@@ -58,7 +60,7 @@ class FlowGenerator(ODEGenerator):
     def draw_times(self, num_frames: Tensor) -> Tensor:
         """Logit-normal times, shifted as in sampling."""
         config = self.config
-        logits = torch.randn(num_frames.shape, device=num_frames.device)
+        logits = randn(num_frames.shape, num_frames.device)
         t = torch.sigmoid(logits * config.time_std + config.time_mean)
         return shifted(t, self._shift(num_frames))
 
@@ -68,7 +70,7 @@ class FlowGenerator(ODEGenerator):
 
     def draw_noise(self, clean: Tensor, mask: Tensor) -> Tensor:
         """Standard normal noise, coupled with the latents where the configuration says so."""
-        noise = torch.randn_like(clean)
+        noise = randn(clean.shape, clean.device)
         if self.config.coupling == "optimal_transport":
             return noise[couple(clean, noise, mask)]
         return noise

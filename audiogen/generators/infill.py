@@ -8,6 +8,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from audiogen.nn.chance import rand
 from audiogen.schema import Config
 
 
@@ -48,8 +49,8 @@ def draw_kept_frames(config: InfillConfig, mask: Tensor) -> Tensor:
     num_items, num_frames = mask.shape
     lengths = mask.sum(dim=1)
     place = torch.arange(num_frames, device=mask.device)[None]
-    task = torch.rand(num_items, device=mask.device)
-    border = (torch.rand(num_items, 1, device=mask.device) * 0.8 + 0.1) * lengths[:, None]
+    task = rand((num_items,), mask.device)
+    border = (rand((num_items, 1), mask.device) * 0.8 + 0.1) * lengths[:, None]
     gaps = _gap(place, lengths) | _gap(place, lengths)
     limits = torch.tensor([config.spans, config.prefix, config.suffix]).cumsum(0).tolist()
     kept = torch.zeros_like(mask)
@@ -63,7 +64,7 @@ def draw_kept_frames(config: InfillConfig, mask: Tensor) -> Tensor:
 
 def _gap(place: Tensor, lengths: Tensor) -> Tensor:
     """A random gap of 5 to 50 % of each item's length: (B, L)."""
-    chances = torch.rand(2, len(lengths), 1, device=place.device)
-    width = (0.05 + 0.45 * chances[0]) * lengths[:, None]
-    begin = chances[1] * (lengths[:, None] - width)
+    shape = (len(lengths), 1)
+    width = (0.05 + 0.45 * rand(shape, place.device)) * lengths[:, None]
+    begin = rand(shape, place.device) * (lengths[:, None] - width)
     return (place >= begin) & (place < begin + width.clamp_min(1))

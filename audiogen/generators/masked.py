@@ -20,6 +20,7 @@ from audiogen.generators.drawing import Drawing, draw_chances, sources_of
 from audiogen.generators.sampling import SamplingConfig, TokenSamplingConfig
 from audiogen.generators.tokens import Request, TokenConfig, TokenGenerator, guided, of_tokens
 from audiogen.generators.windows import over_windows
+from audiogen.nn.chance import rand, randint
 from audiogen.nn.decoder import CausalTransformer
 from audiogen.nn.transformer import rotary_table
 from audiogen.types import Batch, Conditions, Context, LatentSpec, LossOutput
@@ -58,7 +59,7 @@ class MaskedGenerator(TokenGenerator):
         self.check_batch(batch)
         device, count = batch.latents.device, len(batch.latents)
         rows = torch.arange(count, device=device)
-        level = torch.randint(self.num_codebooks, (count,), device=device)
+        level = randint(self.num_codebooks, (count,), device)
         masked = draw_masked(batch.mask)
         codebooks = torch.arange(self.num_codebooks, device=device)[:, None]
         own = level[:, None, None]
@@ -156,9 +157,9 @@ def draw_masked(mask: Tensor) -> Tensor:
     Args:
         mask: (B, L), True where a frame is real.
     """
-    share = torch.cos(torch.rand(len(mask), device=mask.device) * math.pi / 2)
+    share = torch.cos(rand((len(mask),), mask.device) * math.pi / 2)
     count = (share * mask.sum(dim=1)).ceil().clamp_min(1)
-    order = torch.rand(mask.shape, device=mask.device).masked_fill(~mask, torch.inf)
+    order = rand(mask.shape, mask.device).masked_fill(~mask, torch.inf)
     return lowest(order, count) & mask
 
 

@@ -21,6 +21,7 @@ from audiogen.generators.infill import InfillConfig, draw_kept_frames
 from audiogen.generators.sampling import ODESamplingConfig, SamplingConfig
 from audiogen.generators.scene import Scene
 from audiogen.generators.windows import over_windows
+from audiogen.nn.chance import randn
 from audiogen.nn.dit import DiT
 from audiogen.types import (
     Batch,
@@ -114,7 +115,7 @@ class ODEGenerator(LatentGenerator):
     def draw_noise(self, clean: Tensor, mask: Tensor) -> Tensor:
         """Standard normal noise for latents (B, D, L) with real frames `mask` (B, L)."""
         del mask
-        return torch.randn_like(clean)
+        return randn(clean.shape, clean.device)
 
     def forward(self, batch: Batch) -> LossOutput:
         """Weighted squared error of `denoise` over the frames that are real and not given."""

@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from audiogen.nn.chance import Dropout
 from audiogen.nn.transformer import (
     CrossAttention,
     FeedForward,
@@ -156,7 +157,7 @@ class DecoderBlock(nn.Module):
         """Make one of `depth` blocks."""
         super().__init__()
         self.num_heads = num_heads
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.self_norm = nn.RMSNorm(dim)
         self.self_attention = SelfAttention(dim, num_heads)
         self.cross_norm = nn.RMSNorm(dim)

@@ -21,11 +21,13 @@ from audiogen.codecs.losses import (
     feature_matching_loss,
 )
 from audiogen.experiment import CodecTrainConfig, ExperimentConfig
+from audiogen.nn.chance import draws_of
+from audiogen.training.blocks import prepare_blocks
 from audiogen.training.divergence import Guard, Undo
 from audiogen.training.ema import EMA
 from audiogen.training.optim import adamw, set_lr
 from audiogen.training.resume import Resumable
-from audiogen.training.steps import Demo, Items, Stage, run_steps
+from audiogen.training.steps import Demo, Items, Stage, places_of, run_steps
 
 
 def train_codec(
@@ -50,6 +52,7 @@ def train_codec(
     plan = config.train.codec
     device = accelerator.device
     codec.to(device).train()
+    prepare_blocks(codec, config.train)
     discriminators = Discriminators(plan.discriminators, codec.spec.audio_channels).to(device)
     distance = SpectralDistance(plan.spectral, codec.spec.sample_rate).to(device)
     betas, decay = plan.optim.betas, plan.optim.weight_decay
@@ -58,7 +61,9 @@ def train_codec(
     ema = EMA(codec, plan.ema_decay)
     model, critic, _, _ = accelerator.prepare(codec, discriminators, optimizer, rival)
     guard = Guard(accelerator, spike_factor=config.train.spike_factor)
-    players = _Players(model, critic, optimizer, rival, distance, guard, accelerator, plan)
+    players = _Players(
+        model, critic, optimizer, rival, distance, guard, accelerator, plan, config.seed
+    )
     state = Resumable(
         config.run_dir / "codec" / "checkpoints",
         modules={"codec": codec, "discriminators": discriminators},
@@ -101,9 +106,14 @@ class _Players:
     guard: Guard
     accelerator: Accelerator
     plan: CodecTrainConfig
+    seed: int
 
     def update(self, step: int, wav: Tensor) -> dict[str, float]:
         """Update number `step` on excerpts wav (B, C, T)."""
+        with draws_of(self.seed, step, places_of(self.accelerator, self.plan.batch_size)):
+            return self._update(step, wav)
+
+    def _update(self, step: int, wav: Tensor) -> dict[str, float]:
         plan = self.plan
         wav = wav.to(self.accelerator.device)
         lr = plan.optim.lr_at(step, total_steps=plan.steps)

@@ -14,11 +14,13 @@ from torch.optim import Optimizer
 
 from audiogen.experiment import ExperimentConfig, GeneratorTrainConfig
 from audiogen.generators import LatentGenerator
+from audiogen.nn.chance import draws_of
+from audiogen.training.blocks import prepare_blocks
 from audiogen.training.divergence import Guard
 from audiogen.training.ema import EMA
 from audiogen.training.optim import adamw, set_lr
 from audiogen.training.resume import Resumable
-from audiogen.training.steps import Demo, Items, Stage, run_steps
+from audiogen.training.steps import Demo, Items, Stage, places_of, run_steps
 from audiogen.types import Batch
 
 
@@ -50,13 +52,14 @@ def train_generator(
     if stage == "distil" and config.distil is not None:
         plan = config.distil.train
     generator.to(accelerator.device).train()
+    prepare_blocks(generator, config.train)
     optimizer = adamw(
         generator, lr=plan.optim.lr, betas=plan.optim.betas, weight_decay=plan.optim.weight_decay
     )
     ema = EMA(generator, plan.ema_decay)
     model, _ = accelerator.prepare(generator, optimizer)
     guard = Guard(accelerator, spike_factor=config.train.spike_factor)
-    learner = _Learner(model, optimizer, accelerator, plan, guard)
+    learner = _Learner(model, optimizer, accelerator, plan, guard, config.seed)
     state = Resumable(
         config.run_dir / stage / "checkpoints",
         modules={"generator": generator},
@@ -91,6 +94,7 @@ class _Learner:
     accelerator: Accelerator
     plan: GeneratorTrainConfig
     guard: Guard
+    seed: int
 
     def update(self, step: int, batch: Batch) -> dict[str, float]:
         """Update number `step`, over the micro-batches of `batch`."""
@@ -101,10 +105,14 @@ class _Learner:
         metrics: dict[str, list[float]] = {}
         losses = []
         parts = batch.to(accelerator.device).split(plan.accumulate)
-        for part in parts:
+        share = places_of(accelerator, plan.batch_size)
+        size = len(share) // len(parts)
+        for number, part in enumerate(parts):
+            places = share[number * size : (number + 1) * size]
             last = part is parts[-1]
             # Processes exchange gradients once, in the last micro-batch.
-            with contextlib.nullcontext() if last else accelerator.no_sync(self.model):
+            exchange = contextlib.nullcontext() if last else accelerator.no_sync(self.model)
+            with exchange, draws_of(self.seed, step, places):
                 output = self.model(part)
                 accelerator.backward(output.loss / plan.accumulate)
             losses.append(output.loss.detach())

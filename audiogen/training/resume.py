@@ -1,4 +1,7 @@
-"""All that a training stage must save and restore to go on as if it had never stopped."""
+"""All that a training stage must save and restore to go on as if it had never stopped.
+
+There is no random state among it: what a step draws is a function of its number (nn/chance.py).
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator, PartialState
-from accelerate.utils import gather_object
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -16,8 +18,6 @@ from audiogen.training.checkpoint import (
     load_latest,
     optimizer_tensors,
     restore_optimizer,
-    restore_rng,
-    rng_tensors,
     save_checkpoint,
 )
 from audiogen.training.divergence import Guard
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class Resumable:
-    """Modules, their optimizers, an EMA and the random state, saved and restored together."""
+    """Modules, their optimizers and an EMA, saved and restored together."""
 
     def __init__(
         self,
@@ -78,16 +78,11 @@ class Resumable:
                 dict(module.named_parameters()),
             )
         self._ema.load_tensors(checkpoint.tensors["ema"])
-        own = f"rank{PartialState().process_index}."
-        random = checkpoint.tensors["rng"]
-        restore_rng({key.removeprefix(own): random[key] for key in random if key.startswith(own)})
         guard.load_state(checkpoint.state["guard"])
         return checkpoint.step
 
     def save(self, step: int, accelerator: Accelerator, guard: Guard) -> None:
         """Write a checkpoint of `step`: every process calls it, the main one writes."""
-        own = {f"rank{accelerator.process_index}.{key}": v for key, v in rng_tensors().items()}
-        random = gather_object([own])
         if accelerator.is_main_process:
             tensors: dict[str, dict[str, Tensor]] = {}
             for name, module in self._modules.items():
@@ -98,7 +93,6 @@ class Resumable:
                 if optimizer:
                     tensors[f"{name}_optimizer"] = optimizer
             tensors["ema"] = self._ema.tensors()
-            tensors["rng"] = {key: value for part in random for key, value in part.items()}
             state = {"settings": self._settings, "guard": guard.state(), "changes": self._changes}
             save_checkpoint(self._folder, step, tensors=tensors, state=state)
         accelerator.wait_for_everyone()

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast_object_list
 
 import audiogen
 from audiogen.codecs import Codec, build_codec, load_codec, save_codec
@@ -38,11 +37,12 @@ from audiogen.hub import write_documents
 from audiogen.pipeline import ModelConfig, Pipeline
 from audiogen.schema import dump_config
 from audiogen.storage import atomic_write_text, digest_of, publish_folder, sha256_file
+from audiogen.training import watchdog
 from audiogen.training.card import codec_card, documents, model_card, model_config
 from audiogen.training.codec_loop import train_codec
 from audiogen.training.distil import PathCollate, PathDataset, write_paths
 from audiogen.training.generator_loop import train_generator
-from audiogen.training.precision import choose_precision
+from audiogen.training.launch import joined_processes, make_accelerator
 from audiogen.training.resume import require_same_settings
 from audiogen.training.reuse import adopt_stage
 from audiogen.training.steps import Demo
@@ -93,23 +93,27 @@ def train(config: ExperimentConfig) -> Path:
 
     Under `accelerate launch` the processes share each stage; the main one writes.
     """
-    final = config.run_dir / config.stages[-1] / "model"
-    # Without `cpu`, processes on machines that have no GPU would not be joined.
-    state = PartialState(cpu=not torch.accelerator.is_available())
-    if state.is_main_process:
-        prepare(config)
-        _adopt_finished_stages(config)
-    state.wait_for_everyone()
-    missing = [stage for stage in config.stages if not _is_done(config, stage)]
-    if not missing:
-        return final
-    accelerator, reason = _accelerator(config, state)
+    with joined_processes() as state:
+        if state.is_main_process:
+            prepare(config)
+            _adopt_finished_stages(config)
+        state.wait_for_everyone()
+        missing = [stage for stage in config.stages if not _is_done(config, stage)]
+        if missing:
+            _run(missing, config, state)
+    return config.run_dir / config.stages[-1] / "model"
+
+
+def _run(stages: Sequence[Stage], config: ExperimentConfig, state: PartialState) -> None:
+    """Run stages one after the other."""
+    accelerator, reason = make_accelerator(config, state)
     if accelerator.is_main_process:
         _log.info("device %s, precision %s", accelerator.device, reason)
-    for stage in missing:
+    for stage in stages:
+        watchdog.mark(f"begin of stage {stage}", limited=False)
         _STAGES[stage](config, accelerator)
+        watchdog.mark(f"end of stage {stage}", limited=True)
         accelerator.wait_for_everyone()
-    return final
 
 
 def _adopt_finished_stages(config: ExperimentConfig) -> None:
@@ -152,21 +156,6 @@ def _is_done(config: ExperimentConfig, stage: str) -> bool:
     found = json.loads((folder / "model" / "settings.json").read_text(encoding="utf-8"))
     require_same_settings(found, _settings(config, stage), folder)
     return True
-
-
-def _accelerator(config: ExperimentConfig, state: PartialState) -> tuple[Accelerator, str]:
-    """Make the accelerator in the precision that pays; return it and the reason."""
-    request = {"device": state.device.type, "requested": config.train.precision}
-    record = config.run_dir / "precision.json"
-    known = json.loads(record.read_text()) if record.is_file() else {}
-    if request.items() <= known.items():  # a resumed run goes on in the precision it began in
-        return Accelerator(mixed_precision=known["precision"]), known["reason"]
-    choice = list(choose_precision(state.device, config.train.precision))
-    broadcast_object_list(choice)  # a measurement may come out otherwise in another process
-    if state.is_main_process:
-        answer = {**request, "precision": choice[0], "reason": choice[1]}
-        atomic_write_text(record, json.dumps(answer, indent=1))
-    return Accelerator(mixed_precision=choice[0]), choice[1]
 
 
 def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:

@@ -8,19 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import nn
 from torch.utils.data import DataLoader
 
 from audiogen.data.clips import Position
 from audiogen.data.loader import StepSampler, make_loader
 from audiogen.experiment import ExperimentConfig
-from audiogen.training.checkpoint import restore_rng, rng_tensors
+from audiogen.nn.processes import is_joined
 from audiogen.training.divergence import DivergedError, Guard
 from audiogen.training.ema import EMA
 from audiogen.training.resume import Resumable
+from audiogen.training.signals import Stopped, between_steps, stop_is_asked
 from audiogen.training.tracking import Tracker
+from audiogen.training.watchdog import mark
 
 ROLLBACK_SEED = 7_919
 """What a return to a checkpoint adds to the seed of the data's order."""
@@ -78,13 +80,12 @@ class Stage:
 def run_steps(stage: Stage, items: Items, collate: Callable[[Sequence[Any]], Any]) -> None:
     """Train from the newest checkpoint to the end; leave the averaged weights in the module."""
     config, accelerator = stage.config, stage.accelerator
-    torch.manual_seed(config.seed * 1000 + accelerator.process_index)  # own noise per process
     start = stage.state.restore(stage.guard)
     tracker = Tracker(
         config.run_dir, stage.name, total_steps=stage.total_steps, start_step=start,
         is_main=accelerator.is_main_process, wandb_mode=config.train.wandb,
     )  # fmt: skip
-    with tracker:
+    with tracker, between_steps():
         if start == 0:
             _show(stage, 0, tracker)
         while True:
@@ -93,6 +94,8 @@ def run_steps(stage: Stage, items: Items, collate: Callable[[Sequence[Any]], Any
                 break
             except DivergedError as error:
                 start = _roll_back(stage, str(error), tracker)
+    # The main process goes on to publish the model, the others wait for it.
+    mark(f"{stage.name}: all steps done", limited=not accelerator.is_main_process)
     stage.ema.copy_to(stage.module)
     stage.module.eval()
 
@@ -159,31 +162,58 @@ def _roll_back(stage: Stage, reason: str, tracker: Tracker) -> int:
     return step
 
 
+def places_of(accelerator: Accelerator, batch_size: int) -> range:
+    """Places of this process's items in the batch over all processes, as `StepSampler` deals."""
+    share = batch_size // accelerator.num_processes
+    first = accelerator.process_index * share
+    return range(first, first + share)
+
+
 def _record(stage: Stage, step: int, meter: Meter, tracker: Tracker) -> None:
     """Log, save and show what is due after `step` updates."""
     train, last = stage.config.train, step == stage.total_steps
+    mark(f"{stage.name} step {step}", limited=True)
+    stops = stop_is_asked(stage.accelerator.device)
     if step % train.log_every == 0 or last:
-        tracker.log(step, meter.take())
+        tracker.log(step, _mean(meter.take()))
     else:
         tracker.advance(step)
     # Between steps that were left out there is no good checkpoint to go back to.
-    if last or (step % train.checkpoint_every == 0 and not stage.guard.reason):
+    is_due = step % train.checkpoint_every == 0 and not stage.guard.reason
+    if is_due or last or stops:
+        mark(f"{stage.name} checkpoint of step {step}", limited=False)
         stage.state.save(step, stage.accelerator, stage.guard)
         tracker.checkpoint_saved(step)
+    if stops:
+        if stage.accelerator.is_main_process:
+            _log.info("stopped by a signal after step %d; the same command goes on", step)
+        raise Stopped
     if step % train.demo_every == 0 or last:
+        mark(f"{stage.name} demo of step {step}", limited=False)
         _show(stage, step, tracker)
+    mark(f"{stage.name} step {step}", limited=True)
+
+
+def _mean(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Means over the processes of the metrics that each of them has."""
+    if not is_joined():
+        return dict(metrics)
+    told = gather_object([metrics])
+    return {
+        name: sum(one[name] for one in told) / len(told)
+        for name in metrics
+        if all(name in one for one in told)
+    }
 
 
 def _show(stage: Stage, step: int, tracker: Tracker) -> None:
     """Run the demo with the averaged weights, and put everything back as it was."""
     if not stage.accelerator.is_main_process:
         return
-    random = rng_tensors()
     stage.module.eval()
     with stage.ema.applied(stage.module):
         stage.demo(step, tracker)
     stage.module.train()
-    restore_rng(random)
 
 
 class Meter:

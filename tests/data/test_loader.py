@@ -3,9 +3,12 @@
 from collections import Counter
 
 import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from audiogen.data.clips import Position, item_seed
-from audiogen.data.loader import StepSampler
+from audiogen.data.loader import StepSampler, make_loader
 
 
 def batches(**changes: int) -> list[list[Position]]:
@@ -28,8 +31,47 @@ def test_a_later_start_goes_on_in_the_same_order() -> None:
 def test_processes_share_the_batch_of_one() -> None:
     parts = [batches(rank=rank, num_processes=2) for rank in range(2)]
     for whole, first, second in zip(batches(), *parts, strict=True):
-        assert sorted(whole, key=str) == sorted(first + second, key=str)
-        assert len(first) == len(second) == 2
+        assert whole == first + second
+
+
+class Clips(Dataset[Tensor]):
+    """Random excerpts, as the real sets make them."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, position: Position) -> Tensor:
+        random = torch.Generator().manual_seed(item_seed(3, position))
+        return torch.cat([torch.tensor([position.index]), torch.rand(4, generator=random)])
+
+
+def loaded(num_workers: int, num_processes: int, start_step: int = 0) -> list[Tensor]:
+    """Batches over all processes, each joined from the processes' own loaders."""
+    loaders = [
+        make_loader(
+            Clips(),
+            StepSampler(
+                10, batch_size=4, start_step=start_step, total_steps=6, seed=3, rank=rank,
+                num_processes=num_processes,
+            ),
+            torch.stack,
+            num_workers=num_workers,
+        )
+        for rank in range(num_processes)
+    ]  # fmt: skip
+    return [torch.cat(parts) for parts in zip(*loaders, strict=True)]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_workers_processes_and_restarts_change_nothing(
+    num_workers: int, num_processes: int
+) -> None:
+    torch.rand(7)  # nor does the global generator
+    whole = loaded(0, 1)
+    assert len(whole) == 6
+    assert all(map(torch.equal, loaded(num_workers, num_processes), whole))
+    assert all(map(torch.equal, loaded(num_workers, num_processes, start_step=4), whole[4:]))
 
 
 def test_another_seed_is_another_order() -> None:

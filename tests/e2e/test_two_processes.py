@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from audiogen.pipeline import Pipeline
-from audiogen.storage import read_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,7 +21,4 @@ def test_two_processes_share_a_run(tmp_path: Path) -> None:
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
-    states = read_tensors(run / "generator" / "checkpoints" / "step-00000008" / "rng.safetensors")
-    assert {"rank0.cpu", "rank1.cpu"} <= states.keys()
-    assert not bool((states["rank0.cpu"] == states["rank1.cpu"]).all())  # noise of their own
     assert Pipeline.from_pretrained(run)(["rain"], seconds=1.0, seeds=[0]).shape == (1, 1, 16000)

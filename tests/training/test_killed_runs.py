@@ -24,12 +24,13 @@ def kill_runs(folder: Path, stage: str, runs: int) -> dict[str, int]:
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     print(stage, found)  # noqa: T201
-    assert found["files"] >= (7 if stage == "codec" else 5), "weights, averages, optimizers, rng"
+    assert found["files"] >= (6 if stage == "codec" else 4), "weights, averages, optimizers"
     assert found["differing"] == []
     kills: dict[str, int] = found["kills"]
     return kills
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["codec", "generator"])
 def test_a_few_killed_runs_end_bit_equal(tmp_path: Path, stage: str) -> None:
     kills = kill_runs(tmp_path, stage, 2)

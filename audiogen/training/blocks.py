@@ -1,0 +1,45 @@
+"""Memory and speed of the repeated blocks: recomputed in the backward pass, and compiled."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from audiogen.experiment import TrainConfig
+from audiogen.nn.chance import recomputed
+
+
+def blocks_of(module: nn.Module) -> list[nn.Module]:
+    """The repeated blocks of a network, in the order of its modules.
+
+    They are what it holds in a list called `blocks`, as Transformers and ConvNeXt stacks do.
+    """
+    lists = [part.blocks for part in module.modules() if hasattr(part, "blocks")]
+    return [block for one in lists if isinstance(one, nn.ModuleList) for block in one]
+
+
+def prepare_blocks(module: nn.Module, config: TrainConfig) -> None:
+    """Give the blocks of `module` the forward pass that `config` asks for.
+
+    Compiling block by block costs the time of one block, since they are alike. Weights and their
+    names stay as they are.
+    """
+    for block in blocks_of(module):
+        forward: Callable[..., Any] = block.forward
+        if config.compile:
+            forward = torch.compile(forward)
+        if config.activation_checkpointing:
+            forward = functools.partial(_light, forward)
+        if forward is not block.forward:
+            block.forward = forward
+
+
+def _light(forward: Callable[..., Any], *inputs: Any, **settings: Any) -> Any:
+    """`forward`, which keeps nothing for the backward pass but its inputs."""
+    if not torch.is_grad_enabled():
+        return forward(*inputs, **settings)
+    return recomputed(forward, *inputs, **settings)

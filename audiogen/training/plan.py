@@ -1,0 +1,263 @@
+"""What a recipe will need, before it runs: parameters, memory per GPU, steps per day.
+
+Parameters are counted. Activations and operations are measured on one made-up item in a forward
+pass on the CPU, and scaled to the batch. Time is an estimate: operations over a share of what the
+GPU can do at best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from audiogen.codecs import Codec, build_codec
+from audiogen.codecs.discriminators import Discriminators
+from audiogen.codecs.losses import SpectralDistance
+from audiogen.conditioning.controls import CONTROL_RANGES
+from audiogen.conditioning.text import TEXT_DIM
+from audiogen.experiment import ExperimentConfig
+from audiogen.generators import build_generator
+from audiogen.training.blocks import blocks_of
+from audiogen.types import Batch, Conditions, LatentSpec
+
+TEXT_TOKENS = 32
+"""Of the made-up prompt."""
+BACKWARD = 3.0
+"""Operations of a step over those of its forward pass (Kaplan et al. 2020, arXiv 2001.08361)."""
+BYTES_PER_PARAMETER = {"weights": 4, "gradients": 4, "optimizer": 8, "average": 4}
+"""All in float32: AdamW has two moments; the average is the EMA."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What it is to run on.
+
+    Attributes:
+        gpus: over all nodes.
+        memory_gb: of each, in 10^9 bytes.
+        tflops: what each can do at best in the run's precision, 10^12 operations per second.
+        utilisation: share of it that training reaches.
+    """
+
+    gpus: int = 1
+    memory_gb: float = 80.0
+    tflops: float = 989.0
+    utilisation: float = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """What one stage needs, on each GPU.
+
+    Attributes:
+        parameters: that are trained.
+        state_bytes: by kind: weights, gradients, optimizer, average.
+        activation_bytes: kept for the backward pass of a micro-batch.
+        operations: of a step, on one GPU.
+        items: of a micro-batch on one GPU.
+    """
+
+    parameters: int
+    state_bytes: dict[str, int]
+    activation_bytes: int
+    operations: float
+    items: int
+
+    @property
+    def memory_bytes(self) -> int:
+        """All of it; what libraries and fragments take comes on top."""
+        return sum(self.state_bytes.values()) + self.activation_bytes
+
+
+def describe_plan(config: ExperimentConfig, machine: Machine) -> str:
+    """Return lines on each stage of the recipe; nothing is written, and no sound is read.
+
+    Raises:
+        ValueError: a batch cannot be dealt to so many GPUs.
+    """
+    codec = build_codec(config.codec)
+    lines = [
+        f"{config.name} on {machine.gpus} GPU(s) of {machine.memory_gb:g} GB,"
+        f" {machine.tflops:g} TFLOP/s at {machine.utilisation:.0%} (assumed)"
+    ]
+    if codec.trainable:
+        need = _codec_need(codec, config, machine)
+        lines += _lines("codec", need, config.train.codec.steps, machine)
+    if config.generator is not None:
+        need = _generator_need(config, codec.spec, machine)
+        lines += _lines("generator", need, config.train.generator.steps, machine)
+    lines += [
+        "parameters are counted; activations and operations are measured on one item and scaled;",
+        "time leaves out loading, the exchange between GPUs, and what is bound by memory (an FFT,",
+        "a norm), of which a codec has much: take it as the least",
+    ]
+    return "\n".join(lines)
+
+
+def _lines(stage: str, need: Need, steps: int, machine: Machine) -> list[str]:
+    gigabytes = {name: value / 1e9 for name, value in need.state_bytes.items()}
+    state = " + ".join(f"{name} {value:.2f}" for name, value in gigabytes.items())
+    total = need.memory_bytes / 1e9
+    verdict = "fits" if total <= 0.9 * machine.memory_gb else "TOO MUCH"
+    if verdict != "fits":
+        verdict += ": more GPUs, train.activation_checkpointing=true, or more accumulate"
+    seconds = need.operations / (machine.tflops * 1e12 * machine.utilisation)
+    per_day = 86400 / seconds
+    return [
+        f"{stage}: {need.parameters / 1e6:.1f} M parameters, {need.items} item(s) at once per GPU",
+        f"  GB per GPU: {state} + activations about {need.activation_bytes / 1e9:.2f}"
+        f" = {total:.2f}: {verdict}",
+        f"  steps per day: at most {per_day:,.0f} ({need.operations / 1e12:.2f} TFLOP per step"
+        f" and GPU); {steps:,} steps in at least {steps / per_day:.2f} days",
+    ]
+
+
+def _share(batch_size: int, parts: int, where: str) -> int:
+    """Items of a part; ValueError when they do not divide."""
+    if batch_size % parts:
+        raise ValueError(
+            f"{where}.batch_size={batch_size} is over all GPUs and micro-batches; it must be a"
+            f" multiple of {parts}"
+        )
+    return batch_size // parts
+
+
+def _codec_need(codec: Codec, config: ExperimentConfig, machine: Machine) -> Need:
+    """Of the codec and its discriminators, when they have come in."""
+    plan, spec = config.train.codec, codec.spec
+    items = _share(plan.batch_size, machine.gpus, "train.codec")
+    critic = Discriminators(plan.discriminators, spec.audio_channels)
+    distance = SpectralDistance(plan.spectral, spec.sample_rate)
+    length = spec.num_frames(plan.crop_seconds) * spec.hop_length
+    wav = 0.1 * torch.randn(1, spec.audio_channels, length)
+
+    def reconstruct() -> Tensor:
+        output = codec(wav)
+        more = () if output.alternative is None else (output.alternative,)
+        distance(wav, output.reconstruction, *more)
+        return cast("Tensor", output.reconstruction)
+
+    probe = _probe(codec, config, reconstruct)
+    rival = _probe(critic, config, lambda: critic(wav))
+    is_rivalry = plan.adversarial_start < 1
+    # The discriminators learn from two sounds; then they judge one, passing a gradient on.
+    judged = (2 * BACKWARD + 2) * rival.operations if is_rivalry else 0
+    trained = [*codec.parameters(), *(critic.parameters() if is_rivalry else ())]
+    return Need(
+        parameters=_count(trained),
+        state_bytes=_state(trained, averaged=list(codec.parameters())),
+        activation_bytes=items * (probe.kept_bytes + 3 * rival.kept_bytes * is_rivalry),
+        operations=items * (BACKWARD * probe.operations + judged),
+        items=items,
+    )
+
+
+def _generator_need(config: ExperimentConfig, spec: LatentSpec, machine: Machine) -> Need:
+    plan = config.train.generator
+    items = _share(plan.batch_size, machine.gpus * plan.accumulate, "train.generator")
+    window = spec.num_frames(config.data.clip_seconds)
+    if config.generator is None:
+        raise ValueError("plan: the recipe has no generator")
+    generator = build_generator(config.generator, spec, TEXT_DIM, window)
+    batch = _made_up_batch(spec, window)
+    probe = _probe(generator, config, lambda: generator(batch))
+    work = BACKWARD + (1 if config.train.activation_checkpointing else 0)
+    trained = list(generator.parameters())
+    return Need(
+        parameters=_count(trained),
+        state_bytes=_state(trained, averaged=trained),
+        activation_bytes=items * probe.kept_bytes,
+        operations=items * plan.accumulate * work * probe.operations,
+        items=items,
+    )
+
+
+def _count(parameters: list[nn.Parameter]) -> int:
+    return sum(parameter.numel() for parameter in parameters)
+
+
+def _state(trained: list[nn.Parameter], averaged: list[nn.Parameter]) -> dict[str, int]:
+    counts = dict.fromkeys(BYTES_PER_PARAMETER, _count(trained))
+    counts["average"] = _count(averaged)
+    return {name: size * counts[name] for name, size in BYTES_PER_PARAMETER.items()}
+
+
+def _made_up_batch(spec: LatentSpec, window: int) -> Batch:
+    shape = (1, spec.channels, window)
+    return Batch(
+        latents=torch.randn(shape) if spec.vocab_size is None else torch.zeros(shape).long(),
+        mask=torch.ones(1, window, dtype=torch.bool),
+        conditions=Conditions(
+            text=torch.randn(1, TEXT_TOKENS, TEXT_DIM),
+            text_mask=torch.ones(1, TEXT_TOKENS, dtype=torch.bool),
+            pooled=torch.randn(1, TEXT_DIM),
+            controls={name: torch.zeros(1) for name in CONTROL_RANGES},
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """Bytes kept for the backward pass of one item, and operations of its forward pass."""
+
+    kept_bytes: int
+    operations: float
+
+
+class _Kept:
+    """Counts what autograd keeps, each tensor once, apart from parameters; by block."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.bytes: dict[int, int] = {-1: 0}
+        self.inputs = 0
+        self._inside = -1
+        self._seen = {parameter.data_ptr() for parameter in module.parameters()}
+        for number, block in enumerate(blocks_of(module)):
+            block.register_forward_pre_hook(self._enter(number))
+            block.register_forward_hook(self._leave)
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        place = tensor.untyped_storage().data_ptr()
+        if place not in self._seen:
+            self._seen.add(place)
+            size = tensor.untyped_storage().nbytes()
+            self.bytes[self._inside] = self.bytes.get(self._inside, 0) + size
+        return tensor
+
+    def _enter(self, number: int) -> Callable[..., None]:
+        def enter(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            self._inside = number
+            self.inputs += inputs[0].nbytes
+
+        return enter
+
+    def _leave(self, *_: object) -> None:
+        self._inside = -1
+
+    def total(self, *, recomputed: bool) -> int:
+        """All bytes; or those outside of blocks, the blocks' inputs, and the largest block's."""
+        inside = [size for place, size in self.bytes.items() if place >= 0]
+        if recomputed:
+            return self.bytes[-1] + self.inputs + max(inside, default=0)
+        return self.bytes[-1] + sum(inside)
+
+
+def _probe(module: nn.Module, config: ExperimentConfig, call: Callable[[], object]) -> _Probe:
+    """Run a forward pass, in bf16 unless the recipe says fp32."""
+    module.train()
+    kept = _Kept(module)
+    with (
+        torch.autocast("cpu", torch.bfloat16, enabled=config.train.precision != "fp32"),
+        saved_tensors_hooks(kept.pack, lambda tensor: tensor),
+        FlopCounterMode(display=False) as counter,
+    ):
+        result = call()  # what it returns holds what is kept, whose places must not be used again
+    del result
+    total = kept.total(recomputed=config.train.activation_checkpointing)
+    return _Probe(total, counter.get_total_flops())

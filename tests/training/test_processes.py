@@ -1,0 +1,134 @@
+"""One process or two: the same model; and no process is left alone when another fails."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from audiogen.training.signals import EXIT_REQUEUE
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = str(Path(__file__).with_name("few_steps.py"))
+STEPS = 50
+START_SECONDS = 60  # to import everything on a busy machine
+
+
+def start(
+    run: Path, family: str, *words: str, processes: int = 1, steps: int = STEPS
+) -> "subprocess.Popen[str]":
+    """Start few_steps.py, with torchrun where there are more processes."""
+    joined = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    joined = joined if processes > 1 else []
+    settings = [f"train.generator.steps={steps}", f"train.codec.steps={steps}"]
+    return subprocess.Popen(
+        [sys.executable, *joined, SCRIPT, str(run), family, *words, *settings],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: "subprocess.Popen[str]", seconds: float = 400) -> str:
+    """Wait for a process that must succeed."""
+    output, _ = process.communicate(timeout=seconds)
+    assert process.returncode == 0, output[-3000:]
+    return output
+
+
+def weights(run: Path) -> dict[str, Tensor]:
+    """What the last checkpoint of a run holds, but for the optimizers."""
+    from audiogen.storage import read_tensors  # noqa: PLC0415
+
+    newest = max(run.glob("*/checkpoints/step-*"))
+    assert not (newest / "rng.safetensors").exists()  # there is no random state to keep
+    return {
+        f"{file.stem}/{name}": tensor.double()
+        for file in sorted(newest.glob("*.safetensors"))
+        if not file.stem.endswith("optimizer")
+        for name, tensor in read_tensors(file).items()
+    }
+
+
+def largest_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    """The worst tensor's largest difference, relative to its largest number."""
+    assert one.keys() == other.keys()
+    return max(
+        float((one[k] - other[k]).abs().max() / one[k].abs().max().clamp_min(1e-9)) for k in one
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["diffusion", "flow", "autoregressive", "masked"])
+def test_two_processes_train_the_generator_of_one(family: str, tmp_path: Path) -> None:
+    for processes in (1, 2):
+        finish(start(tmp_path / str(processes), family, processes=processes))
+    found = [weights(tmp_path / str(processes)) for processes in (1, 2)]
+    assert largest_difference(*found) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["vae", "rvq"])
+def test_two_processes_train_the_codec_of_one(family: str, tmp_path: Path) -> None:
+    """In float64: adversarial training blows float32's rounding up to 1e-3 in 50 steps."""
+    for processes in (1, 2):
+        finish(start(tmp_path / str(processes), family, "double", processes=processes))
+    found = [weights(tmp_path / str(processes)) for processes in (1, 2)]
+    assert largest_difference(*found) < 1e-5
+
+
+@pytest.mark.slow
+def test_micro_batches_do_not_matter_either(tmp_path: Path) -> None:
+    words = {"whole": (), "parts": ("train.generator.accumulate=4",)}
+    for name, given in words.items():
+        finish(start(tmp_path / name, "autoregressive", *given))
+    assert largest_difference(weights(tmp_path / "whole"), weights(tmp_path / "parts")) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+def test_other_processes_go_on_with_a_run(before: int, after: int, tmp_path: Path) -> None:
+    """It is stopped by a signal, and ends as if nothing had been."""
+    stopped = start(tmp_path / "run", "flow", "usr1@60", processes=before)
+    stopped.communicate(timeout=400)
+    # torchrun makes 1 of every code; a process started by itself gives its own.
+    assert stopped.returncode == (EXIT_REQUEUE if before == 1 else 1)
+    steps = [path.name for path in (tmp_path / "run").glob("*/checkpoints/step-*")]
+    assert len(steps) == 1
+    assert steps != [f"step-{STEPS:08d}"]
+    finish(start(tmp_path / "run", "flow", processes=after))
+    finish(start(tmp_path / "whole", "flow"))
+    assert largest_difference(weights(tmp_path / "run"), weights(tmp_path / "whole")) < 1e-5
+
+
+def test_a_signal_ends_training_with_a_checkpoint_and_the_code_for_requeue(tmp_path: Path) -> None:
+    process = start(tmp_path, "flow", "term@20", steps=1000)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == EXIT_REQUEUE, output[-2000:]
+    (checkpoint,) = tmp_path.glob("generator/checkpoints/step-*")
+    assert f"after step {int(checkpoint.name[5:])}" in output
+    assert 2 <= int(checkpoint.name[5:]) <= 4
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "raise",
+        *(pytest.param(fault, marks=pytest.mark.slow) for fault in ("stop", "kill", "sleep")),
+    ],
+)
+def test_all_processes_end_when_one_fails(fault: str, tmp_path: Path) -> None:
+    process = start(tmp_path, "flow", f"{fault}@24", processes=2, steps=100_000)
+    began = time.monotonic()
+    output, _ = process.communicate(timeout=START_SECONDS + 100)
+    assert process.returncode != 0
+    assert time.monotonic() - began < START_SECONDS + 60
+    assert "generator_loop.py" in output  # where the process was that can still tell
+    if fault != "kill":  # there the lost connection is an error like any other
+        assert "process 0 on" in output
+        assert "was at generator step" in output
