@@ -217,26 +217,6 @@ def restore_optimizer(
         optimizer.state[parameters[name]] = values
 
 
-def rng_tensors() -> dict[str, Tensor]:
-    """Return the state of torch's global random generators in this process, as uint8 tensors."""
-    tensors = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        tensors["cuda"] = torch.cuda.get_rng_state()
-    return tensors
-
-
-def restore_rng(tensors: Mapping[str, Tensor]) -> None:
-    """Continue the random numbers where `rng_tensors` was called; ValueError when it cannot."""
-    if tensors.keys() != rng_tensors().keys():
-        raise ValueError(
-            f"restore_rng: the checkpoint has random states of {sorted(tensors)}, this machine"
-            f" has {sorted(rng_tensors())}; resume on the kind of device it was saved on"
-        )
-    torch.set_rng_state(tensors["cpu"])
-    if "cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["cuda"])
-
-
 def _parameters(optimizer: Optimizer) -> list[Tensor]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
