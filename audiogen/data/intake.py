@@ -14,7 +14,7 @@ from audiogen.audio.inspection import SILENT_SWING, WARNINGS
 from audiogen.data.captions import Description, describe, read_sidecar
 from audiogen.data.contained import CONTAINED_REASONS, Failure, run_contained
 from audiogen.data.copies import COPY_WARNINGS, mark_copies
-from audiogen.data.licences import LICENCE_REASONS
+from audiogen.data.licences import LICENCE_REASONS, LicenceTerms, apply_policy
 from audiogen.data.listing import Listing, list_files, refused_row
 from audiogen.data.manifest import ManifestRow, Split
 from audiogen.data.split import merge_copies, split_by_source
@@ -49,6 +49,7 @@ def scan_folder(
     *,
     held_out: float = 0.2,
     seed: int = 0,
+    terms: LicenceTerms | None = None,
     num_workers: int | None = None,
     allow_none: bool = False,
 ) -> list[ManifestRow]:
@@ -63,6 +64,7 @@ def scan_folder(
         folder: WAV, FLAC, Ogg, MP3 and AIFF files, in folders of any depth.
         held_out: share of each label's files kept from training, 0 to below 1.
         seed: of the choice.
+        terms: licences that are allowed; None asks for none.
         num_workers: child processes; None chooses. The rows do not depend on it.
         allow_none: return the refused rows when nothing is usable, instead of raising.
 
@@ -70,8 +72,8 @@ def scan_folder(
         rows in the order of their paths; the same for the same files.
 
     Raises:
-        ValueError: if the folder is missing, nothing in it is usable, its metadata are broken, or
-            the split in them puts one recording on both sides.
+        ValueError: if the folder is missing, nothing in it is usable or allowed, its metadata are
+            broken, or the split in them puts one recording on both sides.
     """
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out is a share from 0 to below 1, got {held_out}.")
@@ -84,7 +86,10 @@ def scan_folder(
     if not used and not allow_none:
         raise ValueError(_nothing_usable(folder, refused, listing.others))
     merged = merge_copies(mark_copies(used, fingerprints))
-    rows = split_by_source(merged, held_out=held_out, seed=seed) + refused
+    judged = merged if terms is None else apply_policy(merged, terms, folder)
+    refused += [row for row in judged if row.verdict == "refused"]
+    left = [row for row in judged if row.verdict == "used"]
+    rows = split_by_source(left, held_out=held_out, seed=seed) + refused
     return sorted(rows, key=lambda row: (row.path, row.verdict))
 
 

@@ -16,7 +16,6 @@ from typing import Literal, Self, get_args
 from pydantic import model_validator
 
 from audiogen.data.manifest import ManifestRow
-from audiogen.data.split import split_by_source
 from audiogen.schema import Config
 
 LicencePolicy = Literal["cc0", "commercial", "research"]
@@ -122,16 +121,14 @@ class LicenceTerms(Config):
 
 
 def apply_policy(
-    rows: Sequence[ManifestRow], terms: LicenceTerms, folder: Path, *, held_out: float, seed: int
+    rows: Sequence[ManifestRow], terms: LicenceTerms, folder: Path
 ) -> list[ManifestRow]:
-    """Refuse the rows that the terms do not allow, and split the others anew.
+    """Refuse the rows that the terms do not allow; what is left is to be split after that.
 
     Args:
         rows: of a manifest, in any state; refused ones stay refused.
         terms: what is allowed.
         folder: of the sounds, for messages.
-        held_out: share of each label's files kept from training.
-        seed: of that choice.
 
     Returns:
         as many rows, in the same order. A row that is refused here keeps what is known of the
@@ -159,12 +156,10 @@ def apply_policy(
     refused = [row for row in judged if row.reason in LICENCE_REASONS]
     if not used:
         raise ValueError(_nothing_left(refused, terms, folder))
-    if not refused:
-        return judged
-    text = "%d of %d sounds are left out for their licences; `audiogen prepare` lists them"
-    _log.warning(text, len(refused), len(refused) + len(used))
-    anew = iter(split_by_source(used, held_out=held_out, seed=seed))
-    return [next(anew) if row.verdict == "used" else row for row in judged]
+    if refused:
+        text = "%d of %d sounds are left out for their licences; `audiogen prepare` lists them"
+        _log.warning(text, len(refused), len(refused) + len(used))
+    return judged
 
 
 def _nothing_left(refused: Sequence[ManifestRow], terms: LicenceTerms, folder: Path) -> str:

@@ -27,7 +27,6 @@ from audiogen.data.latents import (
     read_latents,
     write_latents,
 )
-from audiogen.data.licences import apply_policy
 from audiogen.data.manifest import ManifestRow, read_manifest, write_manifest
 from audiogen.data.textures import write_textures
 from audiogen.experiment import ExperimentConfig, Stage
@@ -76,8 +75,9 @@ def prepare(config: ExperimentConfig) -> str:
     done = run / "prepared.json"
     manifest = run / "manifest.jsonl"
     if not (done.is_file() and manifest.is_file() and json.loads(done.read_text()) == key):
-        split: dict[str, Any] = {"held_out": config.data.held_out, "seed": config.seed}
-        rows = apply_policy(scan_folder(folder, **split), config.terms, folder, **split)
+        rows = scan_folder(
+            folder, held_out=config.data.held_out, seed=config.seed, terms=config.terms
+        )
         write_manifest(manifest, rows)
         _encode_captions(config, rows)
         atomic_write_text(run / "environment.json", json.dumps(_environment(), indent=1))

@@ -5,7 +5,9 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -93,14 +95,13 @@ def test_nothing_leaks_and_nothing_is_refused_without_reason(
     expected = [worth(text) in allowed and content not in tainted for text, content in manifest]
     if not any(expected):
         with pytest.raises(ValueError, match="sounds") as caught:
-            apply_policy(before, terms, FOLDER, held_out=0.2, seed=0)
+            apply_policy(before, terms, FOLDER)
         assert len(str(caught.value).splitlines()) <= 4
         return
-    after = apply_policy(before, terms, FOLDER, held_out=0.2, seed=0)
+    after = apply_policy(before, terms, FOLDER)
     assert [one.verdict == "used" for one in after] == expected
     for (text, _), one in zip(manifest, after, strict=True):
         if one.verdict == "used":
-            assert one.split in {"train", "held_out"}
             assert one.licence == (OWN if not text else spdx(text))
         else:
             assert one.split == ""
@@ -110,7 +111,7 @@ def test_nothing_leaks_and_nothing_is_refused_without_reason(
 
 def test_a_reason_says_what_was_missing() -> None:
     rows = [row(0, "CC0-1.0", 0), row(1, "", 1), row(2, "CC-BY-NC-4.0", 2), row(3, "CC0-1.0", 2)]
-    after = apply_policy(rows, LicenceTerms(), FOLDER, held_out=0.2, seed=0)
+    after = apply_policy(rows, LicenceTerms(), FOLDER)
     reasons = [one.reason for one in after]
     assert reasons == ["", "no_licence", "licence_not_allowed", "licence_conflict"]
     assert after[2] == replace(rows[2], verdict="refused", split="", reason="licence_not_allowed")
@@ -122,21 +123,26 @@ def test_a_reason_says_what_was_missing() -> None:
 def test_refused_rows_stay_refused_and_the_statement_is_recorded() -> None:
     broken = ManifestRow(path="x.wav", verdict="refused", reason="empty")
     terms = LicenceTerms(i_own_these=True)
-    after = apply_policy([broken, row(1, "", 1)], terms, FOLDER, held_out=0.2, seed=0)
+    after = apply_policy([broken, row(1, "", 1)], terms, FOLDER)
     assert after[0] == broken
     assert after[1].licence == OWN
     # The name of the statement in a table is not the statement.
     with pytest.raises(ValueError, match="no licence is known"):
-        apply_policy([row(1, OWN, 1)], LicenceTerms(), FOLDER, held_out=0.2, seed=0)
+        apply_policy([row(1, OWN, 1)], LicenceTerms(), FOLDER)
 
 
-def test_what_is_left_is_split_anew(caplog: pytest.LogCaptureFixture) -> None:
-    rows = [replace(row(n, "CC0-1.0", n), label="rain") for n in range(8)]
-    rows += [replace(row(n, "CC-BY-NC-4.0", n), label="rain", split="held_out") for n in (8, 9)]
+def test_what_is_left_is_split(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = ["file,label,source_id,licence"]
+    for n in range(10):
+        rng = np.random.default_rng(n)
+        soundfile.write(tmp_path / f"rain {n}.wav", rng.normal(size=4000) * 0.1, 8000)
+        table.append(f"rain {n}.wav,rain,{n},{'CC-BY-NC-4.0' if n > 7 else 'CC0-1.0'}")
+    (tmp_path / "metadata.csv").write_text("\n".join(table))
     with caplog.at_level(logging.WARNING):
-        after = apply_policy(rows, LicenceTerms(), FOLDER, held_out=0.25, seed=0)
-    assert Counter(one.split for one in after) == {"train": 6, "held_out": 2, "": 2}
+        rows = scan_folder(tmp_path, held_out=0.25, terms=LicenceTerms())
+    assert sum(one.verdict == "refused" for one in rows) == 2
     assert "2 of 10 sounds are left out for their licences" in caplog.text
+    assert Counter(one.split for one in rows) == {"train": 6, "held_out": 2, "": 2}
 
 
 def test_esc10_under_each_policy(esc10: Path) -> None:
@@ -144,10 +150,7 @@ def test_esc10_under_each_policy(esc10: Path) -> None:
 
     def used(policy: str) -> Counter[str]:
         terms = LicenceTerms.model_validate({"licence_policy": policy})
-        after = apply_policy(rows, terms, esc10, held_out=0.2, seed=0)
-        assert {one.label for one in after if one.split == "held_out"} == {
-            one.label for one in after if one.split == "train"
-        }
+        after = apply_policy(rows, terms, esc10)
         return Counter(one.licence for one in after if one.verdict == "used")
 
     assert used("cc0") == {"CC0-1.0": 188}
@@ -167,7 +170,7 @@ def test_esc10_under_each_policy(esc10: Path) -> None:
 )
 def test_the_refusal_says_what_to_type(licence: str, terms: LicenceTerms, typed: str) -> None:
     with pytest.raises(ValueError, match=r"metadata\.csv") as caught:
-        apply_policy([row(0, licence, 0)], terms, FOLDER, held_out=0.2, seed=0)
+        apply_policy([row(0, licence, 0)], terms, FOLDER)
     assert typed in str(caught.value)
     assert len(str(caught.value).splitlines()) == 4
 
