@@ -124,9 +124,9 @@ def test_a_server_is_ended_by_ctrl_c(run: Run, model: Path, listed: Path, tmp_pa
 CHILD = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
-import conftest, audiogen.pipeline
+import fake_text, audiogen.pipeline
 from audiogen.cli import main
-audiogen.pipeline.TextEncoder = conftest.FakeTextEncoder
+audiogen.pipeline.TextEncoder = fake_text.FakeTextEncoder
 main()
 """
 

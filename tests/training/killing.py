@@ -28,7 +28,7 @@ import safetensors.torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from conftest import FakeTextEncoder  # noqa: E402
+from fake_text import FakeTextEncoder  # noqa: E402
 
 import audiogen.pipeline  # noqa: E402
 from audiogen import storage  # noqa: E402

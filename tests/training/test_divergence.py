@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from conftest import FakeTextEncoder
+from fake_text import FakeTextEncoder
 from torch import nn
 
 from audiogen.experiment import ExperimentConfig, load_experiment
