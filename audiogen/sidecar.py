@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 from audiogen.generators import SamplingConfig
@@ -36,3 +38,21 @@ def take_slug(prompt: str) -> str:
     """Return at most 48 of [a-z0-9-] that tell a prompt in a file name."""
     slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:48].strip("-")
     return slug or "take"
+
+
+def read_sidecar(sound: Path) -> dict[str, Any]:
+    """Return what the JSON beside a sound tells; empty where there is none.
+
+    Raises:
+        ValueError: it is not a JSON object.
+    """
+    path = sound.with_suffix(".json")
+    if not path.is_file():
+        return {}
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path}: not the JSON file of a take ({error}).") from None
+    if not isinstance(told, dict):
+        raise ValueError(f"{path}: not the JSON file of a take; expected a JSON object.")
+    return told

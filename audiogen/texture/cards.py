@@ -18,8 +18,8 @@ from audiogen.audio.files import read_audio
 from audiogen.audio.loops import measure_seam
 from audiogen.evaluation.markup import finite
 from audiogen.evaluation.pictures import VORBIS_LEVEL, Spectrogram, sound_uri, spectrogram
+from audiogen.sidecar import read_sidecar
 from audiogen.texture.job import JobTake
-from audiogen.texture.sources import read_sidecar
 
 FloatArray = npt.NDArray[np.float32]
 PEAKS = 240
@@ -59,7 +59,7 @@ def make_card(pack: Path, take: JobTake) -> Card:
     """
     path = take.path(pack)
     wav, rate = read_audio(path)
-    note = read_sidecar(path.with_suffix(".json"))
+    note = read_sidecar(path)
     spec = take.spec
     lufs = loudness_lufs(wav, rate)
     image = spectrogram(wav, rate)

@@ -16,6 +16,7 @@ from audiogen.audio.files import read_audio, write_audio
 from audiogen.audio.loops import measure_seam
 from audiogen.audio.riff import write_chunks
 from audiogen.hub import find_model, model_digest
+from audiogen.sidecar import read_sidecar
 from audiogen.storage import atomic_write_text, publish_folder, sha256_file
 from audiogen.texture.export_files import (
     SHEET_RATE,
@@ -39,9 +40,9 @@ from audiogen.texture.export_sound import (
     find_loop,
     make_ready,
 )
-from audiogen.texture.split import read_sidecar
+from audiogen.texture.job import TAKES_FOLDER
+from audiogen.texture.selection import SELECTION_FILE, find_selection
 
-SELECTION = "selection.json"
 RATES_HZ = (44_100, 48_000, 88_200, 96_000)
 _log = logging.getLogger(__name__)
 
@@ -117,61 +118,40 @@ def export_pack(pack: Path, request: ExportRequest) -> Path:
 
 
 def find_takes(pack: Path) -> list[PackTake]:
-    """Return the takes of a folder that are to be exported, in order of their names.
+    """Return the takes of a pack that are to be exported, in order of their names.
 
-    Where there is a `selection.json`, those that it keeps; else all.
+    They are in its folder of takes, as `texture make` writes them, or in the pack itself, which may
+    be any folder of takes. Where there is a `selection.json`, those that it keeps; else all.
 
     Raises:
-        ValueError: there is none, or the selection is damaged or names takes that are not there.
+        ValueError: there is none, or the selection is damaged or keeps takes that are not there.
     """
     if not pack.is_dir():
         raise ValueError(f"{pack}: no such folder.")
-    paths = sorted(path for path in pack.iterdir() if path.suffix.lower() in AUDIO_SUFFIXES)
+    folder = pack / TAKES_FOLDER if (pack / TAKES_FOLDER).is_dir() else pack
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in AUDIO_SUFFIXES)
     if not paths:
-        raise ValueError(f"{pack}: no sounds in it. A pack is a folder of takes and JSON files.")
-    choices = _selection(pack / SELECTION)
-    if choices is not None:
-        missing = sorted(
-            stem for stem, choice in choices.items()
-            if choice["status"] == "keep" and stem not in {path.stem for path in paths}
-        )  # fmt: skip
-        if missing:
-            raise ValueError(f"{pack / SELECTION}: keeps takes that are not there: {missing[:5]}.")
-        before = len(paths)
-        paths = [path for path in paths if choices.get(path.stem, {}).get("status") == "keep"]
-        _log.info("%d of %d takes are kept", len(paths), before)
-    if not paths:
-        raise ValueError(f"{pack / SELECTION}: no take is kept.")
+        raise ValueError(f"{folder}: no sounds in it. A pack is a folder of takes and JSON files.")
+    selection = find_selection(pack)
+    if selection is None:
+        return [PackTake(path=path, told=read_sidecar(path), star=False, note="") for path in paths]
+    kept = {stem: one for stem, one in selection.takes.items() if one.status == "keep"}
+    missing = sorted(kept.keys() - {path.stem for path in paths})
+    if missing:
+        raise ValueError(f"{pack / SELECTION_FILE}: keeps takes that are not there: {missing[:5]}.")
+    if not kept:
+        raise ValueError(f"{pack / SELECTION_FILE}: no take is kept.")
+    _log.info("%d of %d takes are kept", len(kept), len(paths))
     return [
         PackTake(
             path=path,
             told=read_sidecar(path),
-            star=bool((choices or {}).get(path.stem, {}).get("star", False)),
-            note=str((choices or {}).get(path.stem, {}).get("note", "")),
+            star=kept[path.stem].star,
+            note=kept[path.stem].note,
         )
         for path in paths
+        if path.stem in kept
     ]
-
-
-def _selection(path: Path) -> dict[str, dict[str, Any]] | None:
-    """Return the choices by stem, or None where there is no file.
-
-    Raises:
-        ValueError: the file has another form.
-    """
-    if not path.is_file():
-        return None
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: not a JSON file ({error}).") from None
-    takes = tree.get("takes") if isinstance(tree, dict) else None
-    if not isinstance(takes, dict):
-        raise ValueError(f'{path}: expected {{"takes": {{"<file stem>": {{"status": …}}}}}}.')
-    for stem, choice in takes.items():
-        if not isinstance(choice, dict) or choice.get("status") not in {"keep", "reject", ""}:
-            raise ValueError(f'{path}: {stem!r}: status must be "keep", "reject" or "".')
-    return takes
 
 
 def _export(

@@ -14,11 +14,11 @@ import torch
 from audiogen.audio.files import read_audio
 from audiogen.audio.loops import measure_seam
 from audiogen.pipeline import Pipeline
+from audiogen.sidecar import read_sidecar
 from audiogen.texture.job import JobTake, read_job
 from audiogen.texture.making import Made, make_batch, write_take
 from audiogen.texture.pack import Done, Worker, load_models, run_job
 from audiogen.texture.selection import read_selection
-from audiogen.texture.sources import read_sidecar
 from audiogen.texture.spec import TakeSpec, Tempo, Variation
 from audiogen.texture.takes import changed_sampling, free_path
 
@@ -187,7 +187,7 @@ def _take_sidecar(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise ValueError(f"{file}: there is no such file")
     note = file.with_suffix(".json")
-    sidecar = read_sidecar(note)
+    sidecar = read_sidecar(file)
     if not sidecar:
         raise ValueError(
             f"{file}: no {note.name} beside it that tells what it was made of\n"

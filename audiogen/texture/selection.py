@@ -30,7 +30,12 @@ class Selection(Config):
 
 
 def read_selection(pack: Path) -> Selection:
-    """Read the choices of a pack; none is a selection too.
+    """Read the choices of a pack; none is a selection too. Errors as of `find_selection`."""
+    return find_selection(pack) or Selection()
+
+
+def find_selection(pack: Path) -> Selection | None:
+    """Read the choices of a pack; None where nothing was chosen yet.
 
     Raises:
         ConfigError: the file is not a selection; says what is wrong in it.
@@ -39,7 +44,7 @@ def read_selection(pack: Path) -> Selection:
     try:
         return parse_selection(path.read_bytes(), str(path))
     except FileNotFoundError:
-        return Selection()
+        return None
 
 
 def parse_selection(content: bytes, source: str) -> Selection:

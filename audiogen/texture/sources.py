@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from torch import Tensor
 from audiogen.audio.dsp import resample, set_loudness, to_channels
 from audiogen.audio.files import read_audio, write_audio
 from audiogen.pipeline import Pipeline
-from audiogen.sidecar import take_sidecar
+from audiogen.sidecar import read_sidecar, take_sidecar
 from audiogen.storage import sha256_file
 from audiogen.texture.spec import TakeSpec
 from audiogen.texture.splice import below_full_scale
@@ -79,7 +78,11 @@ def read_source(path: Path, pipeline: Pipeline) -> Source:
     """
     spec = pipeline.codec.spec
     wav, sample_rate = read_audio(path)
-    sidecar = read_sidecar(path.with_suffix(".json"))
+    try:
+        sidecar = read_sidecar(path)
+    except ValueError as error:  # any sound can be edited
+        _log.warning("%s", error)
+        sidecar = {}
     recipe = _recipe(sidecar, wav, sample_rate, pipeline)
     wav, changes = _fitted(wav, sample_rate, spec)
     if wav.shape[1] < 2 * spec.hop_length:
@@ -161,15 +164,6 @@ def _fitted(wav: Tensor, sample_rate: int, spec: LatentSpec) -> tuple[Tensor, tu
         changes.append(f"peaks at {peak:.3f}, beyond full scale: lowered until it does not")
         wav = below_full_scale(wav)
     return wav, tuple(changes)
-
-
-def read_sidecar(path: Path) -> dict[str, Any]:
-    """The JSON beside a sound; empty when there is none, or it is not a take's."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _recipe(

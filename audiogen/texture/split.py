@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from audiogen.audio.files import read_audio, write_audio
+from audiogen.sidecar import read_sidecar
 from audiogen.storage import sha256_file
 from audiogen.texture.takes import free_path
 
@@ -43,24 +43,6 @@ def split(file: Path, *, by: By = "hpss", out: Path | None = None) -> list[Path]
         write_audio(path, layer, sample_rate, encoding="FLOAT", sidecar={**told, "layer": source})
         paths.append(path)
     return paths
-
-
-def read_sidecar(file: Path) -> dict[str, Any]:
-    """Return what the JSON beside a sound tells; empty where there is none.
-
-    Raises:
-        ValueError: the file is not a JSON object.
-    """
-    path = file.with_suffix(".json")
-    if not path.is_file():
-        return {}
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: not a JSON file ({error}).") from None
-    if not isinstance(told, dict):
-        raise ValueError(f"{path}: expected a JSON object, as beside a take.")
-    return told
 
 
 def split_layers(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from audiogen.audio.files import stream_audio
 from audiogen.audio.samples import samples_digest
 from audiogen.data.attribution import ATTRIBUTION_FILE, read_attribution
 from audiogen.hub import model_digest, model_folders
+from audiogen.sidecar import read_sidecar
 
 MAX_AUTHORS = 20
 
@@ -53,20 +53,15 @@ def whois(path: Path, *, model: Path | None = None, runs: Path = Path("runs")) -
 def _read_sidecar(path: Path) -> Mapping[str, Any]:
     """The JSON beside a take, which has all that is asked of it here."""
     beside = path.with_suffix(".json")
-    try:
-        found = json.loads(beside.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not beside.is_file():
         raise ValueError(
             f"{path}: its metadata are lost, there is no {beside.name} beside it.\n"
             "They stand in the JSON file that was written with the take, and do not survive when\n"
             "the sound is moved or converted alone. Put the two side by side, under one name."
-        ) from None
-    except (ValueError, RecursionError):
-        found = None
+        )
+    found = read_sidecar(path)
     wanted = {"prompt": str, "seed": int, "model": str, "model_digest": str, "licences": dict}
-    if not isinstance(found, dict) or not all(
-        isinstance(found.get(key), kind) for key, kind in wanted.items()
-    ):
+    if not all(isinstance(found.get(key), kind) for key, kind in wanted.items()):
         raise ValueError(
             f"{beside}: not the JSON file of a take of audiogen.\n"
             f"Expected an object with {', '.join(wanted)}."

@@ -26,6 +26,8 @@ from audiogen.cli_texture import texture
 from audiogen.texture.export import ExportRequest, export_pack
 from audiogen.texture.export_files import csv_cell, rpp_text
 from audiogen.texture.export_names import parse_stem
+from audiogen.texture.pack import MakeRequest, Worker, make_pack
+from audiogen.texture.selection import Choice, Selection, write_selection
 from audiogen.texture.takes import TakesRequest, Tempo, write_takes
 
 RATE = 22_050
@@ -263,9 +265,9 @@ def test_cells_and_quotes() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("selection.json", "{", "not a JSON file"),
+        ("selection.json", "{", "not JSON"),
         ("selection.json", "[]", "expected"),
-        ("selection.json", '{"takes": {"a": {"status": "maybe"}}}', '"keep"'),
+        ("selection.json", '{"takes": {"a": {"status": "maybe"}}}', "'keep'"),
         ("selection.json", '{"takes": {"a": {"status": "reject"}}}', "no take is kept"),
         ("selection.json", '{"takes": {"b": {"status": "keep"}}}', "not there"),
         ("a.json", '{"loop": {"bpm": 0, "bars": 1, "beats_per_bar": 4}}', "loop.bpm"),
@@ -303,6 +305,25 @@ def test_takes_of_a_model_and_its_attribution(
     assert (out / "ATTRIBUTION.csv").read_text() == "path,author\na.wav,'=Ann\n"
     sound = next((out / "Loops").glob("rain_134*.wav"))
     assert soundfile.info(sound).frames == round(3 * 60 / 133.7 * 48_000)
+
+
+@pytest.mark.usefixtures("fake_text")
+def test_from_a_list_of_prompts_to_the_kept_takes_of_a_pack(model: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.yaml"
+    listed.write_text(
+        "prompts:\n  - {prompt: rain, count: 2, seconds: 1}\n"
+        "  - {prompt: bells, loop: true, bpm: 240, bars: 1}\n"
+    )
+    pack = tmp_path / "pack"
+    done = make_pack(MakeRequest(prompts=listed, model=model, out=pack), Worker())
+    kept = [done.takes[0].file, done.takes[2].file]
+    choices = {name: Choice(status="keep" if name in kept else "reject")
+               for name in (take.file for take in done.takes)}  # fmt: skip
+    write_selection(pack, Selection(takes=choices))
+    out = export_pack(pack, ExportRequest(to=tmp_path / "out"))
+    found = {row["take"]: row for row in rows(out)}
+    assert sorted(found) == sorted(f"{name}.wav" for name in kept)
+    assert int(found[f"{kept[1]}.wav"]["samples"]) == 48_000
 
 
 def test_the_commands(pack: Path, tmp_path: Path) -> None:
