@@ -109,7 +109,7 @@ def test_takes_are_curated_by_keys_alone_from_disk(
     press(tab, "/")
     tab.keyboard.type("number 7")
     press(tab, "Escape")
-    assert tab.locator(".card:not([hidden])").count() == (11 if count == 100 else 1)
+    assert tab.locator(".card:not([hidden])").count() == sum("7" in str(n) for n in range(count))
     press(tab, "s")
     expected[takes[7].file]["star"] = True
     kept = sum(one["status"] == "keep" for one in expected.values())
