@@ -60,23 +60,27 @@ class Watchdog:
         self._moved_at = self._answered_at = time.monotonic()
         self._was_limited = False
         self._heard = [("0 busy", time.monotonic())] * self._count
-        self._over = threading.Event()
+        self._over, self._news = threading.Event(), threading.Event()
         self._store: TCPStore | None = None
+        self._talker = threading.Thread(target=self._talk, daemon=True)
 
     def mark(self, place: str, *, limited: bool) -> None:
         """See the function `mark`."""
         now = time.monotonic()
         if self._was_limited and limited:
             self._slowest = max(self._slowest, now - self._moved_at)
+        is_news = limited != self._was_limited
         self._was_limited, self._place, self._moved_at = limited, place, now
         self._limit = max(HANG_SECONDS, 5 * self._slowest) if limited else math.inf
+        if is_news:
+            self._news.set()  # what the others last heard tells them how long to be patient
 
     def __enter__(self) -> Self:
         global _current  # noqa: PLW0603 - one for the process, as its faulthandler
         if self._count > 1:
             self._store = _joined_store(self._rank, self._count)
-            for work in (self._talk, self._watch):
-                threading.Thread(target=work, daemon=True, name="watchdog").start()
+            self._talker.start()
+            threading.Thread(target=self._watch, daemon=True).start()
             _current = self
         return self
 
@@ -88,14 +92,15 @@ class Watchdog:
         if self._store is None or self._over.is_set():
             return
         self._over.set()
+        self._news.set()
+        self._talker.join(INTERVAL_SECONDS)  # so that no beat comes after the last word
         failed = error is not None and not isinstance(error, Stopped)
         try:
-            self._store.set(f"beat/{self._rank}", "left")
-            if failed:
+            if failed and _answers(self._answered_at):
                 self._store.set("end", f"process {self._rank} failed at {self._place}: {error!r}")
-                time.sleep(
-                    2 * INTERVAL_SECONDS
-                )  # so that the others can print before they are ended
+                time.sleep(GRACE_SECONDS)
+            elif not failed:
+                self._store.set(f"beat/{self._rank}", "left")
         except RuntimeError:
             return  # the process that keeps the store has left before this one
 
@@ -103,7 +108,11 @@ class Watchdog:
         """Exchange beats with the others until the end of the block."""
         names = [f"beat/{rank}" for rank in range(self._count)]
         beat = 0
-        while self._store is not None and not self._over.wait(INTERVAL_SECONDS):
+        while self._store is not None and not self._over.is_set():
+            self._news.wait(INTERVAL_SECONDS)
+            self._news.clear()
+            if self._over.is_set():
+                return
             now, beat = time.monotonic(), beat + 1
             late = now - self._moved_at > self._limit
             manner = "late" if late else "busy" if math.isinf(self._limit) else "moving"

@@ -123,7 +123,7 @@ def test_a_signal_ends_training_with_a_checkpoint_and_the_code_for_requeue(tmp_p
     ],
 )
 def test_all_processes_end_when_one_fails(fault: str, tmp_path: Path) -> None:
-    process = start(tmp_path, "flow", f"{fault}@24", processes=2, steps=100_000)
+    process = start(tmp_path, "flow", f"{fault}@48", processes=2, steps=100_000)
     began = time.monotonic()
     output, _ = process.communicate(timeout=START_SECONDS + 100)
     assert process.returncode != 0
