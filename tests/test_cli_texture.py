@@ -111,14 +111,24 @@ def test_a_server_is_ended_by_ctrl_c(run: Run, model: Path, listed: Path, tmp_pa
     pack = tmp_path / "pack"
     assert run("texture", "make", listed, "--model", model, "--out", pack)[0] == 0
     command = [sys.executable, "-m", "audiogen", "texture", "serve", str(pack), "--no-browser"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
-        assert server.stdout is not None
-        address = re.match(r"(http://127\.0\.0\.1:\d+/) ", server.stdout.readline())
-        assert address is not None
-        with urllib.request.urlopen(address[1], timeout=10) as answer:  # noqa: S310 - our own
-            assert answer.status == 200
-        server.send_signal(signal.SIGINT)
-        assert server.wait(timeout=20) == 0
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        # What a shell starts in the background ignores it, and so do its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as server:
+        try:
+            assert server.stdout is not None
+            address = re.match(r"(http://127\.0\.0\.1:\d+/) ", server.stdout.readline())
+            assert address is not None
+            with urllib.request.urlopen(address[1], timeout=10) as answer:  # noqa: S310 - our own
+                assert answer.status == 200
+            server.send_signal(signal.SIGINT)
+            assert server.wait(timeout=20) == 0
+        finally:
+            server.kill()
 
 
 CHILD = """
