@@ -117,7 +117,7 @@ def test_a_server_is_ended_by_ctrl_c(run: Run, model: Path, listed: Path, tmp_pa
         text=True,
         cwd=ROOT,
         # What a shell starts in the background ignores it, and so do its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as server:
         try:
             assert server.stdout is not None
