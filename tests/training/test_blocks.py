@@ -76,7 +76,14 @@ def test_blocks_are_found() -> None:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
 @pytest.mark.parametrize("light", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_compiled_blocks_have_nearly_the_same_gradients(kind: str, light: bool) -> None:
+def test_compiled_blocks_have_nearly_the_same_gradients(
+    kind: str,
+    light: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache = tmp_path_factory.getbasetemp() / "inductor"  # others may have damaged the usual one
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))
     plain, _ = gradients(kind, TrainConfig())
     fast, _ = gradients(kind, TrainConfig(compile=True, activation_checkpointing=light))
     for name, gradient in plain.items():
