@@ -28,7 +28,7 @@ Hook = Callable[[int], object]
 """Called before update number `step` (0-based)."""
 
 
-class Interruption(Exception):
+class CrashError(Exception):
     """Ends a training between two checkpoints, as a crash does."""
 
 
@@ -37,7 +37,7 @@ def crash_at(number: int) -> Hook:
 
     def hook(step: int) -> None:
         if step == number:
-            raise Interruption
+            raise CrashError
 
     return hook
 
@@ -81,7 +81,7 @@ def train(run: Path, family: str, *settings: str, hook: Hook | None = None) -> N
 
 def interrupt(run: Path, family: str, *settings: str, hook: Hook) -> None:
     """Train until `hook` ends it, which it must."""
-    with pytest.raises((Interruption, Stopped)):
+    with pytest.raises((CrashError, Stopped)):
         train(run, family, *settings, hook=hook)
 
 
