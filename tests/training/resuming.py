@@ -16,6 +16,7 @@ from torch import Tensor
 
 from audiogen.training.checkpoint import load_latest
 from audiogen.training.codec_loop import _Players
+from audiogen.training.divergence import Guard
 from audiogen.training.generator_loop import _Learner
 from audiogen.training.signals import Stopped, stop_signals
 
@@ -118,3 +119,18 @@ def history(run: Path) -> Sequence[dict[str, Any]]:
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     times = {"seconds", "audio_seconds_per_second"}
     return [{k: v for k, v in row.items() if k not in times} for row in rows]
+
+
+@contextlib.contextmanager
+def poisoned(is_bad: Callable[[int, int], bool]) -> Iterator[None]:
+    """Give the guard a loss that is not a number, for the steps and roll-backs of `is_bad`."""
+    original = Guard.allows
+    steps: list[int] = []
+
+    def allows(self: Guard, loss: Tensor, norm: float, *, phase: int = 0) -> bool:
+        bad = is_bad(steps[-1], self.rollbacks)
+        return original(self, loss * float("nan") if bad else loss, norm, phase=phase)
+
+    with pytest.MonkeyPatch.context() as patch, before_updates(steps.append):
+        patch.setattr(Guard, "allows", allows)
+        yield
