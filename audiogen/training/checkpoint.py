@@ -35,6 +35,7 @@ STATE = "state.json"
 MIN_KEEP = 2
 
 _FOLDER = re.compile(r"step-(\d{8,})(\.old-\d+)?")  # .old: a replacement died half-way
+_ADAM = frozenset({"step", "exp_avg", "exp_avg_sq"})  # without any of them its next step fails
 _GROUP = re.compile(r"[a-z][a-z0-9_]*")
 _log = logging.getLogger(__name__)
 
@@ -210,7 +211,9 @@ def restore_optimizer(
             )
         device = parameter.device if key != "step" or on_device else torch.device("cpu")
         state.setdefault(name, {})[key] = tensor.to(device, copy=True)
-    if len({frozenset(values) for values in state.values()}) > 1:
+    parts = {frozenset(values) for values in state.values()}
+    is_adam = isinstance(optimizer, torch.optim.Adam)  # and AdamW, which is one
+    if len(parts) > 1 or (is_adam and any(not part >= _ADAM for part in parts)):
         raise ValueError("restore_optimizer: some parameters lack a part of their state")
     optimizer.state.clear()
     for name, values in state.items():

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from audiogen.training.checkpoint import (
+    Checkpoint,
     load_latest,
     optimizer_tensors,
     restore_optimizer,
@@ -59,11 +60,13 @@ class Resumable:
         """Load the newest good checkpoint, also into `guard`; return its step, 0 for none.
 
         Raises:
-            ValueError: the checkpoint was made with other settings; they are named.
+            ValueError: the checkpoint was made with other settings, or lacks something that this
+                version keeps; it is named.
         """
         checkpoint = load_latest(self._folder)
         if checkpoint is None:
             return 0
+        self._require_complete(checkpoint, guard)
         self._changes = list(checkpoint.state["changes"])
         found = checkpoint.state["settings"]
         if self._allow_change:
@@ -74,7 +77,7 @@ class Resumable:
             module.load_state_dict(checkpoint.tensors[name])
             restore_optimizer(
                 self._optimizers[name],
-                checkpoint.tensors.get(f"{name}_optimizer", {}),
+                checkpoint.tensors[f"{name}_optimizer"],
                 dict(module.named_parameters()),
             )
         self._ema.load_tensors(checkpoint.tensors["ema"])
@@ -87,21 +90,49 @@ class Resumable:
             tensors: dict[str, dict[str, Tensor]] = {}
             for name, module in self._modules.items():
                 tensors[name] = module.state_dict()
-                optimizer = optimizer_tensors(
+                # Empty before its first step; what is missing altogether was lost.
+                tensors[f"{name}_optimizer"] = optimizer_tensors(
                     self._optimizers[name], dict(module.named_parameters())
                 )
-                if optimizer:
-                    tensors[f"{name}_optimizer"] = optimizer
             tensors["ema"] = self._ema.tensors()
             state = {"settings": self._settings, "guard": guard.state(), "changes": self._changes}
             save_checkpoint(self._folder, step, tensors=tensors, state=state)
         accelerator.wait_for_everyone()
+
+    def _require_complete(self, checkpoint: Checkpoint, guard: Guard) -> None:
+        """Raise ValueError that names what the checkpoint lacks, or has beyond what is known."""
+        expected, found = {"state settings", "state changes", "state guard"}, set[str]()
+        found |= {f"state {key}" for key in checkpoint.state}
+        if "guard" in checkpoint.state:
+            expected |= {f"guard {key}" for key in guard.state()}
+            found |= {f"guard {key}" for key in checkpoint.state["guard"]}
+        expected |= {"tensors ema", *(f"tensors {name}_optimizer" for name in self._modules)}
+        found |= {f"tensors {group}" for group in checkpoint.tensors}
+        parts = {name: module.state_dict() for name, module in self._modules.items()}
+        parts["ema"] = self._ema.tensors()
+        for group, named in parts.items():
+            expected |= {f"tensors {group}", *_labels(group, named)}
+            found |= _labels(group, checkpoint.tensors.get(group, {}))
+        wrong = [f"lacks {name}" for name in sorted(expected - found)]
+        wrong += [f"has an unknown {name}" for name in sorted(found - expected)]
+        if wrong:
+            more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+            raise ValueError(
+                f"{checkpoint.path}: not a checkpoint that this version and model can go on from\n"
+                f"  it {', '.join(wrong[:3])}{more}\n"
+                "  go on with the version that wrote it, or delete that stage's folder"
+            )
 
     def _record_changes(self, changed: list[str], step: int) -> None:
         """Keep and say what is different from now on; later checkpoints hold it."""
         for change in changed:
             _log.warning("changed at step %d, as allowed: %s", step, change)
             self._changes.append(f"step {step}: {change}")
+
+
+def _labels(group: str, named: Mapping[str, Tensor]) -> set[str]:
+    """Name and shape of each tensor of a group."""
+    return {f"{group}/{name} {tuple(tensor.shape)}" for name, tensor in named.items()}
 
 
 def changed_settings(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:

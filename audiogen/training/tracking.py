@@ -28,7 +28,7 @@ WandbMode = Literal["off", "offline", "online"]
 
 PLAIN_LINE_SECONDS = 30.0
 _REDRAW_SECONDS = 0.25
-_WANDB_SECONDS = 30.0  # longest wait for wandb to start, and to finish
+_WANDB_SECONDS = 30.0  # longest wait for any answer of wandb
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _log = logging.getLogger(__name__)
 
@@ -311,27 +311,28 @@ class _Wandb:
 
     def start(self) -> None:
         if self._mode != "off":
-            self._try("start", self._start, _WANDB_SECONDS)
+            self._try("start", self._start)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         if self._run is not None:
-            self._try("log", lambda: self._run.log(dict(values), step=step))
+            run, content = self._run, dict(values)
+            self._try("log", lambda: run.log(content, step=step))
 
     def audio(self, step: int, name: str, wav: Path, picture: Path, caption: str) -> None:
         def send() -> None:
             import wandb  # noqa: PLC0415 (slow to import, optional)
 
             sound = wandb.Audio(str(wav), caption=caption)
-            self._run.log(
-                {name: sound, f"{name}_spectrogram": wandb.Image(str(picture))}, step=step
-            )
+            run.log({name: sound, f"{name}_spectrogram": wandb.Image(str(picture))}, step=step)
 
-        if self._run is not None:
+        run = self._run
+        if run is not None:
             self._try("audio", send)
 
     def finish(self, *, failed: bool) -> None:
         if self._run is not None:
-            self._try("finish", lambda: self._run.finish(exit_code=int(failed)), _WANDB_SECONDS)
+            run = self._run
+            self._try("finish", lambda: run.finish(exit_code=int(failed)))
             self._run = None
 
     def _start(self) -> None:
@@ -351,8 +352,11 @@ class _Wandb:
         if self._mode != "off":  # it is off when this comes too late
             self._run = run
 
-    def _try(self, what: str, call: Callable[[], None], seconds: float | None = None) -> None:
-        """Run `call`, for `seconds` at most where given; whatever goes wrong turns wandb off."""
+    def _try(self, what: str, call: Callable[[], None]) -> None:
+        """Run `call` and wait for some time; whatever goes wrong turns wandb off.
+
+        It runs in a thread that may be left behind: a call that hangs must not hold training up.
+        """
         problem: list[str] = []
 
         def guarded() -> None:
@@ -361,14 +365,11 @@ class _Wandb:
             except Exception as error:  # not ours to know what wandb and its network raise
                 problem.append(f"{type(error).__name__}: {error}")
 
-        if seconds is None:
-            guarded()
-        else:
-            thread = threading.Thread(target=guarded, daemon=True)
-            thread.start()
-            thread.join(seconds)
-            if thread.is_alive():
-                problem.append(f"no answer in {seconds:.0f} s")
+        thread = threading.Thread(target=guarded, daemon=True)
+        thread.start()
+        thread.join(_WANDB_SECONDS)
+        if thread.is_alive():
+            problem.append(f"no answer in {_WANDB_SECONDS:.0f} s")
         if problem:
             self._run, self._mode = None, "off"
             _log.warning("wandb is off for the rest of this run: %s failed (%s)", what, problem[0])

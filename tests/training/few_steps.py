@@ -54,6 +54,10 @@ class Numbers(Dataset[Tensor]):
     def __len__(self) -> int:
         return NUM_ITEMS
 
+    def name_of(self, position: Position) -> str:
+        """What stands for the file of an item."""
+        return f"made-up-{position.index}"
+
     def __getitem__(self, position: Position) -> Tensor:
         self.left -= 1
         if self.fault and self.left == 0:

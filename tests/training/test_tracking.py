@@ -178,13 +178,13 @@ def boom() -> None:
 
 
 def hang() -> None:
-    time.sleep(1)
+    time.sleep(3)
 
 
 @pytest.mark.parametrize(
     ("fails", "how"),
     [("import", boom), ("init", boom), ("log", boom), ("Audio", boom), ("finish", boom),
-     ("init", hang), ("finish", hang)],
+     ("init", hang), ("log", hang), ("Audio", hang), ("finish", hang)],
 )  # fmt: skip
 def test_wandb_may_fail_at_any_time(
     tmp_path: Path,
@@ -195,7 +195,7 @@ def test_wandb_may_fail_at_any_time(
 ) -> None:
     fake = FakeWandb(fails, how)
     monkeypatch.setitem(sys.modules, "wandb", None if fails == "import" else fake)
-    monkeypatch.setattr(tracking, "_WANDB_SECONDS", 0.1)
+    monkeypatch.setattr(tracking, "_WANDB_SECONDS", 0.5)
     caplog.set_level(logging.WARNING)
     with Tracker(tmp_path, "codec", total_steps=3, wandb_mode="online") as tracker:
         for step in (1, 2, 3):
