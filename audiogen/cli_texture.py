@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 texture = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Make a pack of takes from a list of prompts, choose, and export it for a DAW.",
+    help="From a list of prompts to a pack for a DAW.",
 )
 
 Pack = Annotated[Path, typer.Argument(metavar="PACK", help="A folder that `make` filled.")]
