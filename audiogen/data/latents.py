@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -69,7 +71,7 @@ def write_latents(final: Path, items: Iterable[LatentItem]) -> None:
 def read_latents(folder: Path, rows: Sequence[ManifestRow]) -> list[LatentItem]:
     """Read what `write_latents` wrote for `rows`; ValueError when a row is not there."""
     by_path = {row.path: row for row in rows}
-    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    index = _read_index(folder / "index.json")
     shards = {name: read_tensors(folder / name) for name in {entry["shard"] for entry in index}}
     items = [
         LatentItem(
@@ -86,6 +88,24 @@ def read_latents(folder: Path, rows: Sequence[ManifestRow]) -> list[LatentItem]:
             " delete the folder and run the same command again"
         )
     return items
+
+
+def _read_index(path: Path) -> list[dict[str, Any]]:
+    """Entries of an index; ValueError for a damaged one or a shard outside of its folder."""
+    wrong = f"{path}: not an index of latents; delete the folder and run the same command again"
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise ValueError(wrong) from None
+    kinds = {"path": str, "num_frames": int, "shard": str}
+    for entry in index if isinstance(index, list) else [None]:
+        if not isinstance(entry, dict) or not all(
+            isinstance(entry.get(key), kind) for key, kind in kinds.items()
+        ):
+            raise ValueError(wrong)
+        if not re.fullmatch(r"shard-[0-9]{5,}\.safetensors", entry["shard"]):
+            raise ValueError(wrong)
+    return cast("list[dict[str, Any]]", index)
 
 
 def prompts_of(row: ManifestRow) -> list[str]:

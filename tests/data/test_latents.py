@@ -122,3 +122,19 @@ def test_text_tables_come_back(tmp_path: Path) -> None:
     assert torch.equal(first.text, second.text)
     assert bool(second.controls["role"].isnan()[0])
     assert float(second.controls["role"][1]) == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[{"path": "a", "num_frames": 1, "shard": "../shard-00000.safetensors"}]',
+        '[{"path": "a", "num_frames": 1, "shard": "/shard-00000.safetensors"}]',
+        '[{"path": "a"}]',
+        "{}",
+        "[" * 200_000,
+    ],
+)
+def test_a_hostile_index_of_latents_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match="not an index of latents"):
+        read_latents(tmp_path, [])
