@@ -98,7 +98,7 @@ def test_lengths_are_exact(
     run: Path, tmp_path: Path, length: int, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("audiogen.codecs.base.Codec.chunk_frames", chunk)
-    monkeypatch.setattr("audiogen.audio.files.BLOCK_FRAMES", 700)
+    monkeypatch.setattr("audiogen.audio.decoding.BLOCK_FRAMES", 700)
     path = tmp_path / "a.flac"
     write_audio(path, tones(length), RATE)
     [encoded] = encode_files(run, [path])
@@ -123,7 +123,7 @@ def test_a_file_of_another_form_is_brought_to_the_codec_s(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("audiogen.audio.files.BLOCK_FRAMES", 4096)
+    monkeypatch.setattr("audiogen.audio.decoding.BLOCK_FRAMES", 4096)
     path = tmp_path / "rain.wav"
     write_audio(path, tones(rate + 11, channels, rate), rate)
     with caplog.at_level(logging.INFO, logger="audiogen"):
