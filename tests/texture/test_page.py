@@ -109,7 +109,7 @@ def test_sounds_get_smaller_where_there_is_no_room(
     assert write_page(tmp_path).stat().st_size < large - 0.1 * room + 1
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_200_takes_of_10_s_stay_under_40_mb(tmp_path: Path, make_pack_of: MakePack) -> None:
     takes = make_pack_of(tmp_path, [f"rain {n}" for n in range(200)], loop=False)
     for seed, take in enumerate(takes):  # noise, in stereo: nothing needs more room

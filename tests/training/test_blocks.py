@@ -75,7 +75,7 @@ def test_blocks_are_found() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
-@pytest.mark.parametrize("light", [False, True])
+@pytest.mark.parametrize("light", [False, pytest.param(True, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_compiled_blocks_have_nearly_the_same_gradients(
     kind: str, light: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

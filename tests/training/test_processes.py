@@ -119,7 +119,8 @@ def test_a_signal_ends_training_with_a_checkpoint_and_the_code_for_requeue(tmp_p
     "fault",
     [
         "raise",
-        *(pytest.param(fault, marks=pytest.mark.slow) for fault in ("stop", "kill", "sleep")),
+        *(pytest.param(fault, marks=pytest.mark.slow) for fault in ("stop", "kill")),
+        pytest.param("sleep", marks=pytest.mark.nightly),
     ],
 )
 def test_all_processes_end_when_one_fails(fault: str, tmp_path: Path) -> None:
