@@ -79,7 +79,7 @@ const number = (value, digits) => value.toFixed(digits).replace("-", "\u2212");
 function build(one) {
   const seam = one.seam !== null && one.seam > 1;
   const marks = [
-    one.loop && element("span", { class: "mark" }, one.tempo ? `loop, ${one.tempo[0]} bpm, ${one.tempo[1]} bars` : "loop"),
+    one.loop && element("span", { class: "mark" }, one.tempo ? `loop, ${one.tempo[0]} bpm, ${one.tempo[1]} ${one.tempo[1] === 1 ? "bar" : "bars"}` : "loop"),
     one.seam !== null && element("span", { class: seam ? "mark warn" : "mark", title: "Above 1 the seam can be heard" }, `seam ${number(one.seam, 2)}`),
     one.amount !== null && element("span", { class: "mark" }, `varied by ${one.amount}`),
     one.parent && jump((seed) => `from seed ${seed}`, one.parent, "mark"),

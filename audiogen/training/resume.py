@@ -6,7 +6,7 @@ There is no random state among it: what a step draws is a function of its number
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +116,9 @@ class Resumable:
         wrong = [f"lacks {name}" for name in sorted(expected - found)]
         wrong += [f"has an unknown {name}" for name in sorted(found - expected)]
         if wrong:
-            more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
             raise ValueError(
                 f"{checkpoint.path}: not a checkpoint that this version and model can go on from\n"
-                f"  it {', '.join(wrong[:3])}{more}\n"
+                f"  it {_first_few(wrong, ', ')}\n"
                 "  go on with the version that wrote it, or delete that stage's folder"
             )
 
@@ -151,13 +150,18 @@ def require_same_settings(
     """Raise ValueError that names the settings in which `place` differs from this run's."""
     changed = changed_settings(found, expected)
     if changed:
-        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise ValueError(
             f"{place}: made with other settings\n"
-            f"  {'; '.join(changed[:3])}{more}\n"
+            f"  {_first_few(changed, '; ')}\n"
             "  go on with the old settings, give a new run_dir=, delete that stage's folder,"
             " or, where it is not finished, add --allow-change"
         )
+
+
+def _first_few(texts: Sequence[str], between: str) -> str:
+    """The first three texts, and how many more there are."""
+    more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
+    return between.join(texts[:3]) + more
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -68,6 +68,7 @@ def test_two_processes_train_the_generator_of_one(family: str, tmp_path: Path) -
     for processes in (1, 2):
         finish(start(tmp_path / str(processes), family, processes=processes))
     found = [weights(tmp_path / str(processes)) for processes in (1, 2)]
+    print(f"{family}: {largest_difference(*found):.1e}")  # noqa: T201 - a figure of docs/cluster.md
     assert largest_difference(*found) < 1e-5
 
 
@@ -78,6 +79,7 @@ def test_two_processes_train_the_codec_of_one(family: str, tmp_path: Path) -> No
     for processes in (1, 2):
         finish(start(tmp_path / str(processes), family, "double", processes=processes))
     found = [weights(tmp_path / str(processes)) for processes in (1, 2)]
+    print(f"{family}: {largest_difference(*found):.1e}")  # noqa: T201 - a figure of docs/cluster.md
     assert largest_difference(*found) < 1e-5
 
 
