@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from audiogen.audio.dsp import loudness_lufs
 from audiogen.audio.files import read_audio
 from audiogen.audio.loops import measure_seam
+from audiogen.audio.measures import SoundMeasures, measure_sound
 from audiogen.evaluation.markup import finite
 from audiogen.evaluation.pictures import VORBIS_LEVEL, Spectrogram, sound_uri, spectrogram
 from audiogen.sidecar import read_sidecar
@@ -61,7 +61,7 @@ def make_card(pack: Path, take: JobTake) -> Card:
     wav, rate = read_audio(path)
     note = read_sidecar(path)
     spec = take.spec
-    lufs = loudness_lufs(wav, rate)
+    measures = measure_sound(wav, rate)
     image = spectrogram(wav, rate)
     seed = note.get("seed")
     facts = {
@@ -74,7 +74,8 @@ def make_card(pack: Path, take: JobTake) -> Card:
         "channels": wav.shape[0],
         "loop": spec.loop,
         "tempo": [spec.tempo.bpm, spec.tempo.bars] if spec.tempo else None,
-        "lufs": None if finite(lufs) is None else round(lufs, 1),
+        "lufs": _rounded(measures.loudness_lufs, 1),
+        "sound": _sound(measures),
         "seam": _seam_score(note, wav, rate) if spec.loop else None,
         "negative": spec.negative_prompt,
         "parent": take.parent,
@@ -123,6 +124,23 @@ def near_duplicates(prints: Sequence[FloatArray]) -> list[list[tuple[int, float]
         [(int(other), float(row[other])) for other in np.argsort(row) if row[other] < NEAR_DB]
         for row in distances
     ]
+
+
+def _sound(measures: SoundMeasures) -> dict[str, float | str | None]:
+    """Numbers about the sound that the page shows and sorts by."""
+    return {
+        "brightness": _rounded(measures.brightness_hz, 0),
+        "events": _rounded(measures.event_density_hz, 1),
+        "roughness": _rounded(measures.roughness, 2),
+        "steadiness": _rounded(measures.stationarity, 2),
+        "tonality": _rounded(measures.tonality, 2),
+        "key": measures.key,
+        "tempo": _rounded(measures.tempo_bpm, 0),
+    }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def _peaks(wav: Tensor) -> str:

@@ -76,6 +76,13 @@ function download(name, blob) {
 // Cards
 
 const number = (value, digits) => value.toFixed(digits).replace("-", "\u2212");
+function sound(one) {
+  const { brightness, events, roughness, steadiness, tonality, key, tempo } = one.sound;
+  return [
+    brightness !== null && `${brightness} Hz bright`, `${number(events, 1)} events/s`, `rough ${number(roughness, 2)}`,
+    `steady ${number(steadiness, 2)}`, `tonal ${number(tonality, 2)}`, key, tempo !== null && `${tempo} bpm`,
+  ].filter(Boolean).join(" · ");
+}
 function build(one) {
   const seam = one.seam !== null && one.seam > 1;
   const marks = [
@@ -94,6 +101,7 @@ function build(one) {
       element("p", { class: "prompt", dir: "auto", title: one.prompt.slice(0, 1000) }, one.prompt.slice(0, 1000) || "(no prompt)"),
       element("p", { class: "facts" }, `seed ${one.seed} · ${number(one.seconds, 2)} s · ${one.lufs === null ? "silent" : number(one.lufs, 1) + " LUFS"}`,
         one.negative ? ` · without: ${one.negative.slice(0, 200)}` : ""),
+      element("p", { class: "facts sound" }, sound(one)),
       element("div", { class: "marks" }, ...marks),
       element("p", { class: "note", dir: "auto", hidden: true })),
     element("div", { class: "acts" },
@@ -148,7 +156,9 @@ const filters = {
 };
 const last = (value) => (value === null ? Infinity : value);
 const rank = { keep: 0, "": 1, reject: 2 };
+const by = (name) => (one, two) => (two.sound[name] ?? -1) - (one.sound[name] ?? -1);
 const sorts = {
+  brightness: by("brightness"), events: by("events"), roughness: by("roughness"), steadiness: by("steadiness"), tonality: by("tonality"),
   made: (one, two) => 0, prompt: (one, two) => one.prompt.localeCompare(two.prompt), seconds: (one, two) => one.seconds - two.seconds,
   lufs: (one, two) => (two.lufs ?? -999) - (one.lufs ?? -999), seam: (one, two) => last(one.seam) - last(two.seam) || 0,
   near: (one, two) => (one.near[0] ? one.near[0][1] : 999) - (two.near[0] ? two.near[0][1] : 999), chosen: (one, two) => rank[choice(one.file).status] - rank[choice(two.file).status],

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from audiogen.audio.files import write_audio
+from audiogen.audio.files import read_audio, write_audio
+from audiogen.audio.measures import measure_sound
 from audiogen.evaluation.pictures import spectrogram
 from audiogen.schema import ConfigError
 from audiogen.texture import page as pages
@@ -65,6 +66,9 @@ def test_the_page_shows_what_the_takes_are(
         "rain", 0, 8000, RATE,
     )  # fmt: skip
     assert first["lufs"] - second["lufs"] == pytest.approx(6.0, abs=0.11)
+    told = measure_sound(*read_audio(takes[0].path(tmp_path)))
+    assert first["sound"]["brightness"] == round(told.brightness_hz or 0)
+    assert first["sound"]["steadiness"] == round(told.stationarity, 2)
     assert first["near"] == [["wind-seed1", 0.0]]  # the same sound at another level
     assert first["seam"] <= 1
     peaks = np.frombuffer(base64.b64decode(first["peaks"]), dtype=np.int8).reshape(-1, 2)
