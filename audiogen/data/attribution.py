@@ -16,14 +16,18 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 that prevents it, so that reading can take off what writing has put on."""
 
 
+def plain_cell(text: str) -> str:
+    """Return a cell that no spreadsheet runs as a formula."""
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
 def attribution_csv(rows: Sequence[ManifestRow]) -> str:
     """Return the text of the table: a line per row, every cell quoted, no cell a formula."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in rows:
-        cells = [str(getattr(row, column)) for column in COLUMNS]
-        writer.writerow([f"'{cell}" if cell.startswith(FORMULA) else cell for cell in cells])
+        writer.writerow([plain_cell(str(getattr(row, column))) for column in COLUMNS])
     return text.getvalue()
 
 

@@ -7,30 +7,23 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence, Set
 from dataclasses import replace
 
+from audiogen.data.copies import Groups
 from audiogen.data.manifest import ManifestRow, Split
 
 
 def merge_copies(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
     """Give rows with the same content or sound, directly or through others, one `source_id`."""
-    parent = {row.source_id: row.source_id for row in rows}
-
-    def root(source: str) -> str:
-        while parent[source] != source:
-            parent[source] = parent[parent[source]]
-            source = parent[source]
-        return source
-
+    sources = sorted({row.source_id for row in rows})
+    place = {source: number for number, source in enumerate(sources)}
+    groups = Groups(len(sources))
     first_with: dict[str, str] = {}
     source_at = {row.path: row.source_id for row in rows}
     for row in rows:
-        same = {
-            root(row.source_id),
-            root(first_with.setdefault(row.sha256, row.source_id)),
-            root(source_at.get(row.copy_of, row.source_id)),
-        }
-        for source in same:
-            parent[source] = min(same)
-    return [replace(row, source_id=root(row.source_id)) for row in rows]
+        of_bytes = first_with.setdefault(row.sha256, row.source_id)
+        of_sound = source_at.get(row.copy_of, row.source_id)
+        for other in (of_bytes, of_sound):
+            groups.join(place[row.source_id], place[other])
+    return [replace(row, source_id=sources[groups.root(place[row.source_id])]) for row in rows]
 
 
 def split_by_source(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from audiogen.audio.dsp import resample
 from audiogen.audio.files import read_audio, write_audio
 from audiogen.audio.loops import measure_seam
 from audiogen.audio.riff import write_chunks
+from audiogen.data.attribution import ATTRIBUTION_FILE, read_attribution
 from audiogen.hub import find_model, model_digest
 from audiogen.sidecar import read_sidecar
 from audiogen.storage import atomic_write_text, publish_folder, sha256_file
@@ -23,7 +24,6 @@ from audiogen.texture.export_files import (
     Exported,
     contact_page,
     contact_picture,
-    csv_text,
     drawn,
     licence_text,
     manifest_text,
@@ -109,8 +109,8 @@ def export_pack(pack: Path, request: ExportRequest) -> Path:
         atomic_write_text(folder / "LICENSE.txt", licence_text(name, files))
         atomic_write_text(folder / "contact.html", contact_page(name, files))
         contact_picture(folder / "contact.png", name, files)
-        if attribution:
-            atomic_write_text(folder / "ATTRIBUTION.csv", csv_text(attribution))
+        if attribution is not None:
+            shutil.copyfile(attribution, folder / ATTRIBUTION_FILE)
         project = reaper_project(files, request.rate)
         if project is not None:
             atomic_write_text(folder / "loops.rpp", project)
@@ -226,21 +226,21 @@ def _facts(ready: Ready, take: PackTake, rate: int, digest: str) -> dict[str, An
     }
 
 
-def _attribution(model: Path, takes: Sequence[PackTake]) -> list[dict[str, str]]:
-    """Return the rows of the model's ATTRIBUTION.csv.
+def _attribution(model: Path, takes: Sequence[PackTake]) -> Path:
+    """Return the model's list of the sounds that it learnt from.
 
     Raises:
-        ValueError: the model has none, or made none of these takes.
+        ValueError: the model has none, it is damaged, or the model made none of these takes.
     """
     folder = find_model(model)
-    path = folder / "ATTRIBUTION.csv"
+    path = folder / ATTRIBUTION_FILE
     if not path.is_file():
         raise ValueError(f"{path}: the model has no such list; leave --model out.")
+    read_attribution(path)
     digest = model_digest(folder)
     others = [take for take in takes if take.told.get("model_digest") != digest]
     if len(others) == len(takes):
         raise ValueError(f"{model}: none of these takes was made by this model.")
     if others:
         _log.warning("%d takes are not of %s: ATTRIBUTION.csv lacks theirs", len(others), model)
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return path

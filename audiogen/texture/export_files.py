@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from audiogen.audio.riff_chunks import plain_text
+from audiogen.data.attribution import plain_cell
 from audiogen.evaluation.markup import Markup, join, number, tag
 from audiogen.evaluation.pictures import (
     RANGE_DB,
@@ -25,7 +26,6 @@ from audiogen.evaluation.pictures import (
 )
 from audiogen.texture.export_sound import KINDS, Kind, Loop, licences_of
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 SHEET_RATE = 24_000
 """Hz, of the sounds in the page."""
 PICTURE_COLUMNS = 6
@@ -88,40 +88,31 @@ def drawn(wav: Tensor, rate: int) -> Spectrogram:
 
 
 def csv_cell(value: Any) -> Any:
-    """Return a cell that no spreadsheet takes for a formula; numbers stay numbers."""
-    if not isinstance(value, str):
-        return value
-    text = plain_text(value)
-    return "'" + text if value.startswith(FORMULA) or text.startswith(FORMULA) else text
+    """Return a cell of one line that no spreadsheet runs; numbers stay numbers."""
+    return plain_cell(plain_text(value)) if isinstance(value, str) else value
 
 
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Write rows with equal keys as CSV."""
+def manifest_text(files: Sequence[Exported]) -> str:
+    """Return manifest.csv: a row per file, and all that was measured."""
+    rows = [
+        {
+            "file": one.path,
+            "kind": one.kind,
+            "prompt": one.prompt,
+            "seed": one.told.get("seed", ""),
+            "model": one.told.get("model", ""),
+            "model_digest": one.told.get("model_digest", ""),
+            "licences": ", ".join(licences_of(one.told)),
+            **(asdict(Loop() if one.loop is None else one.loop)),
+            **one.facts,
+        }
+        for one in files
+    ]
     target = io.StringIO()
     writer = csv.DictWriter(target, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
     return target.getvalue()
-
-
-def manifest_text(files: Sequence[Exported]) -> str:
-    """Return manifest.csv: a row per file, and all that was measured."""
-    return csv_text(
-        [
-            {
-                "file": one.path,
-                "kind": one.kind,
-                "prompt": one.prompt,
-                "seed": one.told.get("seed", ""),
-                "model": one.told.get("model", ""),
-                "model_digest": one.told.get("model_digest", ""),
-                "licences": ", ".join(licences_of(one.told)),
-                **(asdict(Loop() if one.loop is None else one.loop)),
-                **one.facts,
-            }
-            for one in files
-        ]
-    )
 
 
 def licence_text(pack: str, files: Sequence[Exported]) -> str:

@@ -23,6 +23,8 @@ from audiogen.audio.loops import measure_seam
 from audiogen.audio.measures import true_peak_db
 from audiogen.audio.riff import read_chunks
 from audiogen.cli_texture import texture
+from audiogen.data.attribution import attribution_csv
+from audiogen.data.manifest import ManifestRow
 from audiogen.texture.export import ExportRequest, export_pack
 from audiogen.texture.export_files import csv_cell, rpp_text
 from audiogen.texture.export_names import parse_stem
@@ -301,8 +303,13 @@ def test_takes_of_a_model_and_its_attribution(
         export_pack(tmp_path / "pack", ExportRequest(to=tmp_path / "out", model=model))
     attribution = model / "generator" / "model" / "ATTRIBUTION.csv"
     attribution.write_text("path,author\na.wav,=Ann\n")
+    with pytest.raises(ValueError, match="not a table of attributions"):
+        export_pack(tmp_path / "pack", ExportRequest(to=tmp_path / "out", model=model))
+    row = ManifestRow(path="a.wav", seconds=1, sample_rate=8000, channels=1, split="train",
+                      sha256="0" * 64, author="=Ann")  # fmt: skip
+    attribution.write_text(attribution_csv([row]))
     out = export_pack(tmp_path / "pack", ExportRequest(to=tmp_path / "out", model=model))
-    assert (out / "ATTRIBUTION.csv").read_text() == "path,author\na.wav,'=Ann\n"
+    assert '"\'=Ann"' in (out / "ATTRIBUTION.csv").read_text()
     sound = next((out / "Loops").glob("rain_134*.wav"))
     assert soundfile.info(sound).frames == round(3 * 60 / 133.7 * 48_000)
 
