@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Self
 
 import torch
-import yaml
 from pydantic import Field
 from torch import Tensor
 
@@ -28,9 +27,13 @@ from audiogen.generators import (
 )
 from audiogen.generators.autoregressive import AutoregressiveGenerator
 from audiogen.hub import find_model, model_digest, write_documents
-from audiogen.schema import Config, dump_config, parse_config
+from audiogen.schema import Config, dump_config, load_config
+from audiogen.seal import require_whole, seal_folder
 from audiogen.storage import publish_folder, read_tensors, write_tensors
 from audiogen.types import Conditions, LatentSpec
+
+FILES = ("config.yaml", "generator.safetensors")
+"""Of a model, which its seal covers; its codec has one of its own."""
 
 MIN_SECONDS = 0.5
 MAX_WINDOWS = 12
@@ -358,12 +361,12 @@ class Pipeline:
 
         Raises:
             FileNotFoundError: there is no finished model; says where it was looked for.
+            ValueError: its files are not those that were written.
             ConfigError: the folder's config is not valid.
         """
         folder = find_model(Path(path))
-        text = (folder / "config.yaml").read_text(encoding="utf-8")
-        tree = yaml.safe_load(text)
-        config = parse_config(ModelConfig, tree, source=str(folder / "config.yaml"))
+        require_whole(folder, FILES)
+        config = load_config(ModelConfig, folder / "config.yaml")
         codec = load_codec(folder / "codec")
         window = codec.spec.num_frames(config.clip_seconds)
         generator = build_generator(config.generator, codec.spec, TEXT_DIM, window)
@@ -386,6 +389,7 @@ class Pipeline:
             (folder / "codec").mkdir()
             save_codec(folder / "codec", self.codec, self.config.codec)
             write_tensors(folder / "generator.safetensors", self.generator.state_dict())
+            seal_folder(folder, FILES)
             write_documents(folder, documents or {}, self.folder)
 
 

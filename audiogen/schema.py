@@ -49,7 +49,7 @@ def load_config(cls: type[ConfigT], path: Path, overrides: Iterable[str] = ()) -
         ConfigError: the file cannot be read as YAML, or all bad keys and overrides, one per line.
     """
     given = sorted(overrides, key=lambda text: not _sets_type(text))  # a stable sort
-    tree = _read_yaml(path)
+    tree = read_yaml(path)
     problems = []
     for override in given:
         try:
@@ -108,7 +108,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping in the file; an empty file is an empty mapping.
 
     Raises:
@@ -268,7 +268,9 @@ class _Place:
             return
         self.keys.append(str(part))
         if isinstance(part, int):
-            self.node = self.node[part] if isinstance(self.node, list) else None
+            # An index beyond the list is an item that a tuple needs and the user left out.
+            there = isinstance(self.node, list) and part < len(self.node)
+            self.node = self.node[part] if there else None
             self.models = _narrow(self._variants, self.node)
             return
         self.parent, self.siblings = self.models, self._variants

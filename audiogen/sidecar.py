@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from audiogen.generators import SamplingConfig
 from audiogen.pipeline import Pipeline
+from audiogen.storage import read_json
 
 
 def take_sidecar(
@@ -50,9 +50,9 @@ def read_sidecar(sound: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: not the JSON file of a take ({error}).") from None
+        told = read_json(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: not the JSON file of a take.\n  {error}") from None
     if not isinstance(told, dict):
         raise ValueError(f"{path}: not the JSON file of a take; expected a JSON object.")
     return told

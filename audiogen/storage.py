@@ -15,7 +15,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # digests and text must not cost the import of torch
     from torch import Tensor
@@ -38,6 +38,21 @@ def digest_of(value: object) -> str:
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds; errors as of `parse_json`, and OSError."""
+    return parse_json(path.read_bytes(), str(path))
+
+
+def parse_json(content: str | bytes, source: str) -> Any:
+    """Return what JSON means; ValueError names `source` when it is none, or nested too deeply."""
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError(f"{source}: not valid JSON (nested too deeply)") from None
+    except ValueError as error:
+        raise ValueError(f"{source}: not valid JSON ({error})") from None
 
 
 def atomic_write_text(path: Path, text: str) -> None:

@@ -244,6 +244,14 @@ def test_later_overrides_win_and_shared_blocks_are_not_changed_together(tmp_path
     assert (config.codec, config.second) == (Mel(bands=6), Mel(bands=4))
 
 
+def test_a_list_that_is_too_short_is_told_by_the_item_left_out() -> None:
+    class Span(Config):
+        span: tuple[float, float]
+
+    with pytest.raises(ConfigError, match=r"span\.1: missing, and it has no default"):
+        parse_config(Span, {"span": [0.5]}, source="here")
+
+
 def test_parse_config_names_its_source() -> None:
     with pytest.raises(ConfigError, match=r"^config of the codec:\n  bandz: .*mean bands\?$"):
         parse_config(Mel, {"bandz": 3}, "config of the codec")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field
 
 from audiogen.codecs.base import Codec, CodecOutput
@@ -17,7 +16,8 @@ from audiogen.codecs.oobleck import Oobleck, OobleckConfig
 from audiogen.codecs.pretrained import PretrainedCodec
 from audiogen.codecs.rvq import RVQCodec, RVQConfig
 from audiogen.codecs.vae import VAECodec, VAEConfig
-from audiogen.schema import Config, dump_config, parse_config
+from audiogen.schema import Config, dump_config, parse_config, read_yaml
+from audiogen.seal import require_whole, seal_folder
 from audiogen.storage import read_tensors, write_tensors
 from audiogen.types import Kind
 
@@ -34,6 +34,9 @@ _CLASSES: dict[type, Any] = {
     MimiConfig: Mimi,
     OobleckConfig: Oobleck,
 }
+
+FILES = ("config.yaml", "weights.safetensors")
+"""Of a codec, which its seal covers; what lies beside them may change."""
 
 __all__ = [
     "Codec",
@@ -70,6 +73,7 @@ def save_codec(folder: Path, codec: Codec, config: CodecConfig) -> None:
     own: Config = codec.config if isinstance(codec, PretrainedCodec) else config
     (folder / "config.yaml").write_text(dump_config(own), encoding="utf-8")
     write_tensors(folder / "weights.safetensors", codec.state_dict())
+    seal_folder(folder, FILES)
 
 
 def load_codec(folder: Path) -> Codec:
@@ -77,11 +81,15 @@ def load_codec(folder: Path) -> Codec:
 
     Raises:
         FileNotFoundError: the folder holds no codec.
+        ValueError: its files are not those that were written.
         ConfigError: its config is not valid.
         RuntimeError: weights and config do not fit.
     """
     file = folder / "config.yaml"
-    tree = {"codec": yaml.safe_load(file.read_text(encoding="utf-8"))}
+    if not file.is_file():
+        raise FileNotFoundError(f"{folder}: no codec here, {file.name} is missing")
+    require_whole(folder, FILES)
+    tree = {"codec": read_yaml(file)}
     codec = build_codec(parse_config(_Saved, tree, source=str(file)).codec)
     codec.load_state_dict(read_tensors(folder / "weights.safetensors"))
     return codec.eval().requires_grad_(requires_grad=False)

@@ -20,6 +20,8 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from audiogen.storage import read_json
+
 CONFIG_FILE = "config.json"
 
 
@@ -230,10 +232,7 @@ def is_folder(source: str) -> bool:
 
 def _kind_in(file: Path) -> str:
     """The kind of network that a `config.json` is of."""
-    try:
-        tree = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file}: not valid JSON ({error})") from error
+    tree = read_json(file)
     found = tree if isinstance(tree, dict) else {}
     return str(found.get("model_type") or found.get("_class_name") or "no known kind")
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from audiogen.data.licences import KINDS, LicenceTerms
 from audiogen.data.manifest import ManifestRow
-from audiogen.storage import digest_of
+from audiogen.storage import digest_of, read_json
 
 CROISSANT_FILE = "croissant.json"
 CONFORMS_TO = ("http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0")
@@ -140,10 +140,10 @@ def read_croissant(path: Path) -> list[dict[str, str]]:
         ValueError: it is not such a file.
     """
     try:
-        sets = json.loads(path.read_bytes())["recordSet"]
+        sets = read_json(path)["recordSet"]
         records = next(one["data"] for one in sets if one["@id"] == RECORDS)
         plain = [{key.removeprefix(f"{RECORDS}/"): str(row[key]) for key in row} for row in records]
-    except (ValueError, LookupError, TypeError, AttributeError, StopIteration, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, StopIteration):
         raise ValueError(f"{path}: not a Croissant file of audiogen.") from None
     if any(FIELDS.keys() - row.keys() for row in plain):
         raise ValueError(f"{path}: its records lack some of {', '.join(FIELDS)}.")

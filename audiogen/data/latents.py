@@ -19,7 +19,7 @@ from audiogen.conditioning.controls import Role, make_controls
 from audiogen.conditioning.text import TextStates
 from audiogen.data.clips import Position, item_seed, read_clip
 from audiogen.data.manifest import ManifestRow
-from audiogen.storage import publish_folder, read_tensors, write_tensors
+from audiogen.storage import publish_folder, read_json, read_tensors, write_tensors
 from audiogen.types import Batch, Conditions
 
 SHARD_ITEMS = 1024
@@ -94,8 +94,8 @@ def _read_index(path: Path) -> list[dict[str, Any]]:
     """Entries of an index; ValueError for a damaged one or a shard outside of its folder."""
     wrong = f"{path}: not an index of latents; delete the folder and run the same command again"
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        index = read_json(path)
+    except ValueError:
         raise ValueError(wrong) from None
     kinds = {"path": str, "num_frames": int, "shard": str}
     for entry in index if isinstance(index, list) else [None]:
@@ -145,7 +145,7 @@ class TextTable:
     @classmethod
     def read(cls, path: Path) -> TextTable:
         """Read what `write` wrote."""
-        prompts = json.loads((path / "prompts.json").read_text(encoding="utf-8"))
+        prompts = read_json(path / "prompts.json")
         return cls(prompts, TextStates(**read_tensors(path / "states.safetensors")))
 
 

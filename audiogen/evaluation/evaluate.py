@@ -39,7 +39,7 @@ from audiogen.evaluation.report import write_report
 from audiogen.experiment import ExperimentConfig
 from audiogen.hub import find_model, model_digest
 from audiogen.pipeline import Pipeline
-from audiogen.storage import atomic_write_text, sha256_file
+from audiogen.storage import atomic_write_text, read_json, sha256_file
 
 Metrics = dict[str, Any]
 CODEC_FOLDER = Path("codec") / "model"
@@ -61,7 +61,7 @@ def evaluate(config: ExperimentConfig) -> Path:
         "sample": config.sample.model_dump(mode="json"),
         "evaluate": config.evaluate.model_dump(mode="json"),
     }
-    metrics = json.loads(metrics_file.read_text("utf-8")) if metrics_file.is_file() else {}
+    metrics = read_json(metrics_file) if metrics_file.is_file() else {}
     if metrics.get("key") != key or not report.is_file():
         if config.generator is None:
             found = compare(config, load_codec(run / CODEC_FOLDER), None)

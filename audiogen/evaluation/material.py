@@ -19,6 +19,7 @@ from audiogen.data.manifest import ManifestRow
 from audiogen.experiment import ExperimentConfig
 from audiogen.pipeline import Pipeline
 from audiogen.sidecar import take_sidecar, take_slug
+from audiogen.storage import read_json
 from audiogen.types import LatentSpec
 
 MAX_TRAINING, MAX_HELD_OUT = 1000, 300
@@ -150,7 +151,7 @@ class _Job:
         beside = self.path.with_suffix(".json")
         if not self.path.is_file() or not beside.is_file():
             return False
-        found = json.loads(beside.read_text(encoding="utf-8"))
+        found = read_json(beside)
         return all(found.get(key) == value for key, value in self.sidecar.items())
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from audiogen.evaluation.markup import (
 from audiogen.evaluation.report_data import data_section, total_length
 from audiogen.evaluation.report_metrics import metrics_section, near_copies, part
 from audiogen.evaluation.report_sounds import demos_section, pairs_section, takes_section
-from audiogen.storage import atomic_write_text
+from audiogen.storage import atomic_write_text, parse_json
 
 _STAGES = ("codec", "generator")
 _KINDS = {"vae": "VAE", "rvq": "RVQ", "mel": "log-mel"}
@@ -163,9 +162,9 @@ def _read_tree(run_dir: Path, name: str, problems: dict[str, str]) -> Mapping[st
     if name in problems:
         return {}
     try:
-        found = json.loads(content)
+        found = parse_json(content, name)
     except ValueError as error:
-        problems[name] = f"{name} is not JSON: {error}."
+        problems[name] = f"{error}."
         return {}
     if not isinstance(found, dict):
         problems[name] = f"{name} does not hold a JSON object."
@@ -179,7 +178,7 @@ def _read_training(content: str) -> tuple[dict[str, list[Mapping[str, Any]]], in
     skipped = 0
     for line in content.splitlines():
         try:
-            row = json.loads(line)
+            row = parse_json(line, "metrics.jsonl")
         except ValueError:
             row = None
         step = finite(row.get("step")) if isinstance(row, dict) else None

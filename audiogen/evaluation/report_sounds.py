@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from audiogen.evaluation.pictures import (
     sound_uri,
     spectrogram,
 )
+from audiogen.storage import read_json
 
 MAX_TAKES = 160  # shown; more would make the page heavy. They are spread evenly over the groups.
 MAX_PAIRS = 12
@@ -276,7 +276,7 @@ def _sidecar(path: Path) -> Mapping[str, Any]:
     if path.stem.endswith((".real", ".codec")):
         candidate = path.with_name(path.stem.rpartition(".")[0] + ".json")
     try:
-        found = json.loads(candidate.read_text(encoding="utf-8"))
+        found = read_json(candidate)
     except (OSError, ValueError):  # the card then says that it has no readable sidecar
         return {}
     return found if isinstance(found, dict) else {}

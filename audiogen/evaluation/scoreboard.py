@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from audiogen.experiment import ExperimentConfig, load_experiment
-from audiogen.storage import sha256_file
+from audiogen.storage import read_json, sha256_file
 
 HEADER = (
     "run", "method", "recognised", "Fréchet", "diversity", "likelihood", "s/take", "parameters",
@@ -40,7 +40,7 @@ def _metrics(run: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{run}: not evaluated\n  expected {file}; `audiogen evaluate {run}` makes it"
         )
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    found: dict[str, Any] = read_json(file)
     return found
 
 

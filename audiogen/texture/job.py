@@ -13,7 +13,7 @@ from typing import Any
 from audiogen.pipeline import MAX_WINDOWS, MIN_SECONDS, Pipeline
 from audiogen.schema import ConfigError
 from audiogen.sidecar import take_slug
-from audiogen.storage import atomic_write_text, digest_of
+from audiogen.storage import atomic_write_text, digest_of, parse_json
 from audiogen.texture.making import shared_settings
 from audiogen.texture.prompts import Wish
 from audiogen.texture.spec import TakeSpec
@@ -213,7 +213,7 @@ def _details(error: ConfigError) -> list[str]:
 
 def _read_line(line: str, source: str) -> JobTake:
     try:
-        row: dict[str, Any] = json.loads(line)
+        row: dict[str, Any] = parse_json(line, source)
         return JobTake(
             file=_file_name(row["file"]),
             spec=TakeSpec.from_tree(row, source),
@@ -221,7 +221,7 @@ def _read_line(line: str, source: str) -> JobTake:
             model_digest=str(row["model_digest"]),
             parent=str(row.get("parent", "")),
         )
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{source}: damaged ({error}); put the file back as it was") from None
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from audiogen.schema import Config, ConfigError, parse_config
-from audiogen.storage import atomic_write_text
+from audiogen.storage import atomic_write_text, parse_json
 
 SELECTION_FILE = "selection.json"
 
@@ -50,9 +50,9 @@ def find_selection(pack: Path) -> Selection | None:
 def parse_selection(content: bytes, source: str) -> Selection:
     """Read choices from JSON; ConfigError names `source` and what is wrong."""
     try:
-        tree = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{source}: not JSON ({error})") from None
+        tree = parse_json(content, source)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{source}: expected a JSON object with `takes`")
     return parse_config(Selection, tree, source)

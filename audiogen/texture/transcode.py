@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from torch import Tensor
 
 from audiogen.audio.dsp import resample_blocks, to_channels
@@ -24,6 +23,7 @@ from audiogen.codecs.token_file import (
     require_codec,
     write_tokens,
 )
+from audiogen.schema import read_yaml
 from audiogen.storage import sha256_file
 from audiogen.texture.sources import channel_change
 from audiogen.texture.takes import free_path
@@ -73,7 +73,7 @@ class Coder:
         """
         folder = _find_codec(place)
         codec = load_codec(folder)
-        kind = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["type"]
+        kind = read_yaml(folder / "config.yaml")["type"]
         if codec.spec.kind != "tokens":
             raise ValueError(
                 f"{folder}: a codec of continuous latents ({kind}), which are no tokens\n"

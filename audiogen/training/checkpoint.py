@@ -21,16 +21,16 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from audiogen.seal import DamagedFolderError, seal_folder, verify_folder
 from audiogen.storage import (
     publish_folder,
+    read_json,
     read_tensors,
     remove_folder,
-    sha256_file,
     write_tensors,
 )
 
 FORMAT = 1
-MANIFEST = "MANIFEST.json"
 STATE = "state.json"
 MIN_KEEP = 2
 
@@ -40,10 +40,6 @@ _GROUP = re.compile(r"[a-z][a-z0-9_]*")
 _log = logging.getLogger(__name__)
 
 TensorGroups = Mapping[str, Mapping[str, Tensor]]
-
-
-class DamagedCheckpointError(ValueError):
-    """A checkpoint folder does not hold what its manifest promises; the message says where."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +91,9 @@ def save_checkpoint(
             for group, named in tensors.items():
                 write_tensors(temporary / f"{group}.safetensors", named)
             (temporary / STATE).write_text(state_text, encoding="utf-8")
-            manifest = {"format": FORMAT, "files": _describe(temporary)}
-            text = json.dumps(manifest, indent=1) + "\n"
-            (temporary / MANIFEST).write_text(text, encoding="utf-8")
-        verify_checkpoint(final)
-    except (OSError, DamagedCheckpointError) as error:
+            seal_folder(temporary)
+        verify_folder(final)
+    except (OSError, DamagedFolderError) as error:
         raise OSError(_explain_failure(folder, step, tensors, error)) from error
     _prune(folder, keep, newest=final)
     return final
@@ -122,14 +116,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Verify and read one checkpoint folder.
 
     Raises:
-        DamagedCheckpointError: it is not what was saved.
+        DamagedFolderError: it is not what was saved.
         OSError: it cannot be read.
     """
-    verify_checkpoint(path)
-    content = json.loads((path / STATE).read_text(encoding="utf-8"))
+    verify_folder(path)
+    content = read_json(path / STATE)
     match = _FOLDER.fullmatch(path.name)
     if match is None or content["step"] != int(match[1]):
-        raise DamagedCheckpointError(
+        raise DamagedFolderError(
             f"{STATE} is of step {content['step']}, the folder is called {path.name}"
         )
     files = sorted(path.glob("*.safetensors"))
@@ -138,33 +132,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
         tensors={file.stem: read_tensors(file) for file in files},
         state=content["state"],
         path=path,
-    )
-
-
-def verify_checkpoint(path: Path) -> None:
-    """Compare every file of a checkpoint with the manifest, byte for byte by sha256.
-
-    Raises:
-        DamagedCheckpointError: a file is missing, extra, or has changed.
-    """
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DamagedCheckpointError(f"{MANIFEST} is missing") from None
-    except (ValueError, RecursionError) as error:
-        raise DamagedCheckpointError(f"{MANIFEST} is not readable ({error})") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise DamagedCheckpointError(f"{MANIFEST} is not of format {FORMAT}")
-    found = _describe(path)
-    promised = manifest.get("files")
-    if manifest == {"format": FORMAT, "files": found}:
-        return
-    if not isinstance(promised, dict):
-        raise DamagedCheckpointError(f"{MANIFEST} lists no files")
-    wrong = sorted(name for name in found | promised if found.get(name) != promised.get(name))
-    name = wrong[0] if wrong else MANIFEST
-    raise DamagedCheckpointError(
-        f"{name} is {found.get(name, 'missing')}, expected {promised.get(name, 'no such file')}"
     )
 
 
@@ -233,14 +200,6 @@ def _checkpoints(folder: Path) -> list[Path]:
     return [path for _, path in found if path.is_dir()]
 
 
-def _describe(path: Path) -> dict[str, dict[str, int | str]]:
-    """Return size and sha256 of every file but the manifest, by name."""
-    files = sorted(file for file in path.iterdir() if file.name != MANIFEST)
-    return {
-        file.name: {"bytes": file.stat().st_size, "sha256": sha256_file(file)} for file in files
-    }
-
-
 def _prune(folder: Path, keep: int, newest: Path) -> None:
     """Delete what is older than `keep` verified checkpoints; the new one is safe, so only warn."""
     verified = 0
@@ -256,8 +215,8 @@ def _prune(folder: Path, keep: int, newest: Path) -> None:
 
 def _is_good(path: Path) -> bool:
     try:
-        verify_checkpoint(path)
-    except DamagedCheckpointError as error:
+        verify_folder(path)
+    except DamagedFolderError as error:
         _log.warning("checkpoint %s does not count as kept: %s", path, error)
         return False
     return True

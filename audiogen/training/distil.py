@@ -26,7 +26,7 @@ from audiogen.experiment import DistilConfig
 from audiogen.generators import Start
 from audiogen.generators.infill import draw_kept_frames
 from audiogen.generators.ode import ODEGenerator
-from audiogen.storage import publish_folder, read_tensors, write_tensors
+from audiogen.storage import publish_folder, read_json, read_tensors, write_tensors
 from audiogen.types import Batch, PathPoint
 
 _log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ class PathDataset(Dataset[PathExample]):
         self._paths: list[tuple[dict[str, Tensor], int, Example]] = []
         for shard in sorted(folder.glob("shard-*")):
             tensors = read_tensors(shard / "paths.safetensors")
-            index = json.loads((shard / "index.json").read_text(encoding="utf-8"))
+            index = read_json(shard / "index.json")
             for row, entry in enumerate(index):
                 role: Role = entry["role"]
                 clip = Example(

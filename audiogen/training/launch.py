@@ -12,7 +12,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.utils import broadcast_object_list
 
 from audiogen.experiment import ExperimentConfig
-from audiogen.storage import atomic_write_text
+from audiogen.storage import atomic_write_text, read_json
 from audiogen.training.precision import choose_precision
 from audiogen.training.signals import stop_signals
 from audiogen.training.watchdog import Watchdog
@@ -37,7 +37,7 @@ def make_accelerator(config: ExperimentConfig, state: PartialState) -> tuple[Acc
     """Make the accelerator in the precision that pays; return it and the reason."""
     request = {"device": state.device.type, "requested": config.train.precision}
     record = config.run_dir / "precision.json"
-    known = json.loads(record.read_text()) if record.is_file() else {}
+    known = read_json(record) if record.is_file() else {}
     if request.items() <= known.items():  # a resumed run goes on in the precision it began in
         return _accelerator(known["precision"]), known["reason"]
     choice = list(choose_precision(state.device, config.train.precision))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from audiogen.storage import atomic_write_text, publish_folder
+from audiogen.storage import atomic_write_text, publish_folder, read_json
 
 
 def adopt_stage(run: Path, stage: str, settings: Mapping[str, Any]) -> Path | None:
@@ -35,7 +34,7 @@ def adopt_stage(run: Path, stage: str, settings: Mapping[str, Any]) -> Path | No
 def _settings_of(model: Path) -> object:
     """What a model was made with; None where there is none, or it is not ours to read."""
     try:
-        return json.loads((model / "settings.json").read_text(encoding="utf-8"))
+        return cast("object", read_json(model / "settings.json"))
     except (OSError, ValueError):
         return None
 

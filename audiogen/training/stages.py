@@ -35,7 +35,7 @@ from audiogen.generators.ode import ODEGenerator
 from audiogen.hub import write_documents
 from audiogen.pipeline import ModelConfig, Pipeline
 from audiogen.schema import dump_config
-from audiogen.storage import atomic_write_text, digest_of, publish_folder, sha256_file
+from audiogen.storage import atomic_write_text, digest_of, publish_folder, read_json, sha256_file
 from audiogen.training import watchdog
 from audiogen.training.card import codec_card, documents, model_card, model_config
 from audiogen.training.codec_loop import train_codec
@@ -74,7 +74,7 @@ def prepare(config: ExperimentConfig) -> str:
     key = _preparation_key(config, folder)
     done = run / "prepared.json"
     manifest = run / "manifest.jsonl"
-    if not (done.is_file() and manifest.is_file() and json.loads(done.read_text()) == key):
+    if not (done.is_file() and manifest.is_file() and read_json(done) == key):
         rows = scan_folder(
             folder, held_out=config.data.held_out, seed=config.seed, terms=config.terms
         )
@@ -153,7 +153,7 @@ def _is_done(config: ExperimentConfig, stage: str) -> bool:
     folder = config.run_dir / stage
     if not (folder / "model").is_dir():
         return False
-    found = json.loads((folder / "model" / "settings.json").read_text(encoding="utf-8"))
+    found = read_json(folder / "model" / "settings.json")
     require_same_settings(found, _settings(config, stage), folder)
     return True
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from audiogen.audio.files import write_audio
 from audiogen.audio.spectral import stft
-from audiogen.storage import atomic_write_bytes, atomic_write_text
+from audiogen.storage import atomic_write_bytes, atomic_write_text, parse_json
 
 WandbMode = Literal["off", "offline", "online"]
 
@@ -189,7 +189,7 @@ def cut_metrics(
     kept_text, kept = [], []
     for line in text.splitlines(keepends=True):
         try:
-            row = json.loads(line)
+            row = parse_json(line, str(path))
             is_ours = row["stage"] == stage
             late = is_ours and row["step"] > last_step
             keep = line.endswith("\n") and (not late or (keep_events and "event" in row))

@@ -267,7 +267,7 @@ def test_cells_and_quotes() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("selection.json", "{", "not JSON"),
+        ("selection.json", "{", "not valid JSON"),
         ("selection.json", "[]", "expected"),
         ("selection.json", '{"takes": {"a": {"status": "maybe"}}}', "'keep'"),
         ("selection.json", '{"takes": {"a": {"status": "reject"}}}', "no take is kept"),

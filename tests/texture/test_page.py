@@ -266,5 +266,5 @@ def test_a_pack_without_a_page_or_with_damaged_choices_is_not_served(
         pass
     write_page(tmp_path)
     (tmp_path / "selection.json").write_text("{", encoding="utf-8")
-    with pytest.raises(ConfigError, match="not JSON"), serving(tmp_path):
+    with pytest.raises(ConfigError, match="not valid JSON"), serving(tmp_path):
         pass

@@ -31,7 +31,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from fake_text import FakeTextEncoder  # noqa: E402
 
 import audiogen.pipeline  # noqa: E402
-from audiogen import storage  # noqa: E402
+from audiogen import seal, storage  # noqa: E402
 from audiogen.experiment import ExperimentConfig, load_experiment  # noqa: E402
 from audiogen.storage import sha256_file  # noqa: E402
 from audiogen.training import checkpoint, stages  # noqa: E402
@@ -87,7 +87,7 @@ def before_manifest() -> None:
     original = Path.write_text
 
     def wrapped(self: Path, *args: Any, **kwargs: Any) -> int:
-        if self.name == checkpoint.MANIFEST:
+        if self.name == seal.MANIFEST:
             kill()
         return original(self, *args, **kwargs)
 
@@ -124,7 +124,7 @@ POINTS: dict[str, Callable[[], None]] = {
     "before the manifest": before_manifest,
     "before the rename": lambda: before(storage, "_exchange"),
     "after the rename": lambda: after(storage, "_exchange"),
-    "before the check": lambda: before(checkpoint, "verify_checkpoint", 2),
+    "before the check": lambda: before(checkpoint, "verify_folder", 2),
     "inside the pruning": inside_prune,
     "inside a log line": inside_log,
 }

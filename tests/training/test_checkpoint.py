@@ -18,10 +18,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from audiogen import storage
+from audiogen import seal, storage
+from audiogen.seal import DamagedFolderError
 from audiogen.training import checkpoint
 from audiogen.training.checkpoint import (
-    DamagedCheckpointError,
     load_checkpoint,
     load_latest,
     save_checkpoint,
@@ -126,14 +126,14 @@ def test_every_flipped_bit_and_every_truncation_is_seen(tmp_path: Path) -> None:
             flipped = bytearray(good)
             flipped[position // 8] ^= 1 << position % 8
             file.write_bytes(flipped)
-            with pytest.raises(DamagedCheckpointError):
-                checkpoint.verify_checkpoint(path)
+            with pytest.raises(DamagedFolderError):
+                seal.verify_folder(path)
         for length in range(0, len(good) - 1, 11):
             file.write_bytes(good[:length])
-            with pytest.raises(DamagedCheckpointError):
-                checkpoint.verify_checkpoint(path)
+            with pytest.raises(DamagedFolderError):
+                seal.verify_folder(path)
         file.write_bytes(good)
-    checkpoint.verify_checkpoint(path)
+    seal.verify_folder(path)
 
 
 def missing(path: Path) -> None:
@@ -149,7 +149,7 @@ def renamed(path: Path) -> None:
 
 
 def no_manifest(path: Path) -> None:
-    (path / checkpoint.MANIFEST).unlink()
+    (path / seal.MANIFEST).unlink()
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_kills_at_random_times(tmp_path: Path) -> None:
 
 FALLIBLE = [(os, name) for name in ("fsync", "open", "rename", "mkdir", "listdir", "unlink")]
 FALLIBLE += [(os, "rmdir"), (safetensors.torch, "save_file"), (storage, "sha256_file")]
-FALLIBLE += [(Path, "write_text"), (checkpoint, "sha256_file")]
+FALLIBLE += [(Path, "write_text"), (seal, "sha256_file")]
 
 
 class FaultyDisk:

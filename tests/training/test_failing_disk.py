@@ -11,12 +11,11 @@ import pytest
 import safetensors.torch
 from resuming import checkpoints, crash_at, differing, interrupt, outcome, train
 
-from audiogen import storage
-from audiogen.training import checkpoint
+from audiogen import seal, storage
 
 CALLS = [(os, name) for name in ("fsync", "open", "rename", "mkdir", "listdir", "unlink", "rmdir")]
 CALLS += [(safetensors.torch, "save_file"), (storage, "sha256_file"), (Path, "write_text")]
-CALLS += [(checkpoint, "sha256_file")]
+CALLS += [(seal, "sha256_file")]
 
 
 class Disk:
