@@ -45,6 +45,29 @@ def check(
 
 
 @data.command()
+def pack(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Sounds; only read.")],
+    target: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the archives.")],
+    *,
+    megabytes: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Size at which an archive is closed.")
+    ] = 1000,
+) -> None:
+    """Pack sounds into tar archives, for sets of very many files.
+
+    Each sound goes with what is known of it. The folder of archives can be trained on as it is,
+    or be put into an object store; see docs/data.md.
+    """
+    from audiogen.data.intake import INTAKE_REASONS
+    from audiogen.data.pack import pack_folder
+
+    done = pack_folder(folder, target, archive_bytes=megabytes * 1_000_000)
+    for row in done.left_out:
+        typer.echo(f"left out: {row.path}: {INTAKE_REASONS[row.reason]}")
+    typer.echo(f"{done.sounds} sounds in {done.archives} archives: {target}")
+
+
+@data.command()
 def forget(
     identifier: Annotated[
         str,

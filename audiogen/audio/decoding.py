@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 
 from audiogen.audio.containers import Container, examine
+from audiogen.audio.member import Member, Sound
 from audiogen.audio.streams import ContainerError
 
 AUDIO_SUFFIXES: frozenset[str] = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"})
@@ -44,6 +47,7 @@ REASONS: Mapping[str, str] = {
     "contradictory": "the header contradicts itself or the file; save the sound anew",
     "truncated": "the file ends before the audio that its header announces",
     "damaged": "a checksum does not match: bytes have changed since the file was written",
+    "bad_archive": "not an uncompressed tar archive, or a damaged one; pack it anew",
     "not_finite": "samples are NaN or infinite",
     "too_loud": f"samples are beyond {MAX_PEAK:g} times full scale",
 }
@@ -56,17 +60,17 @@ class AudioReadError(ValueError):
         reason: code, one of the keys of `REASONS`.
     """
 
-    def __init__(self, path: Path, reason: str, detail: str = "") -> None:
+    def __init__(self, sound: Sound | str, reason: str, detail: str = "") -> None:
         self.reason = reason
         extra = f" ({detail})" if detail else ""
-        super().__init__(f"{path}: {REASONS[reason]}{extra}.")
+        super().__init__(f"{sound}: {REASONS[reason]}{extra}.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedAudio:
     """An open file whose header looks sound: rate in Hz, channels, and announced frames."""
 
-    path: Path
+    sound: Sound
     container: Container
     file: soundfile.SoundFile
 
@@ -107,19 +111,19 @@ class OpenedAudio:
                     break
                 peak = float(np.abs(block).max())  # NaN and infinity survive the maximum
                 if not np.isfinite(peak):
-                    raise AudioReadError(self.path, "not_finite")
+                    raise AudioReadError(self.sound, "not_finite")
                 if peak > MAX_PEAK:
-                    raise AudioReadError(self.path, "too_loud", f"peak {peak:.3g}")
+                    raise AudioReadError(self.sound, "too_loud", f"peak {peak:.3g}")
                 done += len(block)
                 yield block
         except soundfile.LibsndfileError as error:
             detail = error.error_string.strip(" .") or f"decoding stops at frame {done}"
-            raise AudioReadError(self.path, "unreadable", detail) from None
+            raise AudioReadError(self.sound, "unreadable", detail) from None
         if done == 0 or done < self.num_frames - self.slack:
             detail = f"{done} of {self.num_frames} frames"
-            raise AudioReadError(self.path, "truncated", detail)
+            raise AudioReadError(self.sound, "truncated", detail)
         if self.container.md5 and md5.digest() != self.container.md5:
-            raise AudioReadError(self.path, "damaged", "MD5 of the samples")
+            raise AudioReadError(self.sound, "damaged", "MD5 of the samples")
 
     def _read(self, count: int, md5: hashlib._Hash) -> npt.NDArray[np.float32]:
         """Decode up to `count` frames (n, C); whole numbers where a checksum is over these."""
@@ -134,46 +138,52 @@ class OpenedAudio:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[OpenedAudio]:
+def opened(sound: Sound) -> Iterator[OpenedAudio]:
     """Open a file and check what can be checked before decoding.
 
     Args:
-        path: WAV, FLAC, Ogg, MP3 or AIFF, told by content and not by suffix.
+        sound: WAV, FLAC, Ogg, MP3 or AIFF, told by content and not by suffix; a file or a member
+            of an archive.
 
     Raises:
         AudioReadError: if anything is wrong with the file; `reason` says what.
     """
-    size, container = _examined(path)
-    try:
-        file = soundfile.SoundFile(path)
-    except soundfile.LibsndfileError as error:
-        # For MPEG data without a frame libsndfile says that the file does not exist; it does.
-        said = error.error_string.strip(" .")
-        detail = "no frame of audio in it" if "does not exist" in said else said
-        raise AudioReadError(path, "unreadable", detail) from None
-    with file:
-        audio = OpenedAudio(path=path, container=container, file=file)
+    with contextlib.ExitStack() as stack:
+        raw, size = _raw(sound)
+        stack.enter_context(raw)
+        container = _examined(sound, raw, size)
+        raw.seek(0)
+        try:
+            # A file by its name, which libsndfile reads faster than through Python.
+            file = soundfile.SoundFile(raw if isinstance(sound, Member) else sound)
+        except soundfile.LibsndfileError as error:
+            # For MPEG data without a frame libsndfile says that the file does not exist; it does.
+            said = error.error_string.strip(" .")
+            detail = "no frame of audio in it" if "does not exist" in said else said
+            raise AudioReadError(sound, "unreadable", detail) from None
+        stack.enter_context(file)
+        audio = OpenedAudio(sound=sound, container=container, file=file)
         _check_header(audio, size)
         yield audio
 
 
 def _check_header(audio: OpenedAudio, size: int) -> None:
     """Compare what libsndfile understood with the limits and with what the container says."""
-    path, container = audio.path, audio.container
+    sound, container = audio.sound, audio.container
     low, high = SAMPLE_RATES_HZ
     if FORMATS.get(audio.file.format) != container.kind:
-        raise AudioReadError(path, "not_audio", f"{audio.file.format} inside {container.kind}")
+        raise AudioReadError(sound, "not_audio", f"{audio.file.format} inside {container.kind}")
     if not container.found:
-        raise AudioReadError(path, "contradictory", "its chunks lead to no samples")
+        raise AudioReadError(sound, "contradictory", "its chunks lead to no samples")
     if not low <= audio.sample_rate <= high:
-        raise AudioReadError(path, "bad_rate", f"{audio.sample_rate} Hz")
+        raise AudioReadError(sound, "bad_rate", f"{audio.sample_rate} Hz")
     if audio.channels > MAX_CHANNELS:
-        raise AudioReadError(path, "bad_channels", f"{audio.channels}")
+        raise AudioReadError(sound, "bad_channels", f"{audio.channels}")
     if audio.num_frames <= 0:
-        raise AudioReadError(path, "no_samples")
+        raise AudioReadError(sound, "no_samples")
     if audio.num_frames > size * MAX_FRAMES_PER_BYTE:
         detail = f"{audio.num_frames} frames in {size} bytes"
-        raise AudioReadError(path, "implausible_length", detail)
+        raise AudioReadError(sound, "implausible_length", detail)
     if container.frames is None:
         return
     lacking = container.frames - audio.num_frames
@@ -181,25 +191,41 @@ def _check_header(audio: OpenedAudio, size: int) -> None:
         # An MP3 of varying bit rate without a length header; otherwise the header lies.
         reason = "unknown_length" if container.counted else "contradictory"
         detail = f"{container.frames} frames, of which {audio.num_frames} would be read"
-        raise AudioReadError(path, reason, detail)
+        raise AudioReadError(sound, reason, detail)
 
 
-def _examined(path: Path) -> tuple[int, Container]:
-    """Return the size and the container of a file that is one."""
+def _raw(sound: Sound) -> tuple[BinaryIO, int]:
+    """Open a sound's bytes; return them and their number, which is not 0."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise AudioReadError(path, "not_a_file")
-        if status.st_size == 0:
-            raise AudioReadError(path, "empty")
-        with path.open("rb") as raw:
-            return status.st_size, examine(raw, status.st_size)
+        if isinstance(sound, Member):
+            raw = sound.open()
+            size = raw.seek(0, os.SEEK_END)
+            if size < sound.num_bytes:
+                detail = f"{size} of {sound.num_bytes} bytes are in the archive"
+                raise AudioReadError(sound, "truncated", detail)
+        else:
+            status = sound.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise AudioReadError(sound, "not_a_file")
+            raw, size = sound.open("rb"), status.st_size
     except (FileNotFoundError, NotADirectoryError):
-        raise AudioReadError(path, "missing") from None
+        raise AudioReadError(sound, "missing") from None
     except OSError as error:
-        raise AudioReadError(path, "unreadable", error.strerror or str(error)) from None
+        raise AudioReadError(sound, "unreadable", error.strerror or str(error)) from None
+    if size == 0:
+        raw.close()
+        raise AudioReadError(sound, "empty")
+    return raw, size
+
+
+def _examined(sound: Sound, raw: BinaryIO, size: int) -> Container:
+    """Return the container of a file that is one."""
+    try:
+        return examine(raw, size)
+    except OSError as error:
+        raise AudioReadError(sound, "unreadable", error.strerror or str(error)) from None
     except ContainerError as error:
-        raise AudioReadError(path, error.reason, error.detail) from None
+        raise AudioReadError(sound, error.reason, error.detail) from None
 
 
 def _packed(samples: npt.NDArray[np.int32], width: int) -> bytes:

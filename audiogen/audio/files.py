@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from audiogen.audio.decoding import MAX_CHANNELS, SAMPLE_RATES_HZ, opened
+from audiogen.audio.member import Sound
 from audiogen.audio.samples import samples_digest
 from audiogen.storage import replacing
 
@@ -32,11 +33,12 @@ class AudioStream:
     blocks: Iterator[Tensor]
 
 
-def read_audio(path: Path) -> tuple[Tensor, int]:
+def read_audio(sound: Sound) -> tuple[Tensor, int]:
     """Read a whole file.
 
     Args:
-        path: WAV, FLAC, Ogg, MP3 or AIFF, told by content and not by suffix.
+        sound: WAV, FLAC, Ogg, MP3 or AIFF, told by content and not by suffix; a file or a member of
+            an archive.
 
     Returns:
         wav (C, T) float32, where lossy files may overshoot 1 slightly, and the rate in Hz.
@@ -44,7 +46,7 @@ def read_audio(path: Path) -> tuple[Tensor, int]:
     Raises:
         AudioReadError: if anything is wrong with the file; `reason` says what.
     """
-    with opened(path) as audio:
+    with opened(sound) as audio:
         wav = np.empty((audio.channels, audio.num_frames), dtype=np.float32)
         end = 0
         for block in audio.blocks():
@@ -55,13 +57,13 @@ def read_audio(path: Path) -> tuple[Tensor, int]:
 
 
 @contextmanager
-def stream_audio(path: Path) -> Iterator[AudioStream]:
+def stream_audio(sound: Sound) -> Iterator[AudioStream]:
     """Open a file of any length to be read in blocks; the header is checked, samples as they come.
 
     Raises:
         AudioReadError: as `read_audio`; what only decoding shows is raised by the blocks.
     """
-    with opened(path) as audio:
+    with opened(sound) as audio:
         yield AudioStream(
             sample_rate=audio.sample_rate,
             channels=audio.channels,

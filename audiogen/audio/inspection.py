@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from audiogen.audio.decoding import opened
 from audiogen.audio.fingerprint import Fingerprinter, Words
+from audiogen.audio.member import Sound
 
 SILENT_SWING = 1e-4  # -80 dBFS: dither and hum of an open input, not a sound
 QUIET_PEAK = 1e-3  # -60 dBFS
@@ -66,13 +66,13 @@ class AudioFacts:
         return self.num_frames / self.sample_rate
 
 
-def measure_audio(path: Path) -> AudioFacts:
+def measure_audio(sound: Sound) -> AudioFacts:
     """Decode a whole file in blocks, so that hours of audio need little memory.
 
     Raises:
         AudioReadError: as `read_audio`.
     """
-    with opened(path) as audio:
+    with opened(sound) as audio:
         levels = _Levels(audio.channels, max(1, round(audio.sample_rate * QUIET_WINDOW_SECONDS)))
         fingerprinter = Fingerprinter(audio.sample_rate)
         for block in audio.blocks():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import cast, get_args
 
 from audiogen.data.licences import KINDS, SAMPLING_PLUS
 from audiogen.data.manifest import Role
+from audiogen.storage import parse_json
 
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl")
 MAX_SIDECAR_BYTES = 10_000
@@ -81,7 +81,8 @@ def describe(path: PurePosixPath, entry: Mapping[str, str], sidecar: str) -> Des
         entry: its metadata by the keys of `COLUMNS`; empty if there is none.
         sidecar: text of the `.txt` beside it; empty if there is none.
     """
-    folder = clean_name(path.parent.name)
+    parent = path.parent.name
+    folder = "" if parent.endswith(".tar") else clean_name(parent)  # an archive says nothing
     label = entry.get("label") or folder
     stem = clean_name(TAKE_MARK.sub("", path.stem) or path.stem)
     named = stem if any(letter.isalpha() for letter in stem) else ""  # "0001" describes nothing
@@ -169,7 +170,22 @@ def read_sidecar(path: Path) -> str:
         raise ValueError(f"{path}: the caption cannot be read ({error.strerror}).") from None
     if len(content) > MAX_SIDECAR_BYTES:
         raise ValueError(f"{path}: a caption has at most {MAX_SIDECAR_BYTES} bytes.")
+    return parse_caption(content)
+
+
+def parse_caption(content: bytes) -> str:
+    """Return a caption on one line; ValueError when it is not UTF-8."""
     return " ".join(content.decode("utf-8-sig").split())  # UnicodeDecodeError is a ValueError
+
+
+def parse_record(path: Path, content: bytes) -> dict[str, str]:
+    """Return what the JSON beside a sound says, with the keys of `COLUMNS`.
+
+    Raises:
+        ValueError: it is no JSON object, or a value in it is no text.
+    """
+    record = _record(path, 1, parse_json(content, str(path)))
+    return _entry(path, 1, {**record, "file": path.name})
 
 
 def read_metadata(path: Path) -> list[dict[str, str]]:
@@ -213,18 +229,18 @@ def _csv_records(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _json_records(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
-    known = {name for names in COLUMNS.values() for name in names}
     for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"{path}:{number}: not a line of JSON ({error}).") from None
-        if not isinstance(record, dict):
-            raise ValueError(f"{path}:{number}: expected an object, {{...}}, on every line.")
-        values = {str(key).strip().lower(): value for key, value in record.items()}
-        yield number, {key: _text(path, number, key, values[key]) for key in known & values.keys()}
+        if line.strip():
+            yield number, _record(path, number, parse_json(line, f"{path}:{number}"))
+
+
+def _record(path: Path, number: int, record: object) -> dict[str, str]:
+    """The texts of a JSON object under known keys."""
+    if not isinstance(record, dict):
+        raise ValueError(f"{path}:{number}: expected an object, {{...}}, on every line.")
+    known = {name for names in COLUMNS.values() for name in names}
+    values = {str(key).strip().lower(): value for key, value in record.items()}
+    return {key: _text(path, number, key, values[key]) for key in known & values.keys()}
 
 
 def _text(path: Path, line: int, key: str, value: object) -> str:

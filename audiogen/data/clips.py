@@ -24,7 +24,7 @@ def read_clip(folder: Path, row: ManifestRow, spec: LatentSpec) -> Tensor:
     Raises:
         AudioReadError: the file has changed since intake and cannot be read any more.
     """
-    wav, sample_rate = read_audio(folder / row.path)
+    wav, sample_rate = read_audio(row.sound(folder))
     wav = to_channels(resample(wav, sample_rate, spec.sample_rate), spec.audio_channels)
     return set_loudness(wav, spec.sample_rate)
 

@@ -1,7 +1,7 @@
 """Runs a task on untrusted files in child processes that may hang, crash or grow without harm.
 
 A child is a fresh interpreter which imports the task's module and nothing else of the package, so
-that it starts fast and shares nothing. It is sent paths and answers in JSON, one line each; what
+that it starts fast and shares nothing. It is told where and answers in JSON, one line each; what
 native decoders print goes to a temporary file. A child that exceeds its limits is ended and its
 file refused; the next file gets a new child. Nothing depends on the number of children.
 """
@@ -25,13 +25,17 @@ from pathlib import Path
 from typing import IO, Any
 
 from audiogen.audio.decoding import REASONS, AudioReadError
+from audiogen.audio.member import Member, Sound
 
 if sys.platform != "win32":
     import resource
 
-Task = Callable[[Path], Mapping[str, Any]]
-"""A function of a module; what it returns must be JSON."""
+Task = Callable[[Any], Mapping[str, Any]]
+"""A function of a module, of one file; what it returns must be JSON."""
+Item = Sound | str
+"""A file, a member of an archive, or the address of a remote archive."""
 
+ADDRESS_SECONDS = 3600.0  # listing what is elsewhere takes as long as the network does
 START_SECONDS = 120.0  # a cold disk with a virus scanner
 FILES_PER_WORKER = 16  # fewer are not worth another start of an interpreter
 MAX_WORKERS = 16
@@ -70,10 +74,12 @@ class Limits:
     seconds_per_megabyte: float = 1.0
     memory_bytes: int = 1 << 30
 
-    def seconds_for(self, path: Path) -> float:
+    def seconds_for(self, item: Item) -> float:
         """Return the limit of one file."""
+        if isinstance(item, str):
+            return ADDRESS_SECONDS
         try:
-            size = path.stat().st_size
+            size = item.num_bytes if isinstance(item, Member) else item.stat().st_size
         except OSError:
             size = 0
         return self.seconds + self.seconds_per_megabyte * size / 1e6
@@ -89,7 +95,7 @@ class Failure:
 
 def run_contained(
     task: Task,
-    paths: Sequence[Path],
+    items: Sequence[Item],
     *,
     limits: Limits = Limits(),
     num_workers: int | None = None,
@@ -98,19 +104,19 @@ def run_contained(
 
     Args:
         task: a function at the top of a module.
-        paths: files; nothing needs to be true of them.
+        items: nothing needs to be true of them.
         limits: for one file.
         num_workers: child processes; None chooses by processors and files.
 
     Returns:
-        what the task returned, or why it did not, in the order of `paths`.
+        what the task returned, or why it did not, in the order of `items`.
 
     Raises:
         RuntimeError: a child cannot even start.
     """
-    most = num_workers or min(_processors(), MAX_WORKERS, -(-len(paths) // FILES_PER_WORKER))
+    most = num_workers or min(_processors(), MAX_WORKERS, -(-len(items) // FILES_PER_WORKER))
     results: dict[int, Mapping[str, Any] | Failure] = {}
-    waiting = iter(range(len(paths)))
+    waiting = iter(range(len(items)))
     lock = threading.Lock()
     stopping = threading.Event()
 
@@ -121,14 +127,14 @@ def run_contained(
                     index = next(waiting, None)
                 if index is None:
                     return
-                results[index] = worker.ask(paths[index])
+                results[index] = worker.ask(items[index])
         except BaseException:
             stopping.set()
             raise
         finally:
             worker.end()
 
-    workers = [_Worker(task, limits) for _ in range(min(most, len(paths)))]
+    workers = [_Worker(task, limits) for _ in range(min(most, len(items)))]
     with ThreadPoolExecutor(max_workers=max(1, len(workers))) as pool:
         jobs = [pool.submit(work, worker) for worker in workers]
         try:
@@ -139,7 +145,7 @@ def run_contained(
             for worker in workers:
                 worker.end()
             raise
-    return [results[index] for index in range(len(paths))]
+    return [results[index] for index in range(len(items))]
 
 
 class _Worker:
@@ -151,11 +157,12 @@ class _Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] | None = None
 
-    def ask(self, path: Path) -> Mapping[str, Any] | Failure:
+    def ask(self, item: Item) -> Mapping[str, Any] | Failure:
         """Have the task done on one file."""
         process = self._process or self._start()
-        seconds = self._limits.seconds_for(path)
-        reply, timed_out = self._exchange(process, {"path": str(path), "cpu": seconds}, seconds)
+        seconds = self._limits.seconds_for(item)
+        request = {"item": _told(item), "cpu": seconds}
+        reply, timed_out = self._exchange(process, request, seconds)
         if reply is None or timed_out:
             return self._post_mortem(process, timed_out=timed_out)
         if "reason" not in reply:
@@ -248,6 +255,20 @@ class _Worker:
         return "\n".join(lines[-2:])
 
 
+def _told(item: Item) -> dict[str, Any]:
+    """What a child is told of an item, as JSON."""
+    if isinstance(item, Member):
+        return {"member": asdict(item)}
+    return {"address" if isinstance(item, str) else "path": str(item)}
+
+
+def _item(told: Mapping[str, Any]) -> Item:
+    """The item that `_told` told of."""
+    if "member" in told:
+        return Member(**told["member"])
+    return Path(told["path"]) if "path" in told else str(told["address"])
+
+
 def serve() -> None:
     """Be a child: read requests from the standard input and answer them, until it ends."""
     replies = os.fdopen(os.dup(1), "w", encoding="ascii")
@@ -270,12 +291,12 @@ def serve() -> None:
         with contextlib.suppress(OSError):  # so that what is printed belongs to this file
             os.lseek(2, 0, os.SEEK_SET)
             os.ftruncate(2, 0)
-        answer(_attempt(task, Path(request["path"])))
+        answer(_attempt(task, _item(request["item"])))
 
 
-def _attempt(task: Task, path: Path) -> Mapping[str, Any]:
+def _attempt(task: Task, item: Item) -> Mapping[str, Any]:
     try:
-        return task(path)
+        return task(item)
     except AudioReadError as error:
         return {"reason": error.reason, "detail": str(error)}
     except MemoryError:

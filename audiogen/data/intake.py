@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from audiogen.audio.decoding import AUDIO_SUFFIXES
 from audiogen.audio.fingerprint import NO_WORDS, Words
 from audiogen.audio.inspection import SILENT_SWING, WARNINGS
-from audiogen.data.captions import Description, describe, read_sidecar
+from audiogen.data.captions import Description, describe
 from audiogen.data.contained import CONTAINED_REASONS, Failure, run_contained
 from audiogen.data.copies import COPY_WARNINGS, mark_copies
 from audiogen.data.licences import LICENCE_REASONS, LicenceTerms, apply_policy
@@ -36,9 +36,10 @@ INTAKE_REASONS: Mapping[str, str] = {
     "too_short": f"shorter than {MIN_SECONDS * 1000:g} ms",
     "unsupported": "a format that is not read; convert it to WAV or FLAC",
     "unreadable_folder": "the folder cannot be opened",
-    "outside": "the metadata name a path outside the data folder",
+    "outside": "a path outside the data folder, in metadata or in an archive",
+    "repeated_name": "the archive has an earlier file of this name, which is used",
     "repeated_row": "the metadata have an earlier row for this file, which is used",
-    "bad_caption": "the .txt beside it is not a short UTF-8 text",
+    "bad_caption": "the .txt or .json beside it is not a short UTF-8 text or record",
     "bad_name": "the file name is not valid UTF-8",
 }
 INTAKE_WARNINGS: Mapping[str, str] = {**WARNINGS, **COPY_WARNINGS}
@@ -61,7 +62,8 @@ def scan_folder(
     `captions.describe`; the split: see `split.split_by_source`.
 
     Args:
-        folder: WAV, FLAC, Ogg, MP3 and AIFF files, in folders of any depth.
+        folder: WAV, FLAC, Ogg, MP3 and AIFF files, in folders of any depth, in tar archives, and
+            in archives elsewhere that its `shards.txt` lists; see `archives`.
         held_out: share of each label's files kept from training, 0 to below 1.
         seed: of the choice.
         terms: licences that are allowed; None asks for none.
@@ -80,8 +82,8 @@ def scan_folder(
     if not folder.is_dir():
         state = "is not a folder" if folder.exists() else "does not exist"
         raise ValueError(f"{folder} {state}; give a folder of sounds ({_suffixes()}).")
-    listing = list_files(folder)
-    used, refused, fingerprints = _look_at(folder, listing, num_workers)
+    listing = list_files(folder, num_workers)
+    used, refused, fingerprints = _look_at(listing, num_workers)
     refused += listing.refused
     if not used and not allow_none:
         raise ValueError(_nothing_usable(folder, refused, listing.others))
@@ -140,7 +142,7 @@ def _warning_lines(used: Sequence[ManifestRow]) -> list[str]:
 
 
 def _look_at(
-    folder: Path, listing: Listing, num_workers: int | None
+    listing: Listing, num_workers: int | None
 ) -> tuple[list[ManifestRow], list[ManifestRow], list[Words]]:
     """Describe and decode the sounds; return used rows, refused rows, and the used fingerprints."""
     known: dict[str, tuple[Description, Split]] = {}
@@ -148,7 +150,7 @@ def _look_at(
     for path in sorted(listing.sounds):
         entry = listing.entry(path)
         try:
-            sidecar = read_sidecar((folder / path).with_suffix(".txt"))
+            sidecar = listing.caption(path)
         except ValueError:
             refused.append(refused_row(path, "bad_caption"))
             continue
@@ -156,10 +158,11 @@ def _look_at(
     used: list[ManifestRow] = []
     fingerprints: list[Words] = []
     results = run_contained(
-        inspect_file, [folder / path for path in known], num_workers=num_workers
+        inspect_file, [listing.sound(path) for path in known], num_workers=num_workers
     )
     for (path, (description, split)), result in zip(known.items(), results, strict=True):
         row, words = _row(path, result, {**asdict(description), "split": split})
+        row = replace(row, **listing.place(path))
         if row.verdict == "refused":
             refused.append(row)
         else:

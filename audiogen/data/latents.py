@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +24,7 @@ from audiogen.storage import publish_folder, read_json, read_tensors, write_tens
 from audiogen.types import Batch, Conditions
 
 SHARD_ITEMS = 1024
+SHARD_NAME = "shard-{:05d}.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +59,11 @@ def write_latents(final: Path, items: Iterable[LatentItem]) -> None:
         index: list[dict[str, object]] = []
         shard: dict[str, Tensor] = {}
         for number, item in enumerate(items):
-            shard[str(number)] = item.latents
-            name = f"shard-{number // SHARD_ITEMS:05d}.safetensors"
-            index.append({"path": item.row.path, "num_frames": item.num_frames, "shard": name})
+            key = str(number)
+            shard[key] = item.latents
+            name = SHARD_NAME.format(number // SHARD_ITEMS)
+            entry = {"path": item.row.path, "num_frames": item.num_frames}
+            index.append({**entry, "shard": name, "key": key})
             if len(shard) == SHARD_ITEMS:
                 write_tensors(folder / name, shard)
                 shard = {}
@@ -68,44 +72,80 @@ def write_latents(final: Path, items: Iterable[LatentItem]) -> None:
         (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
+def part_of(final: Path, number: int, count: int) -> Path:
+    """Folder of the latents that process `number` of `count` writes, for `join_latents`."""
+    return final.with_name(f"{final.name}-part-{number}-of-{count}")
+
+
+def join_latents(final: Path, count: int) -> None:
+    """Make one folder of latents from the parts of `count` processes, which vanish.
+
+    Until `final` appears, whole, all of it can be repeated.
+    """
+    with publish_folder(final) as folder:
+        joined: list[dict[str, Any]] = []
+        shards = 0
+        for part in (part_of(final, number, count) for number in range(count)):
+            index = _read_index(part / "index.json")
+            names: dict[str, str] = {}
+            for old in sorted({entry["shard"] for entry in index}):
+                names[old] = SHARD_NAME.format(shards)
+                shutil.copyfile(part / old, folder / names[old])
+                shards += 1
+            joined += [{**entry, "shard": names[entry["shard"]]} for entry in index]
+        (folder / "index.json").write_text(json.dumps(joined), encoding="utf-8")
+    for part in final.parent.glob(f"{final.name}-part-*"):  # also of other numbers of processes
+        shutil.rmtree(part)
+
+
 def read_latents(folder: Path, rows: Sequence[ManifestRow]) -> list[LatentItem]:
-    """Read what `write_latents` wrote for `rows`; ValueError when a row is not there."""
-    by_path = {row.path: row for row in rows}
-    index = _read_index(folder / "index.json")
-    shards = {name: read_tensors(folder / name) for name in {entry["shard"] for entry in index}}
-    items = [
-        LatentItem(
-            latents=shards[entry["shard"]][str(number)],
-            num_frames=entry["num_frames"],
-            row=by_path[entry["path"]],
-        )
-        for number, entry in enumerate(index)
-        if entry["path"] in by_path
-    ]
-    if len(items) != len(rows):
+    """Read what `write_latents` wrote, in the order of `rows`; ValueError when a row is not there.
+
+    Shards are mapped into memory, not loaded: sets larger than memory can be read, and processes
+    on one machine share what they read.
+    """
+    index = {entry["path"]: entry for entry in _read_index(folder / "index.json")}
+    missing = sum(row.path not in index for row in rows)
+    if missing:
         raise ValueError(
-            f"{folder}: has latents of {len(items)} of {len(rows)} files;"
+            f"{folder}: has latents of {len(rows) - missing} of {len(rows)} files;"
             " delete the folder and run the same command again"
         )
-    return items
+    names = {index[row.path]["shard"] for row in rows}
+    shards = {name: read_tensors(folder / name) for name in names}
+    return [_item(index[row.path], shards, row, folder) for row in rows]
+
+
+def _item(
+    entry: Mapping[str, Any], shards: Mapping[str, Mapping[str, Tensor]], row: ManifestRow,
+    folder: Path,
+) -> LatentItem:  # fmt: skip
+    """The encoded file of an entry; ValueError when its shard does not hold it."""
+    latents = shards[entry["shard"]].get(entry["key"])
+    if latents is None:
+        raise ValueError(_wrong_index(folder / "index.json"))
+    return LatentItem(latents=latents, num_frames=entry["num_frames"], row=row)
 
 
 def _read_index(path: Path) -> list[dict[str, Any]]:
     """Entries of an index; ValueError for a damaged one or a shard outside of its folder."""
-    wrong = f"{path}: not an index of latents; delete the folder and run the same command again"
     try:
         index = read_json(path)
     except ValueError:
-        raise ValueError(wrong) from None
-    kinds = {"path": str, "num_frames": int, "shard": str}
+        raise ValueError(_wrong_index(path)) from None
+    kinds = {"path": str, "num_frames": int, "shard": str, "key": str}
     for entry in index if isinstance(index, list) else [None]:
         if not isinstance(entry, dict) or not all(
             isinstance(entry.get(key), kind) for key, kind in kinds.items()
         ):
-            raise ValueError(wrong)
+            raise ValueError(_wrong_index(path))
         if not re.fullmatch(r"shard-[0-9]{5,}\.safetensors", entry["shard"]):
-            raise ValueError(wrong)
+            raise ValueError(_wrong_index(path))
     return cast("list[dict[str, Any]]", index)
+
+
+def _wrong_index(path: Path) -> str:
+    return f"{path}: not an index of latents; delete the folder and run the same command again"
 
 
 def prompts_of(row: ManifestRow) -> list[str]:

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from audiogen.audio.member import Member, Sound, is_remote, label_of
 from audiogen.storage import atomic_write_text
 
 Split = Literal["train", "held_out", ""]
@@ -40,6 +41,10 @@ class ManifestRow:
         reason: code of the refusal; empty when used.
         warnings: codes of faults that do not keep the file from being used.
         copy_of: path of an earlier file with the same sound; empty when there is none.
+        archive: tar archive that holds the file: relative to the data folder, or an address; empty
+            for a file of its own.
+        offset: of the file's first byte in the archive.
+        num_bytes: of the file in the archive.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
@@ -61,6 +66,9 @@ class ManifestRow:
     reason: str = ""
     warnings: tuple[str, ...] = ()
     copy_of: str = ""
+    archive: str = ""
+    offset: int = 0
+    num_bytes: int = 0
 
     def __post_init__(self) -> None:
         if self.verdict == "refused":
@@ -72,8 +80,28 @@ class ManifestRow:
             raise ValueError(f"{self.path!r} is not a path inside the data folder.")
         if not self.seconds > 0 or self.sample_rate <= 0 or self.channels <= 0:
             raise ValueError(f"{self.path}: a used row needs seconds, sample_rate and channels.")
+        if self.archive:
+            self._check_archive()
         if self.reason:
             raise ValueError(f"{self.path}: a used row has no reason, got {self.reason!r}.")
+
+    def _check_archive(self) -> None:
+        """Raise unless the row says where in which archive its file is."""
+        inside = PurePosixPath(self.archive)
+        if not is_remote(self.archive) and (inside.is_absolute() or ".." in inside.parts):
+            raise ValueError(f"{self.archive!r} is not a path inside the data folder.")
+        if not self.path.startswith(f"{label_of(self.archive)}/"):
+            raise ValueError(f"{self.path!r} is not a path inside {self.archive!r}.")
+        if self.offset <= 0 or self.num_bytes <= 0:
+            raise ValueError(f"{self.path}: a row inside an archive needs offset and num_bytes.")
+
+    def sound(self, folder: Path) -> Sound:
+        """Where the file's bytes are; `folder` is the data folder."""
+        if not self.archive:
+            return folder / self.path
+        place = self.archive if is_remote(self.archive) else str(folder / self.archive)
+        name = self.path.removeprefix(f"{label_of(self.archive)}/")
+        return Member(archive=place, name=name, offset=self.offset, num_bytes=self.num_bytes)
 
 
 _ROW = TypeAdapter(ManifestRow)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,20 @@ import soundfile
 from audiogen.audio.decoding import MAX_CHANNELS, SAMPLE_RATES_HZ, AudioReadError
 from audiogen.audio.fingerprint import Words
 from audiogen.audio.inspection import AudioFacts, measure_audio
+from audiogen.audio.member import Member, Sound
 from audiogen.storage import sha256_file
 
 PREVIEW_SECONDS = 20.0
 PREVIEW_FRAMES = 1 << 20
 
 
-def inspect_file(path: Path) -> Mapping[str, Any]:
+def inspect_file(sound: Sound) -> Mapping[str, Any]:
     """Decode a file and return its facts and sha256 as JSON, for `facts_of`.
 
     Raises:
         AudioReadError: it cannot be used.
     """
-    facts = measure_audio(path)
+    facts = measure_audio(sound)
     return {
         "sample_rate": facts.sample_rate,
         "channels": facts.channels,
@@ -33,7 +35,7 @@ def inspect_file(path: Path) -> Mapping[str, Any]:
         "swing": facts.swing,
         "warnings": facts.warnings,
         "fingerprint": base64.b64encode(facts.fingerprint.astype("<u4").tobytes()).decode("ascii"),
-        "sha256": sha256_file(path),
+        "sha256": _sha256(sound),
     }
 
 
@@ -50,7 +52,7 @@ def facts_of(reply: Mapping[str, Any]) -> AudioFacts:
     )
 
 
-def preview_file(path: Path) -> Mapping[str, Any]:
+def preview_file(sound: Sound) -> Mapping[str, Any]:
     """Decode what can be decoded of a file, also of a bad one, to be looked at.
 
     Returns:
@@ -59,21 +61,28 @@ def preview_file(path: Path) -> Mapping[str, Any]:
     Raises:
         AudioReadError: there is nothing to see.
     """
-    if not path.is_file():
-        raise AudioReadError(path, "not_a_file")
+    if isinstance(sound, Path) and not sound.is_file():
+        raise AudioReadError(sound, "not_a_file")
     low, high = SAMPLE_RATES_HZ
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(sound.open() if isinstance(sound, Member) else sound) as file:
             if not low <= file.samplerate <= high or not 1 <= file.channels <= MAX_CHANNELS:
-                raise AudioReadError(path, "bad_rate")
+                raise AudioReadError(sound, "bad_rate")
             count = min(int(PREVIEW_SECONDS * file.samplerate), PREVIEW_FRAMES, file.frames)
             samples = file.read(count, dtype="float32", always_2d=True)
             rate = int(file.samplerate)
     except soundfile.LibsndfileError as error:
-        raise AudioReadError(path, "unreadable", error.error_string) from None
+        raise AudioReadError(sound, "unreadable", error.error_string) from None
     if len(samples) == 0:
-        raise AudioReadError(path, "no_samples")
+        raise AudioReadError(sound, "no_samples")
     finite = np.nan_to_num(samples, nan=0, posinf=1, neginf=-1).clip(-1, 1)
     loudest = finite[:, int(np.square(finite).sum(axis=0).argmax())]
     pcm = np.round(loudest * 32767).astype("<i2").tobytes()
     return {"sample_rate": rate, "samples": base64.b64encode(pcm).decode("ascii")}
+
+
+def _sha256(sound: Sound) -> str:
+    """Digest of a sound's bytes, lower-case hex."""
+    if isinstance(sound, Path):
+        return sha256_file(sound)
+    return hashlib.sha256(sound.open().read()).hexdigest()

@@ -93,7 +93,7 @@ def _gallery(
     chosen = _spread(rows, codes)
     if not chosen:
         return Markup("")
-    replies = run_contained(preview_file, [folder / row.path for row in chosen])
+    replies = run_contained(preview_file, [row.sound(folder) for row in chosen])
     sounds = [None if isinstance(reply, Failure) else _sound(reply) for reply in replies]
     cards = [_card(row, codes[row.path], sound) for row, sound in zip(chosen, sounds, strict=True)]
     left = len(rows) - len(chosen)

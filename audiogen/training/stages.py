@@ -23,6 +23,8 @@ from audiogen.data.latents import (
     LatentDataset,
     TextTable,
     encode_files,
+    join_latents,
+    part_of,
     prompts_of,
     read_latents,
     write_latents,
@@ -300,6 +302,7 @@ def _demo(config: ExperimentConfig, pipeline: Pipeline) -> Demo:
 def _latents(config: ExperimentConfig, codec: Codec, window: int, accelerator: Accelerator) -> Path:
     """Return the folder of the training files' latents, encoding them when it is not there.
 
+    Each process encodes its share of the files.
     It is keyed by what made it, so that another codec or another crop never meets a stale cache.
     """
     weights = sha256_file(config.run_dir / "codec" / "model" / "weights.safetensors")
@@ -307,9 +310,17 @@ def _latents(config: ExperimentConfig, codec: Codec, window: int, accelerator: A
     text = config.text.model_dump(mode="json")
     key = digest_of({"codec": weights, "text": text, "window": window, "manifest": manifest})
     final = config.run_dir / "latents" / key
-    if accelerator.is_main_process and not final.is_dir():
-        rows = config.rows("train")
-        write_latents(final, encode_files(config.sounds, rows, codec, min_frames=window))
+    accelerator.wait_for_everyone()
+    if final.is_dir():
+        return final
+    rank, count = accelerator.process_index, accelerator.num_processes
+    part = part_of(final, rank, count)
+    if not part.is_dir():  # else a run that was stopped here has written it
+        share = config.rows("train")[rank::count]
+        write_latents(part, encode_files(config.sounds, share, codec, min_frames=window))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        join_latents(final, count)
     accelerator.wait_for_everyone()
     return final
 

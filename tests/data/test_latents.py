@@ -16,6 +16,8 @@ from audiogen.data.latents import (
     LatentDataset,
     TextTable,
     encode_files,
+    join_latents,
+    part_of,
     read_latents,
     write_latents,
 )
@@ -68,6 +70,25 @@ def test_latents_come_back_and_short_files_are_padded(
     stranger = ManifestRow(path="new.wav", seconds=1, sample_rate=1, channels=1)
     with pytest.raises(ValueError, match="latents of 3 of 4 files"):
         read_latents(tmp_path / "latents", [*rows, stranger])
+
+
+def test_parts_of_processes_are_joined_to_the_same(
+    codec: VAECodec, rows: list[ManifestRow], tmp_path: Path
+) -> None:
+    final = tmp_path / "latents"
+    left_over = part_of(final, 0, 7)  # of a run with another number of processes
+    left_over.mkdir()
+    for rank in (1, 0):
+        items = encode_files(tmp_path, rows[rank::2], codec, min_frames=WINDOW)
+        write_latents(part_of(final, rank, 2), items)
+    join_latents(final, 2)
+    alone = list(encode_files(tmp_path, rows, codec, min_frames=WINDOW))
+    joined = read_latents(final, rows)
+    assert [item.row for item in joined] == [item.row for item in alone]
+    assert all(torch.equal(a.latents, b.latents) for a, b in zip(alone, joined, strict=True))
+    assert not list(tmp_path.glob("latents-part-*"))
+    names = sorted(path.name for path in final.iterdir())
+    assert names == ["index.json", "shard-00000.safetensors", "shard-00001.safetensors"]
 
 
 def table() -> TextTable:
