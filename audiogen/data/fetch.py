@@ -94,6 +94,8 @@ def fetch_set(
             f"{folder}: the disk is full.\n"
             "Free some space, and call the same command again; it goes on from what is there."
         ) from None
+    if nameless := sum(not clip.author for clip in clips):
+        _log.warning("%d clips have no author in the tables of %s", nameless, wanted.title)
     return clips
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +33,6 @@ ESC_LINE = re.compile(
 )
 ESCAPE = re.compile(r"\\x([0-9a-f]{2})|\\u([0-9a-f]{4})")
 SOUND_SUFFIX = re.compile(r"\.(wav|aiff?|mp3|flac|ogg|m4a)$", re.I)
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,12 +101,13 @@ class PublishedSet:
 def read_esc(folder: Path, *, esc10_only: bool, licence: str) -> list[Clip]:
     """Return the clips of ESC-50, or of its part ESC-10.
 
-    Author, source and licence of each clip stand in the LICENSE file of the set.
+    Author, source and licence of each clip stand in the LICENSE file of the set. A clip that it
+    does not list has no author and the licence of the set.
 
     Args:
         folder: where the set was unpacked.
         esc10_only: leave out the clips that are not in ESC-10.
-        licence: of the set as a whole; it stands for clips that the LICENSE file does not list.
+        licence: of the set as a whole.
 
     Raises:
         ValueError: the table is not that of ESC-50.
@@ -116,7 +115,6 @@ def read_esc(folder: Path, *, esc10_only: bool, licence: str) -> list[Clip]:
     table = folder / "meta" / "esc50.csv"
     told = _esc_lines(folder / "LICENSE")
     clips = []
-    unlisted = 0
     for row in _rows(table, ("filename", "fold", "category", "esc10", "src_file")):
         if esc10_only and row["esc10"] != "True":
             continue
@@ -124,7 +122,6 @@ def read_esc(folder: Path, *, esc10_only: bool, licence: str) -> list[Clip]:
         if named is None or named["source"] != row["src_file"]:
             raise ValueError(f"{table}: {row['filename']!r} is no name of a clip of ESC-50.")
         line = told.get(named["clip"], {})
-        unlisted += not line
         label = clean_name(row["category"])
         clips.append(
             Clip(
@@ -138,20 +135,18 @@ def read_esc(folder: Path, *, esc10_only: bool, licence: str) -> list[Clip]:
                 fold=row["fold"],
             )
         )
-    if unlisted:
-        text = "%d clips are not listed in %s; they get the licence of the set, %s"
-        _log.warning(text, unlisted, folder / "LICENSE", licence)
     return clips
 
 
 def read_fsd50k(folder: Path) -> list[Clip]:
     """Return the clips of FSD50K: its part "train" to train on, "val" and "eval" held out.
 
+    A clip that its metadata do not list has neither author nor licence.
+
     Raises:
         ValueError: the tables are not those of FSD50K.
     """
     clips = []
-    unlisted = 0
     for part in ("dev", "eval"):
         known = read_json(folder / "FSD50K.metadata" / f"{part}_clips_info_FSD50K.json")
         table = folder / "FSD50K.ground_truth" / f"{part}.csv"
@@ -163,7 +158,6 @@ def read_fsd50k(folder: Path) -> list[Clip]:
                 raise ValueError(f"{table}: {number!r} of {side!r} is no clip of FSD50K.")
             told = known.get(number) if isinstance(known, dict) else None
             info = told if isinstance(told, dict) else {}
-            unlisted += not info
             label = clean_name(row["labels"].split(",")[0])  # from special to general
             clips.append(
                 Clip(
@@ -177,14 +171,12 @@ def read_fsd50k(folder: Path) -> list[Clip]:
                     split="train" if side == "train" else "held_out",
                 )
             )
-    if unlisted:
-        _log.warning("%d clips of FSD50K have no licence in its metadata", unlisted)
     return clips
 
 
 def caption(label: str, title: str) -> str:
     """Put a label before the title of a recording; a title without words adds nothing."""
-    name = _plain(SOUND_SUFFIX.sub("", _plain(title)).replace("_", " "))
+    name = _plain(SOUND_SUFFIX.sub("", _plain(title)).replace("_", " ")).rstrip(" .")
     if name.casefold() == label.casefold() or not any(letter.isalpha() for letter in name):
         return label
     return f"{label}: {name}"
@@ -192,7 +184,7 @@ def caption(label: str, title: str) -> str:
 
 def metadata_table(clips: Sequence[Clip]) -> str:
     """Return the text of a `metadata.csv`; columns in which nothing stands are left out."""
-    names = [name for name in Clip.__dataclass_fields__ if any(getattr(c, name) for c in clips)]
+    names = [one.name for one in fields(Clip) if any(getattr(clip, one.name) for clip in clips)]
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
