@@ -68,6 +68,34 @@ def pack(
 
 
 @data.command()
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="esc50|esc10|fsd50k", help="The set.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="New or empty, or where it was begun.")
+    ],
+    *,
+    mirror: Annotated[
+        str, typer.Option(metavar="URL", help="Address of a server that holds the same archives.")
+    ] = "",
+    keep_archives: Annotated[
+        bool, typer.Option("--keep-archives", help="Keep them after unpacking, in FOLDER/.fetch.")
+    ] = False,
+) -> None:
+    """Download a published set of sounds.
+
+    Checks and unpacks it, and writes metadata.csv with the licence and author of each sound. The
+    same command again goes on where it stopped, and does nothing once all is there.
+    """
+    from audiogen.data.fetch import fetch_set, summarise
+    from audiogen.data.published_sets import SETS
+
+    if name not in SETS:
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(SETS)}", param_hint="NAME")
+    clips = fetch_set(SETS[name], folder, mirror=mirror, keep_archives=keep_archives)
+    typer.echo(summarise(SETS[name], folder, clips))
+
+
+@data.command()
 def forget(
     identifier: Annotated[
         str,

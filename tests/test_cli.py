@@ -30,7 +30,7 @@ COMMANDS = (
     "doctor",
     "whois",
 )
-DATA = ("check", "forget")
+DATA = ("check", "fetch", "forget", "pack")
 EDITS = ("vary", "inpaint", "extend", "morph")
 TEXTURES = ("make", "page", "serve", "redo", "split", "export")
 
