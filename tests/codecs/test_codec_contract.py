@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiogen.codecs import Codec, CodecConfig, build_codec, load_codec, save_codec
+from audiogen.codecs import FILES, Codec, CodecConfig, build_codec, load_codec, save_codec
 from audiogen.codecs.losses import SpectralDistance, SpectralLossConfig
 from audiogen.codecs.mel import MelCodec, MelConfig
 from audiogen.codecs.rvq import RVQConfig
 from audiogen.codecs.trunk import ConvTrunk
 from audiogen.codecs.vae import VAEConfig
 from audiogen.schema import ConfigError
+from audiogen.seal import seal_folder
 
 SMALL = {"sample_rate": 16000, "hop_length": 256}
 FOURIER = {
@@ -203,9 +204,13 @@ def test_a_damaged_config_is_named(codec: Codec, config: CodecConfig, tmp_path: 
     file = tmp_path / "config.yaml"
     text = file.read_text(encoding="utf-8")
     file.write_text(text.replace("hop_length:", "hop_lenght:"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"config.yaml is .*, expected "):
+        load_codec(tmp_path)
+    seal_folder(tmp_path, FILES)
     with pytest.raises(ConfigError, match=r"hop_lenght: unknown key; did you mean .*hop_length"):
         load_codec(tmp_path)
     file.write_text(text.replace(f"type: {config.type}", "type: mell"), encoding="utf-8")
+    seal_folder(tmp_path, FILES)
     with pytest.raises(ConfigError, match=r"type: no type 'mell'; .* did you mean 'mel'") as caught:
         load_codec(tmp_path)
     assert str(file) in str(caught.value)
