@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from audiogen.texture.job import (
     read_job,
     write_job,
 )
+from audiogen.texture.lock import hold_pack
 from audiogen.texture.making import make_takes, write_take
 from audiogen.texture.progress import show_progress
 from audiogen.texture.prompts import TakeSettings, Wish, read_prompts
@@ -86,6 +88,10 @@ class Worker:
             device=str(state.device),
         )
 
+    def holding(self, pack: Path) -> AbstractContextManager[None]:
+        """Hold a pack; the first process does so for all. Errors as of `hold_pack`."""
+        return hold_pack(pack) if self.rank == 0 else nullcontext()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
@@ -104,14 +110,16 @@ def make_pack(request: MakeRequest, worker: Worker) -> Done:
     Raises:
         ConfigError: all mistakes in the list.
         FileNotFoundError: a model is not there.
+        PackBusyError: another process is making takes in this pack.
     """
     wishes = read_prompts(request.prompts, request.defaults)
     models = load_models([str(request.model), *_models_of(wishes)])
     planned = plan_takes(wishes, models, str(request.model), request.seed)
-    planned += [take for take in read_job(request.out) if take.parent]
-    done = run_job(request.out, planned, models, worker, request.batch_size)
-    if worker.rank == 0:
-        _report_unlisted(request.out, done.takes)
+    with worker.holding(request.out):
+        planned += [take for take in read_job(request.out) if take.parent]
+        done = run_job(request.out, planned, models, worker, request.batch_size)
+        if worker.rank == 0:
+            _report_unlisted(request.out, done.takes)
     return done
 
 
@@ -125,7 +133,7 @@ def run_job(
     """Write down what is wanted, then make what is missing, each take once.
 
     Args:
-        pack: its folder; made if missing.
+        pack: its folder, which the first process holds.
         wanted: takes; those that the job does not have are added to it.
         models: by name; those that the job names besides are loaded.
         worker: which process this is, of how many.

@@ -128,7 +128,17 @@ def redo_pack(pack: Path, request: RedoRequest, worker: Worker) -> Done:
 
     Raises:
         ValueError: none is chosen, or the model is not there any more.
+        PackBusyError: another process is making takes in this pack.
     """
+    parents = _chosen(pack, request)
+    with worker.holding(pack):
+        models = load_models(take.model for take in parents)
+        wanted = [take for parent in parents for take in _again(pack, parent, request, models)]
+        return run_job(pack, wanted, models, worker, request.batch_size)
+
+
+def _chosen(pack: Path, request: RedoRequest) -> list[JobTake]:
+    """The takes of a pack that are kept, or starred; ValueError where none is."""
     chosen = read_selection(pack).takes
     stems = {
         name
@@ -141,9 +151,7 @@ def redo_pack(pack: Path, request: RedoRequest, worker: Worker) -> Done:
         raise ValueError(
             f"{pack}: no take is {verb}; choose on its page (`audiogen texture serve {pack}`)"
         )
-    models = load_models(take.model for take in parents)
-    wanted = [take for parent in parents for take in _again(pack, parent, request, models)]
-    return run_job(pack, wanted, models, worker, request.batch_size)
+    return parents
 
 
 def _again(
