@@ -28,7 +28,7 @@ Steps = Annotated[int | None, typer.Option(min=1, help="Solver steps.  [default:
 
 
 @texture.command()
-def make(
+def make(  # noqa: PLR0913 - a command's parameters are its options
     prompts: Annotated[
         Path,
         typer.Argument(metavar="LIST", help="Prompts as .txt (one a line), .csv or .yaml."),
@@ -45,6 +45,10 @@ def make(
         str | None, typer.Option(metavar="S", help="Length, or a range: 5-10.  [default: 5]")
     ] = None,
     steps: Steps = None,
+    best_of: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, metavar="N", help="Candidates of each take; the best is kept."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Moves the seeds of all prompts.")] = 0,
     batch_size: BatchSize = 8,
 ) -> None:
@@ -57,7 +61,7 @@ def make(
     from audiogen.texture.pack import MakeRequest, Worker, make_pack
     from audiogen.texture.prompts import TakeSettings
 
-    given = {"count": count, "seconds": seconds, "steps": steps}
+    given = {"count": count, "seconds": seconds, "steps": steps, "best_of": best_of}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     defaults = parse_config(TakeSettings, options, source="options")
     request = MakeRequest(

@@ -77,6 +77,8 @@ def make_card(pack: Path, take: JobTake) -> Card:
         "lufs": _rounded(measures.loudness_lufs, 1),
         "sound": _sound(measures),
         "seam": _seam_score(note, wav, rate) if spec.loop else None,
+        "best_of": take.best_of,
+        "score": _scores(note),
         "negative": spec.negative_prompt,
         "parent": take.parent,
         "amount": spec.variation.amount if spec.variation else None,
@@ -159,3 +161,14 @@ def _seam_score(note: Mapping[str, Any], wav: Tensor, rate: int) -> float:
     told = note.get("seam")
     score = finite(told.get("score")) if isinstance(told, Mapping) else None
     return round(measure_seam(wav, rate).score if score is None else score, 2)
+
+
+def _scores(note: Mapping[str, Any]) -> dict[str, float | None] | None:
+    """The scores of a take that was the best of several, as its sidecar tells; None of others."""
+    told = note.get("best_of")
+    try:
+        kept = told["candidates"][told["chosen"]] if isinstance(told, Mapping) else {}
+        found = {name: finite(kept[name]) for name in ("score", "texture", "prompt")}
+    except (KeyError, IndexError, TypeError):
+        return None
+    return None if found["score"] is None or found["texture"] is None else found

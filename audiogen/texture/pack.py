@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,9 +24,12 @@ from audiogen.texture.job import (
     write_job,
 )
 from audiogen.texture.lock import hold_pack
-from audiogen.texture.making import make_takes, write_take
+from audiogen.texture.making import Made, make_takes, write_take
 from audiogen.texture.progress import show_progress
 from audiogen.texture.prompts import TakeSettings, Wish, read_prompts
+
+if TYPE_CHECKING:
+    from audiogen.texture.choosing import Chooser
 
 SHOWN_PROMPTS = 5
 _log = logging.getLogger(__name__)
@@ -183,18 +187,36 @@ def _make_missing(
         batch for batch in job_batches(job, batch_size) if names & {take.file for take in batch}
     ]
     there = {take.file for take in asked} - names
+    sounds: list[tuple[Made, dict[str, Any]]]
+    choosers = _choosers(missing, models)
     with show_progress("takes", len(asked), len(there)) as update:
         for batch in open_batches[worker.rank :: worker.count]:
-            pipeline = _model_of(batch[0], models)
-            sounds = make_takes(pipeline, [take.spec for take in batch])
-            for take, made in zip(batch, sounds, strict=True):
+            pipeline, specs = _model_of(batch[0], models), [take.spec for take in batch]
+            chooser = choosers.get(pipeline.digest) if batch[0].best_of > 1 else None
+            if chooser is None:
+                sounds = [(made, {}) for made in make_takes(pipeline, specs)]
+            else:
+                chosen = chooser.choose(specs, batch[0].best_of, batch_size)
+                sounds = [(one.made, {"best_of": one.note}) for one in chosen]
+            for take, (made, note) in zip(batch, sounds, strict=True):
                 path = take.path(pack)
                 if take.file in names and not path.exists():
-                    extra = {"parent": f"{take.parent}.wav"} if take.parent else {}
-                    write_take(pipeline, made, path, extra)
+                    parent = {"parent": f"{take.parent}.wav"} if take.parent else {}
+                    write_take(pipeline, made, path, {**parent, **note})
             there |= {take.file for take in missing if take.path(pack).exists()}  # others' too
             if worker.rank == 0:
                 update(len(there))
+
+
+def _choosers(takes: Iterable[JobTake], models: Mapping[str, Pipeline]) -> dict[str, Chooser]:
+    """By the model's digest: what chooses between its candidates, where there are any."""
+    chosen = [take for take in takes if take.best_of > 1]
+    if not chosen:
+        return {}
+    from audiogen.texture.choosing import Chooser  # noqa: PLC0415 (imports scikit-learn)
+
+    used = {one.digest: one for one in (_model_of(take, models) for take in chosen)}
+    return {digest: Chooser.of(pipeline) for digest, pipeline in used.items()}
 
 
 def _model_of(take: JobTake, models: Mapping[str, Pipeline]) -> Pipeline:

@@ -177,7 +177,7 @@ def _again(
             spec = replace(spec, begins_as=before.seconds)
     if not request.vary:
         if spec != before:
-            yield replace(parent, file="", spec=spec, parent=parent.file)
+            yield replace(parent, file="", spec=spec, parent=parent.file, best_of=1)
         else:
             _log.info("%s: is so already", path.name)
         return
@@ -187,7 +187,7 @@ def _again(
     variation = Variation(from_seed=spec.seed, amount=request.amount)
     for number in range(1, request.vary + 1):
         varied = replace(spec, seed=spec.seed + number, variation=variation)
-        yield replace(parent, file="", spec=varied, parent=parent.file)
+        yield replace(parent, file="", spec=varied, parent=parent.file, best_of=1)
 
 
 def _take_sidecar(file: Path) -> dict[str, Any]:
