@@ -123,9 +123,12 @@ def redo(  # noqa: PLR0913 - a command's parameters are its options
     bars: Annotated[int | None, typer.Option(min=1, help="Bars of such loops.")] = None,
     vary: Annotated[int, typer.Option(min=0, help="Variations of each.")] = 0,
     amount: Annotated[float, typer.Option(help="How far: above 0, to 1, a new sound.")] = 0.3,
+    rate: Annotated[
+        int | None, typer.Option(metavar="HZ", help="The same takes at another sample rate.")
+    ] = None,
     batch_size: BatchSize = 8,
 ) -> None:
-    """Make chosen takes anew: longer, with more steps, as loops, or varied.
+    """Make chosen takes anew: longer, with more steps, as loops, varied, or at another rate.
 
     The new takes go to the same pack and name the take they come from; nothing is replaced.
     """
@@ -145,6 +148,7 @@ def redo(  # noqa: PLR0913 - a command's parameters are its options
         tempo=Tempo(bpm=bpm, bars=bars) if bpm and bars else None,
         vary=vary,
         amount=amount,
+        rate=rate,
         batch_size=batch_size,
     )
     worker = _quiet_but_first(Worker.launched())
