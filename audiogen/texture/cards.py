@@ -62,7 +62,7 @@ def make_card(pack: Path, take: JobTake) -> Card:
     note = read_sidecar(path)
     spec = take.spec
     measures = measure_sound(wav, rate)
-    image = spectrogram(wav, rate)
+    image = _rounded_image(spectrogram(wav, rate))
     seed = note.get("seed")
     facts = {
         "file": take.file,
@@ -139,6 +139,12 @@ def _sound(measures: SoundMeasures) -> dict[str, float | str | None]:
         "key": measures.key,
         "tempo": _rounded(measures.tempo_bpm, 0),
     }
+
+
+def _rounded_image(image: Spectrogram) -> Spectrogram:
+    """The levels with the 11 bits that are kept of them, so that a kept card is the same card."""
+    levels = image.levels_db.astype(np.float16).astype(np.float64)
+    return Spectrogram(levels_db=levels, top_hz=image.top_hz)
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
