@@ -28,7 +28,7 @@ Steps = Annotated[int | None, typer.Option(min=1, help="Solver steps.  [default:
 
 
 @texture.command()
-def make(
+def make(  # noqa: PLR0913 - a command's parameters are its options
     prompts: Annotated[
         Path,
         typer.Argument(metavar="LIST", help="Prompts as .txt (one a line), .csv or .yaml."),
@@ -45,6 +45,10 @@ def make(
         str | None, typer.Option(metavar="S", help="Length, or a range: 5-10.  [default: 5]")
     ] = None,
     steps: Steps = None,
+    best_of: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, metavar="N", help="Candidates of each take; the best is kept."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Moves the seeds of all prompts.")] = 0,
     batch_size: BatchSize = 8,
 ) -> None:
@@ -57,7 +61,7 @@ def make(
     from audiogen.texture.pack import MakeRequest, Worker, make_pack
     from audiogen.texture.prompts import TakeSettings
 
-    given = {"count": count, "seconds": seconds, "steps": steps}
+    given = {"count": count, "seconds": seconds, "steps": steps, "best_of": best_of}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     defaults = parse_config(TakeSettings, options, source="options")
     request = MakeRequest(
@@ -119,9 +123,12 @@ def redo(  # noqa: PLR0913 - a command's parameters are its options
     bars: Annotated[int | None, typer.Option(min=1, help="Bars of such loops.")] = None,
     vary: Annotated[int, typer.Option(min=0, help="Variations of each.")] = 0,
     amount: Annotated[float, typer.Option(help="How far: above 0, to 1, a new sound.")] = 0.3,
+    rate: Annotated[
+        int | None, typer.Option(metavar="HZ", help="The same takes at another sample rate.")
+    ] = None,
     batch_size: BatchSize = 8,
 ) -> None:
-    """Make chosen takes anew: longer, with more steps, as loops, or varied.
+    """Make chosen takes anew: longer, with more steps, as loops, varied, or at another rate.
 
     The new takes go to the same pack and name the take they come from; nothing is replaced.
     """
@@ -141,6 +148,7 @@ def redo(  # noqa: PLR0913 - a command's parameters are its options
         tempo=Tempo(bpm=bpm, bars=bars) if bpm and bars else None,
         vary=vary,
         amount=amount,
+        rate=rate,
         batch_size=batch_size,
     )
     worker = _quiet_but_first(Worker.launched())

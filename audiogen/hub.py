@@ -9,8 +9,9 @@ from pathlib import Path
 
 from audiogen.storage import sha256_file
 
-DOCUMENTS = ("README.md", "ATTRIBUTION.csv", "croissant.json")
-"""What tells of a model whose sounds it learnt from; copies of the model keep it."""
+DOCUMENTS = ("README.md", "ATTRIBUTION.csv", "croissant.json", "judge.safetensors")
+"""What tells of a model whose sounds it learnt from, and the recogniser of those sounds where there
+is one; copies of the model keep it."""
 
 
 def find_model(path: Path) -> Path:

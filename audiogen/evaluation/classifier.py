@@ -79,6 +79,11 @@ class SoundClassifier:
             raise ValueError("SoundClassifier: not trained yet; call fit(wavs, labels) first")
         return [str(label) for label in self._linear.classes_]
 
+    @property
+    def linear(self) -> tuple[StandardScaler, LogisticRegression]:
+        """What scales the features, and the linear half."""
+        return self._scaler, self._linear
+
     def scores(self, wavs: Sequence[Tensor]) -> NDArray[np.float64]:
         """Log scores (n_items, labels), in the order of `labels`; the largest is the answer."""
         count = len(self.labels)

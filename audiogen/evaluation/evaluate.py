@@ -18,6 +18,7 @@ from audiogen.evaluation.classifier import SoundClassifier
 from audiogen.evaluation.codec_metrics import codec_metrics, codec_summary
 from audiogen.evaluation.density import density
 from audiogen.evaluation.features import Array, FeatureSpace, texture_features
+from audiogen.evaluation.judge import JUDGE_FILE, Judge
 from audiogen.evaluation.material import (
     MAX_HELD_OUT,
     MAX_TRAINING,
@@ -123,7 +124,11 @@ def compare(config: ExperimentConfig, codec: Codec, pipeline: Pipeline | None) -
             ),
             "batch_size": config.evaluate.batch_size,
         }
-    metrics |= _recognition(training, real, decoded, made, spec.sample_rate)
+    classifier = _classifier(training, real, spec.sample_rate)
+    if classifier is not None:
+        metrics |= _recognition(classifier, real, decoded, made)
+        if pipeline is not None and pipeline.folder is not None:
+            Judge.of(classifier).write(pipeline.folder / JUDGE_FILE)
     return {**metrics, "machine": _machine()}
 
 
@@ -223,15 +228,20 @@ def _with_references(
     }
 
 
+def _classifier(training: Sounds, real: Sounds, rate: int) -> SoundClassifier | None:
+    """One of real training clips; None where there are not two labels, or no clip to test it."""
+    labels = set(training.labels)
+    if len(labels) < 2 or not labels & set(real.labels):
+        return None
+    return SoundClassifier(rate).fit(training.wavs, training.labels)
+
+
 def _recognition(
-    training: Sounds, real: Sounds, decoded: Sounds, made: Sounds | None, rate: int
+    classifier: SoundClassifier, real: Sounds, decoded: Sounds, made: Sounds | None
 ) -> Metrics:
     """What a classifier of real training clips names takes, reconstructions and real clips."""
-    labels = sorted(set(training.labels))
+    labels = classifier.labels
     known = [index for index, label in enumerate(real.labels) if label in labels]
-    if len(labels) < 2 or not known:
-        return {}
-    classifier = SoundClassifier(rate).fit(training.wavs, training.labels)
 
     def heard(sounds: Sounds, chosen: Sequence[int]) -> Any:
         return classifier.accuracy(

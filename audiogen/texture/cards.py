@@ -62,7 +62,7 @@ def make_card(pack: Path, take: JobTake) -> Card:
     note = read_sidecar(path)
     spec = take.spec
     measures = measure_sound(wav, rate)
-    image = spectrogram(wav, rate)
+    image = _rounded_image(spectrogram(wav, rate))
     seed = note.get("seed")
     facts = {
         "file": take.file,
@@ -77,6 +77,8 @@ def make_card(pack: Path, take: JobTake) -> Card:
         "lufs": _rounded(measures.loudness_lufs, 1),
         "sound": _sound(measures),
         "seam": _seam_score(note, wav, rate) if spec.loop else None,
+        "best_of": take.best_of,
+        "score": _scores(note),
         "negative": spec.negative_prompt,
         "parent": take.parent,
         "amount": spec.variation.amount if spec.variation else None,
@@ -139,6 +141,12 @@ def _sound(measures: SoundMeasures) -> dict[str, float | str | None]:
     }
 
 
+def _rounded_image(image: Spectrogram) -> Spectrogram:
+    """The levels with the 11 bits that are kept of them, so that a kept card is the same card."""
+    levels = image.levels_db.astype(np.float16).astype(np.float64)
+    return Spectrogram(levels_db=levels, top_hz=image.top_hz)
+
+
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
 
@@ -159,3 +167,14 @@ def _seam_score(note: Mapping[str, Any], wav: Tensor, rate: int) -> float:
     told = note.get("seam")
     score = finite(told.get("score")) if isinstance(told, Mapping) else None
     return round(measure_seam(wav, rate).score if score is None else score, 2)
+
+
+def _scores(note: Mapping[str, Any]) -> dict[str, float | None] | None:
+    """The scores of a take that was the best of several, as its sidecar tells; None of others."""
+    told = note.get("best_of")
+    try:
+        kept = told["candidates"][told["chosen"]] if isinstance(told, Mapping) else {}
+        found = {name: finite(kept[name]) for name in ("score", "texture", "prompt")}
+    except (KeyError, IndexError, TypeError):
+        return None
+    return None if found["score"] is None or found["texture"] is None else found

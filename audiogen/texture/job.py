@@ -23,6 +23,9 @@ JOB_FILE = "job.jsonl"
 TAKES_FOLDER = "takes"
 FILE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 """What the files of a pack are called, without suffix: nothing that leads out of their folder."""
+TAKES_AT_ONCE = 8
+"""Takes of a prompt that are chosen together, so that one is not nearly another. It is not the
+size of a batch: a choice does not depend on how many sounds are made at once."""
 SEED_SPAN = 1_000_000
 """Seeds that prompts give lie below it."""
 
@@ -37,6 +40,7 @@ class JobTake:
         model: run folder, as it was given.
         model_digest: of that run's model.
         parent: file of the take it was made again from; empty for a take of the list.
+        best_of: of how many candidates it is the best.
     """
 
     file: str
@@ -44,16 +48,19 @@ class JobTake:
     model: str
     model_digest: str
     parent: str = ""
+    best_of: int = 1
 
     @property
     def key(self) -> str:
         """Sixteen hexadecimal digits that name what it is made of."""
-        return digest_of({**self.spec.to_tree(), "model_digest": self.model_digest})
+        choice = {"best_of": self.best_of} if self.best_of > 1 else {}
+        return digest_of({**self.spec.to_tree(), "model_digest": self.model_digest, **choice})
 
     @property
     def batch_key(self) -> tuple[object, ...]:
-        """What it has in common with takes of the same batch."""
-        return (self.model_digest, *shared_settings(self.spec))
+        """What it has in common with takes that are made with it."""
+        alike = (self.model_digest, self.best_of, *shared_settings(self.spec))
+        return alike if self.best_of == 1 else (*alike, self.spec.prompt)
 
     def path(self, pack: Path) -> Path:
         """Where it lies in `pack`."""
@@ -83,6 +90,7 @@ def write_job(pack: Path, takes: Sequence[JobTake]) -> None:
             "model": take.model,
             "model_digest": take.model_digest,
             **({"parent": take.parent} if take.parent else {}),
+            **({"best_of": take.best_of} if take.best_of > 1 else {}),
             **take.spec.to_tree(),
         }
         for take in takes
@@ -131,7 +139,10 @@ def plan_takes(
             problem = _length_problem(spec, pipeline)
             if problem:
                 problems[f"{wish.where}: {problem}"] = None
-            take = JobTake(file="", spec=spec, model=name, model_digest=pipeline.digest)
+            take = JobTake(
+                file="", spec=spec, model=name, model_digest=pipeline.digest,
+                best_of=wish.settings.best_of or 1,
+            )  # fmt: skip
             other = seen.setdefault(take.key, wish.where)
             if len(seen) == len(takes):
                 problems[f"{wish.where}: seed {number} is that of {other} too"] = None
@@ -164,14 +175,16 @@ def job_batches(takes: Iterable[JobTake], size: int) -> Iterator[list[JobTake]]:
     """Put takes into batches of `size` that the job alone determines, not what is made already.
 
     The last bits of a take depend on the shape of its batch. A job that goes on makes the same
-    batches, so that its takes are those of a job that was never stopped.
+    batches, so that its takes are those of a job that was never stopped. Takes that are the best of
+    several are chosen together by prompt, whatever `size` is.
     """
     groups: dict[tuple[object, ...], list[JobTake]] = {}
     for take in takes:
         groups.setdefault(take.batch_key, []).append(take)
     for group in groups.values():
-        for first in range(0, len(group), size):
-            yield group[first : first + size]
+        step = size if group[0].best_of == 1 else TAKES_AT_ONCE
+        for first in range(0, len(group), step):
+            yield group[first : first + step]
 
 
 def _common_spec(wish: Wish, pipeline: Pipeline) -> TakeSpec:
@@ -220,9 +233,16 @@ def _read_line(line: str, source: str) -> JobTake:
             model=str(row["model"]),
             model_digest=str(row["model_digest"]),
             parent=str(row.get("parent", "")),
+            best_of=_count(row.get("best_of", 1)),
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"{source}: damaged ({error}); put the file back as it was") from None
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise TypeError(f"no take is the best of {value!r:.60}")
+    return value
 
 
 def _file_name(value: object) -> str:

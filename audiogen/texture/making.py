@@ -12,13 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audiogen.audio.dsp import resample
 from audiogen.audio.files import write_audio
-from audiogen.audio.loops import Seam, measure_seam
+from audiogen.audio.loops import Seam, measure_seam, resample_ring
 from audiogen.generators import Start
 from audiogen.generators.base import noise_source
 from audiogen.pipeline import Pipeline, loop_frames
 from audiogen.sidecar import take_sidecar
 from audiogen.texture.spec import TakeSpec
+from audiogen.texture.splice import below_full_scale
 
 MAX_REMAKES = 8
 """How often a loop whose seam is heard is made again, at most."""
@@ -37,7 +39,7 @@ class Made:
     Attributes:
         spec: what it was made of; the seed is another than the one asked for where a loop was
             made again.
-        wav: (C, T).
+        wav: (C, T), at the spec's rate, or the model's where it has none.
         seam: of a loop.
         tries: how many loops were made for it.
         batch: all that was made with it at once, itself included.
@@ -63,6 +65,7 @@ def shared_settings(spec: TakeSpec) -> tuple[object, ...]:
         spec.seconds if one_length else None,
         spec.variation,
         spec.begins_as,
+        spec.rate,
         spec.prompt if spec.variation is not None else None,
     )
 
@@ -87,6 +90,32 @@ def make_batch(pipeline: Pipeline, specs: Sequence[TakeSpec]) -> list[Tensor]:
     """
     if len({shared_settings(spec) for spec in specs}) != 1:
         raise ValueError(f"expected one batch of takes alike in settings, got {len(specs)} others")
+    sounds = _model_sounds(pipeline, specs)
+    return [
+        at_rate(wav, pipeline.codec.spec.sample_rate, spec)
+        for wav, spec in zip(sounds, specs, strict=True)
+    ]
+
+
+def at_rate(wav: Tensor, sample_rate: int, spec: TakeSpec) -> Tensor:
+    """The model's sound (C, T) at the rate of a spec, below full scale; itself where it has none.
+
+    A loop is brought there as a ring, so that its seam stays; other takes by soxr.
+    """
+    if spec.rate is None or spec.rate == sample_rate:
+        return wav
+    if not spec.loop:
+        return below_full_scale(resample(wav, sample_rate, spec.rate))
+    return below_full_scale(resample_ring(wav, round(spec.seconds * spec.rate)))
+
+
+def take_rate(pipeline: Pipeline, spec: TakeSpec) -> int:
+    """Hz of the take of a spec."""
+    return spec.rate or pipeline.codec.spec.sample_rate
+
+
+def _model_sounds(pipeline: Pipeline, specs: Sequence[TakeSpec]) -> list[Tensor]:
+    """Sounds of one batch, at the model's rate."""
     first = specs[0]
     prompts, seeds = [spec.prompt for spec in specs], [spec.seed for spec in specs]
     negative, sampling = first.negative_prompt, first.sampling
@@ -128,7 +157,8 @@ def _grown_noise(pipeline: Pipeline, spec: TakeSpec, seeds: Sequence[int]) -> Te
 def make_takes(pipeline: Pipeline, specs: Sequence[TakeSpec]) -> list[Made]:
     """Make one batch of takes, and loops whose seam is heard again, at most eight times.
 
-    If none of a loop's seams passes, the best is kept; the log says so. Errors as of `make_batch`.
+    If none of a loop's seams passes, the best is kept; the log says so. What has a rate of its own
+    is a take that was chosen before, and keeps its seed. Errors as of `make_batch`.
     """
     best: dict[int, Made] = {}
     left = dict(enumerate(specs))
@@ -137,11 +167,10 @@ def make_takes(pipeline: Pipeline, specs: Sequence[TakeSpec]) -> list[Made]:
         sounds = make_batch(pipeline, batch)
         for place, (slot, wav) in enumerate(zip(tuple(left), sounds, strict=True)):
             spec = left[slot]
-            rate = pipeline.codec.spec.sample_rate
-            seam = measure_seam(wav, rate) if spec.loop else None
+            seam = measure_seam(wav, take_rate(pipeline, spec)) if spec.loop else None
             made = Made(spec=spec, wav=wav, seam=seam, tries=tries, batch=batch, place=place)
             kept = best[slot] = _better(best.get(slot), made)
-            if seam is None or seam.passes:
+            if seam is None or seam.passes or spec.rate is not None:
                 del left[slot]
             elif tries <= MAX_REMAKES:
                 left[slot] = replace(spec, seed=spec.seed + REMAKE_STEP)
@@ -166,9 +195,13 @@ def write_take(
         path: of the WAV; what is there is replaced.
         extra: more that the sidecar tells.
     """
-    spec, rate = made.spec, pipeline.codec.spec.sample_rate
+    spec, model_rate = made.spec, pipeline.codec.spec.sample_rate
+    rate = take_rate(pipeline, spec)
     seconds = made.wav.shape[1] / rate if spec.to_end else spec.seconds
     sidecar = take_sidecar(pipeline, spec.prompt, spec.seed, seconds, spec.sampling)
+    if spec.rate is not None:
+        by = "the spectrum of the ring" if spec.loop else "soxr"
+        sidecar |= {"sample_rate": rate, "resampled": {"from": model_rate, "to": rate, "by": by}}
     if spec.to_end:
         sidecar["ended_within_seconds"] = spec.seconds
     if spec.negative_prompt:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,9 +23,13 @@ from audiogen.texture.job import (
     read_job,
     write_job,
 )
-from audiogen.texture.making import make_takes, write_take
+from audiogen.texture.lock import hold_pack
+from audiogen.texture.making import Made, make_takes, write_take
 from audiogen.texture.progress import show_progress
 from audiogen.texture.prompts import TakeSettings, Wish, read_prompts
+
+if TYPE_CHECKING:
+    from audiogen.texture.choosing import Chooser
 
 SHOWN_PROMPTS = 5
 _log = logging.getLogger(__name__)
@@ -86,6 +92,10 @@ class Worker:
             device=str(state.device),
         )
 
+    def holding(self, pack: Path) -> AbstractContextManager[None]:
+        """Hold a pack; the first process does so for all. Errors as of `hold_pack`."""
+        return hold_pack(pack) if self.rank == 0 else nullcontext()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
@@ -104,14 +114,16 @@ def make_pack(request: MakeRequest, worker: Worker) -> Done:
     Raises:
         ConfigError: all mistakes in the list.
         FileNotFoundError: a model is not there.
+        PackBusyError: another process is making takes in this pack.
     """
     wishes = read_prompts(request.prompts, request.defaults)
     models = load_models([str(request.model), *_models_of(wishes)])
     planned = plan_takes(wishes, models, str(request.model), request.seed)
-    planned += [take for take in read_job(request.out) if take.parent]
-    done = run_job(request.out, planned, models, worker, request.batch_size)
-    if worker.rank == 0:
-        _report_unlisted(request.out, done.takes)
+    with worker.holding(request.out):
+        planned += [take for take in read_job(request.out) if take.parent]
+        done = run_job(request.out, planned, models, worker, request.batch_size)
+        if worker.rank == 0:
+            _report_unlisted(request.out, done.takes)
     return done
 
 
@@ -125,7 +137,7 @@ def run_job(
     """Write down what is wanted, then make what is missing, each take once.
 
     Args:
-        pack: its folder; made if missing.
+        pack: its folder, which the first process holds.
         wanted: takes; those that the job does not have are added to it.
         models: by name; those that the job names besides are loaded.
         worker: which process this is, of how many.
@@ -175,18 +187,36 @@ def _make_missing(
         batch for batch in job_batches(job, batch_size) if names & {take.file for take in batch}
     ]
     there = {take.file for take in asked} - names
+    sounds: list[tuple[Made, dict[str, Any]]]
+    choosers = _choosers(missing, models)
     with show_progress("takes", len(asked), len(there)) as update:
         for batch in open_batches[worker.rank :: worker.count]:
-            pipeline = _model_of(batch[0], models)
-            sounds = make_takes(pipeline, [take.spec for take in batch])
-            for take, made in zip(batch, sounds, strict=True):
+            pipeline, specs = _model_of(batch[0], models), [take.spec for take in batch]
+            chooser = choosers.get(pipeline.digest) if batch[0].best_of > 1 else None
+            if chooser is None:
+                sounds = [(made, {}) for made in make_takes(pipeline, specs)]
+            else:
+                chosen = chooser.choose(specs, batch[0].best_of, batch_size)
+                sounds = [(one.made, {"best_of": one.note}) for one in chosen]
+            for take, (made, note) in zip(batch, sounds, strict=True):
                 path = take.path(pack)
                 if take.file in names and not path.exists():
-                    extra = {"parent": f"{take.parent}.wav"} if take.parent else {}
-                    write_take(pipeline, made, path, extra)
+                    parent = {"parent": f"{take.parent}.wav"} if take.parent else {}
+                    write_take(pipeline, made, path, {**parent, **note})
             there |= {take.file for take in missing if take.path(pack).exists()}  # others' too
             if worker.rank == 0:
                 update(len(there))
+
+
+def _choosers(takes: Iterable[JobTake], models: Mapping[str, Pipeline]) -> dict[str, Chooser]:
+    """By the model's digest: what chooses between its candidates, where there are any."""
+    chosen = [take for take in takes if take.best_of > 1]
+    if not chosen:
+        return {}
+    from audiogen.texture.choosing import Chooser  # noqa: PLC0415 (imports scikit-learn)
+
+    used = {one.digest: one for one in (_model_of(take, models) for take in chosen)}
+    return {digest: Chooser.of(pipeline) for digest, pipeline in used.items()}
 
 
 def _model_of(take: JobTake, models: Mapping[str, Pipeline]) -> Pipeline:

@@ -83,10 +83,15 @@ function sound(one) {
     `steady ${number(steadiness, 2)}`, `tonal ${number(tonality, 2)}`, key, tempo !== null && `${tempo} bpm`,
   ].filter(Boolean).join(" · ");
 }
+function scored(one) {
+  const { texture, prompt } = one.score;
+  return `Texture ${number(texture, 2)}: not clipped, silent or like another take. Prompt ${prompt === null ? "not judged" : number(prompt, 2) + ": how surely it is heard as what the prompt names"}.`;
+}
 function build(one) {
   const seam = one.seam !== null && one.seam > 1;
   const marks = [
     one.loop && element("span", { class: "mark" }, one.tempo ? `loop, ${one.tempo[0]} bpm, ${one.tempo[1]} ${one.tempo[1] === 1 ? "bar" : "bars"}` : "loop"),
+    one.score && element("span", { class: "mark", title: scored(one) }, `best of ${one.best_of}, score ${number(one.score.score, 2)}`),
     one.seam !== null && element("span", { class: seam ? "mark warn" : "mark", title: "Above 1 the seam can be heard" }, `seam ${number(one.seam, 2)}`),
     one.amount !== null && element("span", { class: "mark" }, `varied by ${one.amount}`),
     one.parent && jump((seed) => `from seed ${seed}`, one.parent, "mark"),
@@ -157,7 +162,9 @@ const filters = {
 const last = (value) => (value === null ? Infinity : value);
 const rank = { keep: 0, "": 1, reject: 2 };
 const by = (name) => (one, two) => (two.sound[name] ?? -1) - (one.sound[name] ?? -1);
+const scoreOf = (one) => (one.score ? one.score.score : -1);
 const sorts = {
+  score: (one, two) => scoreOf(two) - scoreOf(one),
   brightness: by("brightness"), events: by("events"), roughness: by("roughness"), steadiness: by("steadiness"), tonality: by("tonality"),
   made: (one, two) => 0, prompt: (one, two) => one.prompt.localeCompare(two.prompt), seconds: (one, two) => one.seconds - two.seconds,
   lufs: (one, two) => (two.lufs ?? -999) - (one.lufs ?? -999), seam: (one, two) => last(one.seam) - last(two.seam) || 0,

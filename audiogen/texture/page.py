@@ -18,14 +18,9 @@ from typing import Any
 
 from audiogen.evaluation.pictures import picture_uri, shared_reference
 from audiogen.storage import atomic_write_text, digest_of
-from audiogen.texture.cards import (
-    VORBIS_LEVELS,
-    Card,
-    card_sound,
-    make_card,
-    near_duplicates,
-)
-from audiogen.texture.job import read_job
+from audiogen.texture.card_store import CardStore
+from audiogen.texture.cards import VORBIS_LEVELS, Card, near_duplicates
+from audiogen.texture.job import JobTake, read_job
 from audiogen.texture.progress import show_progress
 from audiogen.texture.selection import SELECTION_FILE, read_selection
 
@@ -43,6 +38,8 @@ _log = logging.getLogger(__name__)
 def write_page(pack: Path) -> Path:
     """Write `pack`/index.html of the takes that are made so far.
 
+    What the last page showed of a take that is still the same is taken from there.
+
     Returns:
         The page.
 
@@ -55,12 +52,12 @@ def write_page(pack: Path) -> Path:
             f"{pack}: no takes here; `audiogen texture make LIST --model RUN --out {pack}` makes"
             " some"
         )
-    cards = []
+    cards, store = [], CardStore(pack)
     with show_progress("cards", len(takes), 0) as update, ThreadPoolExecutor(THREADS) as pool:
-        for card in pool.map(partial(make_card, pack), takes):
+        for card in pool.map(store.card, takes):
             cards.append(card)
             update(len(cards))
-    sounds = _sounds(cards)
+    sounds = _sounds(store, list(zip(takes, cards, strict=True)))
     page = fill_page(_tree(pack, cards), sounds)
     target = pack / PAGE_FILE
     atomic_write_text(target, page)
@@ -108,17 +105,20 @@ def script_json(tree: Mapping[str, Any]) -> str:
 def _tree(pack: Path, cards: Sequence[Card]) -> dict[str, Any]:
     """All that the page knows but its sounds."""
     reference = shared_reference([card.image for card in cards])
+    with ThreadPoolExecutor(THREADS) as pool:
+        draw = partial(picture_uri, reference_db=reference)
+        pictures = list(pool.map(draw, [card.image for card in cards]))
     near = near_duplicates([card.fingerprint for card in cards])
     takes = [
         {
             **card.facts,
-            "picture": picture_uri(card.image, reference_db=reference),
+            "picture": picture,
             "near": [
                 [cards[other].facts["file"], round(distance, 1)]
                 for other, distance in others[:NEAREST]
             ],
         }
-        for card, others in zip(cards, near, strict=True)
+        for card, picture, others in zip(cards, pictures, near, strict=True)
     ]
     chosen = pack / SELECTION_FILE
     return {
@@ -131,14 +131,18 @@ def _tree(pack: Path, cards: Sequence[Card]) -> dict[str, Any]:
     }
 
 
-def _sounds(cards: Sequence[Card]) -> list[str]:
+def _sounds(store: CardStore, cards: Sequence[tuple[JobTake, Card]]) -> list[str]:
     """The sounds as data URIs, as good as there is room for."""
     every = max(1, len(cards) // TRIED_SOUNDS)
     tried, sounds = cards[::every], []
-    share = sum(card.facts["samples"] for card in tried) / sum(c.facts["samples"] for c in cards)
+    tried_samples, samples = (sum(c.facts["samples"] for _, c in s) for s in (tried, cards))
+    share = tried_samples / samples
     for level in VORBIS_LEVELS:
         smallest = level == VORBIS_LEVELS[-1]
-        encode = partial(card_sound, compression_level=level)
+
+        def encode(pair: tuple[JobTake, Card], level: float = level) -> str:
+            return store.sound(*pair, level)
+
         with ThreadPoolExecutor(THREADS) as pool:
             if not smallest and sum(map(len, pool.map(encode, tried))) / share > SOUND_BYTES:
                 continue

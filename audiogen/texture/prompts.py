@@ -60,6 +60,8 @@ class TakeSettings(Config):
     steps: int | None = Field(default=None, ge=1)
     seed: int | None = Field(default=None, ge=0, lt=MAX_SEED)
     """Of the first take; the next takes count up from it. Without it the prompt gives it."""
+    best_of: int | None = Field(default=None, ge=1, le=64)
+    """Candidates of each take, of which the one with the best score is kept."""
     model: str | None = Field(default=None, min_length=1)
     """A run folder; without it that of the command."""
 

@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 import torch
 
+from audiogen.audio.decoding import SAMPLE_RATES_HZ
 from audiogen.audio.files import read_audio
 from audiogen.audio.loops import measure_seam
 from audiogen.pipeline import Pipeline
 from audiogen.sidecar import read_sidecar
 from audiogen.texture.job import JobTake, read_job
-from audiogen.texture.making import Made, make_batch, write_take
+from audiogen.texture.making import Made, make_batch, take_rate, write_take
 from audiogen.texture.pack import Done, Worker, load_models, run_job
 from audiogen.texture.selection import read_selection
 from audiogen.texture.spec import TakeSpec, Tempo, Variation
@@ -52,6 +53,7 @@ class RedoRequest:
         tempo: of loops whose length is counted in bars.
         vary: how many variations of each; 0 is none.
         amount: how far variations go, from 0 to 1.
+        rate: Hz, of the same takes; the model's samples are resampled at the end.
         batch_size: takes made at once.
     """
 
@@ -62,6 +64,7 @@ class RedoRequest:
     tempo: Tempo | None = None
     vary: int = 0
     amount: float = 0.3
+    rate: int | None = None
     batch_size: int = 8
 
     def __post_init__(self) -> None:
@@ -72,8 +75,17 @@ class RedoRequest:
             )
         if self.tempo is not None and (not self.loop or self.seconds is not None):
             raise ValueError("a tempo is for loops, and sets their length")
-        if not (self.seconds or self.steps or self.loop or self.vary):
-            raise ValueError("say how they are made again: seconds, steps, loop or vary")
+        changed = bool(self.seconds or self.steps or self.loop or self.vary)
+        if not changed and self.rate is None:
+            raise ValueError("say how they are made again: seconds, steps, loop, vary or rate")
+        low, high = SAMPLE_RATES_HZ
+        if self.rate is not None and not low <= self.rate <= high:
+            raise ValueError(f"rate: expected {low} to {high} Hz, got {self.rate}")
+        if self.rate is not None and changed:
+            raise ValueError(
+                "a rate is of takes as they were chosen, and is changed alone\n"
+                "  make them again first, keep what is good, and then give --rate"
+            )
 
 
 def redo_take(file: Path, model: Path | None, out: Path | None) -> Redone:
@@ -103,7 +115,7 @@ def redo_take(file: Path, model: Path | None, out: Path | None) -> Redone:
     batch, place = _batch(sidecar, spec, file)
     wav = make_batch(pipeline, batch)[place]
     target = free_path(out or file.parent / "redo", file.stem)
-    seam = measure_seam(wav, pipeline.codec.spec.sample_rate) if spec.loop else None
+    seam = measure_seam(wav, take_rate(pipeline, spec)) if spec.loop else None
     made = Made(spec=spec, wav=wav, seam=seam, tries=1, batch=batch, place=place)
     write_take(pipeline, made, target)
     return Redone(
@@ -128,7 +140,17 @@ def redo_pack(pack: Path, request: RedoRequest, worker: Worker) -> Done:
 
     Raises:
         ValueError: none is chosen, or the model is not there any more.
+        PackBusyError: another process is making takes in this pack.
     """
+    parents = _chosen(pack, request)
+    with worker.holding(pack):
+        models = load_models(take.model for take in parents)
+        wanted = [take for parent in parents for take in _again(pack, parent, request, models)]
+        return run_job(pack, wanted, models, worker, request.batch_size)
+
+
+def _chosen(pack: Path, request: RedoRequest) -> list[JobTake]:
+    """The takes of a pack that are kept, or starred; ValueError where none is."""
     chosen = read_selection(pack).takes
     stems = {
         name
@@ -141,9 +163,7 @@ def redo_pack(pack: Path, request: RedoRequest, worker: Worker) -> Done:
         raise ValueError(
             f"{pack}: no take is {verb}; choose on its page (`audiogen texture serve {pack}`)"
         )
-    models = load_models(take.model for take in parents)
-    wanted = [take for parent in parents for take in _again(pack, parent, request, models)]
-    return run_job(pack, wanted, models, worker, request.batch_size)
+    return parents
 
 
 def _again(
@@ -156,6 +176,9 @@ def _again(
         return
     before = TakeSpec.from_sidecar(_take_sidecar(path), str(path.with_suffix(".json")))
     spec = replace(before, sampling=changed_sampling(before.sampling, {"steps": request.steps}))
+    if request.rate is not None:
+        own = models[parent.model].codec.spec.sample_rate
+        spec = replace(spec, rate=None if request.rate == own else request.rate)
     if request.loop:
         seconds = before.seconds if request.seconds is None else request.seconds
         seconds = seconds if request.tempo is None else request.tempo.seconds
@@ -169,7 +192,7 @@ def _again(
             spec = replace(spec, begins_as=before.seconds)
     if not request.vary:
         if spec != before:
-            yield replace(parent, file="", spec=spec, parent=parent.file)
+            yield replace(parent, file="", spec=spec, parent=parent.file, best_of=1)
         else:
             _log.info("%s: is so already", path.name)
         return
@@ -179,7 +202,7 @@ def _again(
     variation = Variation(from_seed=spec.seed, amount=request.amount)
     for number in range(1, request.vary + 1):
         varied = replace(spec, seed=spec.seed + number, variation=variation)
-        yield replace(parent, file="", spec=varied, parent=parent.file)
+        yield replace(parent, file="", spec=varied, parent=parent.file, best_of=1)
 
 
 def _take_sidecar(file: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from audiogen.audio.decoding import SAMPLE_RATES_HZ
 from audiogen.generators import SamplingConfig, parse_sampling
 
 MAX_SEED = 1 << 40
@@ -61,6 +62,7 @@ class TakeSpec:
         to_end: whether it ends where the model ends it.
         variation: of which take it is one.
         begins_as: seconds of a shorter take of the same seed, with whose noise it begins.
+        rate: Hz, to which the model's samples are brought at the end; None leaves them.
     """
 
     prompt: str
@@ -73,6 +75,7 @@ class TakeSpec:
     to_end: bool = False
     variation: Variation | None = None
     begins_as: float | None = None
+    rate: int | None = None
 
     def to_tree(self) -> dict[str, Any]:
         """Return it as JSON types; what is not set is left out."""
@@ -86,6 +89,7 @@ class TakeSpec:
             "to_end": self.to_end,
             "variation": self.variation and asdict(self.variation),
             "begins_as": self.begins_as,
+            "rate": self.rate,
         }
         kept = {name: value for name, value in tree.items() if value or name in _ALWAYS}
         return {**kept, "sampling": self.sampling.model_dump(mode="json")}
@@ -99,7 +103,7 @@ class TakeSpec:
         """
         try:
             tempo, variation = tree.get("tempo"), tree.get("variation")
-            begins_as = tree.get("begins_as")
+            begins_as, rate = tree.get("begins_as"), tree.get("rate")
             return cls(
                 prompt=_text(tree["prompt"]),
                 seed=_seed(tree["seed"]),
@@ -111,6 +115,7 @@ class TakeSpec:
                 to_end=tree.get("to_end", False) is True,
                 variation=Variation(**variation) if variation else None,
                 begins_as=None if begins_as is None else float(begins_as),
+                rate=None if rate is None else _rate(rate),
             )
         except KeyError as error:
             raise ValueError(f"{source}: {error} is missing: not written by audiogen") from None
@@ -121,11 +126,14 @@ class TakeSpec:
     def from_sidecar(cls, sidecar: Mapping[str, Any], source: str) -> TakeSpec:
         """Read what the JSON file beside a take tells; errors as of `from_tree`."""
         loop, ended = sidecar.get("loop"), sidecar.get("ended_within_seconds")
+        resampled = sidecar.get("resampled")
         tree = {**sidecar, "loop": loop is not None, "to_end": ended is not None}
         if isinstance(loop, Mapping) and "bpm" in loop:
             tree["tempo"] = {name: loop[name] for name in ("bpm", "bars", "beats_per_bar")}
         if ended is not None:
             tree["seconds"] = ended
+        if isinstance(resampled, Mapping):
+            tree["rate"] = resampled.get("to")
         return cls.from_tree(tree, source)
 
 
@@ -135,6 +143,13 @@ _ALWAYS = frozenset({"prompt", "seed", "seconds"})
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"expected text, got {value!r:.40}")
+    return value
+
+
+def _rate(value: object) -> int:
+    low, high = SAMPLE_RATES_HZ
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise TypeError(f"expected a rate of {low} to {high} Hz, got {value!r:.40}")
     return value
 
 

@@ -10,14 +10,18 @@ from typing import Any
 import pytest
 import torch
 
+from audiogen.audio.dsp import resample
 from audiogen.audio.files import read_audio
+from audiogen.audio.loops import Seam, resample_ring
+from audiogen.texture.cards import make_card
 from audiogen.texture.edit import vary
 from audiogen.texture.job import JobTake, read_job
+from audiogen.texture.making import at_rate
 from audiogen.texture.pack import MakeRequest, Worker, make_pack
 from audiogen.texture.redo import Redone, RedoRequest, describe, redo_pack, redo_take
 from audiogen.texture.selection import Choice, Selection, write_selection
 from audiogen.texture.sources import EditRequest
-from audiogen.texture.spec import Tempo
+from audiogen.texture.spec import TakeSpec, Tempo
 from audiogen.texture.takes import TakesRequest, write_takes
 
 pytestmark = pytest.mark.usefixtures("fake_text")
@@ -172,6 +176,55 @@ def test_variations_are_new_takes_that_can_be_made_again(model: Path, pack: Path
     assert first.read_bytes() == before
 
 
+@pytest.mark.parametrize("loop", [False, True])
+def test_kept_takes_are_rendered_at_another_rate(
+    model: Path, tmp_path: Path, loop: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = tmp_path / "list.csv"
+    listed.write_text(f"prompt,count,seconds,loop\nrain,3,0.7,{loop}\n", encoding="utf-8")
+    folder = tmp_path / "pack"
+    make_pack(MakeRequest(prompts=listed, model=model, out=folder), Worker())
+    parents = read_job(folder)
+    chosen = {take.file: Choice(status="keep") for take in parents}
+    write_selection(folder, Selection(takes=chosen))
+    # A seam that is heard is no reason to make another sound of a take that was kept.
+    monkeypatch.setattr(Seam, "passes", property(lambda _: False))
+    made = again(folder, rate=48_000)
+    assert [take.parent for take in made] == [take.file for take in parents]
+    for take, parent in zip(made, parents, strict=True):
+        told, (wav, rate) = note(take.path(folder)), read_audio(take.path(folder))
+        by = "the spectrum of the ring" if loop else "soxr"
+        assert (rate, wav.shape[1]) == (48_000, 33_600)
+        assert told["sample_rate"] == 48_000
+        assert told["resampled"] == {"from": 16_000, "to": 48_000, "by": by}
+        assert told["seed"] == note(parent.path(folder))["seed"]
+        before = read_audio(parent.path(folder))[0]
+        change = resample_ring(before, 33_600) if loop else resample(before, 16_000, 48_000)
+        assert float((change - wav).abs().max()) < 1e-4
+        redone = redo_take(take.path(folder), None, None)
+        assert redone.difference == 0
+        assert redone.path.read_bytes() == take.path(folder).read_bytes()
+        assert make_card(folder, take).facts["rate"] == 48_000
+    assert again(folder, rate=48_000) == made
+    write_selection(folder, Selection(takes={made[0].file: Choice(status="keep")}))
+    [finer] = again(folder, steps=5)
+    assert finer.spec.rate == 48_000
+    assert again(folder, rate=16_000) == [parents[0]]  # the model's own: there already
+
+
+def test_a_take_above_full_scale_at_another_rate_is_lowered(model: Path) -> None:
+    wav = torch.ones(1, 1600)
+    wav[:, ::2] = -1
+    wav[:, 300:310] = 1
+    spec = TakeSpec.from_tree(
+        {"prompt": "", "seed": 0, "seconds": 0.1, "rate": 48_000, "sampling": {"type": "ode"}},
+        "here",
+    )
+    assert float(resample(wav, 16_000, 48_000).abs().max()) > 1
+    assert 0.999 < float(at_rate(wav, 16_000, spec).abs().max()) <= 1
+    assert at_rate(wav, 16_000, replace(spec, rate=None)) is wav
+
+
 def test_a_variation_is_not_varied_again(pack: Path, caplog: pytest.LogCaptureFixture) -> None:
     [made] = again(pack, vary=1)
     write_selection(pack, Selection(takes={made.file: Choice(status="keep")}))
@@ -199,6 +252,8 @@ def test_make_goes_on_with_takes_that_were_asked_for_again(
         ({}, "say how they are made again"),
         ({"vary": 2, "amount": 0.0}, "expected vary >= 0"),
         ({"tempo": Tempo(bpm=90, bars=1), "steps": 3}, "a tempo is for loops"),
+        ({"rate": 48_000, "steps": 3}, "a rate is of takes as they were chosen"),
+        ({"rate": 7}, "rate: expected 4000 to 768000 Hz, got 7"),
     ],
 )
 def test_wrong_requests_are_refused(asked: dict[str, Any], said: str) -> None:

@@ -10,6 +10,10 @@ asked for, "first paint" is when the first cards are seen, "ready" when all soun
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import platform
+import shutil
 import time
 import zlib
 from pathlib import Path
@@ -22,7 +26,7 @@ from audiogen.audio.dsp import set_loudness
 from audiogen.data.textures.writing import plan_clip, render_clip
 from audiogen.generators import ODESamplingConfig
 from audiogen.sidecar import take_slug
-from audiogen.texture.job import JobTake, write_job
+from audiogen.texture.job import JobTake, read_job, write_job
 from audiogen.texture.making import Made, write_take
 from audiogen.texture.page import write_page
 from audiogen.texture.spec import TakeSpec
@@ -43,7 +47,9 @@ class _Stub:
     def __init__(self, sample_rate: int) -> None:
         spec = SimpleNamespace(sample_rate=sample_rate)
         self.codec = SimpleNamespace(spec=spec, device=torch.device("cpu"))
-        self.config = SimpleNamespace(name="textures", licences={"CC0-1.0": 1})
+        self.config = SimpleNamespace(
+            name="textures", licences={"CC0-1.0": 1}, terms=None, codec_licence=""
+        )
 
 
 def write_pack(pack: Path, *, count: int, seconds: tuple[float, float], rate: int) -> None:
@@ -66,6 +72,23 @@ def write_pack(pack: Path, *, count: int, seconds: tuple[float, float], rate: in
         write_take(stub, made, take.path(pack))
         takes.append(take)
     write_job(pack, takes)
+
+
+def time_pages(pack: Path, rounds: int) -> dict[str, list[float]]:
+    """Seconds of a first page, of one with a tenth of new takes, and of one with none, by turns."""
+    takes = [take.path(pack) for take in read_job(pack)]
+    rows: dict[str, list[float]] = {"for the first time": [], "with a tenth new": [], "again": []}
+    write_page(pack)  # warms up: imports and compiled functions
+    for _ in range(rounds):
+        shutil.rmtree(pack / ".cards", ignore_errors=True)
+        for what, seconds in rows.items():
+            if what == "with a tenth new":
+                for path in takes[::10]:
+                    os.utime(path)
+            start = time.monotonic()
+            write_page(pack)
+            seconds.append(round(time.monotonic() - start, 2))
+    return rows
 
 
 def open_page(page: Path, chromium: str, picture: Path | None) -> None:
@@ -93,16 +116,24 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, nargs=2, default=(5.0, 10.0))
     parser.add_argument("--rate", type=int, default=44_100)
     parser.add_argument("--pack", type=Path, default=Path("runs/page-bench"))
-    parser.add_argument("--chromium", default="/usr/bin/chromium")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="figures as JSON")
+    parser.add_argument("--chromium", default="/usr/bin/chromium", help="empty opens no page")
     parser.add_argument("--picture", type=Path)
     given = parser.parse_args()
     if not (given.pack / "job.jsonl").is_file():
         write_pack(given.pack, count=given.takes, seconds=tuple(given.seconds), rate=given.rate)
-    start = time.monotonic()
-    page = write_page(given.pack)
-    print(f"page of {given.takes} takes: written in {time.monotonic() - start:.1f} s", end=", ")
-    print(f"{page.stat().st_size / 1e6:.1f} MB")
-    open_page(page, given.chromium, given.picture)
+    machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+    rows = time_pages(given.pack, given.rounds)
+    page = given.pack / "index.html"
+    print(f"page of {given.takes} takes, {page.stat().st_size / 1e6:.1f} MB")
+    for what, seconds in rows.items():
+        print(f"written {what}: {', '.join(f'{one:.1f}' for one in seconds)} s")
+    if given.out is not None:
+        told = {"machine": machine, "takes": given.takes, "seconds": rows, "load": os.getloadavg()}
+        given.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    if given.chromium:
+        open_page(page, given.chromium, given.picture)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,122 @@
+"""A recogniser that is kept beside a model: how much a take sounds like what its prompt names.
+
+It is the linear half of `SoundClassifier`, which `audiogen evaluate` trains on the run's own
+recordings. It knows the labels of those, and nothing else: a prompt that is like none of them
+cannot be judged, and gets no score.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from audiogen.evaluation.classifier import SoundClassifier, clip_features
+from audiogen.storage import read_tensors, replacing, sha256_file, write_tensors
+
+JUDGE_FILE = "judge.safetensors"
+LEAST_LIKENESS = 0.4
+"""Cosine of the sentence embeddings of a prompt and a label, from which the one names the other.
+With MiniLM "rain on a tin roof" is at 0.6 from "rain", and unrelated words are below 0.3."""
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """Logistic regression on standardised features of a sound.
+
+    Attributes:
+        sample_rate: Hz, of the sounds that it hears.
+        labels: that it knows, L of them.
+        mean: (dim,) of the features.
+        scale: (dim,) of the features.
+        weights: (L, dim); one row where there are two labels, for the second.
+        bias: (L,), or (1,).
+        digest: names its file; empty for one that was never written.
+    """
+
+    sample_rate: int
+    labels: tuple[str, ...]
+    mean: FloatArray
+    scale: FloatArray
+    weights: FloatArray
+    bias: FloatArray
+    digest: str = ""
+
+    @classmethod
+    def of(cls, classifier: SoundClassifier) -> Judge:
+        """The linear half of a trained classifier."""
+        scaler, linear = classifier.linear
+        arrays = (scaler.mean_, scaler.scale_, linear.coef_, linear.intercept_)
+        mean, scale, weights, bias = (np.asarray(one, dtype=np.float32) for one in arrays)
+        return cls(
+            sample_rate=classifier.sample_rate, labels=tuple(classifier.labels),
+            mean=mean, scale=scale, weights=weights, bias=bias,
+        )  # fmt: skip
+
+    def probabilities(self, wav: torch.Tensor) -> dict[str, float]:
+        """How probable each label is, for a sound (C, T)."""
+        features = (clip_features(wav, self.sample_rate) - self.mean) / self.scale
+        logits = torch.from_numpy(self.weights.astype(np.float64) @ features + self.bias)
+        if len(self.labels) == 2:  # scikit-learn keeps one row for two classes
+            logits = torch.cat([torch.zeros(1, dtype=logits.dtype), logits])
+        shares = F.softmax(logits, dim=0).tolist()
+        return dict(zip(self.labels, shares, strict=True))
+
+    def write(self, path: Path) -> None:
+        """Write it as safetensors, whole or not at all."""
+        told = json.dumps({"labels": self.labels, "sample_rate": self.sample_rate}).encode()
+        about = torch.tensor(list(told), dtype=torch.uint8)
+        arrays = {name: torch.from_numpy(getattr(self, name)) for name in _ARRAYS}
+        with replacing(path) as temporary:
+            write_tensors(temporary, {**arrays, "about": about})
+
+    @classmethod
+    def read(cls, path: Path) -> Judge:
+        """Read what `write` wrote; ValueError names the file where it is not that."""
+        tensors = read_tensors(path)
+        try:
+            about = json.loads(bytes(tensors["about"].tolist()))
+            labels = tuple(str(one) for one in about["labels"])
+            arrays = {name: tensors[name].numpy() for name in _ARRAYS}
+            rows = 1 if len(labels) == 2 else len(labels)
+            dim = len(arrays["mean"])
+            shapes = {"mean": (dim,), "scale": (dim,), "weights": (rows, dim), "bias": (rows,)}
+            if len(labels) < 2 or any(arrays[one].shape != shapes[one] for one in _ARRAYS):
+                raise ValueError("shapes and labels do not fit")
+            if not all(np.isfinite(one).all() for one in arrays.values()):
+                raise ValueError("not finite")
+            rate = int(about["sample_rate"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path}: not a recogniser as audiogen writes it ({error})\n"
+                "  delete it; `audiogen evaluate` makes it again"
+            ) from None
+        return cls(sample_rate=rate, labels=labels, digest=sha256_file(path)[:16], **arrays)
+
+
+_ARRAYS = ("mean", "scale", "weights", "bias")
+
+
+def nearest_labels(
+    prompts: torch.Tensor, labels: torch.Tensor, names: Sequence[str]
+) -> list[str | None]:
+    """The label that each prompt names; None for a prompt that is like none of them.
+
+    Args:
+        prompts: (P, E) sentence embeddings.
+        labels: (L, E) of the labels.
+        names: of the labels, L.
+    """
+    likeness = F.normalize(prompts.double(), dim=1) @ F.normalize(labels.double(), dim=1).T
+    best = likeness.max(dim=1)
+    return [
+        names[index] if value >= LEAST_LIKENESS else None
+        for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    ]
