@@ -162,8 +162,14 @@ def test_a_crash_between_two_checkpoints_changes_nothing(
     assert all(torch.equal(value, expected[name]) for name, value in weights(config).items())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("stage", ["codec", "generator", "evaluation"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param("codec", marks=pytest.mark.nightly),
+        pytest.param("generator", marks=pytest.mark.slow),
+        pytest.param("evaluation", marks=pytest.mark.nightly),
+    ],
+)
 def test_kill_9_in_a_stage_and_the_same_command_again(
     finished: ExperimentConfig, tmp_path: Path, stage: str
 ) -> None:

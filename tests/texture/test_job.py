@@ -76,7 +76,7 @@ def work(model: str, listed: str, out: str) -> None:
 
 
 @pytest.mark.usefixtures("fake_text")
-@pytest.mark.parametrize("kills", [4, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [4, pytest.param(50, marks=pytest.mark.nightly)])
 def test_kills_at_random_times_lose_double_and_change_nothing(
     model: Path, listed: Path, tmp_path: Path, kills: int
 ) -> None:

@@ -85,7 +85,7 @@ def press(tab: Any, *keys: str) -> None:
         tab.keyboard.press(key)
 
 
-@pytest.mark.parametrize("count", [12, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [12, pytest.param(100, marks=pytest.mark.nightly)])
 def test_takes_are_curated_by_keys_alone_from_disk(
     tab: Any, tmp_path: Path, make_pack_of: MakePack, count: int
 ) -> None:
@@ -148,7 +148,7 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.nightly)])
 def test_hostile_prompts_and_notes_run_nothing(
     tab: Any, tmp_path: Path, make_pack_of: MakePack, count: int
 ) -> None:
