@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from audiogen.audio.dsp import loudness_lufs
-from audiogen.evaluation.judge import JUDGE_FILE, Judge, nearest_labels
+from audiogen.evaluation.judge import JUDGE_FILE, Judge, label_words, named_label
 from audiogen.evaluation.pictures import spectrogram
 from audiogen.pipeline import Pipeline
 from audiogen.texture.cards import NEAR_DB, FloatArray, fingerprint
@@ -157,9 +157,9 @@ class Chooser:
         if self.judge is None:
             return None
         if prompt not in self._named:
-            words = [label.replace("_", " ") for label in self.judge.labels]
-            found = self.pipeline.text([prompt, *words]).pooled
-            [self._named[prompt]] = nearest_labels(found[:1], found[1:], self.judge.labels)
+            names = self.judge.labels
+            found = self.pipeline.text([prompt, *map(label_words, names)]).pooled
+            self._named[prompt] = named_label(prompt, names, found[0], found[1:])
             if self._named[prompt] is None:
                 text = "%.60r names no sound that the recogniser knows; chosen by texture alone"
                 _log.warning(text, prompt)

@@ -15,9 +15,10 @@ import pytest
 import torch
 from fake_text import FakeTextEncoder
 
+from audiogen.audio.dsp import resample
 from audiogen.audio.files import read_audio
 from audiogen.evaluation.classifier import SoundClassifier
-from audiogen.evaluation.judge import JUDGE_FILE, Judge, nearest_labels
+from audiogen.evaluation.judge import JUDGE_FILE, Judge, label_words, named_label
 from audiogen.pipeline import Pipeline
 from audiogen.texture import choosing, making
 from audiogen.texture.cards import make_card
@@ -300,9 +301,33 @@ def test_a_judge_goes_with_copies_of_the_model(judged: Path, tmp_path: Path) -> 
     assert (tmp_path / "copy" / JUDGE_FILE).read_bytes() == written.read_bytes()
 
 
-def test_prompts_name_labels_only_where_they_are_alike() -> None:
-    texts = FakeTextEncoder()(["rain on a roof", "Bolivia", "rain", "hum"]).pooled  # type: ignore[attr-defined]
-    assert nearest_labels(texts[:2], texts[2:], ["rain", "hum"]) == ["rain", None]
+@pytest.mark.parametrize(
+    ("prompt", "label"),
+    [
+        ("rain on a roof", "rain"), ("A Dog, far away", "dog"), ("waves of the sea", "sea_waves"),
+        ("waves", "sea_waves"), ("Bolivia", None), ("", None), ("brain", None),
+    ],
+)  # fmt: skip
+def test_prompts_name_labels_only_where_they_are_alike(prompt: str, label: str | None) -> None:
+    names = ["rain", "dog", "sea_waves"]
+    texts: Any = FakeTextEncoder()([prompt, *map(label_words, names)])
+    assert named_label(prompt, names, texts.pooled[0], texts.pooled[1:]) == label
+
+
+@pytest.mark.slow
+def test_the_linear_half_recognises_real_recordings_from_other_sources(esc10: Path) -> None:
+    sides: dict[bool, tuple[list[torch.Tensor], list[str]]] = {True: ([], []), False: ([], [])}
+    for path in sorted(esc10.glob("*/*.ogg")):
+        wavs, labels = sides[int(path.stem.split("-")[1]) % 5 == 0]
+        wavs.append(resample(*read_audio(path), 22_050))
+        labels.append(path.parent.name)
+    judge = Judge.of(SoundClassifier(22_050).fit(*sides[False]))
+    heard = [judge.probabilities(wav) for wav in sides[True][0]]
+    right = [
+        max(one, key=one.__getitem__) == label
+        for one, label in zip(heard, sides[True][1], strict=True)
+    ]
+    assert np.mean(right) >= 0.85
 
 
 def test_loops_are_made_again_between_the_seeds_of_candidates() -> None:
