@@ -63,7 +63,8 @@ def evaluate(config: ExperimentConfig) -> Path:
         "evaluate": config.evaluate.model_dump(mode="json"),
     }
     metrics = read_json(metrics_file) if metrics_file.is_file() else {}
-    if metrics.get("key") != key or not report.is_file():
+    is_done = metrics.get("key") == key and report.is_file() and not _lacks_judge(config, metrics)
+    if not is_done:
         if config.generator is None:
             found = compare(config, load_codec(run / CODEC_FOLDER), None)
         else:
@@ -75,6 +76,13 @@ def evaluate(config: ExperimentConfig) -> Path:
     for line in [*codec_summary(metrics["codec"]), *density_summary(metrics)]:
         _log.info("%s", line)
     return report
+
+
+def _lacks_judge(config: ExperimentConfig, metrics: Metrics) -> bool:
+    """Whether the model has lost the recogniser that its evaluation left beside it."""
+    if config.generator is None or "recognised" not in metrics:
+        return False
+    return not (find_model(config.run_dir) / JUDGE_FILE).is_file()
 
 
 def _digest(config: ExperimentConfig) -> str:

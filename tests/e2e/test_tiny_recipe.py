@@ -48,10 +48,19 @@ def test_every_part_leaves_its_file(finished: ExperimentConfig) -> None:
         "codec/model/weights.safetensors", "generator/model/generator.safetensors",
         "generator/model/README.md", "generator/model/ATTRIBUTION.csv", "evaluation/metrics.json",
         "generator/model/croissant.json", "codec/model/ATTRIBUTION.csv", "codec/model/README.md",
+        "generator/model/judge.safetensors",
     ):  # fmt: skip
         assert (run / name).is_file(), name
     assert len(list((run / "latents").iterdir())) == 1
     assert len(list((run / "demos" / "generator").iterdir())) == 2  # before the first, at the end
+
+
+def test_a_lost_recogniser_is_made_again(finished: ExperimentConfig) -> None:
+    judge = finished.run_dir / "generator" / "model" / "judge.safetensors"
+    before = judge.read_bytes()
+    judge.unlink()
+    evaluate(finished)
+    assert judge.read_bytes() == before
 
 
 def test_the_metrics_have_their_references(finished: ExperimentConfig) -> None:
