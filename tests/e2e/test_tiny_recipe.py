@@ -47,7 +47,8 @@ def test_every_part_leaves_its_file(finished: ExperimentConfig) -> None:
         "config.yaml", "environment.json", "manifest.jsonl", "metrics.jsonl", "report.html",
         "codec/model/weights.safetensors", "generator/model/generator.safetensors",
         "generator/model/README.md", "generator/model/ATTRIBUTION.csv", "evaluation/metrics.json",
-        "generator/model/croissant.json", "codec/model/ATTRIBUTION.csv", "codec/model/README.md",
+        "generator/model/croissant.json", "generator/model/judge.safetensors",
+        "codec/model/ATTRIBUTION.csv", "codec/model/README.md",
     ):  # fmt: skip
         assert (run / name).is_file(), name
     assert len(list((run / "latents").iterdir())) == 1
