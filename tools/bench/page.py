@@ -2,7 +2,8 @@
 
     python tools/bench/page.py --takes 200 --seconds 5 10 --chromium /usr/bin/chromium
 
-The takes are the procedural textures; every fourth is a loop. The page is opened from disk in
+The takes are the procedural textures; every fourth is a loop. The page is written for the first
+time, with a tenth of the takes new, and with none new, by turns. It is opened from disk in
 headless Chromium (needs the package playwright). Of the browser's own times since the page was
 asked for, "first paint" is when the first cards are seen, "ready" when all sounds are there.
 """
