@@ -90,12 +90,20 @@ def join_latents(final: Path, count: int) -> None:
             names: dict[str, str] = {}
             for old in sorted({entry["shard"] for entry in index}):
                 names[old] = SHARD_NAME.format(shards)
-                shutil.copyfile(part / old, folder / names[old])
+                _link(part / old, folder / names[old])
                 shards += 1
             joined += [{**entry, "shard": names[entry["shard"]]} for entry in index]
         (folder / "index.json").write_text(json.dumps(joined), encoding="utf-8")
     for part in final.parent.glob(f"{final.name}-part-*"):  # also of other numbers of processes
         shutil.rmtree(part)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file another name, or a copy where the file system has no second names."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def read_latents(folder: Path, rows: Sequence[ManifestRow]) -> list[LatentItem]:
