@@ -28,6 +28,7 @@ from audiogen.cli import app
 from audiogen.data.archives import read_addresses
 from audiogen.data.clips import ClipDataset, Position, read_clip
 from audiogen.data.intake import INTAKE_REASONS, scan_folder
+from audiogen.data.loader import StepSampler, make_loader
 from audiogen.data.manifest import ManifestRow, read_manifest, write_manifest
 from audiogen.data.pack import pack_folder
 from audiogen.types import LatentSpec
@@ -348,9 +349,20 @@ def test_archives_elsewhere_give_the_same_rows_and_clips(
     assert torch.equal(*clips)
     if scheme == "http":
         assert RangeHandler.sent == near[0].num_bytes  # and not the archive
+    batches = [batches_of(folder, rows) for folder, rows in ((packed, near), (here, far))]
+    assert torch.equal(*batches)
     shutil.rmtree(packed)
     with pytest.raises(AudioReadError, match="no such file"):
         read_clip(here, far[0], SPEC)
+
+
+def batches_of(folder: Path, rows: list[ManifestRow]) -> torch.Tensor:
+    """An epoch, by two loader processes that begin after this one has read from the source."""
+    dataset = ClipDataset(folder, rows, SPEC, crop_frames=40, seed=3, cache_bytes=0)
+    assert len(dataset) == len(rows)
+    dataset[Position(epoch=0, index=0)]
+    sampler = StepSampler(len(rows), batch_size=2, start_step=0, total_steps=3, seed=0)
+    return torch.stack(list(make_loader(dataset, sampler, torch.stack, num_workers=2)))
 
 
 def test_a_store_that_fails_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
