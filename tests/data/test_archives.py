@@ -356,6 +356,34 @@ def test_archives_elsewhere_give_the_same_rows_and_clips(
         read_clip(here, far[0], SPEC)
 
 
+def test_archives_in_an_object_store(
+    sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against a server on this machine that speaks S3."""
+    pytest.importorskip("s3fs", reason="audiogen[remote] is not installed")
+    moto = pytest.importorskip("moto.server", reason="moto[server] is not installed")
+    server = moto.ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(f"AWS_{name}", "x")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        pack_folder(sounds, tmp_path / "packed", archive_bytes=1 << 30)
+        store, _ = member.remote("s3://sounds")
+        store.mkdir("sounds")
+        store.put(str(tmp_path / "packed" / "shard-00000.tar"), "sounds/set/shard-00000.tar")
+        here = tmp_path / "here"
+        here.mkdir()
+        (here / "shards.txt").write_text("s3://sounds/set/shard-00000.tar\n")
+        near, far = scan_folder(tmp_path / "packed"), scan_folder(here)
+        assert plain(far) == plain(near)
+        assert torch.equal(batches_of(tmp_path / "packed", near), batches_of(here, far))
+    finally:
+        server.stop()
+
+
 def batches_of(folder: Path, rows: list[ManifestRow]) -> torch.Tensor:
     """An epoch, by two loader processes that begin after this one has read from the source."""
     dataset = ClipDataset(folder, rows, SPEC, crop_frames=40, seed=3, cache_bytes=0)
