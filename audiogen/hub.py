@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from audiogen.storage import sha256_file
+from audiogen.seal import sealed_sha256
 
 DOCUMENTS = ("README.md", "ATTRIBUTION.csv", "croissant.json", "judge.safetensors")
 """What tells of a model whose sounds it learnt from, and the recogniser of those sounds where there
@@ -32,9 +32,18 @@ def model_folders(path: Path) -> list[Path]:
 
 
 def model_digest(folder: Path) -> str:
-    """Name the weights of a model folder by sixteen hexadecimal digits."""
-    files = (folder / "generator.safetensors", folder / "codec" / "weights.safetensors")
-    return hashlib.sha256("".join(sha256_file(file) for file in files).encode()).hexdigest()[:16]
+    """Name the weights of a model folder by sixteen hexadecimal digits.
+
+    They come from the folder's seals; that the files are those, loading the model verifies.
+
+    Raises:
+        ValueError: it is not sealed.
+    """
+    sums = (
+        sealed_sha256(folder, "generator.safetensors"),
+        sealed_sha256(folder / "codec", "weights.safetensors"),
+    )
+    return hashlib.sha256("".join(sums).encode()).hexdigest()[:16]
 
 
 def write_documents(folder: Path, texts: Mapping[str, str], origin: Path | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from audiogen.storage import read_json, sha256_file
 
@@ -40,14 +41,7 @@ def verify_folder(folder: Path, names: Sequence[str] | None = None) -> None:
         DamagedFolderError: a file is missing, extra, or has changed.
         OSError: a file cannot be read.
     """
-    try:
-        manifest = read_json(folder / MANIFEST)
-    except FileNotFoundError:
-        raise DamagedFolderError(f"{MANIFEST} is missing") from None
-    except ValueError as error:
-        raise DamagedFolderError(f"{MANIFEST} is not readable ({error})") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise DamagedFolderError(f"{MANIFEST} is not of format {FORMAT}")
+    manifest = _read_manifest(folder)
     found = _describe(folder, names)
     if manifest == {"format": FORMAT, "files": found}:
         return
@@ -66,11 +60,40 @@ def require_whole(folder: Path, names: Sequence[str]) -> None:
     try:
         verify_folder(folder, names)
     except DamagedFolderError as error:
-        raise ValueError(
-            f"{folder}: damaged, or not as audiogen wrote it\n"
-            f"  {error}\n"
-            "  put a good copy there, or delete the folder and train again"
-        ) from error
+        raise _not_whole(folder, error) from error
+
+
+def _not_whole(folder: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{folder}: damaged, or not as audiogen wrote it\n"
+        f"  {error if isinstance(error, DamagedFolderError) else MANIFEST + ' lacks a file'}\n"
+        "  put a good copy there, or delete the folder and train again"
+    )
+
+
+def sealed_sha256(folder: Path, name: str) -> str:
+    """The sha256 of a file by the word of its folder's manifest, without reading the file.
+
+    Raises:
+        ValueError: the manifest is not there, not readable, or without that file.
+    """
+    try:
+        return str(_read_manifest(folder)["files"][name]["sha256"])
+    except (DamagedFolderError, KeyError, TypeError) as error:
+        raise _not_whole(folder, error) from error
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder; errors as of `verify_folder`."""
+    try:
+        manifest = read_json(folder / MANIFEST)
+    except FileNotFoundError:
+        raise DamagedFolderError(f"{MANIFEST} is missing") from None
+    except ValueError as error:
+        raise DamagedFolderError(f"{MANIFEST} is not readable ({error})") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise DamagedFolderError(f"{MANIFEST} is not of format {FORMAT}")
+    return manifest
 
 
 def _describe(folder: Path, names: Sequence[str] | None) -> dict[str, dict[str, int | str]]:

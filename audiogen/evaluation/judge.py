@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from audiogen.evaluation.classifier import SoundClassifier, clip_features
-from audiogen.storage import read_tensors, replacing, sha256_file, write_tensors
+from audiogen.storage import parse_json, read_tensors, replacing, sha256_file, write_tensors
 
 JUDGE_FILE = "judge.safetensors"
 LEAST_LIKENESS = 0.65
@@ -84,7 +84,7 @@ class Judge:
         """Read what `write` wrote; ValueError names the file where it is not that."""
         tensors = read_tensors(path)
         try:
-            about = json.loads(bytes(tensors["about"].tolist()))
+            about = parse_json(bytes(tensors["about"].tolist()), "labels")
             labels = tuple(str(one) for one in about["labels"])
             arrays = {name: tensors[name].numpy() for name in _ARRAYS}
             rows = 1 if len(labels) == 2 else len(labels)

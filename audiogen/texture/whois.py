@@ -87,13 +87,21 @@ def _find_model(
     places = _near(path, runs) if model is None else iter([model])
     for place in places:
         for folder in model_folders(place):
-            if model_digest(folder) == wanted:
+            if _digest_of(folder) == wanted:
                 return folder, str(folder)
     if model is None:
         return None, f"no: neither near the file nor in {runs}; --model RUN names its folder"
-    others = [model_digest(folder) for folder in model_folders(model)]
+    others = [_digest_of(folder) for folder in model_folders(model)]
     state = f"holds other weights ({', '.join(others)})" if others else "holds no model"
     return None, f"no: {model} {state}"
+
+
+def _digest_of(folder: Path) -> str:
+    """Digest of a model; "damaged" for one that is not sealed, which keeps no other from view."""
+    try:
+        return model_digest(folder)
+    except ValueError:
+        return "damaged"
 
 
 def _near(path: Path, runs: Path) -> Iterator[Path]:

@@ -35,6 +35,14 @@ def ring() -> Callable[[int, int], Tensor]:
 
 
 @pytest.fixture
+def listed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The test module's LIST of prompts, as a file."""
+    path = tmp_path / "prompts.yaml"
+    path.write_text(request.module.LIST, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
 def make_pack_of() -> Callable[..., list[JobTake]]:
     """Return a function that writes a pack with a take for each prompt, all of them loops."""
 

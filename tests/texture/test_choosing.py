@@ -20,6 +20,7 @@ from audiogen.audio.files import read_audio
 from audiogen.evaluation.classifier import SoundClassifier
 from audiogen.evaluation.judge import JUDGE_FILE, Judge, label_words, named_label
 from audiogen.pipeline import Pipeline
+from audiogen.storage import read_tensors, write_tensors
 from audiogen.texture import choosing, making
 from audiogen.texture.cards import make_card
 from audiogen.texture.choosing import CANDIDATE_STEP, Chooser, Score, clipped_share, soundness
@@ -65,13 +66,6 @@ def judged(make_model: Callable[..., Path], judge: Judge) -> Path:
     run = make_model()
     judge.write(run / "generator" / "model" / JUDGE_FILE)
     return run
-
-
-@pytest.fixture
-def listed(tmp_path: Path) -> Path:
-    path = tmp_path / "prompts.yaml"
-    path.write_text(LIST, encoding="utf-8")
-    return path
 
 
 def make(model: Path, listed: Path, out: Path, **changes: Any) -> Done:
@@ -290,6 +284,10 @@ def test_a_damaged_judge_or_one_of_another_rate_is_refused(judged: Path, judge: 
         damaged.write(path)
         with pytest.raises(ValueError, match="not a recogniser as audiogen writes it"):
             Chooser.of(pipeline)
+    deep = torch.full((100_000,), ord("["), dtype=torch.uint8)
+    write_tensors(path, {**read_tensors(path), "about": deep})
+    with pytest.raises(ValueError, match="nested too deeply"):
+        Chooser.of(pipeline)
     path.write_bytes(b"\0" * 64)
     with pytest.raises(ValueError, match="not a readable safetensors file"):
         Chooser.of(pipeline)

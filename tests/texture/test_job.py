@@ -34,13 +34,6 @@ TAKES = 11
 TESTS = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture
-def listed(tmp_path: Path) -> Path:
-    path = tmp_path / "prompts.yaml"
-    path.write_text(LIST, encoding="utf-8")
-    return path
-
-
 def asked(model: Path, listed: Path, out: Path, **changes: Any) -> MakeRequest:
     request = MakeRequest(prompts=listed, model=model, out=out, batch_size=3)
     return replace(request, **changes)
