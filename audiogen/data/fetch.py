@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from audiogen.data.download import bytes_progress, fetch_file, size_text
 from audiogen.data.published_sets import Bundle, Clip, PublishedSet, metadata_table
-from audiogen.data.unpack import Archive, Member, flush_disks
+from audiogen.data.unpack import Archive, ZipEntry, flush_disks
 from audiogen.storage import atomic_write_text, sha256_file
 
 WORK_FOLDER = ".fetch"
@@ -206,7 +206,7 @@ def _unpack(
     return {path: member.size for path, member in chosen.items()}
 
 
-def _placed(members: Iterable[Member], inside: str) -> Iterable[tuple[str, Member]]:
+def _placed(members: Iterable[ZipEntry], inside: str) -> Iterable[tuple[str, ZipEntry]]:
     """Yield the paths in the folder that members get, and the members."""
     start = f"{inside}/" if inside else ""
     for member in members:
@@ -214,7 +214,7 @@ def _placed(members: Iterable[Member], inside: str) -> Iterable[tuple[str, Membe
             yield member.name.removeprefix(start), member
 
 
-def _extract(archive: Archive, bundle: Bundle, folder: Path, chosen: Mapping[str, Member]) -> None:
+def _extract(archive: Archive, bundle: Bundle, folder: Path, chosen: Mapping[str, ZipEntry]) -> None:
     """Write members to their paths; raise ValueError before that if they hold too much."""
     total = sum(member.size for member in chosen.values())
     if total > bundle.unpacked_bytes:

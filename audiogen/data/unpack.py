@@ -35,8 +35,8 @@ _ZIP64_EXTRA = 1  # 4.5.3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Member:
-    """A file in an archive.
+class ZipEntry:
+    """A file in a zip archive.
 
     Attributes:
         name: its path in the archive, a relative posix path without "..".
@@ -84,7 +84,7 @@ class Archive:
     ) -> None:
         self._stack.close()
 
-    def extract(self, member: Member, target: Path) -> None:
+    def extract(self, member: ZipEntry, target: Path) -> None:
         """Write a member to `target`, whole or not at all; nothing is done if it is there already.
 
         Raises:
@@ -103,7 +103,7 @@ class Archive:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _contents(self, member: Member) -> Iterator[bytes]:
+    def _contents(self, member: ZipEntry) -> Iterator[bytes]:
         """Yield what a member holds, no more than it announces, and check its CRC-32."""
         size, crc = 0, 0
         for chunk in self._unpacked(member):
@@ -115,7 +115,7 @@ class Archive:
         if size != member.size or crc != member.crc:
             raise self._broken(f"{member.name} is damaged")
 
-    def _unpacked(self, member: Member) -> Iterator[bytes]:
+    def _unpacked(self, member: ZipEntry) -> Iterator[bytes]:
         header = self._read(member.offset, _LOCAL.size)
         signature, *_, name_size, extra_size = _LOCAL.unpack(header)
         start = member.offset + _LOCAL.size
@@ -141,13 +141,13 @@ class Archive:
         except zlib.error as error:
             raise self._broken(f"{member.name} is damaged ({error})") from None
 
-    def _read_members(self) -> tuple[Member, ...]:
+    def _read_members(self) -> tuple[ZipEntry, ...]:
         """Read the directory at the end of the archive (4.3.12)."""
         start, size, count = self._find_directory()
         if size > MAX_DIRECTORY_BYTES:
             raise self._broken(f"its directory has {size} bytes")
         directory = self._read(start, size)
-        members: dict[str, Member] = {}
+        members: dict[str, ZipEntry] = {}
         at = 0
         for _ in range(count):
             if directory[at : at + 4] != b"PK\1\2" or at + _ENTRY.size > size:
@@ -168,7 +168,7 @@ class Archive:
             members[key] = member
         return tuple(members.values())
 
-    def _member(self, fields: Sequence[int], raw_name: bytes, extra: bytes) -> Member | None:
+    def _member(self, fields: Sequence[int], raw_name: bytes, extra: bytes) -> ZipEntry | None:
         """Return what an entry of the directory describes; None for a folder."""
         made_by, flags, method, crc = fields[1], fields[3], fields[4], fields[7]
         disk, mode = fields[13], fields[15] >> 16
@@ -191,7 +191,7 @@ class Archive:
             raise self._broken(f"{name!r} in it is encrypted or packed in an unusual way")
         if disk >= len(self._files):
             raise self._broken(f"{name!r} begins in part {disk + 1}, of {len(self._files)}")
-        return Member(
+        return ZipEntry(
             name=path,
             raw_name=raw_name,
             offset=sum(self._sizes[:disk]) + offset,
@@ -282,7 +282,7 @@ def safe_path(name: str) -> str | None:
     return path.as_posix() if is_plain and is_inside else None
 
 
-def is_whole(path: Path, member: Member) -> bool:
+def is_whole(path: Path, member: ZipEntry) -> bool:
     """Whether a file holds what the archive's directory says of a member."""
     if path.is_symlink() or not path.is_file() or path.stat().st_size != member.size:
         return False

@@ -101,6 +101,8 @@ def _digest(config: ExperimentConfig) -> str:
 def compare(config: ExperimentConfig, codec: Codec, pipeline: Pipeline | None) -> Metrics:
     """Return every metric that applies (see docs/metrics.md for what each one says).
 
+    Leaves reconstructions and takes in the run's folder, and the recogniser beside the model.
+
     Args:
         config: of the experiment.
         codec: whose reconstructions are compared.
