@@ -214,7 +214,9 @@ def _placed(members: Iterable[ZipEntry], inside: str) -> Iterable[tuple[str, Zip
             yield member.name.removeprefix(start), member
 
 
-def _extract(archive: Archive, bundle: Bundle, folder: Path, chosen: Mapping[str, ZipEntry]) -> None:
+def _extract(
+    archive: Archive, bundle: Bundle, folder: Path, chosen: Mapping[str, ZipEntry]
+) -> None:
     """Write members to their paths; raise ValueError before that if they hold too much."""
     total = sum(member.size for member in chosen.values())
     if total > bundle.unpacked_bytes:
