@@ -93,7 +93,7 @@ def remote(address: str) -> tuple[Any, str]:
     except (ImportError, ValueError) as error:
         raise ValueError(
             f"{address}: cannot be read here ({_short(error)})\n"
-            "  stores are read through fsspec: pip install 'audiogen[remote]'"
+            "  stores are read through fsspec; docs/data.md says how to install what they need"
         ) from None
     return system, path
 
