@@ -108,8 +108,13 @@ def _opened(archive: Path | str) -> Iterator[BinaryIO]:
             yield raw
         return
     system, path = remote(archive)
-    with system.open(path, "rb", block_size=HEADER_BYTES) as raw:
-        yield raw
+    try:
+        with system.open(path, "rb", block_size=HEADER_BYTES) as raw:
+            yield raw
+    except (OSError, EOFError, tarfile.TarError):
+        raise
+    except Exception as error:  # each kind of store has errors of its own
+        raise OSError(f"{archive}: cannot be read ({error})") from error
 
 
 def read_addresses(path: Path) -> list[str]:
@@ -120,7 +125,8 @@ def read_addresses(path: Path) -> list[str]:
             which stands for 128; `#` begins a comment.
 
     Raises:
-        ValueError: naming the line that is no address of a tar archive, or is there twice.
+        ValueError: naming the line that is no address of a tar archive, or is there twice; or a
+            kind of store that cannot be read here.
     """
     found: dict[str, str] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
@@ -135,6 +141,8 @@ def read_addresses(path: Path) -> list[str]:
             if name in found:
                 raise ValueError(f"{path}:{number}: {name} is the name of another archive, too.")
             found[name] = address
+    for one in {address.rpartition("://")[0]: address for address in found.values()}.values():
+        remote(one)  # connects to nothing yet
     return list(found.values())
 
 

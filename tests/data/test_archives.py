@@ -262,9 +262,9 @@ def test_rows_of_archives_are_checked(changes: dict[str, Any], message: str) -> 
 
 def test_a_list_of_addresses(tmp_path: Path) -> None:
     path = tmp_path / "shards.txt"
-    path.write_text("# mine\ns3://bucket/a-{008..010}.tar  # three\n\nhttps://host/b.tar\n")
-    names = ["s3://bucket/a-008.tar", "s3://bucket/a-009.tar", "s3://bucket/a-010.tar"]
-    assert read_addresses(path) == [*names, "https://host/b.tar"]
+    path.write_text("# mine\nfile:///set/a-{008..010}.tar  # three\n\nmemory://host/b.tar\n")
+    names = ["file:///set/a-008.tar", "file:///set/a-009.tar", "file:///set/a-010.tar"]
+    assert read_addresses(path) == [*names, "memory://host/b.tar"]
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_a_list_of_addresses(tmp_path: Path) -> None:
         ("# x\ns3://b/a.zip\n", "shards.txt:2: "),
         ("s3://b/a.tar\ns3://c/a.tar\n", "shards.txt:2: a.tar is the name of another"),
         ("s3://b/{0..99999999}.tar\n", "stands for 100,000,000 archives"),
-        ("nosuch://b/a.tar\n", "holds no usable sound"),
+        ("nosuch://b/a.tar\n", "cannot be read here .*nosuch.*\n.*docs/data.md"),
     ],
 )
 def test_a_bad_list_is_told_by_line(tmp_path: Path, text: str, message: str) -> None:
@@ -287,8 +287,18 @@ class RangeHandler(http.server.SimpleHTTPRequestHandler):
     """Serves ranges of files, as object stores do, and counts what it sent."""
 
     sent = 0
+    status = 0
+
+    def do_HEAD(self) -> None:
+        if self.status:
+            self.send_error(self.status)
+        else:
+            super().do_HEAD()
 
     def do_GET(self) -> None:
+        if self.status:
+            self.send_error(self.status)
+            return
         path = Path(self.translate_path(self.path))
         if not path.is_file():
             self.send_error(404)
@@ -391,6 +401,19 @@ def batches_of(folder: Path, rows: list[ManifestRow]) -> torch.Tensor:
     dataset[Position(epoch=0, index=0)]
     sampler = StepSampler(len(rows), batch_size=2, start_step=0, total_steps=3, seed=0)
     return torch.stack(list(make_loader(dataset, sampler, torch.stack, num_workers=2)))
+
+
+def test_a_store_that_refuses_is_not_taken_for_a_bad_decoder(
+    sounds: Path, tmp_path: Path, serve: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("aiohttp", reason="audiogen[remote] is not installed")
+    pack_folder(sounds, tmp_path / "packed", archive_bytes=1 << 30)
+    monkeypatch.setattr(RangeHandler, "status", 403)
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "shards.txt").write_text(f"{serve(tmp_path / 'packed')}/shard-00000.tar\n")
+    [row] = scan_folder(here, allow_none=True)
+    assert (row.path, row.reason) == ("shard-00000.tar", "unreadable")
 
 
 def test_a_store_that_fails_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
