@@ -1,8 +1,8 @@
 """Files that are there completely or not at all: atomic writes, published folders, tensors.
 
-Everything is written under a temporary name `<name>.tmp-<pid>`, flushed to the disk, and renamed.
-A process that dies leaves such a temporary behind, never a half-written file under the real name;
-`remove_leftovers` clears it away later.
+Everything is written under a temporary name `<name>.tmp-<machine>-<pid>`, flushed to the disk, and
+renamed. A process that dies leaves such a temporary behind, never a half-written file under the
+real name; `remove_leftovers` clears it away later.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # digests and text must not cost the import of torch
     from torch import Tensor
 
-_LEFTOVER = re.compile(r".+\.tmp-(\d+)")
+_LEFTOVER = re.compile(r".+\.tmp-([0-9a-f]{8})-(\d+)")
+_FOREIGN_SECONDS = 24 * 3600
+"""Age at which a temporary of another machine, whose processes cannot be seen, counts as dead."""
 _open_temporaries: set[Path] = set()  # tells this process's live temporaries from a dead namesake's
 
 
@@ -149,7 +153,7 @@ def remove_leftovers(folder: Path) -> None:
     """Delete the temporaries in `folder` whose writers are dead."""
     for path in folder.resolve().iterdir():
         match = _LEFTOVER.fullmatch(path.name)
-        if match and path not in _open_temporaries and not _is_other_process(int(match[1])):
+        if match and path not in _open_temporaries and not _is_written(path, match):
             _delete(path)
 
 
@@ -168,7 +172,7 @@ def fsync(path: Path) -> None:
 def _temporary(final: Path) -> Iterator[Path]:
     """Reserve the temporary name of `final`; whatever is left under it is deleted at the end."""
     name = final.name[-200:]  # file systems allow 255 bytes, and some names use all of them
-    temporary = final.parent.resolve() / f"{name}.tmp-{os.getpid()}"
+    temporary = final.parent.resolve() / f"{name}.tmp-{_machine()}-{os.getpid()}"
     _delete(temporary)
     _open_temporaries.add(temporary)
     try:
@@ -216,6 +220,21 @@ def _delete(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _is_written(temporary: Path, name: re.Match[str]) -> bool:
+    """Say whether the process that made a temporary of another one lives, as far as can be seen."""
+    if name[1] == _machine():
+        return _is_other_process(int(name[2]))
+    try:  # on a file system that several machines share
+        return time.time() - temporary.stat().st_mtime < _FOREIGN_SECONDS
+    except FileNotFoundError:  # renamed just now
+        return True
+
+
+def _machine() -> str:
+    """Eight hexadecimal digits that name this machine."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
 def _is_other_process(pid: int) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -135,13 +136,21 @@ def test_leftovers_of_the_dead_go_and_of_the_living_stay(tmp_path: Path) -> None
         os._exit(0)
     os.waitpid(dead, 0)
     own, parent = os.getpid(), os.getppid()
-    for name in (f"step-1.tmp-{dead}", f"step-2.tmp-{own}", f"step-3.tmp-{parent}", "step-4"):
+    with storage.replacing(tmp_path / "a.json") as temporary:
+        here = temporary.name.removeprefix("a.json.tmp-").removesuffix(f"-{own}")
+        temporary.touch()
+    (tmp_path / "a.json").unlink()
+    kept = [f"step-3.tmp-{here}-{parent}", f"step-4.tmp-0123abcd-{dead}", "step-6"]
+    gone = [f"step-1.tmp-{here}-{dead}", f"step-2.tmp-{here}-{own}", f"step-5.tmp-0123abcd-{dead}"]
+    for name in (*kept, *gone):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x").touch()
-    (tmp_path / f"a.json.tmp-{dead}").touch()
+    two_days_ago = time.time() - 2 * 24 * 3600  # of another machine, where nobody can be asked
+    os.utime(tmp_path / gone[2], (two_days_ago, two_days_ago))
+    (tmp_path / f"a.json.tmp-{here}-{dead}").touch()
     with storage.publish_folder(tmp_path / "other"):
         storage.remove_leftovers(tmp_path)
-    assert names(tmp_path) == ["other", f"step-3.tmp-{parent}", "step-4"]
+    assert names(tmp_path) == sorted(["other", *kept])
 
 
 def test_a_folder_set_aside_by_the_dead_is_put_back(tmp_path: Path) -> None:
