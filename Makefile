@@ -64,11 +64,14 @@ lint: setup-dev ## check style
 types: setup-dev ## check types
 	$(BIN)/mypy --strict audiogen tools
 
+# Tests of one file stay in one process, which they share what they have trained in.
+SPREAD := -n auto --maxprocesses 8 --dist loadfile
+
 test: setup-dev ## run the fast tests
-	$(BIN)/python -m pytest -m "not slow and not nightly"
+	$(BIN)/python -m pytest $(SPREAD) -m "not slow and not nightly"
 
 test-slow: setup-dev ## run the slow tests: whole recipes, small
-	$(BIN)/python -m pytest -m "slow and not nightly"
+	$(BIN)/python -m pytest $(SPREAD) -m "slow and not nightly"
 
 test-nightly: setup-dev ## run the nightly tests: hundreds of killed and continued trainings
 	$(BIN)/python -m pytest -s -m nightly
