@@ -3,8 +3,9 @@
     python tools/bench/trunks.py SOUNDS --seconds 300
 
 Both are recipes/rvq.yaml, with the same bottleneck (and so bitrate), losses, batches and learning
-rate; one has the Fourier trunk, the other the strided Snake network of DAC. A few steps of each are
-timed first, to know how many fit into the time. Distances are of held-out recordings.
+rate; one has the Fourier trunk, the other the strided Snake network of DAC. Shorter trainings of
+each are timed first, to know how many steps fit into the time. Distances are of held-out
+recordings.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ import torch
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "rvq.yaml"
 TRUNKS = {"fourier": (), "convnet": ("codec.trunk.type=convnet",)}
 PROBE_STEPS = 4
+PROBE_SHARE = 0.2
+"""Of the time that the second probe takes, about."""
 FIGURES = {"mel_distance": "mel distance (dB)", "stft_distance": "STFT distance",
            "si_sdr_db": "SI-SDR (dB)"}  # fmt: skip
 
@@ -68,11 +71,10 @@ def compare(sounds: Path, folder: Path, seconds: float, batch_size: int) -> list
     rows = []
     for trunk in TRUNKS:
         # Two lengths, so that start, demos and export are not taken for steps.
-        short, longer = (
-            train(sounds, folder / f"{trunk}-{count}", trunk, count, batch_size)
-            for count in (PROBE_STEPS, 3 * PROBE_STEPS)
-        )
-        per_step = max(1e-3, (longer - short) / (2 * PROBE_STEPS))
+        short = train(sounds, folder / f"{trunk}-short", trunk, PROBE_STEPS, batch_size)
+        more = 3 + round(PROBE_SHARE * seconds * PROBE_STEPS / short)
+        longer = train(sounds, folder / f"{trunk}-longer", trunk, PROBE_STEPS + more, batch_size)
+        per_step = max(1e-3, (longer - short) / more)
         steps = max(1, round((seconds - short) / per_step + PROBE_STEPS))
         run = folder / trunk
         took = train(sounds, run, trunk, steps, batch_size)
