@@ -119,6 +119,10 @@ class TrainConfig(Config):
     activation_checkpointing: bool = False
     """Whether the backward pass computes each block again instead of keeping what is in it: about a
     third more work, for a fraction of the memory."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """How several processes hold a generator: ddp gives each a copy; fsdp (FSDP2) splits weights,
+    gradients, optimizer and average over them, for models that one GPU does not hold. Codecs are
+    always copied."""
     compile: bool = False
     """Whether the blocks are compiled by `torch.compile`; it needs a C++ compiler, and minutes at
     the start."""

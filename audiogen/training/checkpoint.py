@@ -1,7 +1,8 @@
 """Checkpoints that survive a kill at any instant and are never trusted unread.
 
 A checkpoint is a folder `step-00000500` with one safetensors file per group of tensors (weights,
-ema, optimizer, ...), state.json, and MANIFEST.json with the size and sha256 of each file. It is
+ema, optimizer, ...), state.json, and MANIFEST.json with the size and sha256 of each file; where
+processes hold parts of the tensors (training/sharding.py), one file per group and process. It is
 written under a temporary name, flushed, renamed and read back; only then are older ones deleted.
 """
 
@@ -29,6 +30,7 @@ from audiogen.storage import (
     remove_folder,
     write_tensors,
 )
+from audiogen.training.sharding import joined_groups, split_like, take_parts, write_part
 
 FORMAT = 1
 STATE = "state.json"
@@ -48,7 +50,7 @@ class Checkpoint:
 
     Attributes:
         step: number of optimizer updates done.
-        tensors: {group: {name: tensor}}, on the CPU.
+        tensors: {group: {name: tensor}}, whole, on the CPU.
         state: everything that is not a tensor, as JSON holds it.
         path: the folder it came from.
     """
@@ -60,7 +62,12 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    folder: Path, step: int, *, tensors: TensorGroups, state: Mapping[str, Any], keep: int = 2
+    folder: Path,
+    step: int,
+    *,
+    tensors: TensorGroups | None,
+    state: Mapping[str, Any],
+    keep: int = 2,
 ) -> Path:
     """Write `folder/step-<step>`, verify it, and delete all but the newest `keep` good ones.
 
@@ -69,7 +76,8 @@ def save_checkpoint(
     Args:
         folder: the run's folder of checkpoints; made when missing.
         step: number of optimizer updates done, at least 0.
-        tensors: {group: {name: tensor}}, from any device; a group is one file.
+        tensors: {group: {name: tensor}}, from any device; a group is one file. None: all processes
+            have called `save_part`.
         state: JSON values (text keys, lists rather than tuples), so that loading gives them equal.
         keep: verified checkpoints that stay, at least 2.
 
@@ -82,21 +90,37 @@ def save_checkpoint(
     """
     if step < 0 or keep < MIN_KEEP:
         raise ValueError(f"save_checkpoint: expected step >= 0, keep >= 2; got {step}, {keep}")
-    _check_groups(tensors, step)
+    written = {} if tensors is None else tensors
+    _check_groups(written, step)
     state_text = _state_text(step, state)
     final = folder / f"step-{step:08d}"
     try:
-        _require_space(folder, tensors)
+        _require_space(folder, written)
         with publish_folder(final) as temporary:
-            for group, named in tensors.items():
+            for group, named in written.items():
                 write_tensors(temporary / f"{group}.safetensors", named)
+            if tensors is None:
+                take_parts(folder, temporary)
             (temporary / STATE).write_text(state_text, encoding="utf-8")
             seal_folder(temporary)
         verify_folder(final)
     except (OSError, DamagedFolderError) as error:
-        raise OSError(_explain_failure(folder, step, tensors, error)) from error
+        raise OSError(_explain_failure(folder, step, written, error)) from error
     _prune(folder, keep, newest=final)
     return final
+
+
+def save_part(folder: Path, step: int, part: TensorGroups) -> None:
+    """Write this process's `own_part` of the checkpoint that `save_checkpoint` will then make.
+
+    Raises as `save_checkpoint` does.
+    """
+    _check_groups(part, step)
+    try:
+        _require_space(folder, part)
+        write_part(folder, part)
+    except OSError as error:
+        raise OSError(_explain_failure(folder, step, part, error)) from error
 
 
 def load_latest(folder: Path) -> Checkpoint | None:
@@ -126,10 +150,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise DamagedFolderError(
             f"{STATE} is of step {content['step']}, the folder is called {path.name}"
         )
-    files = sorted(path.glob("*.safetensors"))
+    parts = joined_groups(path)
+    files = [file for file in path.glob("*.safetensors") if _GROUP.fullmatch(file.stem)]
     return Checkpoint(
         step=content["step"],
-        tensors={file.stem: read_tensors(file) for file in files},
+        tensors={**{file.stem: read_tensors(file) for file in files}, **parts},
         state=content["state"],
         path=path,
     )
@@ -177,7 +202,8 @@ def restore_optimizer(
                 f" {'does not exist' if parameter is None else tuple(parameter.shape)}"
             )
         device = parameter.device if key != "step" or on_device else torch.device("cpu")
-        state.setdefault(name, {})[key] = tensor.to(device, copy=True)
+        value = tensor if key == "step" else split_like(tensor, parameter)
+        state.setdefault(name, {})[key] = value.to(device, copy=True)
     parts = {frozenset(values) for values in state.values()}
     is_adam = isinstance(optimizer, torch.optim.Adam)  # and AdamW, which is one
     if len(parts) > 1 or (is_adam and any(not part >= _ADAM for part in parts)):

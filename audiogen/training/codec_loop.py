@@ -79,6 +79,7 @@ def train_codec(
         batch_size=plan.batch_size,
         clip_seconds=plan.crop_seconds,
         module=codec,
+        product=codec,
         ema=ema,
         state=state,
         guard=guard,

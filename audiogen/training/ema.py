@@ -8,14 +8,17 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from audiogen.training.sharding import own_rows, split_like, whole
+
 
 class EMA:
     """Float32 averages ("shadows") of the parameters and floating buffers of one module.
 
     The decay warms up as min(decay, (1 + step) / (10 + step)), so that early averages forget the
     random initial weights. Make it after the module has moved to its device: shadows live where
-    the weights were then. Buffers that are not saved with the module are left out, and so is all
-    of a module that says `averages_itself`: it is used as it is.
+    the weights were then, and are split over processes as they are. Buffers that are not saved
+    with the module are left out, and so is all of a module that says `averages_itself`: it is used
+    as it is.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -37,9 +40,9 @@ class EMA:
         weight = 1 - self.decay_at(step)
         values = _averaged(self._module)
         self._check(values, "module")
-        shadows = list(self._shadow.values())
+        shadows = [own_rows(shadow) for shadow in self._shadow.values()]
         present = [
-            value.to(shadow.device, torch.float32)
+            own_rows(value).to(shadow.device, torch.float32)
             for value, shadow in zip(values.values(), shadows, strict=True)
         ]
         torch._foreach_lerp_(shadows, present, weight)
@@ -53,15 +56,18 @@ class EMA:
         """Restore what `tensors` returned; names and shapes must match."""
         self._check(tensors, "checkpoint")
         for name, shadow in self._shadow.items():
-            shadow.copy_(tensors[name])
+            shadow.copy_(split_like(tensors[name], shadow))
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
-        """Overwrite the weights of `module`, of the same structure, with the averages."""
+        """Overwrite the weights of `module`, of the same structure, with the averages.
+
+        Where these are split over processes, all must call it, with a module that is not.
+        """
         values = _averaged(module)
         self._check(values, "module")
         for name, value in values.items():
-            value.copy_(self._shadow[name])
+            value.copy_(whole(self._shadow[name]))
 
     @contextlib.contextmanager
     def applied(self, module: nn.Module) -> Iterator[None]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +22,12 @@ from audiogen.training.divergence import Guard
 from audiogen.training.ema import EMA
 from audiogen.training.optim import adamw, set_lr
 from audiogen.training.resume import Resumable
+from audiogen.training.sharding import (
+    is_sharded,
+    shard_over_processes,
+    whole,
+    without_exchange,
+)
 from audiogen.training.steps import Demo, Items, Stage, places_of, run_steps
 from audiogen.types import Batch
 
@@ -51,18 +59,17 @@ def train_generator(
     plan = config.train.generator
     if stage == "distil" and config.distil is not None:
         plan = config.distil.train
-    generator.to(accelerator.device).train()
-    prepare_blocks(generator, config.train)
+    trained = _on_device(generator, config, accelerator)
     optimizer = adamw(
-        generator, lr=plan.optim.lr, betas=plan.optim.betas, weight_decay=plan.optim.weight_decay
+        trained, lr=plan.optim.lr, betas=plan.optim.betas, weight_decay=plan.optim.weight_decay
     )
-    ema = EMA(generator, plan.ema_decay)
-    model, _ = accelerator.prepare(generator, optimizer)
+    ema = EMA(trained, plan.ema_decay)
+    model = trained if is_sharded(trained) else accelerator.prepare(trained)
     guard = Guard(accelerator, spike_factor=config.train.spike_factor)
     learner = _Learner(model, optimizer, accelerator, plan, guard, config.seed)
     state = Resumable(
         config.run_dir / stage / "checkpoints",
-        modules={"generator": generator},
+        modules={"generator": trained},
         optimizers={"generator": optimizer},
         ema=ema,
         settings=settings,
@@ -74,7 +81,8 @@ def train_generator(
         total_steps=plan.steps,
         batch_size=plan.batch_size,
         clip_seconds=config.data.clip_seconds,
-        module=generator,
+        module=trained,
+        product=generator,
         ema=ema,
         state=state,
         guard=guard,
@@ -83,6 +91,20 @@ def train_generator(
         accelerator=accelerator,
     )
     run_steps(steps, dataset, collate)
+
+
+def _on_device(
+    generator: LatentGenerator, config: ExperimentConfig, accelerator: Accelerator
+) -> LatentGenerator:
+    """What is trained: the generator, or a copy of it that is split over the processes."""
+    if config.train.parallel == "ddp" or accelerator.num_processes == 1:
+        generator.to(accelerator.device).train()
+        prepare_blocks(generator, config.train)
+        return generator
+    trained = copy.deepcopy(generator.cpu()).to(accelerator.device).train()
+    prepare_blocks(trained, config.train)
+    shard_over_processes(trained, accelerator.device)
+    return trained
 
 
 @dataclass(frozen=True)
@@ -111,16 +133,23 @@ class _Learner:
             places = share[number * size : (number + 1) * size]
             last = part is parts[-1]
             # Processes exchange gradients once, in the last micro-batch.
-            exchange = contextlib.nullcontext() if last else accelerator.no_sync(self.model)
+            exchange = contextlib.nullcontext() if last else self._without_exchange()
             with exchange, draws_of(self.seed, step, places):
-                output = self.model(part)
+                with accelerator.autocast():
+                    output = self.model(part)
                 accelerator.backward(output.loss / plan.accumulate)
             losses.append(output.loss.detach())
             for name, value in {"loss": output.loss, **output.metrics}.items():
                 metrics.setdefault(name, []).append(float(value.detach()))
         limit = plan.optim.max_grad_norm
-        norm = float(accelerator.clip_grad_norm_(self.model.parameters(), limit))
+        norm = float(whole(accelerator.clip_grad_norm_(self.model.parameters(), limit)))
         if self.guard.allows(torch.stack(losses).mean(), norm):
             self.optimizer.step()
         means = {name: sum(values) / len(values) for name, values in metrics.items()}
         return {**means, "grad_norm": norm, "lr": lr}
+
+    def _without_exchange(self) -> AbstractContextManager[None]:
+        if is_sharded(self.model):
+            return without_exchange(self.model)
+        exchange: AbstractContextManager[None] = self.accelerator.no_sync(self.model)
+        return exchange

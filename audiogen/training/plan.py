@@ -57,7 +57,8 @@ class Need:
 
     Attributes:
         parameters: that are trained.
-        state_bytes: by kind: weights, gradients, optimizer, average.
+        state_bytes: by kind: weights, gradients, optimizer, average; where these are split over the
+            GPUs, also what is gathered of them at a time.
         activation_bytes: kept for the backward pass of a micro-batch.
         operations: of a step, on one GPU.
         items: of a micro-batch on one GPU.
@@ -106,7 +107,8 @@ def _lines(stage: str, need: Need, steps: int, machine: Machine) -> list[str]:
     total = need.memory_bytes / 1e9
     verdict = "fits" if total <= 0.9 * machine.memory_gb else "TOO MUCH"
     if verdict != "fits":
-        verdict += ": more GPUs, train.activation_checkpointing=true, or more accumulate"
+        verdict += ": more GPUs, train.activation_checkpointing=true, more accumulate, or"
+        verdict += " train.parallel=fsdp for a generator"
     seconds = need.operations / (machine.tflops * 1e12 * machine.utilisation)
     per_day = 86400 / seconds
     return [
@@ -169,9 +171,13 @@ def _generator_need(config: ExperimentConfig, spec: LatentSpec, machine: Machine
     probe = _probe(generator, config, lambda: generator(batch))
     work = BACKWARD + (1 if config.train.activation_checkpointing else 0)
     trained = list(generator.parameters())
+    state = _state(trained, averaged=trained)
+    if config.train.parallel == "fsdp" and machine.gpus > 1:
+        state = {name: size // machine.gpus for name, size in state.items()}
+        state["gathered"] = _gathered(generator)
     return Need(
         parameters=_count(trained),
-        state_bytes=_state(trained, averaged=trained),
+        state_bytes=state,
         activation_bytes=items * probe.kept_bytes,
         operations=items * plan.accumulate * work * probe.operations,
         items=items,
@@ -186,6 +192,17 @@ def _state(trained: list[nn.Parameter], averaged: list[nn.Parameter]) -> dict[st
     counts = dict.fromkeys(BYTES_PER_PARAMETER, _count(trained))
     counts["average"] = _count(averaged)
     return {name: size * counts[name] for name, size in BYTES_PER_PARAMETER.items()}
+
+
+def _gathered(module: nn.Module) -> int:
+    """Bytes of whole weights and gradients at a time: of two blocks, and of all outside of them.
+
+    While one block computes, the next one is gathered.
+    """
+    blocks = sorted(_count(list(block.parameters())) for block in blocks_of(module))
+    outside = _count(list(module.parameters())) - sum(blocks)
+    kinds = BYTES_PER_PARAMETER["weights"] + BYTES_PER_PARAMETER["gradients"]
+    return kinds * (outside + sum(blocks[-2:]))
 
 
 def _made_up_batch(spec: LatentSpec, window: int) -> Batch:

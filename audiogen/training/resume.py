@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -20,9 +21,11 @@ from audiogen.training.checkpoint import (
     optimizer_tensors,
     restore_optimizer,
     save_checkpoint,
+    save_part,
 )
 from audiogen.training.divergence import Guard
 from audiogen.training.ema import EMA
+from audiogen.training.sharding import is_sharded, own_part, split_like
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +59,7 @@ class Resumable:
         self._allow_change = allow_change
         self._changes: list[str] = []
 
+    @torch.no_grad()
     def restore(self, guard: Guard) -> int:
         """Load the newest good checkpoint, also into `guard`; return its step, 0 for none.
 
@@ -74,7 +78,8 @@ class Resumable:
         else:
             require_same_settings(found, self._settings, checkpoint.path)
         for name, module in self._modules.items():
-            module.load_state_dict(checkpoint.tensors[name])
+            for key, value in module.state_dict().items():  # they share the module's memory
+                value.copy_(split_like(checkpoint.tensors[name][key], value))
             restore_optimizer(
                 self._optimizers[name],
                 checkpoint.tensors[f"{name}_optimizer"],
@@ -85,19 +90,32 @@ class Resumable:
         return checkpoint.step
 
     def save(self, step: int, accelerator: Accelerator, guard: Guard) -> None:
-        """Write a checkpoint of `step`: every process calls it, the main one writes."""
+        """Write a checkpoint of `step`: every process calls it.
+
+        The main process writes it, and the others their parts of what is split over them.
+        """
+        in_parts = any(is_sharded(module) for module in self._modules.values())
+        tensors = self._tensors() if in_parts or accelerator.is_main_process else None
+        if in_parts and tensors is not None:
+            save_part(self._folder, step, own_part(tensors))
+            tensors = None
+            accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            tensors: dict[str, dict[str, Tensor]] = {}
-            for name, module in self._modules.items():
-                tensors[name] = module.state_dict()
-                # Empty before its first step; what is missing altogether was lost.
-                tensors[f"{name}_optimizer"] = optimizer_tensors(
-                    self._optimizers[name], dict(module.named_parameters())
-                )
-            tensors["ema"] = self._ema.tensors()
             state = {"settings": self._settings, "guard": guard.state(), "changes": self._changes}
             save_checkpoint(self._folder, step, tensors=tensors, state=state)
         accelerator.wait_for_everyone()
+
+    def _tensors(self) -> dict[str, dict[str, Tensor]]:
+        """All tensors by group; they are live, not copies."""
+        tensors: dict[str, dict[str, Tensor]] = {}
+        for name, module in self._modules.items():
+            tensors[name] = module.state_dict()
+            # Empty before its first step; what is missing altogether was lost.
+            tensors[f"{name}_optimizer"] = optimizer_tensors(
+                self._optimizers[name], dict(module.named_parameters())
+            )
+        tensors["ema"] = self._ema.tensors()
+        return tensors
 
     def _require_complete(self, checkpoint: Checkpoint, guard: Guard) -> None:
         """Raise ValueError that names what the checkpoint lacks, or has beyond what is known."""

@@ -54,7 +54,9 @@ class Stage:
         total_steps: optimizer updates.
         batch_size: over all processes.
         clip_seconds: of audio in one item, for the throughput.
-        module: what is averaged and exported, unwrapped.
+        module: what is trained and averaged, unwrapped.
+        product: what shows demos and gets the averages in the end: the module itself, or where that
+            is split over processes, a whole one.
         ema: its average.
         state: what a checkpoint holds.
         guard: that `update` asks before it changes the weights.
@@ -69,6 +71,7 @@ class Stage:
     batch_size: int
     clip_seconds: float
     module: nn.Module
+    product: nn.Module
     ema: EMA
     state: Resumable
     guard: Guard
@@ -96,8 +99,8 @@ def run_steps(stage: Stage, items: Items, collate: Callable[[Sequence[Any]], Any
                 start = _roll_back(stage, str(error), tracker)
     # The main process goes on to publish the model, the others wait for it.
     mark(f"{stage.name}: all steps done", limited=not accelerator.is_main_process)
-    stage.ema.copy_to(stage.module)
-    stage.module.eval()
+    stage.ema.copy_to(stage.product)
+    stage.product.eval()
 
 
 def _train(
@@ -208,12 +211,17 @@ def _mean(metrics: Mapping[str, float]) -> dict[str, float]:
 
 def _show(stage: Stage, step: int, tracker: Tracker) -> None:
     """Run the demo with the averaged weights, and put everything back as it was."""
-    if not stage.accelerator.is_main_process:
+    is_main, is_split = stage.accelerator.is_main_process, stage.product is not stage.module
+    if not is_main and not is_split:
         return
-    stage.module.eval()
-    with stage.ema.applied(stage.module):
-        stage.demo(step, tracker)
-    stage.module.train()
+    stage.product.eval()
+    with stage.ema.applied(stage.product):  # all processes help to put a split average together
+        if is_main:
+            stage.product.to(stage.accelerator.device)
+            stage.demo(step, tracker)
+    if is_split:
+        stage.product.cpu()  # the GPU's memory is for what is trained
+    stage.product.train()
 
 
 class Meter:

@@ -23,6 +23,7 @@ from audiogen.codecs import build_codec
 from audiogen.data.clips import Position, item_seed
 from audiogen.experiment import ExperimentConfig, load_experiment
 from audiogen.generators import build_generator
+from audiogen.storage import write_tensors
 from audiogen.training.codec_loop import train_codec
 from audiogen.training.generator_loop import train_generator
 from audiogen.training.launch import joined_processes, make_accelerator
@@ -121,8 +122,9 @@ def train_model(
     )
     dataset = Numbers(4, WINDOW, spec.vocab_size)
     dataset.expect(fault, accelerator)
+    generator = build_generator(config.generator, spec, TEXT_DIM, WINDOW)
     train_generator(
-        build_generator(config.generator, spec, TEXT_DIM, WINDOW),
+        generator,
         dataset,
         collate,
         config=config,
@@ -131,6 +133,8 @@ def train_model(
         accelerator=accelerator,
         demo=no_demo,
     )
+    if accelerator.is_main_process:
+        write_tensors(config.run_dir / "product.safetensors", generator.state_dict())
 
 
 def load(run_dir: Path, family: str, overrides: Sequence[str]) -> ExperimentConfig:

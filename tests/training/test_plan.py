@@ -68,3 +68,19 @@ def test_what_does_not_fit_is_said() -> None:
 @pytest.mark.parametrize("name", ["autoregressive", "mel", "rvq", "flow-fewstep"])
 def test_every_family_has_a_plan(name: str) -> None:
     assert "M parameters" in describe_plan(load(name=name), Machine())
+
+
+def test_splitting_over_gpus_divides_the_state() -> None:
+    def gigabytes(*overrides: str) -> dict[str, float]:
+        text = describe_plan(load(*big, *overrides), Machine(gpus=8))
+        (line,) = [one for one in text[text.index("generator: ") :].splitlines() if "GB per" in one]
+        return {name: float(size) for name, size in re.findall(r"([a-z]+) ([\d.]+)", line)}
+
+    big = ("generator.depth=32", "generator.dim=512", "train.generator.batch_size=64",
+           "train.codec.batch_size=8")  # fmt: skip
+    copied, split = gigabytes(), gigabytes("train.parallel=fsdp")
+    assert "gathered" not in copied
+    assert copied["weights"] > 0.2
+    for kind in ("weights", "gradients", "optimizer", "average"):
+        assert split[kind] == pytest.approx(copied[kind] / 8, abs=0.006)
+    assert 0 < split["gathered"] < copied["weights"] / 2

@@ -1,11 +1,16 @@
 """The cluster recipe's code path, at a width that a CPU can run."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from audiogen.experiment import load_experiment
 from audiogen.pipeline import Pipeline
+from audiogen.training.checkpoint import load_latest
 from audiogen.training.stages import train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,13 +26,36 @@ NARROW = (
 )  # fmt: skip
 
 
+RECIPE = ROOT / "recipes" / "cluster" / "diffusion.yaml"
+
+
 @pytest.mark.slow
 def test_a_few_steps_of_the_cluster_recipe_in_stereo(tmp_path: Path) -> None:
-    recipe = ROOT / "recipes" / "cluster" / "diffusion.yaml"
-    config = load_experiment(recipe, [*NARROW, f"run_dir={tmp_path / 'run'}"])
+    config = load_experiment(RECIPE, [*NARROW, f"run_dir={tmp_path / 'run'}"])
     assert config.codec.hop_length == 2048
     model = train(config)
     pipeline = Pipeline.from_pretrained(model)
     wav = pipeline(["rain"], seconds=5.0, seeds=[1])  # more than two windows long
     assert wav.shape == (1, 2, 5 * 44100)
     assert not bool((wav[0, 0] == wav[0, 1]).all())
+
+
+@pytest.mark.slow
+def test_processes_that_share_the_weights_show_and_publish_a_whole_model(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m",
+             "audiogen", "train", str(RECIPE), *NARROW, "train.parallel=fsdp",
+             "train.demo_every=2", f"run_dir={run}"]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, *words], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    shown = sorted({path.parent.name for path in (run / "demos" / "generator").rglob("*.wav")})
+    assert len(shown) == 3  # before the first step, and after two and four
+    pipeline = Pipeline.from_pretrained(run / "generator" / "model")
+    assert not bool(pipeline(["rain"], seconds=1.0, seeds=[1]).isnan().any())
+    saved = load_latest(run / "generator" / "checkpoints")
+    assert saved is not None
+    weights = pipeline.generator.state_dict()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in saved.tensors["ema"].items())
