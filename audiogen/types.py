@@ -117,6 +117,12 @@ class Context:
     mask: Tensor
     vector: Tensor
 
+    def __getitem__(self, items: Tensor) -> Context:
+        """Return the contexts of some items (R,), in that order."""
+        return Context(
+            sequence=self.sequence[items], mask=self.mask[items], vector=self.vector[items]
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class PathPoint:

@@ -19,7 +19,7 @@ from audiogen.generators.base import Start
 from audiogen.generators.drawing import Drawing, draw_chances, sources_of
 from audiogen.generators.sampling import SamplingConfig, TokenSamplingConfig
 from audiogen.generators.tokens import Request, TokenConfig, TokenGenerator, guided, of_tokens
-from audiogen.generators.windows import over_windows
+from audiogen.generators.windows import batches_of, over_windows
 from audiogen.nn.chance import rand, randint
 from audiogen.nn.decoder import CausalTransformer
 from audiogen.nn.transformer import rotary_table
@@ -132,11 +132,8 @@ class MaskedGenerator(TokenGenerator):
             start=start,
         )
         lengths, network = request.lengths, self.network(request.sampling.weights)
-        # What is on a ring, or made of windows, has one length per batch.
-        keys = [length if ring or length > self.window_frames else 0 for length in lengths]
         out = torch.zeros_like(request.tokens)
-        for key in dict.fromkeys(keys):
-            items = [index for index in range(len(lengths)) if keys[index] == key]
+        for items in batches_of(lengths, self.window_frames, ring=ring):
             filling = _Filling(self, network, request[items], ring=ring)
             tokens = filling.run([seeds[index] for index in items])
             out[items, :, : tokens.shape[-1]] = tokens
@@ -213,22 +210,29 @@ class _Filling:
         scale = request.sampling.guidance_scale
         copies = 1 if scale == 1 else 2
         context = generator.guided_context(request.conditions, request.negative, scale)
-        padded = len(set(request.lengths)) > 1
+        in_windows = max(request.lengths) > generator.window_frames  # which hold no padding
+        padded = len(set(request.lengths)) > 1 and not in_windows
         turns = torch.Generator().manual_seed(0)  # the same turns of the ring for every take
 
         def look(tokens: Tensor, level: int) -> Tensor:
             count, _, num_frames = tokens.shape
-            levels = torch.full((copies * count,), level, device=tokens.device)
 
-            def on_window(_: Tensor, frames: Tensor) -> Tensor:
-                seen = tokens[..., frames].repeat(copies, 1, 1)
-                mask = real[:, frames].repeat(copies, 1) if padded else None
-                logits = generator.predict(seen, levels, context, mask, self.network)
+            def on_windows(_: Tensor, items: Tensor, frames: Tensor) -> Tensor:
+                rows = items[:, None]
+                seen = tokens[rows, :, frames].transpose(1, 2).repeat(copies, 1, 1)
+                mask = real[rows, frames].repeat(copies, 1) if padded else None
+                both = torch.cat([items + count * copy for copy in range(copies)])
+                levels = torch.full((len(seen),), level, device=tokens.device)
+                logits = generator.predict(seen, levels, context[both], mask, self.network)
                 return guided(logits, scale).transpose(1, 2)
 
             blended = torch.zeros(count, generator.vocab_size, num_frames, device=tokens.device)
-            turn = int(torch.randint(num_frames, (), generator=turns)) if self.ring else None
-            window = generator.window_frames
-            return over_windows(on_window, blended, window, ring_offset=turn).transpose(1, 2)
+            turn = float(torch.rand((), generator=turns))
+            offsets = [int(turn * length) for length in request.lengths] if self.ring else None
+            window, lengths = generator.window_frames, request.lengths
+            logits = over_windows(
+                on_windows, blended, window, lengths=lengths, ring_offsets=offsets
+            )
+            return logits.transpose(1, 2)
 
         return look

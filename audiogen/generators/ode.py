@@ -20,7 +20,7 @@ from audiogen.generators.guidance import Guidance
 from audiogen.generators.infill import InfillConfig, draw_kept_frames
 from audiogen.generators.sampling import ODESamplingConfig, SamplingConfig
 from audiogen.generators.scene import Scene
-from audiogen.generators.windows import over_windows
+from audiogen.generators.windows import batches_of, over_windows
 from audiogen.nn.chance import randn
 from audiogen.nn.dit import DiT
 from audiogen.types import (
@@ -168,11 +168,8 @@ class ODEGenerator(LatentGenerator):
                 "sample: a negative prompt acts through guidance, which is off (guidance_scale=1)"
             )
         start = start or Start()
-        # What is on a ring, or made of windows, has one length per batch.
-        keys = [length if ring or length > self.window_frames else 0 for length in lengths]
         out = torch.zeros(count, self.spec.channels, max(lengths), device=conditions.text.device)
-        for key in dict.fromkeys(keys):
-            items = [index for index in range(count) if keys[index] == key]
+        for items in batches_of(lengths, self.window_frames, ring=ring):
             run = _Run(
                 generator=self,
                 conditions=conditions[items],
@@ -298,11 +295,12 @@ class _Run:
     def _drift(self, real: Tensor) -> solvers.Drift:
         """(x - D(x; t)) / t (Karras et al. 2022, eq. 3), with guidance and given frames."""
         generator, sampling = self.generator, self.sampling
-        padded = len(set(self.lengths)) > 1
+        mask = real if len(set(self.lengths)) > 1 else None
+        in_windows = max(self.lengths) > generator.window_frames  # which hold no padding
         known, keep = self.start.latents, self.start.keep
         single = Scene(
             context=generator.conditioner(self.conditions),
-            mask=real if padded else None,
+            mask=None if in_windows else mask,
             known=known if keep is not None else None,
             keep=keep,
         )
@@ -310,27 +308,30 @@ class _Run:
         if sampling.guidance_scale != 1:
             opposite = self.negative or self.conditions.without_prompt()
             double = single.beside(generator.conditioner(opposite))
-        guidance = Guidance(sampling, single.mask)
+        guidance = Guidance(sampling, mask)
         low, high = (generator.time_at(part) for part in sampling.guidance_interval)
         turns = torch.Generator().manual_seed(0)  # the same turns of the ring for every take
 
-        def over(x: Tensor, t: Tensor, scene: Scene, offset: int | None) -> Tensor:
-            def denoised(piece: Tensor, frames: Tensor) -> Tensor:
-                return generator.denoise(piece, t, scene.at(frames))
+        def over(x: Tensor, t: Tensor, scene: Scene, turn: float | None) -> Tensor:
+            def denoised(piece: Tensor, items: Tensor, frames: Tensor) -> Tensor:
+                return generator.denoise(piece, t[items], scene.at(items, frames))
 
-            return over_windows(denoised, x, generator.window_frames, ring_offset=offset)
+            lengths = [*self.lengths] * (len(x) // len(self.lengths))
+            offsets = None if turn is None else [int(turn * length) for length in lengths]
+            window = generator.window_frames
+            return over_windows(denoised, x, window, lengths=lengths, ring_offsets=offsets)
 
         def drift(x: Tensor, t: Tensor) -> Tensor:
             if self.record is not None:
                 self.record(x, t)
-            offset = int(torch.randint(x.shape[-1], (), generator=turns)) if self.ring else None
+            turn = float(torch.rand((), generator=turns)) if self.ring else None
             active = (t >= low) & (t <= high) & (sampling.guidance_scale != 1)
             if bool(active.any()):
-                both = over(torch.cat([x, x]), torch.cat([t, t]), double, offset)
+                both = over(torch.cat([x, x]), torch.cat([t, t]), double, turn)
                 with_prompt, without = both.chunk(2)
                 denoised = guidance(with_prompt, without, active)
             else:
-                denoised = over(x, t, single, offset)
+                denoised = over(x, t, single, turn)
             if keep is not None and known is not None:
                 denoised = torch.where(keep[:, None], known, denoised)
             return (x - denoised) / t[:, None, None]

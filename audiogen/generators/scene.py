@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -32,13 +32,14 @@ class Scene:
         """What the network is told: `known` and `keep`."""
         return None if self.known is None or self.keep is None else (self.known, self.keep)
 
-    def at(self, frames: Tensor) -> Scene:
-        """The same scene for some of its frames."""
-        return replace(
-            self,
-            mask=None if self.mask is None else self.mask[:, frames],
-            known=None if self.known is None else self.known[..., frames],
-            keep=None if self.keep is None else self.keep[:, frames],
+    def at(self, items: Tensor, frames: Tensor) -> Scene:
+        """The same scene for frames (R, W) of items (R,)."""
+        rows = items[:, None]
+        return Scene(
+            context=self.context[items],
+            mask=None if self.mask is None else self.mask[rows, frames],
+            known=None if self.known is None else self.known[rows, :, frames].transpose(1, 2),
+            keep=None if self.keep is None else self.keep[rows, frames],
         )
 
     def beside(self, other: Context) -> Scene:

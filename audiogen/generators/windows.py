@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-OnFrames = Callable[[Tensor, Tensor], Tensor]
-"""(x (B, D, W), frames (W,): which frames of the whole these are) -> (B, D, W)."""
+OnWindows = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(x (R, D, W), items (R,), frames (R, W)) -> (R, D, W): which frames of which items R windows of
+the whole are."""
+
+ROWS_AT_ONCE = 64
+"""Windows in one call of the function, at most; they do not depend on each other."""
+
+
+def batches_of(lengths: Sequence[int], window: int, *, ring: bool) -> list[list[int]]:
+    """Which items `over_windows` can take together.
+
+    Args:
+        lengths: frames of each item.
+        window: frames.
+        ring: whether they are rings. One that is a single window has no padding, so that it needs
+            items of its own length.
+
+    Returns:
+        Places of the items of each batch: all are made of windows, or none is.
+    """
+    keys = [-1 if length > window else length * ring for length in lengths]
+    places = range(len(lengths))
+    return [[place for place in places if keys[place] == key] for key in dict.fromkeys(keys)]
 
 
 def over_windows(
-    function: OnFrames, x: Tensor, window: int, *, ring_offset: int | None = None
+    function: OnWindows,
+    x: Tensor,
+    window: int,
+    *,
+    lengths: Sequence[int],
+    ring_offsets: Sequence[int] | None = None,
 ) -> Tensor:
     """Apply `function` to overlapping windows of x and blend what it returns.
 
@@ -20,33 +46,52 @@ def over_windows(
     (MultiDiffusion; Bar-Tal et al. 2023, eq. 5, with triangular weights).
 
     Args:
-        function: sees one window of every item.
-        x: (B, D, L).
+        function: sees windows of any items, in any number.
+        x: (B, D, L), items of one of `batches_of`.
         window: frames; x no longer than this is one window.
-        ring_offset: None for a sound with two ends. Else the last frame is followed by the first,
-            and windows begin at this frame; callers draw a new one for each evaluation, so that
-            no place of the ring stays at a window's edge.
+        lengths: frames of each item; what is behind them is left out of windows.
+        ring_offsets: None for sounds with two ends. Else the last frame of an item is followed by
+            the first, and its windows begin at this frame; callers draw new ones for each
+            evaluation, so that no place of the ring stays at a window's edge.
 
     Returns:
         (B, D, L).
     """
-    num_frames = x.shape[-1]
-    everything = torch.arange(num_frames, device=x.device)
-    if num_frames <= window:
-        if ring_offset is None:
-            return function(x, everything)
-        turned = everything.roll(-ring_offset)
-        out = torch.empty_like(x)
-        out[..., turned] = function(x[..., turned], turned)
-        return out
-    ramp = torch.arange(1, window + 1, device=x.device)
+    device = x.device
+    if x.shape[-1] <= window:
+        items = torch.arange(len(x), device=device)
+        frames = torch.arange(x.shape[-1], device=device).expand(len(x), -1)
+        if ring_offsets is None:
+            return function(x, items, frames)
+        frames = (frames + torch.tensor(ring_offsets, device=device)[:, None]) % x.shape[-1]
+        return _put(torch.empty_like(x), function(_taken(x, items, frames), items, frames), frames)
+    starts = [
+        _starts(length, window, None if ring_offsets is None else ring_offsets[item])
+        for item, length in enumerate(lengths)
+    ]
+    rows = [(item, start) for item, found in enumerate(starts) for start in found]
+    items, begins = torch.tensor(rows, device=device).unbind(1)
+    ends = torch.tensor(lengths, device=device)[items]
+    frames = (begins[:, None] + torch.arange(window, device=device)) % ends[:, None]
+    blocks = zip(items.split(ROWS_AT_ONCE), frames.split(ROWS_AT_ONCE), strict=True)
+    out = torch.cat([function(_taken(x, *block), *block) for block in blocks])
+    ramp = torch.arange(1, window + 1, device=device)
     weight = torch.minimum(ramp, ramp.flip(0)).to(x.dtype)
-    total, weights = torch.zeros_like(x), torch.zeros_like(x[0, 0])
-    for start in _starts(num_frames, window, ring_offset):
-        frames = (start + everything[:window]) % num_frames
-        total[..., frames] += weight * function(x[..., frames], frames)
-        weights[frames] += weight
-    return total / weights
+    total, weights = torch.zeros_like(x), torch.zeros_like(x[:, 0])
+    for (item, _), piece, place in zip(rows, out, frames, strict=True):
+        total[item, :, place] += weight * piece
+        weights[item, place] += weight
+    return total / weights.clamp_min(1)[:, None]
+
+
+def _taken(x: Tensor, items: Tensor, frames: Tensor) -> Tensor:
+    """Frames (R, W) of items (R,) of x (B, D, L): (R, D, W)."""
+    return x[items[:, None], :, frames].transpose(1, 2)
+
+
+def _put(out: Tensor, turned: Tensor, frames: Tensor) -> Tensor:
+    """Write each item of `turned` (B, D, L) to its `frames` (B, L) of `out`; return that."""
+    return out.scatter_(2, frames[:, None].expand_as(turned), turned)
 
 
 def _starts(num_frames: int, window: int, ring_offset: int | None) -> list[int]:

@@ -4,40 +4,78 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiogen.generators.windows import over_windows
+from audiogen.generators import windows
+from audiogen.generators.windows import batches_of, over_windows
+
+WINDOW = 8
 
 
-@pytest.mark.parametrize("num_frames", [5, 8, 9, 20, 33])
-@pytest.mark.parametrize("offset", [None, 0, 3, 32])
+@pytest.mark.parametrize("lengths", [[5, 5], [8], [9, 20], [33, 20, 9, 21]])
+@pytest.mark.parametrize("offsets", [None, [0, 3, 8, 5]])
 def test_windows_cover_everything_and_blend_to_the_whole(
-    num_frames: int, offset: int | None
+    lengths: list[int], offsets: list[int] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    x = torch.randn(2, 3, num_frames)
+    monkeypatch.setattr(windows, "ROWS_AT_ONCE", 3)
+    x = torch.randn(len(lengths), 3, max(lengths))
     seen = []
 
-    def double(piece: Tensor, frames: Tensor) -> Tensor:
-        seen.append(piece.shape[-1])
-        torch.testing.assert_close(piece, x[..., frames])
+    def double(piece: Tensor, items: Tensor, frames: Tensor) -> Tensor:
+        seen.append(piece.shape)
+        for row, item, places in zip(piece, items, frames, strict=True):
+            assert int(places.max()) < lengths[int(item)]  # no padding is seen
+            torch.testing.assert_close(row, x[item][:, places])
         return 2 * piece
 
-    torch.testing.assert_close(over_windows(double, x, 8, ring_offset=offset), 2 * x)
-    assert max(seen) <= 8
+    turned = None if offsets is None else offsets[: len(lengths)]
+    found = over_windows(double, x, WINDOW, lengths=lengths, ring_offsets=turned)
+    for item, length in enumerate(lengths):
+        torch.testing.assert_close(found[item, :, :length], 2 * x[item, :, :length])
+    assert all(shape[2] <= WINDOW for shape in seen)
+    assert all(shape[0] <= 3 for shape in seen)
+
+
+@pytest.mark.parametrize("ring", [False, True])
+def test_items_in_a_batch_are_what_they_are_alone(ring: bool) -> None:
+    lengths, offsets = [20, 13, 33], [3, 9, 30]
+    x = torch.randn(3, 2, 33)
+
+    def squared(piece: Tensor, items: Tensor, _frames: Tensor) -> Tensor:
+        return (piece + items[:, None, None]) ** 2 - piece.mean(dim=2, keepdim=True)
+
+    together = over_windows(
+        squared, x, WINDOW, lengths=lengths, ring_offsets=offsets if ring else None
+    )
+    for item, length in enumerate(lengths):
+        alone = over_windows(
+            lambda piece, items, frames, item=item: squared(piece, items + item, frames),
+            x[item : item + 1, :, :length],
+            WINDOW,
+            lengths=[length],
+            ring_offsets=[offsets[item]] if ring else None,
+        )
+        assert torch.equal(together[item, :, :length], alone[0])
 
 
 @pytest.mark.parametrize("num_frames", [8, 20])
 def test_on_a_ring_the_end_is_followed_by_the_beginning(num_frames: int) -> None:
     joined = []
 
-    def watch(piece: Tensor, frames: Tensor) -> Tensor:
-        steps = frames.diff() % num_frames
+    def watch(piece: Tensor, _items: Tensor, frames: Tensor) -> Tensor:
+        steps = frames.diff(dim=1) % num_frames
         assert bool((steps == 1).all())
-        joined.append(bool((frames.diff() < 0).any()))
+        joined.append(bool((frames.diff(dim=1) < 0).any()))
         return piece
 
     x = torch.randn(1, 2, num_frames)
     for offset in range(num_frames):
-        over_windows(watch, x, 8, ring_offset=offset)
+        over_windows(watch, x, WINDOW, lengths=[num_frames], ring_offsets=[offset])
     assert any(joined)
     joined.clear()
-    over_windows(watch, x, 8)
+    over_windows(watch, x, WINDOW, lengths=[num_frames])
     assert not any(joined)
+
+
+def test_batches_keep_apart_what_needs_padding_and_what_cannot_have_it() -> None:
+    lengths = [5, 20, 8, 9, 5]
+    assert batches_of(lengths, WINDOW, ring=False) == [[0, 2, 4], [1, 3]]
+    assert batches_of(lengths, WINDOW, ring=True) == [[0, 4], [1, 3], [2]]
