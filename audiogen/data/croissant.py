@@ -67,6 +67,7 @@ MEDIA_TYPES: Mapping[str, str] = {
 }
 FIELDS: Mapping[str, str] = {  # of the record set, with their types
     "path": "sc:Text",
+    "archive": "sc:Text",  # tar archive, or its address, that holds the file; empty for a folder's
     "sha256": "sc:Text",
     "source_id": "sc:Text",
     "seconds": "sc:Float",
@@ -87,7 +88,8 @@ def croissant_json(
     Args:
         name: of the model; its data set is named after it.
         rows: the training files. Their bytes are not with the model: `contentUrl` is the path
-            below the folder of sounds, and `sha256` tells whether a file is the one that was used.
+            below the folder of sounds, in an archive that the record of the sound names, and
+            `sha256` tells whether a file is the one that was used.
         terms: under which they were used.
         published: the day on which the model was written.
     """

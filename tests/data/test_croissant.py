@@ -33,7 +33,11 @@ def sound(number: int, **changes: Any) -> ManifestRow:
     return ManifestRow(**known | changes)
 
 
-ROWS = [sound(1), sound(2, licence=OWN, author="", source="", path="b.flac"), sound(3)]
+ROWS = [
+    sound(1),
+    sound(2, licence=OWN, author="", source="", path="b.flac"),
+    sound(3, path="a.tar/3.wav", archive="a.tar", offset=512, num_bytes=9),
+]
 
 
 def text(rows: list[ManifestRow] = ROWS, terms: LicenceTerms | None = None) -> str:
@@ -106,6 +110,7 @@ def test_read_back(tmp_path: Path) -> None:
     path = tmp_path / "croissant.json"
     path.write_text(text(), encoding="utf-8")
     found = read_croissant(path)
+    assert [row["archive"] for row in found] == ["", "", "a.tar"]
     assert found == [{name: str(getattr(row, name)) for name in FIELDS} for row in ROWS]
 
 
