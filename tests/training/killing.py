@@ -64,12 +64,12 @@ def before(owner: Any, name: str, number: int = 1) -> None:
 
 
 def after(owner: Any, name: str, number: int = 1) -> None:
-    """Die after the given call of `owner.name`."""
+    """Die after the given call of `owner.name` that succeeds."""
     original, calls = getattr(owner, name), []
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        calls.append(1)
         result = original(*args, **kwargs)
+        calls.append(1)
         return kill() if len(calls) == number else result
 
     setattr(owner, name, wrapped)
