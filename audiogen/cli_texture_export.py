@@ -55,6 +55,10 @@ def export(
         Path | None,
         typer.Option(metavar="RUN", help="Encloses the ATTRIBUTION.csv of this run's model."),
     ] = None,
+    sign: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="CERT KEY", help="Signs how each file was made (C2PA), PEM files."),
+    ] = None,
 ) -> None:
     """Export the kept takes of a pack for a DAW.
 
@@ -65,6 +69,6 @@ def export(
 
     request = ExportRequest(
         to=to, naming=naming, audio_format=audio_format, rate=rate, creator=creator,
-        model=model,
+        model=model, sign=sign,
     )  # fmt: skip
     typer.echo(export_pack(pack, request))
