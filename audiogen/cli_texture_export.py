@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-By = Literal["hpss", "bands"]
+By = Literal["hpss", "bands", "stems"]
 NamingChoice = Literal["splice", "ucs", "plain"]
 Format = Literal["wav24", "wav16", "flac"]
 
@@ -17,8 +17,18 @@ def split(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A sound; it is only read.")],
     *,
     by: Annotated[
-        By, typer.Option(help="Harmonic, percussive and residual; or low, mid and high.")
+        By,
+        typer.Option(
+            help="Harmonic, percussive and residual; low, mid and high; or drums, bass and so on"
+            " by Demucs, where installed."
+        ),
     ] = "hpss",
+    stems_model: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL", help="For stems: htdemucs, htdemucs_ft, htdemucs_6s, or a folder."
+        ),
+    ] = "htdemucs",
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where they go.  [default: beside FILE]")
     ] = None,
@@ -29,7 +39,7 @@ def split(
     """
     from audiogen.texture.split import split as split_file
 
-    for path in split_file(file, by=by, out=out):
+    for path in split_file(file, by=by, stems_model=stems_model, out=out):
         typer.echo(path)
 
 
@@ -45,6 +55,10 @@ def export(
         Path | None,
         typer.Option(metavar="RUN", help="Encloses the ATTRIBUTION.csv of this run's model."),
     ] = None,
+    sign: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="CERT KEY", help="Signs how each file was made (C2PA), PEM files."),
+    ] = None,
 ) -> None:
     """Export the kept takes of a pack for a DAW.
 
@@ -55,6 +69,6 @@ def export(
 
     request = ExportRequest(
         to=to, naming=naming, audio_format=audio_format, rate=rate, creator=creator,
-        model=model,
+        model=model, sign=sign,
     )  # fmt: skip
     typer.echo(export_pack(pack, request))

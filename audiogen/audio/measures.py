@@ -220,9 +220,9 @@ def _roughness(samples: FloatArray, sample_rate: int) -> float:
             continue
         # The band alone, shifted down to 0 Hz: its envelope at as many samples as it needs.
         envelope = np.abs(np.fft.ifft(band, 2 ** math.ceil(math.log2(2 * len(band)))))
-        beating = 2 * np.abs(np.fft.rfft(envelope)) / envelope.sum()
-        hertz = np.arange(len(beating)) / seconds
-        weight = np.where((hertz >= ROUGH_HZ[0]) & (hertz <= ROUGH_HZ[1]), hertz / 70, 0.0)
+        first, last = math.ceil(ROUGH_HZ[0] * seconds), math.floor(ROUGH_HZ[1] * seconds)
+        beating = 2 * np.abs(np.fft.rfft(envelope)[first : last + 1]) / envelope.sum()
+        weight = np.arange(first, first + len(beating)) / seconds / 70
         weight = weight * np.exp(1 - weight)
         total += energy
         depth += energy * min(1.0, float(np.sqrt(((weight * beating) ** 2).sum())))

@@ -55,8 +55,9 @@ def spectrogram(wav: torch.Tensor, sample_rate: int, *, width: int = 384) -> Spe
     hop_length = max(2, min(n_fft // 2, wav.shape[-1] // width) // 2 * 2)
     num_frames = max(width, -(-wav.shape[-1] // hop_length))
     padded = torch.nn.functional.pad(wav, (0, num_frames * hop_length - wav.shape[-1]))
-    parts = torch.view_as_real(stft(padded, n_fft, hop_length))  # |x|^2 without a root of it
-    power = parts.square().sum(dim=-1).mean(dim=0).double().numpy()
+    spectrum = stft(padded, n_fft, hop_length)
+    square = spectrum.real.square() + spectrum.imag.square()  # |x|^2 without a root of it
+    power = square.mean(dim=0).double().numpy()
     last = max(1, -(-wav.shape[-1] // hop_length))  # frames that hold sound, without the padding
     columns = np.linspace(0, last, width + 1)
     frames = np.minimum(((columns[1:] + columns[:-1]) / 2).astype(int), last - 1)

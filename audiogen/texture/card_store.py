@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CardStore:
-    """What the last page of a pack showed, take by take.
+    """What the page of a pack shows, take by take.
 
     An entry is a line of JSON and some bytes. It holds for the very files that it was made from,
     told by size and time, and for the same line of the job; any other entry, and a damaged one, is
@@ -41,7 +41,7 @@ class CardStore:
     pack: Path
 
     def card(self, take: JobTake) -> Card:
-        """The card of a take, from the last page or measured; errors as of `make_card`."""
+        """The card of a take, kept or measured; errors as of `make_card`."""
         key = self._key(take)
         found = self._read(take.file, "card", key)
         if found is not None:
@@ -57,14 +57,19 @@ class CardStore:
         return card
 
     def sound(self, take: JobTake, card: Card, compression_level: float) -> str:
-        """The sound of a card as a data URI, from the last page or encoded."""
-        key = f"{self._key(take)} {compression_level}"
-        found = self._read(take.file, "sound", key)
-        if found is not None:
-            return found[1].decode("ascii")
+        """The sound of a card as a data URI, kept or encoded."""
+        kept = self.kept_sound(take, compression_level)
+        if kept is not None:
+            return kept
         uri = card_sound(card, compression_level)
-        self._write(take.file, "sound", key, {}, uri.encode("ascii"))
+        kind = _sound_kind(compression_level)
+        self._write(take.file, kind, self._key(take), {}, uri.encode("ascii"))
         return uri
+
+    def kept_sound(self, take: JobTake, compression_level: float) -> str | None:
+        """The sound of a card as a data URI; None where it has to be encoded."""
+        found = self._read(take.file, _sound_kind(compression_level), self._key(take))
+        return None if found is None else found[1].decode("ascii")
 
     def _key(self, take: JobTake) -> str:
         """Names what an entry is made from."""
@@ -102,9 +107,14 @@ class CardStore:
         path.parent.mkdir(exist_ok=True)
         told = {**about, "key": key}
         told["sha256"] = _seal(told, content)
-        temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}-{threading.get_ident()}")
+        temporary = path.with_name(f"{path.name}-{threading.get_ident()}.tmp-{os.getpid()}")
         temporary.write_bytes(json.dumps(told).encode() + b"\n" + content)
         temporary.replace(path)
+
+
+def _sound_kind(compression_level: float) -> str:
+    """The kind of entries of sounds; each level has its own."""
+    return f"sound{round(100 * compression_level):03d}"
 
 
 def _seal(about: Mapping[str, Any], content: bytes) -> str:

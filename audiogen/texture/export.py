@@ -42,6 +42,7 @@ from audiogen.texture.export_sound import (
 )
 from audiogen.texture.job import TAKES_FOLDER
 from audiogen.texture.selection import SELECTION_FILE, find_selection
+from audiogen.texture.signing import FileSigner, load_signer, provenance
 
 RATES_HZ = (44_100, 48_000, 88_200, 96_000)
 _log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class ExportRequest:
         rate: Hz.
         creator: CreatorID of names of the kind ucs.
         model: run or model folder whose ATTRIBUTION.csv is enclosed.
+        sign: certificate and key that the files are signed with; see `load_signer`.
     """
 
     to: Path
@@ -66,6 +68,7 @@ class ExportRequest:
     rate: int = 48_000
     creator: str = "AG"
     model: Path | None = None
+    sign: tuple[Path, Path] | None = None
 
     def __post_init__(self) -> None:
         if self.audio_format not in FORMATS:
@@ -97,14 +100,16 @@ def export_pack(pack: Path, request: ExportRequest) -> Path:
     The folder appears when it is complete.
 
     Raises:
-        ValueError: no take to export, a damaged file, a wrong selection, or a folder that is there.
+        ValueError: no take to export, a damaged file, a wrong selection, a folder that is there, or
+            a certificate or key that cannot sign.
     """
     takes = find_takes(pack)
+    signer = None if request.sign is None else _signer(request.sign, takes)
     attribution = None if request.model is None else _attribution(request.model, takes)
     name = pack.resolve().name or "Pack"
     names = Names(request.naming, creator=request.creator, source=name)
     with publish_folder(request.to) as folder:
-        files = [_export(take, folder, names, request, name) for take in takes]
+        files = [_export(take, folder, names, request, pack=name, signer=signer) for take in takes]
         atomic_write_text(folder / "manifest.csv", manifest_text(files))
         atomic_write_text(folder / "LICENSE.txt", licence_text(name, files))
         atomic_write_text(folder / "contact.html", contact_page(name, files))
@@ -155,7 +160,13 @@ def find_takes(pack: Path) -> list[PackTake]:
 
 
 def _export(
-    take: PackTake, folder: Path, names: Names, request: ExportRequest, pack: str
+    take: PackTake,
+    folder: Path,
+    names: Names,
+    request: ExportRequest,
+    *,
+    pack: str,
+    signer: FileSigner | None,
 ) -> Exported:
     """Write one take into the new pack."""
     wav, from_rate = read_audio(take.path)
@@ -167,6 +178,7 @@ def _export(
         raise ValueError(f"{take.path}: {error}") from None
     prompt = str(take.told.get("prompt", "") or take.path.stem)
     bpm = ready.loop.bpm if ready.loop else None
+    made = take.path.stat().st_mtime
     stem = names.give(prompt, bpm=bpm, key=ready.measures.key)
     suffix, encoding = FORMATS[request.audio_format]
     path = folder / ready.kind / f"{stem}{suffix}"
@@ -186,13 +198,13 @@ def _export(
         sidecar["loop"] = {**loop, "samples": written.shape[1]}
     write_audio(path, written, request.rate, encoding=encoding, sidecar=sidecar)
     if suffix == ".wav":
-        chunks = describe(
-            ready, take.told, pack=pack, name=stem, made=int(take.path.stat().st_mtime)
-        )
+        chunks = describe(ready, take.told, pack=pack, name=stem, made=int(made))
         cut = write_chunks(path, chunks)
         if cut:  # what did not fit is kept in full beside the sound
             text = json.dumps({**sidecar, "cut_in_wav": cut}, indent=2, ensure_ascii=False)
             atomic_write_text(path.with_suffix(".json"), text + "\n")
+    if signer is not None:  # whatever changes the file after this breaks the signature
+        signer.sign(path, provenance(take.told, path.name, made))
     return Exported(
         path=f"{ready.kind}/{path.name}",
         kind=ready.kind,
@@ -202,6 +214,17 @@ def _export(
         picture=drawn(ready.wav, request.rate),
         sound=resample(ready.wav, request.rate, SHEET_RATE).clamp(-1, 1),
     )
+
+
+def _signer(sign: tuple[Path, Path], takes: Sequence[PackTake]) -> FileSigner:
+    """Return what signs the files; errors as of `load_signer`, and for takes of unknown origin."""
+    unknown = [take.path.name for take in takes if not take.told.get("model_digest")]
+    if unknown:
+        raise ValueError(
+            f"{unknown[0]}: no JSON file tells which model made it, so it cannot be signed\n"
+            f"  ({len(unknown)} such takes; leave them out of the selection, or --sign)"
+        )
+    return load_signer(*sign)
 
 
 def _facts(ready: Ready, take: PackTake, rate: int, digest: str) -> dict[str, Any]:

@@ -31,6 +31,8 @@ SHEET_RATE = 24_000
 PICTURE_COLUMNS = 6
 DEFAULT_BPM = 120.0
 NO_MODEL = "model not stated"
+LINE_ENDS = (0x2028, 0x2029)
+"""Of Unicode, besides those that are control characters."""
 STYLE = """
 body{font:15px/1.4 system-ui,sans-serif;margin:1.5rem;background:#fbfbfa;color:#1c1c1c}
 main{display:grid;grid-template-columns:repeat(auto-fill,minmax(18rem,1fr));gap:1rem}
@@ -167,7 +169,7 @@ def reaper_project(files: Sequence[Exported], rate: int) -> str | None:
         stem = Path(one.path).stem
         lines += [
             "  <TRACK",
-            f"    NAME {rpp_text(one.prompt[:80] or stem)}",
+            f"    NAME {rpp_text(plain_text(one.prompt[:80]) or stem)}",
             "    <ITEM",
             "      POSITION 0",
             f"      LENGTH {4 * one.facts['seconds'] / speed:.12f}",
@@ -184,8 +186,11 @@ def reaper_project(files: Sequence[Exported], rate: int) -> str | None:
 
 
 def rpp_text(text: str) -> str:
-    """Quote a text as REAPER does: by the first of three marks that it does not hold."""
-    plain = plain_text(text)
+    """Quote a text as REAPER does: by the first of three marks that it does not hold.
+
+    It stays on its line. Where it holds all three, its backquotes become single quotes.
+    """
+    plain = plain_text(text).translate(dict.fromkeys(LINE_ENDS, " "))
     for mark in "\"'`":
         if mark not in plain:
             return f"{mark}{plain}{mark}"

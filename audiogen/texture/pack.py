@@ -14,6 +14,7 @@ import torch
 
 from audiogen.pipeline import Pipeline
 from audiogen.storage import remove_leftovers
+from audiogen.texture.card_making import CardMaker, clear_leftovers
 from audiogen.texture.job import (
     TAKES_FOLDER,
     JobTake,
@@ -147,6 +148,7 @@ def run_job(
         (pack / TAKES_FOLDER).mkdir(parents=True, exist_ok=True)
         remove_leftovers(pack / TAKES_FOLDER)
         remove_leftovers(pack)
+        clear_leftovers(pack)
         before = read_job(pack)
         _check_models(before, models)
         after = add_takes(pack, before, wanted)
@@ -189,7 +191,7 @@ def _make_missing(
     there = {take.file for take in asked} - names
     sounds: list[tuple[Made, dict[str, Any]]]
     choosers = _choosers(missing, models)
-    with show_progress("takes", len(asked), len(there)) as update:
+    with CardMaker(pack, job) as cards, show_progress("takes", len(asked), len(there)) as update:
         for batch in open_batches[worker.rank :: worker.count]:
             pipeline, specs = _model_of(batch[0], models), [take.spec for take in batch]
             chooser = choosers.get(pipeline.digest) if batch[0].best_of > 1 else None
@@ -203,6 +205,7 @@ def _make_missing(
                 if take.file in names and not path.exists():
                     parent = {"parent": f"{take.parent}.wav"} if take.parent else {}
                     write_take(pipeline, made, path, {**parent, **note})
+                    cards.add(take)
             there |= {take.file for take in missing if take.path(pack).exists()}  # others' too
             if worker.rank == 0:
                 update(len(there))

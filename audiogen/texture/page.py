@@ -6,9 +6,7 @@ import base64
 import hashlib
 import html
 import json
-import logging
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,20 +17,15 @@ from typing import Any
 from audiogen.evaluation.pictures import picture_uri, shared_reference
 from audiogen.storage import atomic_write_text, digest_of
 from audiogen.texture.card_store import CardStore
-from audiogen.texture.cards import VORBIS_LEVELS, Card, near_duplicates
-from audiogen.texture.job import JobTake, read_job
+from audiogen.texture.cards import Card, near_duplicates
+from audiogen.texture.job import read_job
+from audiogen.texture.page_sounds import THREADS, page_sounds
 from audiogen.texture.progress import show_progress
 from audiogen.texture.selection import SELECTION_FILE, read_selection
 
 PAGE_FILE = "index.html"
-SOUND_BYTES = 36_000_000
-"""Of all sounds on a page, at most, unless the smallest are larger: it stays under 40 MB."""
-TRIED_SOUNDS = 8
-"""From so many it is told how large all become."""
-THREADS = min(8, os.cpu_count() or 1)
 NEAREST = 3
 """Near-duplicates that a card names."""
-_log = logging.getLogger(__name__)
 
 
 def write_page(pack: Path) -> Path:
@@ -57,7 +50,7 @@ def write_page(pack: Path) -> Path:
         for card in pool.map(store.card, takes):
             cards.append(card)
             update(len(cards))
-    sounds = _sounds(store, list(zip(takes, cards, strict=True)))
+    sounds = page_sounds(store, list(zip(takes, cards, strict=True)))
     page = fill_page(_tree(pack, cards), sounds)
     target = pack / PAGE_FILE
     atomic_write_text(target, page)
@@ -129,28 +122,3 @@ def _tree(pack: Path, cards: Sequence[Card]) -> dict[str, Any]:
         "selection_time": chosen.stat().st_mtime * 1000 if chosen.exists() else 0,
         "takes": takes,
     }
-
-
-def _sounds(store: CardStore, cards: Sequence[tuple[JobTake, Card]]) -> list[str]:
-    """The sounds as data URIs, as good as there is room for."""
-    every = max(1, len(cards) // TRIED_SOUNDS)
-    tried, sounds = cards[::every], []
-    tried_samples, samples = (sum(c.facts["samples"] for _, c in s) for s in (tried, cards))
-    share = tried_samples / samples
-    for level in VORBIS_LEVELS:
-        smallest = level == VORBIS_LEVELS[-1]
-
-        def encode(pair: tuple[JobTake, Card], level: float = level) -> str:
-            return store.sound(*pair, level)
-
-        with ThreadPoolExecutor(THREADS) as pool:
-            if not smallest and sum(map(len, pool.map(encode, tried))) / share > SOUND_BYTES:
-                continue
-            sounds = list(pool.map(encode, cards))
-        total = sum(map(len, sounds))
-        if total <= SOUND_BYTES:
-            break
-        if smallest:
-            text = "the page is large: %.0f MB of sounds, compressed as far as it goes"
-            _log.warning(text, total / 1e6)
-    return sounds

@@ -13,9 +13,10 @@ from torch import Tensor
 from audiogen.audio.files import read_audio, write_audio
 from audiogen.sidecar import read_sidecar
 from audiogen.storage import sha256_file
+from audiogen.texture.stems import DEFAULT_MODEL, Separator, load_separator
 from audiogen.texture.takes import free_path
 
-By = Literal["hpss", "bands"]
+By = Literal["hpss", "bands", "stems"]
 FRAME_SECONDS = 0.046
 MARGIN = 2.0
 """How much more a part must be harmonic than percussive, or the reverse, not to be residual."""
@@ -23,7 +24,9 @@ BAND_EDGES_HZ = {"low": 200.0, "mid": 2000.0}
 CROSSOVER_OCTAVES = 0.5
 
 
-def split(file: Path, *, by: By = "hpss", out: Path | None = None) -> list[Path]:
+def split(
+    file: Path, *, by: By = "hpss", stems_model: str = DEFAULT_MODEL, out: Path | None = None
+) -> list[Path]:
     """Write the layers of a sound beside it as 32-bit float WAV; return their paths.
 
     Float, since a layer may go beyond full scale where the others take away from it. Read back,
@@ -31,22 +34,33 @@ def split(file: Path, *, by: By = "hpss", out: Path | None = None) -> list[Path]
 
     Args:
         file: a sound, which is only read; its JSON sidecar, if any, says whether it is a loop.
-        by: `hpss` for harmonic, percussive and residual layers, `bands` for low, mid and high.
+        by: `hpss` for harmonic, percussive and residual layers, `bands` for low, mid and high,
+            `stems` for drums, bass and so on by Demucs, and a residual.
+        stems_model: see `load_separator`.
         out: folder; by default the file's own.
     """
     wav, sample_rate = read_audio(file)
     told = read_sidecar(file)
+    separator = load_separator(stems_model) if by == "stems" else None
+    about = {} if separator is None else {"model": separator.name, "weights": separator.sha256}
+    source = {"file": file.name, "sha256": sha256_file(file), "by": by, **about}
+    layers = split_layers(wav, sample_rate, by=by, ring="loop" in told, separator=separator)
     paths = []
-    for name, layer in split_layers(wav, sample_rate, by=by, ring="loop" in told).items():
+    for name, layer in layers.items():
         path = free_path(out or file.parent, f"{file.stem}-{name}")
-        source = {"file": file.name, "sha256": sha256_file(file), "by": by, "layer": name}
-        write_audio(path, layer, sample_rate, encoding="FLOAT", sidecar={**told, "layer": source})
+        sidecar = {**told, "layer": {**source, "layer": name}}
+        write_audio(path, layer, sample_rate, encoding="FLOAT", sidecar=sidecar)
         paths.append(path)
     return paths
 
 
 def split_layers(
-    wav: Tensor, sample_rate: int, *, by: By = "hpss", ring: bool = False
+    wav: Tensor,
+    sample_rate: int,
+    *,
+    by: By = "hpss",
+    ring: bool = False,
+    separator: Separator | None = None,
 ) -> Mapping[str, Tensor]:
     """Take a sound apart; the last layer is what the others leave.
 
@@ -55,19 +69,23 @@ def split_layers(
         sample_rate: Hz.
         by: see `split`.
         ring: whether it is a loop; then its layers are, too.
+        separator: of stems.
 
     Returns:
         (C, T) by name; their sum is `wav`.
     """
-    if by not in ("hpss", "bands"):
-        raise ValueError(f"split: expected by hpss or bands, got {by!r}.")
+    ways = {"hpss": _hpss, "bands": _bands}
+    if separator is not None:
+        ways["stems"] = separator.separate
+    if by not in ways:
+        raise ValueError(f"split: expected by {' or '.join(ways)}, got {by!r}.")
     length = wav.shape[1]
     around = min(length, 2 * sample_rate) if ring else 0
     # A loop is analysed between pieces of its neighbouring turns, so that its ends do not show.
     turns = torch.cat([wav[:, length - around :], wav, wav[:, :around]], dim=1) if ring else wav
-    parts = _hpss(turns, sample_rate) if by == "hpss" else _bands(turns, sample_rate)
+    parts = ways[by](turns, sample_rate)
     layers = {name: part[:, around : around + length] for name, part in parts.items()}
-    rest = "residual" if by == "hpss" else "high"
+    rest = "high" if by == "bands" else "residual"
     layers[rest] = wav - torch.stack(list(layers.values())).sum(dim=0)
     return layers
 

@@ -19,7 +19,7 @@ from audiogen.audio.files import read_audio, write_audio
 from audiogen.audio.measures import measure_sound
 from audiogen.evaluation.pictures import spectrogram
 from audiogen.schema import ConfigError
-from audiogen.texture import page as pages
+from audiogen.texture import page_sounds
 from audiogen.texture.cards import NEAR_DB, fingerprint, near_duplicates
 from audiogen.texture.job import JobTake
 from audiogen.texture.page import script_json, update_page, write_page
@@ -109,7 +109,7 @@ def test_sounds_get_smaller_where_there_is_no_room(
     page = write_page(tmp_path)
     large = page.stat().st_size
     room = sum(len(uri) for uri in re.findall("data:audio[^<]*", page.read_text("utf-8")))
-    monkeypatch.setattr(pages, "SOUND_BYTES", int(0.9 * room))
+    monkeypatch.setattr(page_sounds, "SOUND_BYTES", int(0.9 * room))
     assert write_page(tmp_path).stat().st_size < large - 0.1 * room + 1
 
 

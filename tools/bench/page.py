@@ -2,10 +2,12 @@
 
     python tools/bench/page.py --takes 200 --seconds 5 10 --chromium /usr/bin/chromium
 
-The takes are the procedural textures; every fourth is a loop. The page is written for the first
-time, with a tenth of the takes new, and with none new, by turns. It is opened from disk in
-headless Chromium (needs the package playwright). Of the browser's own times since the page was
-asked for, "first paint" is when the first cards are seen, "ready" when all sounds are there.
+The takes are the procedural textures; every fourth is a loop. By turns the page is written without
+any card, after a job (that is, after its takes' cards were made as `audiogen texture make` makes
+them beside its sampling), with a tenth of the takes new, and with none new. What the cards of a job
+cost is told per take, in processor time. The page is opened from disk in headless Chromium (needs
+the package playwright). Of the browser's own times since the page was asked for, "first paint" is
+when the first cards are seen, "ready" when all sounds are there.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ import json
 import os
 import platform
 import shutil
+import statistics
 import time
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,15 +28,21 @@ from typing import Any
 import torch
 
 from audiogen.audio.dsp import set_loudness
+from audiogen.audio.loops import measure_seam
 from audiogen.data.textures.writing import plan_clip, render_clip
 from audiogen.generators import ODESamplingConfig
 from audiogen.sidecar import take_slug
+from audiogen.texture.card_making import CardMaker
+from audiogen.texture.card_store import STORE_FOLDER
 from audiogen.texture.job import JobTake, read_job, write_job
 from audiogen.texture.making import Made, write_take
 from audiogen.texture.page import write_page
 from audiogen.texture.spec import TakeSpec
 
 RUNS = 5
+WITHOUT, AFTER_JOB, TENTH_NEW = "without cards", "after a job", "with a tenth new"
+PAGES = (WITHOUT, AFTER_JOB, TENTH_NEW, "again")
+CARDS = "cards of a job, each"
 TIMES = """() => {
   const paint = performance.getEntriesByName("first-contentful-paint")[0];
   const [load] = performance.getEntriesByType("navigation");
@@ -69,27 +79,40 @@ def write_pack(pack: Path, *, count: int, seconds: tuple[float, float], rate: in
         )  # fmt: skip
         name = f"{take_slug(clip.caption)}-seed{number}"
         take = JobTake(file=name, spec=spec, model="textures", model_digest=stub.digest)
-        made = Made(spec=spec, wav=wav, seam=None, tries=1, batch=[spec], place=0)
+        seam = measure_seam(wav, rate) if spec.loop else None  # as `make` does
+        made = Made(spec=spec, wav=wav, seam=seam, tries=1, batch=[spec], place=0)
         write_take(stub, made, take.path(pack))
         takes.append(take)
     write_job(pack, takes)
 
 
 def time_pages(pack: Path, rounds: int) -> dict[str, list[float]]:
-    """Seconds of a first page, of one with a tenth of new takes, and of one with none, by turns."""
-    takes = [take.path(pack) for take in read_job(pack)]
-    rows: dict[str, list[float]] = {"for the first time": [], "with a tenth new": [], "again": []}
+    """Seconds that writing a page takes, by what is there of its cards, `rounds` times by turns."""
+    job = read_job(pack)
+    rows: dict[str, list[float]] = {name: [] for name in (*PAGES, CARDS)}
     write_page(pack)  # warms up: imports and compiled functions
     for _ in range(rounds):
-        shutil.rmtree(pack / ".cards", ignore_errors=True)
-        for what, seconds in rows.items():
-            if what == "with a tenth new":
-                for path in takes[::10]:
-                    os.utime(path)
+        for what in PAGES:
+            if what in (WITHOUT, AFTER_JOB):
+                shutil.rmtree(pack / STORE_FOLDER)
+            if what == AFTER_JOB:
+                rows[CARDS].append(round(_make_cards(pack, job) / len(job), 3))
+            if what == TENTH_NEW:
+                for take in job[::10]:
+                    os.utime(take.path(pack))
             start = time.monotonic()
             write_page(pack)
-            seconds.append(round(time.monotonic() - start, 2))
+            rows[what].append(round(time.monotonic() - start, 2))
     return rows
+
+
+def _make_cards(pack: Path, job: Sequence[JobTake]) -> float:
+    """Make all cards as a job does; return the processor seconds that it took."""
+    start = time.process_time()
+    with CardMaker(pack, job) as cards:
+        for take in job:
+            cards.add(take)
+    return time.process_time() - start
 
 
 def open_page(page: Path, chromium: str, picture: Path | None) -> None:
@@ -128,8 +151,12 @@ def main() -> None:
     rows = time_pages(given.pack, given.rounds)
     page = given.pack / "index.html"
     print(f"page of {given.takes} takes, {page.stat().st_size / 1e6:.1f} MB")
-    for what, seconds in rows.items():
-        print(f"written {what}: {', '.join(f'{one:.1f}' for one in seconds)} s")
+    for what in PAGES:
+        print(f"written {what}: {', '.join(f'{one:.1f}' for one in rows[what])} s")
+    before, after = (statistics.median(rows[what]) for what in (WITHOUT, AFTER_JOB))
+    print(f"after a job it is there {before / after:.1f} times sooner than without cards")
+    each = ", ".join(f"{one:.2f}" for one in rows[CARDS])
+    print(f"making a card while the job runs: {each} s of processor time")
     if given.out is not None:
         told = {"machine": machine, "takes": given.takes, "seconds": rows, "load": os.getloadavg()}
         given.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
