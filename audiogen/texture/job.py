@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from audiogen.conditioning.controls import Controls
 from audiogen.pipeline import MAX_WINDOWS, MIN_SECONDS, Pipeline
 from audiogen.schema import ConfigError
 from audiogen.sidecar import take_slug
@@ -196,9 +197,16 @@ def _common_spec(wish: Wish, pipeline: Pipeline) -> TakeSpec:
         seconds=0.0,
         sampling=changed_sampling(pipeline.config.sample, changes),
         negative_prompt=given.negative_prompt or "",
+        controls=_known_controls(given.controls or {}, pipeline),
         loop=bool(given.loop),
         tempo=wish.tempo,
     )
+
+
+def _known_controls(controls: Controls, pipeline: Pipeline) -> Controls:
+    """Return `controls`; ConfigError for one that the model does not know."""
+    pipeline.config.generator.conditioner.numbers(controls)
+    return controls
 
 
 def _seconds(wish: Wish, seed: int) -> float:

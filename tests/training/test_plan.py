@@ -68,3 +68,13 @@ def test_what_does_not_fit_is_said() -> None:
 @pytest.mark.parametrize("name", ["autoregressive", "mel", "rvq", "flow-fewstep"])
 def test_every_family_has_a_plan(name: str) -> None:
     assert "M parameters" in describe_plan(load(name=name), Machine())
+
+
+def test_a_recipe_with_controls_has_their_parameters_in_its_plan() -> None:
+    big = ("generator.dim=512", "generator.num_heads=8")
+    plain, more = (
+        numbers(describe_plan(load(*big, *given), Machine()), "generator")["millions"]
+        for given in ((), ("generator.conditioner.controls=[brightness, density, key]",))
+    )
+    each = 32 * 512 + 512 * 512 + 3 * 512
+    assert more - plain == pytest.approx(3 * each / 1e6, abs=0.11)
