@@ -84,6 +84,9 @@ Control = Annotated[
         " (such as Amin); may be repeated.",
     ),
 ]
+BatchSize = Annotated[
+    int, typer.Option(min=1, help="Takes made at once; it does not change their sound.")
+]
 
 app.add_typer(data, name="data")
 app.add_typer(edit, name="edit")
@@ -280,9 +283,7 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     guidance_scale: GuidanceScale = None,
     setting: Settings = None,
     control: Control = None,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Takes made at once; it does not change their sound.")
-    ] = 8,
+    batch_size: BatchSize = 8,
 ) -> None:
     """Make takes from prompts.
 

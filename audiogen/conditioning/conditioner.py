@@ -143,10 +143,10 @@ class Conditioner(nn.Module):
         self.pooled = nn.Linear(text_dim, dim)
         self.null_token = nn.Parameter(torch.randn(dim) * 0.02)
         self.null_pooled = nn.Parameter(torch.zeros(dim))
-        self.measures = config.ranges
-        self.controls = nn.ModuleDict(
-            {name: ControlEmbedding(dim) for name in (*CONTROL_RANGES, *self.measures)}
-        )
+        ranges = config.ranges
+        self.measures = tuple(ranges)
+        self.ranges: dict[str, Range] = {**CONTROL_RANGES, **{str(n): r for n, r in ranges.items()}}
+        self.controls = nn.ModuleDict({name: ControlEmbedding(dim) for name in self.ranges})
 
     def keep_all(self) -> None:
         """Drop nothing while training from now on."""
@@ -180,7 +180,7 @@ class Conditioner(nn.Module):
         absent = conditions.pooled.new_full((len(conditions),), torch.nan)
         values = {
             name: place_in_range(name, conditions.controls.get(name, absent), span)
-            for name, span in {**CONTROL_RANGES, **self.measures}.items()
+            for name, span in self.ranges.items()
         }
         if not self.training:
             return values

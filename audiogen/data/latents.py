@@ -154,6 +154,8 @@ def _item(
         raise ValueError(_wrong_index(folder / "index.json"))
     try:
         windows = [MeasuredWindow.from_tree(tree) for tree in entry.get("windows", ())]
+        if any(window.start >= entry["num_frames"] for window in windows):
+            raise ValueError("a window that begins behind the end")
     except (TypeError, ValueError):
         raise ValueError(_wrong_index(folder / "index.json")) from None
     return LatentItem(

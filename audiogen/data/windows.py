@@ -84,7 +84,7 @@ def measure_windows(
     for start in starts:
         heard = wav[:, start * hop : (start + window_frames) * hop]
         found = measure_some(heard, spec.sample_rate, attributes)
-        values = {name: found[MEASURES[name].attribute] for name in controls}
+        values = {str(name): found[MEASURES[name].attribute] for name in controls}
         numbers = {
             name: math.nan if value is None else control_number(name, value)
             for name, value in values.items()

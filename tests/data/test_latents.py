@@ -168,7 +168,7 @@ def test_a_hostile_window_is_refused(
     write_latents(tmp_path / "latents", items)
     path = tmp_path / "latents" / "index.json"
     whole = json.loads(path.read_text(encoding="utf-8"))
-    for windows in (3, "ab", [{"start": 0, "measures": {"x": 1}}], [{"start": 7, "measures": {}}]):
+    for windows in (3, "ab", [{"start": 0, "measures": {"x": 1}}], [{"start": 32, "measures": {}}]):
         path.write_text(json.dumps([{**whole[0], "windows": windows}]), encoding="utf-8")
         with pytest.raises(ValueError, match="not an index of latents"):
             read_latents(tmp_path / "latents", rows[:1])
