@@ -146,7 +146,10 @@ class Conditioner(nn.Module):
         ranges = config.ranges
         self.measures = tuple(ranges)
         self.ranges: dict[str, Range] = {**CONTROL_RANGES, **{str(n): r for n, r in ranges.items()}}
-        self.controls = nn.ModuleDict({name: ControlEmbedding(dim) for name in self.ranges})
+        self.controls = nn.ModuleDict(
+            {name: ControlEmbedding(dim) for name in CONTROL_RANGES}
+            | {name: MeasureEmbedding(dim, distinct=name == "key") for name in self.measures}
+        )
 
     def keep_all(self) -> None:
         """Drop nothing while training from now on."""
@@ -201,9 +204,9 @@ class ControlEmbedding(nn.Module):
 
     frequencies: Tensor
 
-    def __init__(self, dim: int, num_frequencies: int = 16) -> None:
+    def __init__(self, dim: int, num_frequencies: int = 16, octaves: float = 5.0) -> None:
         super().__init__()
-        frequencies = 2 ** torch.linspace(0, 5, num_frequencies) * torch.pi / 2
+        frequencies = 2 ** torch.linspace(0, octaves, num_frequencies) * torch.pi / 2
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.mlp = nn.Sequential(
             nn.Linear(2 * num_frequencies, dim), nn.SiLU(), nn.Linear(dim, dim)
@@ -215,3 +218,17 @@ class ControlEmbedding(nn.Module):
         angles = value.nan_to_num()[:, None] * self.frequencies
         known = self.mlp(torch.cat([angles.sin(), angles.cos()], dim=1))
         return torch.where(value.isnan()[:, None], self.null, known)
+
+
+class MeasureEmbedding(ControlEmbedding):
+    """A control that is to be followed after hundreds of steps, not hundreds of thousands.
+
+    Its waves are long, so that neighbouring values are alike from the start, and its vectors have
+    about unit variance: with those of `ControlEmbedding` small models hardly hear it.
+    """
+
+    def __init__(self, dim: int, *, distinct: bool) -> None:
+        """Make one for numbers, or for values that are distinct, such as keys."""
+        super().__init__(dim, octaves=5.0 if distinct else 3.0)
+        # What comes out of the first layer and SiLU has a root mean square of a quarter.
+        nn.init.normal_(self.mlp[2].weight, std=4 * dim**-0.5)

@@ -227,3 +227,16 @@ def test_beyond_the_range_is_its_end_and_not_given_is_none_of_it() -> None:
     assert not torch.allclose(vector(brightness=3000.0), vector(brightness=6000.0), atol=1e-3)
     assert torch.equal(vector(brightness=math.nan), vector())
     assert not torch.allclose(vector(brightness=200.0), vector(), atol=1e-3)
+
+
+def test_measures_are_as_loud_as_prompts_and_neighbours_are_alike() -> None:
+    conditioner = Conditioner(
+        ConditionerConfig(controls={"tonality": (0, 1), "key": (0, 23)}), TEXT_DIM, 256
+    )
+    places = torch.linspace(0, 1, 24)
+    with torch.no_grad():
+        smooth, distinct = (conditioner.controls[name](places) for name in ("tonality", "key"))
+    for vectors in (smooth, distinct):
+        assert 0.6 < float(vectors.std()) < 1.6
+    steps = [float((one[1:] - one[:-1]).norm(dim=1).mean()) for one in (smooth, distinct)]
+    assert 2 * steps[0] < steps[1]

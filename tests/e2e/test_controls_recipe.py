@@ -17,7 +17,7 @@ from audiogen.storage import read_json
 from audiogen.training.stages import train
 
 TINY = Path(__file__).resolve().parents[2] / "recipes" / "tiny"
-CONTROLS = "generator.conditioner.controls=[brightness,density,key]"
+CONTROLS = "generator.conditioner.controls=[brightness,density,tempo]"
 RATE = 16_000
 
 
@@ -44,7 +44,7 @@ def test_windows_are_measured_and_stored(finished: ExperimentConfig) -> None:
     for entry in index:
         assert [window["start"] for window in entry["windows"]] == [0, 8, 16]
         for window in entry["windows"]:
-            assert window["measures"].keys() == {"brightness", "density", "key"}
+            assert window["measures"].keys() == {"brightness", "density", "tempo"}
             assert window["measures"]["density"] is not None
 
 
@@ -129,14 +129,14 @@ def noises(folder: Path, *, num_files: int) -> Path:
 
 
 def controlled(run: Path, sounds: Path, *overrides: str) -> ExperimentConfig:
-    """A flow on mel bands, whose vocoder needs no training."""
+    """A small diffusion model of mel bands, whose vocoder needs no training."""
     codec = "{type: mel, sample_rate: 16000, hop_length: 512, n_fft: 1024, num_bands: 24,"
     return load_experiment(
         TINY / "diffusion.yaml",
         [
             f"run_dir={run}", f"data.path={sounds}", "data.i_own_these=true", "reuse=false",
             f"codec={codec} vocoder: griffin_lim}}",
-            "generator={type: flow, dim: 64, depth: 2, num_heads: 2}",
+            "generator={type: diffusion, dim: 64, depth: 2, num_heads: 2}",
             "generator.conditioner.controls=[brightness]",
             "train.generator={steps: 300, batch_size: 16, ema_decay: 0.97,"
             " optim: {lr: 2.0e-3, warmup_steps: 10}}",
