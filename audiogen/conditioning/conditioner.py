@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import BeforeValidator, Field, field_validator
@@ -26,11 +26,13 @@ from audiogen.nn.chance import rand
 from audiogen.schema import Config, ConfigError
 from audiogen.types import Conditions, Context
 
+AnyRange = Range | Literal["auto"]
 
-def _names_without_ranges(value: Any) -> Any:
-    """Let a list of names be a mapping of them to no range."""
+
+def _names_with_auto(value: Any) -> Any:
+    """Let a list of names be a mapping of them to `auto`."""
     if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
-        return dict.fromkeys(value)
+        return dict.fromkeys(value, "auto")
     return value
 
 
@@ -43,20 +45,18 @@ class ConditionerConfig(Config):
     """Share of items trained without their length, and of those without their role. How many of
     the other controls an item is trained without is drawn for each, from none to all, so that any
     number of them may be given; with 0 here none is left out."""
-    controls: Annotated[dict[ControlName, Range | None], BeforeValidator(_names_without_ranges)] = (
-        Field(default_factory=dict)
+    controls: Annotated[dict[ControlName, AnyRange], BeforeValidator(_names_with_auto)] = Field(
+        default_factory=dict
     )
     """Measures of a sound that the model learns to follow, such as [brightness, density]. In a
-    model each has its range; in a recipe a range may be given, and else is that of the training
-    sounds from the 1st percentile to the 99th."""
+    model each has its range. A recipe may give one; auto is that of the training sounds from the
+    1st percentile to the 99th."""
 
     @field_validator("controls")
     @classmethod
-    def _ranges_rise(
-        cls, controls: dict[ControlName, Range | None]
-    ) -> dict[ControlName, Range | None]:
+    def _ranges_rise(cls, controls: dict[ControlName, AnyRange]) -> dict[ControlName, AnyRange]:
         for name, span in controls.items():
-            if span is None:
+            if span == "auto":
                 continue
             low, high = span
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -74,7 +74,7 @@ class ConditionerConfig(Config):
         Raises:
             ValueError: one has none yet.
         """
-        found = {name: span for name, span in self.controls.items() if span is not None}
+        found = {name: span for name, span in self.controls.items() if span != "auto"}
         missing = [name for name in self.controls if name not in found]
         if missing:
             raise ValueError(
@@ -84,8 +84,11 @@ class ConditionerConfig(Config):
         return found
 
     def with_ranges(self, ranges: Mapping[ControlName, Range]) -> Self:
-        """Return the same with ranges for the controls that have none."""
-        filled = {name: span or ranges.get(name) for name, span in self.controls.items()}
+        """Return the same with ranges for the controls that have none yet."""
+        filled = {
+            name: ranges.get(name, span) if span == "auto" else span
+            for name, span in self.controls.items()
+        }
         return self.model_copy(update={"controls": filled})
 
     def numbers(self, controls: Controls) -> dict[str, float]:
@@ -230,5 +233,7 @@ class MeasureEmbedding(ControlEmbedding):
     def __init__(self, dim: int, *, distinct: bool) -> None:
         """Make one for numbers, or for values that are distinct, such as keys."""
         super().__init__(dim, octaves=5.0 if distinct else 3.0)
+        last = nn.Linear(dim, dim)
         # What comes out of the first layer and SiLU has a root mean square of a quarter.
-        nn.init.normal_(self.mlp[2].weight, std=4 * dim**-0.5)
+        nn.init.normal_(last.weight, std=4 * dim**-0.5)
+        self.mlp[-1] = last

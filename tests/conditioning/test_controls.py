@@ -90,13 +90,13 @@ def test_what_an_item_lacks_is_not_given() -> None:
 
 def test_names_are_a_list_in_a_recipe_and_have_ranges_in_a_model() -> None:
     wanted = FlowConfig.model_validate({"conditioner": {"controls": ["density", "key"]}})
-    assert wanted.conditioner.controls == {"density": None, "key": None}
+    assert wanted.conditioner.controls == {"density": "auto", "key": "auto"}
     again = FlowConfig.model_validate(wanted.model_dump(mode="json"))
     assert again == wanted
     with pytest.raises(ValueError, match="no range for density, key"):
         _ = wanted.conditioner.ranges
     half = wanted.with_ranges({"density": (0, 8), "tempo": (60, 180)})
-    assert half.conditioner.controls == {"density": (0, 8), "key": None}
+    assert half.conditioner.controls == {"density": (0, 8), "key": "auto"}
     assert half.with_ranges({"density": (1, 2)}).conditioner.controls["density"] == (0, 8)
 
 

@@ -17,7 +17,7 @@ from audiogen.storage import read_json
 from audiogen.training.stages import train
 
 TINY = Path(__file__).resolve().parents[2] / "recipes" / "tiny"
-CONTROLS = "generator.conditioner.controls=[brightness,density,tempo]"
+CONTROLS = "generator.conditioner.controls=[brightness,density,stationarity]"
 RATE = 16_000
 
 
@@ -44,7 +44,7 @@ def test_windows_are_measured_and_stored(finished: ExperimentConfig) -> None:
     for entry in index:
         assert [window["start"] for window in entry["windows"]] == [0, 8, 16]
         for window in entry["windows"]:
-            assert window["measures"].keys() == {"brightness", "density", "tempo"}
+            assert window["measures"].keys() == {"brightness", "density", "stationarity"}
             assert window["measures"]["density"] is not None
 
 
@@ -59,10 +59,10 @@ def test_models_of_both_stages_know_their_ranges(finished: ExperimentConfig) -> 
         ranges = Pipeline.from_pretrained(model).config.generator.conditioner.ranges
         low, high = ranges["brightness"]
         assert min(found) <= low < high <= max(found)
-        assert ranges["key"] == (0, 23)
+        assert ranges.keys() == {"brightness", "density", "stationarity"}
         assert "- brightness (" in (model / "README.md").read_text(encoding="utf-8")
         settings = read_json(model / "settings.json")
-        assert settings["generator"]["conditioner"]["controls"]["brightness"] is None
+        assert settings["generator"]["conditioner"]["controls"]["brightness"] == "auto"
 
 
 def test_recorded_paths_have_some_of_the_measures(finished: ExperimentConfig) -> None:
@@ -71,14 +71,14 @@ def test_recorded_paths_have_some_of_the_measures(finished: ExperimentConfig) ->
         entry for shard in folder.iterdir() for entry in read_json(shard / "index.json")
     ]  # fmt: skip
     counts = {len(entry.get("measures", {})) for entry in paths}
-    assert {0, 1, 2} <= counts  # few of the sounds have a key
+    assert counts == {0, 1, 2, 3}
     assert not any("NaN" in json.dumps(entry) for entry in paths)
 
 
 def test_takes_of_such_a_model_have_their_seed(finished: ExperimentConfig) -> None:
     pipeline = Pipeline.from_pretrained(finished.run_dir)
     span = pipeline.config.generator.conditioner.ranges["brightness"]
-    controls = {"brightness": math.sqrt(span[0] * span[1]), "key": "Amin"}
+    controls = {"brightness": math.sqrt(span[0] * span[1])}
     together = pipeline(["rain", "", "wind"], seconds=0.7, seeds=[3, 4, 5], controls=controls)
     alone = pipeline([""], seconds=0.7, seeds=[4], controls=controls)
     torch.testing.assert_close(together[1:2], alone, atol=1e-4, rtol=0)
@@ -87,7 +87,8 @@ def test_takes_of_such_a_model_have_their_seed(finished: ExperimentConfig) -> No
 def test_other_controls_are_another_model_of_the_same_codec(
     finished: ExperimentConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(ValueError, match=r"generator\.conditioner\.controls\.key None -> absent"):
+    removed = r"generator\.conditioner\.controls\.stationarity auto -> absent"
+    with pytest.raises(ValueError, match=removed):
         train(
             tiny(
                 finished.run_dir, "generator.conditioner.controls=[brightness,density]",

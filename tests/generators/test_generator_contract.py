@@ -22,7 +22,7 @@ SPEC = LatentSpec(
 )  # fmt: skip
 TEXT_DIM, WINDOW = 12, 16
 SIZE = {"dim": 32, "depth": 2, "num_heads": 2}  # patches of 3 frames
-CONTROLLED = {"controls": {"brightness": (200, 8000), "key": None}}
+CONTROLLED = {"controls": {"brightness": (200, 8000), "key": "auto"}}
 CONFIGS = [
     config.with_ranges({"key": KEY_RANGE})
     for config in (
