@@ -102,7 +102,7 @@ def test_it_learns_one_batch(generator: LatentGenerator) -> None:
     batch = make_batch(8)
     optimizer = torch.optim.AdamW(generator.parameters(), lr=1e-2)
     losses = []
-    for step in range(30):
+    for step in range(40):
         torch.manual_seed(step % 4)
         output = generator(batch)
         optimizer.zero_grad()
