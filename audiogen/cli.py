@@ -43,20 +43,16 @@ Overrides = Annotated[
     ),
 ]
 Steps = Annotated[int | None, typer.Option(min=1, help="Solver steps.  [default: the recipe's]")]
-
 TakesOut = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Where they go.  [default: RUN/takes]")
 ]
 GuidanceScale = Annotated[
     float | None, typer.Option(help="Weight of the prompt; 1 is off.  [default: the recipe's]")
 ]
-
 NegativePrompt = Annotated[str, typer.Option(help="What it should not sound like; needs guidance.")]
-
 Bpm = Annotated[
     float | None, typer.Option(min=1, max=999, help="Tempo of a loop whose length is in bars.")
 ]
-
 Policy = Annotated[
     str | None,
     typer.Option(
@@ -72,13 +68,24 @@ Own = Annotated[
         "--i-own-these", help="The sounds without a licence are mine: data.i_own_these=true."
     ),
 ]
-
 Settings = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEY=VALUE",
         help="Another setting under `sample`, such as temperature=0.9; may be repeated.",
     ),
+]
+Control = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE",
+        help="How it should measure, of what the model was trained with: brightness (Hz), density"
+        " (events per second), roughness, stationarity, tonality (0 to 1), tempo (bpm), key"
+        " (such as Amin); may be repeated.",
+    ),
+]
+BatchSize = Annotated[
+    int, typer.Option(min=1, help="Takes made at once; it does not change their sound.")
 ]
 
 app.add_typer(data, name="data")
@@ -275,9 +282,8 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     steps: Steps = None,
     guidance_scale: GuidanceScale = None,
     setting: Settings = None,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Takes made at once; it does not change their sound.")
-    ] = 8,
+    control: Control = None,
+    batch_size: BatchSize = 8,
 ) -> None:
     """Make takes from prompts.
 
@@ -285,6 +291,7 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     """
     wanted = _prompts(prompt or [], prompts)
     _check_tempo(loop=loop, bpm=bpm, bars=bars, seconds=seconds)
+    from audiogen.conditioning.controls import parse_controls
     from audiogen.schema import parse_overrides
     from audiogen.texture.spec import Tempo
     from audiogen.texture.takes import TakesRequest, write_takes
@@ -301,6 +308,7 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
         out=out or run / "takes",
         to_end=to_end,
         sampling={name: value for name, value in changes.items() if value is not None},
+        controls=parse_controls(control or ()),
         batch_size=batch_size,
     )
     for path in write_takes(run, request):

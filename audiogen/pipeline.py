@@ -8,26 +8,17 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from audiogen.audio.dsp import set_loudness
 from audiogen.audio.loops import resample_ring
-from audiogen.codecs import Codec, CodecConfig, load_codec, save_codec
-from audiogen.conditioning.controls import Role, make_controls
-from audiogen.conditioning.text import TEXT_DIM, TextConfig, TextEncoder
-from audiogen.data.licences import LicenceTerms
-from audiogen.generators import (
-    AnySampling,
-    GeneratorConfig,
-    LatentGenerator,
-    SamplingConfig,
-    Start,
-    build_generator,
-)
+from audiogen.codecs import Codec, load_codec, save_codec
+from audiogen.conditioning.controls import Controls, Role, make_controls
+from audiogen.conditioning.text import TEXT_DIM, TextEncoder
+from audiogen.generators import LatentGenerator, SamplingConfig, Start, build_generator
 from audiogen.generators.autoregressive import AutoregressiveGenerator
-from audiogen.hub import find_model, model_digest, write_documents
-from audiogen.schema import Config, dump_config, load_config
+from audiogen.hub import ModelConfig, find_model, model_digest, write_documents
+from audiogen.schema import dump_config, load_config
 from audiogen.seal import require_whole, seal_folder
 from audiogen.storage import publish_folder, read_tensors, write_tensors
 from audiogen.types import Conditions, LatentSpec
@@ -44,25 +35,6 @@ gain would only turn its noise floor up."""
 LOOP_ROLE: Role = "slice"
 """As what a loop is asked for: a whole sound would begin and end, and clips that loop are rare in
 training data."""
-
-
-class ModelConfig(Config):
-    """What a model folder says about itself; its codec has a folder and config of its own."""
-
-    format: int = 1
-    name: str
-    codec: CodecConfig
-    text: TextConfig
-    generator: GeneratorConfig
-    sample: AnySampling
-    clip_seconds: float = Field(gt=0)
-    """The generator's training window."""
-    licences: dict[str, int] = Field(default_factory=dict)
-    """Training files by licence."""
-    terms: LicenceTerms | None = None
-    """Under which its sounds were used; None when nobody said."""
-    codec_licence: str = ""
-    """Of the weights of a pretrained codec; empty when the codec was trained here."""
 
 
 class Pipeline:
@@ -101,6 +73,7 @@ class Pipeline:
         seeds: Sequence[int],
         sampling: SamplingConfig | None = None,
         negative_prompt: str = "",
+        controls: Controls | None = None,
     ) -> Tensor:
         """Generate one take per prompt, all of one length.
 
@@ -110,6 +83,8 @@ class Pipeline:
             seeds: one per take; a take depends on its own prompt and seed, not on its batch.
             sampling: solver and guidance; None takes the model's own.
             negative_prompt: what guidance leads away from; empty is a sound without a prompt.
+            controls: how the takes should sound, in the units that are measured, such as
+                {"brightness": 2500}; those that the model was trained with.
 
         Returns:
             wav (B, C, T) with exactly round(seconds * sample_rate) samples, at -23 LUFS or with
@@ -117,6 +92,7 @@ class Pipeline:
 
         Raises:
             ValueError: seconds out of range, or not one seed per prompt.
+            ConfigError: a control that the model does not know, or not with such a value.
         """
         return torch.stack(
             self.takes(
@@ -125,6 +101,7 @@ class Pipeline:
                 seeds=seeds,
                 sampling=sampling,
                 negative_prompt=negative_prompt,
+                controls=controls,
             )
         )
 
@@ -137,6 +114,7 @@ class Pipeline:
         seeds: Sequence[int],
         sampling: SamplingConfig | None = None,
         negative_prompt: str = "",
+        controls: Controls | None = None,
         start: Start | None = None,
     ) -> list[Tensor]:
         """Generate one take per prompt, each of its own length, in one batch.
@@ -147,6 +125,7 @@ class Pipeline:
             seeds: as of a call.
             sampling: as of a call.
             negative_prompt: as of a call.
+            controls: as of a call.
             start: where to start instead of from the seeds' noise.
 
         Returns:
@@ -156,11 +135,11 @@ class Pipeline:
             raise ValueError(f"expected seconds for each of {len(prompts)}, got {len(seconds)}")
         self._check(prompts, seeds, seconds)
         return self.render(
-            self.conditions(prompts, seconds),
+            self.conditions(prompts, seconds, controls=controls),
             seconds=seconds,
             seeds=seeds,
             sampling=sampling,
-            negative=self.negative(negative_prompt, seconds),
+            negative=self.negative(negative_prompt, seconds, controls=controls),
             start=start,
         )
 
@@ -173,6 +152,7 @@ class Pipeline:
         seeds: Sequence[int],
         sampling: SamplingConfig | None = None,
         negative_prompt: str = "",
+        controls: Controls | None = None,
     ) -> list[Tensor]:
         """Generate takes that end where the model ends them.
 
@@ -182,6 +162,7 @@ class Pipeline:
             seeds: as of a call.
             sampling: as of a call.
             negative_prompt: as of a call.
+            controls: as of a call.
 
         Returns:
             B takes (C, T), each of its own length; levels as of a call.
@@ -198,11 +179,11 @@ class Pipeline:
         self._check(prompts, seeds, lengths)
         unknown = [math.nan] * len(prompts)  # the length would tell the end
         tokens = generator.sample_to_end(
-            self.conditions(prompts, unknown, "whole"),
+            self.conditions(prompts, unknown, "whole", controls),
             self.codec.spec.num_frames(max_seconds),
             sampling=sampling or self.config.sample,
             seeds=seeds,
-            negative=self.negative(negative_prompt, unknown, "whole"),
+            negative=self.negative(negative_prompt, unknown, "whole", controls),
         )
         most = self.codec.spec.num_samples(max_seconds)
         wavs = [
@@ -220,6 +201,7 @@ class Pipeline:
         seeds: Sequence[int],
         sampling: SamplingConfig | None = None,
         negative_prompt: str = "",
+        controls: Controls | None = None,
         start: Start | None = None,
     ) -> Tensor:
         """Generate seamless loops, on a ring of latent frames that is decoded as a ring.
@@ -233,6 +215,7 @@ class Pipeline:
             seeds: as of a call.
             sampling: as of a call.
             negative_prompt: as of a call.
+            controls: as of a call.
             start: where to start instead of from the seeds' noise.
 
         Returns:
@@ -252,11 +235,11 @@ class Pipeline:
             )
         self._check(prompts, seeds, lengths, least=0)
         turns = self.render(
-            self.conditions(prompts, lengths, LOOP_ROLE),
+            self.conditions(prompts, lengths, LOOP_ROLE, controls),
             seconds=lengths,
             seeds=seeds,
             sampling=sampling,
-            negative=self.negative(negative_prompt, lengths, LOOP_ROLE),
+            negative=self.negative(negative_prompt, lengths, LOOP_ROLE, controls),
             start=start,
             ring=True,
         )
@@ -322,29 +305,42 @@ class Pipeline:
                 raise ValueError(f"seconds={one:g}: this model makes {least:.3g} to {most:g} s")
 
     def negative(
-        self, prompt: str, seconds: Sequence[float], role: Role | None = None
+        self,
+        prompt: str,
+        seconds: Sequence[float],
+        role: Role | None = None,
+        controls: Controls | None = None,
     ) -> Conditions | None:
-        """Conditions that guidance leads away from; None for an empty prompt."""
+        """Conditions that guidance leads away from; None for an empty prompt.
+
+        The controls are those of the takes: guidance follows the prompt.
+        """
         if not prompt.strip():
             return None
-        return self.conditions([prompt] * len(seconds), seconds, role)
+        return self.conditions([prompt] * len(seconds), seconds, role, controls)
 
     def conditions(
-        self, prompts: Sequence[str], seconds: Sequence[float], role: Role | None = None
+        self,
+        prompts: Sequence[str],
+        seconds: Sequence[float],
+        role: Role | None = None,
+        controls: Controls | None = None,
     ) -> Conditions:
         """Encode prompts for sounds of `seconds` each.
 
         Without a `role`, a take longer than the window is asked for as a slice of the window's
-        length, and a shorter one as a whole sound.
+        length, and a shorter one as a whole sound. Errors of `controls` are those of a call.
         """
+        measures = self.config.generator.conditioner.numbers(controls or {})
         states = self.text(prompts)
         window = self.config.clip_seconds
-        controls = make_controls(
+        numbers = make_controls(
             seconds=[min(one, window) for one in seconds],
             roles=[role or ("slice" if one > window else "whole") for one in seconds],
+            measures=[measures] * len(seconds),
         )
         conditions = Conditions(
-            text=states.states, text_mask=states.mask, pooled=states.pooled, controls=controls
+            text=states.states, text_mask=states.mask, pooled=states.pooled, controls=numbers
         )
         return conditions.to(self.codec.device)
 

@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1)
@@ -72,9 +72,15 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     from audiogen.generators import ODESamplingConfig, build_generator  # noqa: PLC0415
     from audiogen.generators.flow import FlowConfig  # noqa: PLC0415
     from audiogen.generators.infill import InfillConfig  # noqa: PLC0415
-    from audiogen.pipeline import ModelConfig, Pipeline  # noqa: PLC0415
+    from audiogen.hub import ModelConfig  # noqa: PLC0415
+    from audiogen.pipeline import Pipeline  # noqa: PLC0415
 
-    def make(*, infill: bool = True, audio_channels: int = 1) -> Path:
+    def make(
+        *,
+        infill: bool = True,
+        audio_channels: int = 1,
+        controls: Mapping[str, tuple[float, float]] | None = None,
+    ) -> Path:
         codec = VAEConfig.model_validate({
             "sample_rate": 16000, "audio_channels": audio_channels, "hop_length": 512,
             "latent_channels": 4,
@@ -88,7 +94,9 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             name="small",
             codec=codec,
             text=TextConfig(),
-            generator=FlowConfig(dim=32, depth=2, num_heads=2, infill=tasks),
+            generator=FlowConfig(
+                dim=32, depth=2, num_heads=2, infill=tasks, conditioner={"controls": controls or {}}
+            ),
             sample=ODESamplingConfig(steps=3, guidance_scale=2.0),
             clip_seconds=1.0,
         )
@@ -110,3 +118,9 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def model(make_model: Callable[..., Path]) -> Path:
     """Return the run folder of a small untrained mono model at 16 kHz, its window one second."""
     return make_model()
+
+
+@pytest.fixture(scope="session")
+def controlled_model(make_model: Callable[..., Path]) -> Path:
+    """Return the run folder of such a model that has the controls brightness and density."""
+    return make_model(controls={"brightness": (200.0, 6000.0), "density": (0.0, 8.0)})

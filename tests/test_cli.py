@@ -12,6 +12,7 @@ import pytest
 
 import audiogen
 from audiogen import cli
+from audiogen.conditioning.controls import MEASURES
 from audiogen.schema import Config, ConfigError
 
 CODINGS = ("encode", "decode")
@@ -52,6 +53,7 @@ class TakesRequest:
     tempo: "Tempo | None"
     to_end: bool
     sampling: dict[str, Any]
+    controls: dict[str, Any]
     batch_size: int
 
 
@@ -201,7 +203,7 @@ def test_sample_passes_its_options_on(run: Run, stages: dict[str, Any], tmp_path
     listed = tmp_path / "themes.txt"
     listed.write_text("sea waves\n\n  Bolivia \n", encoding="utf-8")
     options = "--seconds 8 --count 4 --seed 7 --steps 20 --guidance-scale 2.5 --batch-size 2"
-    options += " --setting temperature=0.9"
+    options += " --setting temperature=0.9 --control brightness=2500 --control key=F#min"
     given = ["--prompt", "rain", "--prompt", "", "--prompts", str(listed), "--out", "takes"]
     assert run("sample", "runs/x", *given, *options.split()) == (0, "a.wav\nb.wav\n", "")
     place, request = stages["takes"]
@@ -217,6 +219,7 @@ def test_sample_passes_its_options_on(run: Run, stages: dict[str, Any], tmp_path
         "tempo": None,
         "to_end": False,
         "sampling": {"steps": 20, "guidance_scale": 2.5, "temperature": 0.9},
+        "controls": {"brightness": 2500.0, "key": "F#min"},
         "batch_size": 2,
     }
 
@@ -225,6 +228,23 @@ def test_sample_defaults_leave_the_choice_to_the_recipe(run: Run, stages: dict[s
     assert run("sample", "runs/x", "--prompt", "")[0] == 0
     request = stages["takes"][1]
     assert (request.out, request.sampling, request.seconds) == (Path("runs/x/takes"), {}, 5.0)
+    assert request.controls == {}
+
+
+def test_the_help_of_sample_names_every_control_with_its_unit(run: Run) -> None:
+    told = " ".join(run("sample", "--help")[1].split())
+    for name, measure in MEASURES.items():
+        assert f" {name}" in told
+        assert measure.unit in told
+
+
+@pytest.mark.parametrize("wrong", ["brightness", "=3", "brightness="])
+def test_an_ill_formed_control_is_a_mistake_of_usage(
+    run: Run, stages: dict[str, Any], wrong: str
+) -> None:
+    code, _, told = run("sample", "runs/x", "--prompt", "a", "--control", wrong)
+    assert code == cli.EXIT_USAGE
+    assert f"control {wrong!r}: expected NAME=VALUE, such as brightness=2500" in told
 
 
 def test_compare_prints_the_table(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from audiogen.audio.dsp import loudness_lufs
 from audiogen.generators import Start
 from audiogen.generators.base import noise_source
 from audiogen.pipeline import Pipeline, loop_frames
+from audiogen.schema import ConfigError
 
 pytestmark = pytest.mark.usefixtures("fake_text")
 
@@ -133,3 +134,66 @@ def test_wrong_requests_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         call(pipeline)
+
+
+@pytest.fixture
+def controlled(controlled_model: Path) -> Pipeline:
+    return Pipeline.from_pretrained(controlled_model)
+
+
+def test_a_control_changes_the_sound_and_none_is_none(controlled: Pipeline) -> None:
+    plain = controlled(["rain"], seconds=1.0, seeds=[1])
+    assert torch.equal(plain, controlled(["rain"], seconds=1.0, seeds=[1], controls={}))
+    dark, bright = (
+        controlled(["rain"], seconds=1.0, seeds=[1], controls={"brightness": hertz})
+        for hertz in (300, 5000)
+    )
+    for first, second in ((dark, bright), (plain, dark), (plain, bright)):
+        assert not torch.allclose(first, second, atol=1e-3)
+    away = [
+        controlled(
+            ["rain"], seconds=1.0, seeds=[1], negative_prompt="wind",
+            controls={"brightness": hertz},
+        )
+        for hertz in (300, 5000)
+    ]  # fmt: skip
+    assert not torch.allclose(away[0], away[1], atol=1e-3)
+
+
+def test_takes_with_controls_are_those_made_alone(controlled: Pipeline) -> None:
+    controls = {"brightness": 900.0, "density": 3.0}
+    prompts, seconds, seeds = ["rain", "wind far away", ""], [0.6, 2.3, 1.0], [1, 2, 3]
+    together = controlled.takes(prompts, seconds=seconds, seeds=seeds, controls=controls)
+    loops = controlled.loops(prompts, seconds=0.8, seeds=seeds, controls=controls)
+    for number, (prompt, length, seed) in enumerate(zip(prompts, seconds, seeds, strict=True)):
+        alone = controlled([prompt], seconds=length, seeds=[seed], controls=controls)[0]
+        torch.testing.assert_close(together[number], alone, atol=1e-4, rtol=0)
+        loop = controlled.loops([prompt], seconds=0.8, seeds=[seed], controls=controls)[0]
+        torch.testing.assert_close(loops[number], loop, atol=1e-4, rtol=0)
+    assert not torch.allclose(loops, controlled.loops(prompts, seconds=0.8, seeds=seeds), atol=1e-3)
+
+
+def test_controls_survive_saving(controlled: Pipeline, tmp_path: Path) -> None:
+    controlled.save_pretrained(tmp_path / "copy")
+    copy = Pipeline.from_pretrained(tmp_path / "copy")
+    ranges = {"brightness": (200.0, 6000.0), "density": (0.0, 8.0)}
+    assert copy.config.generator.conditioner.ranges == ranges
+    asked = {"brightness": 900.0}
+    first, second = (
+        one(["rain"], seconds=1.0, seeds=[1], controls=asked) for one in (controlled, copy)
+    )
+    assert torch.equal(first, second)
+
+
+def test_unknown_controls_are_refused_before_anything_is_made(
+    controlled: Pipeline, pipeline: Pipeline
+) -> None:
+    for wrong, said in (
+        ({"brighness": 900}, "did you mean brightness"),
+        ({"brightness": 0.8}, r"0\.8: this model knows brightness \(200 to 6000 Hz\)"),
+        ({"density": "many"}, "density: expected a number, got 'many'"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            controlled(["rain"], seconds=1.0, seeds=[1], controls=wrong)
+    with pytest.raises(ConfigError, match="trained without controls"):
+        pipeline.loops(["rain"], seconds=1.0, seeds=[1], controls={"density": 3})

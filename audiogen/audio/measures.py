@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -86,31 +87,75 @@ def measure_sound(wav: Tensor, sample_rate: int) -> SoundMeasures:
     Raises:
         ValueError: another shape, NaN, or a rate out of bounds.
     """
-    lufs = loudness_lufs(wav, sample_rate)
-    wav = wav.detach().cpu().float()
-    seconds = wav.shape[1] / sample_rate
-    mono = wav.mean(dim=0)
-    if float(mono.abs().max()) < SILENCE:  # sides that cancel are measured on one of them
-        mono = wav[0]
-    silent = lufs == -math.inf
-    samples = mono.double().numpy()
-    power = _frames(samples, sample_rate, FRAME_SECONDS)
-    fine = _frames(samples, sample_rate, FINE_SECONDS)
-    tonality = 0.0 if silent else _tonality(fine, sample_rate)
-    onsets = np.zeros(1) if silent else _onset_strength(mono, sample_rate)
-    return SoundMeasures(
-        seconds=seconds,
-        loudness_lufs=None if silent else lufs,
-        true_peak_db=None if silent else true_peak_db(wav, sample_rate),
-        brightness_hz=None if silent else _brightness(power, sample_rate),
-        event_density_hz=_num_events(onsets) / seconds,
-        roughness=0.0 if silent else _roughness(samples, sample_rate),
-        stationarity=1.0 if silent else _stationarity(samples, sample_rate),
-        tonality=tonality,
-        key=_key(samples, sample_rate) if tonality >= KEY_TONALITY else None,
-        tempo_bpm=_tempo(onsets),
-        stereo_correlation=stereo_correlation(wav),
-    )
+    heard = _Heard(wav, sample_rate)
+    return SoundMeasures(**{one.name: getattr(heard, one.name) for one in fields(SoundMeasures)})
+
+
+def measure_some(
+    wav: Tensor, sample_rate: int, names: Iterable[str]
+) -> dict[str, float | str | None]:
+    """Measure what is asked for alone, by the names of `SoundMeasures`; see `measure_sound`."""
+    heard = _Heard(wav, sample_rate)
+    return {name: getattr(heard, name) for name in names}
+
+
+class _Heard:
+    """A sound; each of the attributes of `SoundMeasures` is worked out when it is asked for."""
+
+    def __init__(self, wav: Tensor, sample_rate: int) -> None:
+        self._lufs = loudness_lufs(wav, sample_rate)
+        self._wav, self._rate = wav.detach().cpu().float(), sample_rate
+        self._mono = self._wav.mean(dim=0)
+        if float(self._mono.abs().max()) < SILENCE:  # sides that cancel are measured on one of them
+            self._mono = self._wav[0]
+        self._samples: FloatArray = self._mono.double().numpy()
+        self._silent = self._lufs == -math.inf
+        self.seconds = self._wav.shape[1] / sample_rate
+        self.loudness_lufs = None if self._silent else self._lufs
+
+    @property
+    def true_peak_db(self) -> float | None:
+        return None if self._silent else true_peak_db(self._wav, self._rate)
+
+    @property
+    def brightness_hz(self) -> float | None:
+        if self._silent:
+            return None
+        return _brightness(_frames(self._samples, self._rate, FRAME_SECONDS), self._rate)
+
+    @functools.cached_property
+    def _onsets(self) -> FloatArray:
+        return np.zeros(1) if self._silent else _onset_strength(self._mono, self._rate)
+
+    @property
+    def event_density_hz(self) -> float:
+        return _num_events(self._onsets) / self.seconds
+
+    @property
+    def roughness(self) -> float:
+        return 0.0 if self._silent else _roughness(self._samples, self._rate)
+
+    @property
+    def stationarity(self) -> float:
+        return 1.0 if self._silent else _stationarity(self._samples, self._rate)
+
+    @functools.cached_property
+    def tonality(self) -> float:
+        if self._silent:
+            return 0.0
+        return _tonality(_frames(self._samples, self._rate, FINE_SECONDS), self._rate)
+
+    @property
+    def key(self) -> str | None:
+        return _key(self._samples, self._rate) if self.tonality >= KEY_TONALITY else None
+
+    @property
+    def tempo_bpm(self) -> float | None:
+        return _tempo(self._onsets)
+
+    @property
+    def stereo_correlation(self) -> float | None:
+        return stereo_correlation(self._wav)
 
 
 def true_peak_db(wav: Tensor, sample_rate: int, *, ring: bool = False) -> float:

@@ -2,23 +2,138 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, Self
+
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field, field_validator
 from torch import Tensor, nn
 
-from audiogen.conditioning.controls import CONTROL_RANGES
+from audiogen.conditioning.controls import (
+    CONTROL_RANGES,
+    KEY_RANGE,
+    MEASURES,
+    ControlName,
+    Controls,
+    Range,
+    control_number,
+    describe_range,
+    place_in_range,
+)
 from audiogen.nn.chance import rand
-from audiogen.schema import Config
+from audiogen.schema import Config, ConfigError
 from audiogen.types import Conditions, Context
+
+AnyRange = Range | Literal["auto"]
+
+
+def _names_with_auto(value: Any) -> Any:
+    """Let a list of names be a mapping of them to `auto`."""
+    if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
+        return dict.fromkeys(value, "auto")
+    return value
 
 
 class ConditionerConfig(Config):
-    """How conditions are dropped while training, each per item and on its own."""
+    """What a model can be told besides the prompt, and how conditions are dropped in training."""
 
     prompt_dropout: float = Field(default=0.1, ge=0, le=1)
     """Share of items trained without prompt; guidance needs some."""
     control_dropout: float = Field(default=0.2, ge=0, le=1)
-    """Share of items trained without each control."""
+    """Share of items trained without their length, and of those without their role. How many of
+    the other controls an item is trained without is drawn for each, from none to all, so that any
+    number of them may be given; with 0 here none is left out."""
+    controls: Annotated[dict[ControlName, AnyRange], BeforeValidator(_names_with_auto)] = Field(
+        default_factory=dict
+    )
+    """Measures of a sound that the model learns to follow, such as [brightness, density]. In a
+    model each has its range. A recipe may give one; auto is that of the training sounds from the
+    1st percentile to the 99th."""
+
+    @field_validator("controls")
+    @classmethod
+    def _ranges_rise(cls, controls: dict[ControlName, AnyRange]) -> dict[ControlName, AnyRange]:
+        for name, span in controls.items():
+            if span == "auto":
+                continue
+            low, high = span
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise ValueError(f"{name}: a range rises, such as [0, 1]")
+            if MEASURES[name].octaves and low <= 0:
+                raise ValueError(f"{name}: it is heard in octaves; its range begins above 0")
+            if name == "key" and span != KEY_RANGE:
+                raise ValueError("key: it has no range of its own")
+        return controls
+
+    @property
+    def ranges(self) -> dict[ControlName, Range]:
+        """Of the controls.
+
+        Raises:
+            ValueError: one has none yet.
+        """
+        found = {name: span for name, span in self.controls.items() if span != "auto"}
+        missing = [name for name in self.controls if name not in found]
+        if missing:
+            raise ValueError(
+                f"conditioner.controls: no range for {', '.join(missing)}\n"
+                "  give one, such as {brightness: [200, 8000]}; training takes those of its sounds"
+            )
+        return found
+
+    def with_ranges(self, ranges: Mapping[ControlName, Range]) -> Self:
+        """Return the same with ranges for the controls that have none yet."""
+        filled = {
+            name: ranges.get(name, span) if span == "auto" else span
+            for name, span in self.controls.items()
+        }
+        return self.model_copy(update={"controls": filled})
+
+    def numbers(self, controls: Controls) -> dict[str, float]:
+        """The numbers that stand for the values of controls.
+
+        Raises:
+            ConfigError: the model was not trained with one of them, or not with such a value; at
+                most four lines.
+        """
+        ranges = self.ranges
+        unknown = [name for name in controls if name not in ranges]
+        wrong, numbers = [], {}
+        for name, span in ranges.items():
+            if name not in controls:
+                continue
+            try:
+                numbers[str(name)] = value = control_number(name, controls[name])
+                if not span[0] <= value <= span[1]:
+                    wrong.append(f"{value:g}: this model knows {describe_range(name, span)}")
+            except ValueError as error:
+                wrong.append(f"{name}: {error}")
+        lines = [_unknown(unknown, ranges)] if unknown else []
+        lines += [f"it has {_listed(ranges)}"] if unknown and ranges else []
+        lines += ["; ".join(wrong)] if wrong else []
+        if lines:
+            raise ConfigError("\n  ".join(["controls:", *lines]))
+        return numbers
+
+
+def _unknown(names: Iterable[str], ranges: Mapping[ControlName, Range]) -> str:
+    """Say that a model was not trained with controls of such names."""
+    shown = [f"{name:.40}" for name in names]
+    if not ranges:
+        return (
+            f"{', '.join(shown[:3])}: this model was trained without controls; see"
+            " generator.conditioner.controls in the recipe"
+        )
+    near = get_close_matches(shown[0], list(ranges), n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    them = "it" if len(shown) == 1 else "them"
+    return f"{', '.join(shown[:3])}: this model was not trained with {them}{hint}"
+
+
+def _listed(ranges: Mapping[ControlName, Range]) -> str:
+    return ", ".join(describe_range(name, span) for name, span in ranges.items())
 
 
 class Conditioner(nn.Module):
@@ -31,11 +146,17 @@ class Conditioner(nn.Module):
         self.pooled = nn.Linear(text_dim, dim)
         self.null_token = nn.Parameter(torch.randn(dim) * 0.02)
         self.null_pooled = nn.Parameter(torch.zeros(dim))
-        self.controls = nn.ModuleDict({name: ControlEmbedding(dim) for name in CONTROL_RANGES})
+        ranges = config.ranges
+        self.measures = tuple(ranges)
+        self.ranges: dict[str, Range] = {**CONTROL_RANGES, **{str(n): r for n, r in ranges.items()}}
+        self.controls = nn.ModuleDict(
+            {name: ControlEmbedding(dim) for name in CONTROL_RANGES}
+            | {name: MeasureEmbedding(dim, distinct=name == "key") for name in self.measures}
+        )
 
     def keep_all(self) -> None:
         """Drop nothing while training from now on."""
-        self.config = ConditionerConfig(prompt_dropout=0, control_dropout=0)
+        self.config = self.config.model_copy(update={"prompt_dropout": 0.0, "control_dropout": 0.0})
 
     def forward(self, conditions: Conditions) -> Context:
         """Project conditions of B items; while training, drop some of them at random.
@@ -53,14 +174,28 @@ class Conditioner(nn.Module):
             [torch.ones_like(given)[:, None], conditions.text_mask & given[:, None]], dim=1
         )
         vector = torch.where(given[:, None], self.pooled(conditions.pooled), self.null_pooled)
-        for name, embedding in self.controls.items():
-            low, high = CONTROL_RANGES[name]
-            value = (conditions.controls[name] - low) / (high - low)
-            if self.training:
-                dropped = self._chances(given) < self.config.control_dropout
-                value = value.masked_fill(dropped, torch.nan)
-            vector = vector + embedding(value)
+        for name, value in self._control_values(conditions).items():
+            vector = vector + self.controls[name](value)
         return Context(sequence=sequence, mask=mask, vector=vector)
+
+    def _control_values(self, conditions: Conditions) -> dict[str, Tensor]:
+        """Each control (B,) as a part of its range; NaN where it is not given, or dropped."""
+        unknown = conditions.controls.keys() - self.controls.keys()
+        if unknown:
+            raise ValueError(f"conditions: this model has no controls {sorted(unknown)}")
+        absent = conditions.pooled.new_full((len(conditions),), torch.nan)
+        values = {
+            name: place_in_range(name, conditions.controls.get(name, absent), span)
+            for name, span in self.ranges.items()
+        }
+        if not self.training:
+            return values
+        share = self.config.control_dropout
+        dropped = {name: self._chances(absent) < share for name in CONTROL_RANGES}
+        if self.measures:
+            shares = self._chances(absent) * (share > 0)
+            dropped |= {name: self._chances(absent) < shares for name in self.measures}
+        return {name: value.masked_fill(dropped[name], torch.nan) for name, value in values.items()}
 
     def _chances(self, like: Tensor) -> Tensor:
         """Independent uniform numbers (B,)."""
@@ -72,9 +207,9 @@ class ControlEmbedding(nn.Module):
 
     frequencies: Tensor
 
-    def __init__(self, dim: int, num_frequencies: int = 16) -> None:
+    def __init__(self, dim: int, num_frequencies: int = 16, octaves: float = 5.0) -> None:
         super().__init__()
-        frequencies = 2 ** torch.linspace(0, 5, num_frequencies) * torch.pi / 2
+        frequencies = 2 ** torch.linspace(0, octaves, num_frequencies) * torch.pi / 2
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.mlp = nn.Sequential(
             nn.Linear(2 * num_frequencies, dim), nn.SiLU(), nn.Linear(dim, dim)
@@ -86,3 +221,19 @@ class ControlEmbedding(nn.Module):
         angles = value.nan_to_num()[:, None] * self.frequencies
         known = self.mlp(torch.cat([angles.sin(), angles.cos()], dim=1))
         return torch.where(value.isnan()[:, None], self.null, known)
+
+
+class MeasureEmbedding(ControlEmbedding):
+    """A control that is to be followed after hundreds of steps, not hundreds of thousands.
+
+    Its waves are long, so that neighbouring values are alike from the start, and its vectors have
+    about unit variance: with those of `ControlEmbedding` small models hardly hear it.
+    """
+
+    def __init__(self, dim: int, *, distinct: bool) -> None:
+        """Make one for numbers, or for values that are distinct, such as keys."""
+        super().__init__(dim, octaves=5.0 if distinct else 3.0)
+        last = nn.Linear(dim, dim)
+        # What comes out of the first layer and SiLU has a root mean square of a quarter.
+        nn.init.normal_(last.weight, std=4 * dim**-0.5)
+        self.mlp[-1] = last

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,10 +16,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from audiogen.codecs import Codec
-from audiogen.conditioning.controls import Role, make_controls
+from audiogen.conditioning.controls import ControlName, Role, make_controls
 from audiogen.conditioning.text import TextStates
 from audiogen.data.clips import Position, item_seed, read_clip
 from audiogen.data.manifest import ManifestRow
+from audiogen.data.windows import MeasuredWindow, measure_windows
 from audiogen.storage import publish_folder, read_json, read_tensors, write_tensors
 from audiogen.types import Batch, Conditions
 
@@ -29,28 +30,45 @@ SHARD_NAME = "shard-{:05d}.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class LatentItem:
-    """One encoded file: latents (D, L) or tokens (K, L), and how many frames are sound."""
+    """One encoded file: latents (D, L) or tokens (K, L), and how many frames are sound.
+
+    Where it has measured windows, training uses those alone; else any.
+    """
 
     latents: Tensor
     num_frames: int
     row: ManifestRow
+    windows: Sequence[MeasuredWindow] = ()
 
 
 def encode_files(
-    folder: Path, rows: Sequence[ManifestRow], codec: Codec, *, min_frames: int
+    folder: Path,
+    rows: Sequence[ManifestRow],
+    codec: Codec,
+    *,
+    min_frames: int,
+    controls: Sequence[ControlName] = (),
 ) -> Iterable[LatentItem]:
     """Encode whole files, one after the other.
 
     A file shorter than `min_frames` is filled up with silence before it is encoded, so that what
     lies behind its end is the latent of silence.
+
+    Args:
+        folder: of the sounds.
+        rows: of the files.
+        codec: that encodes them.
+        min_frames: latent frames of a training window.
+        controls: what is measured of the windows; see `measure_windows`.
     """
     hop = codec.spec.hop_length
     for row in rows:
         wav = read_clip(folder, row, codec.spec)
         num_frames = -(-wav.shape[1] // hop)
+        windows = measure_windows(wav, codec.spec, min_frames, controls)
         wav = F.pad(wav, (0, max(num_frames, min_frames) * hop - wav.shape[1]))
         latents = codec.encode(wav[None].to(codec.device))[0].cpu()
-        yield LatentItem(latents=latents, num_frames=num_frames, row=row)
+        yield LatentItem(latents=latents, num_frames=num_frames, row=row, windows=windows)
 
 
 def write_latents(final: Path, items: Iterable[LatentItem]) -> None:
@@ -63,7 +81,9 @@ def write_latents(final: Path, items: Iterable[LatentItem]) -> None:
             shard[key] = item.latents
             name = SHARD_NAME.format(number // SHARD_ITEMS)
             entry = {"path": item.row.path, "num_frames": item.num_frames}
-            index.append({**entry, "shard": name, "key": key})
+            windows = [window.to_tree() for window in item.windows]
+            more = {"windows": windows} if windows else {}
+            index.append({**entry, "shard": name, "key": key, **more})
             if len(shard) == SHARD_ITEMS:
                 write_tensors(folder / name, shard)
                 shard = {}
@@ -132,7 +152,15 @@ def _item(
     latents = shards[entry["shard"]].get(entry["key"])
     if latents is None:
         raise ValueError(_wrong_index(folder / "index.json"))
-    return LatentItem(latents=latents, num_frames=entry["num_frames"], row=row)
+    try:
+        windows = [MeasuredWindow.from_tree(tree) for tree in entry.get("windows", ())]
+        if any(window.start >= entry["num_frames"] for window in windows):
+            raise ValueError("a window that begins behind the end")
+    except (TypeError, ValueError):
+        raise ValueError(_wrong_index(folder / "index.json")) from None
+    return LatentItem(
+        latents=latents, num_frames=entry["num_frames"], row=row, windows=tuple(windows)
+    )
 
 
 def _read_index(path: Path) -> list[dict[str, Any]]:
@@ -169,7 +197,11 @@ class TextTable:
         self._states = states
 
     def conditions(
-        self, prompts: Sequence[str], seconds: list[float], roles: list[Role | None]
+        self,
+        prompts: Sequence[str],
+        seconds: list[float],
+        roles: list[Role | None],
+        measures: Sequence[Mapping[str, float]] = (),
     ) -> Conditions:
         """Conditions of a batch; KeyError for a prompt that was not encoded."""
         numbers = torch.tensor([self._index[prompt] for prompt in prompts])
@@ -179,7 +211,7 @@ class TextTable:
             text=self._states.states[numbers, :length],
             text_mask=mask[:, :length],
             pooled=self._states.pooled[numbers],
-            controls=make_controls(seconds=seconds, roles=roles),
+            controls=make_controls(seconds=seconds, roles=roles, measures=measures),
         )
 
     @staticmethod
@@ -199,13 +231,17 @@ class TextTable:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One training example before collation: latents (D, W), number of real frames, conditions."""
+    """One training example before collation: latents (D, W), number of real frames, conditions.
+
+    Of `measures` NaN, like none, is "not given".
+    """
 
     latents: Tensor
     num_frames: int
     prompt: str
     seconds: float
     role: Role
+    measures: Mapping[str, float] = field(default_factory=dict)
 
     def without_prompt(self) -> Example:
         """Return the same example with its prompt left out."""
@@ -231,11 +267,18 @@ class LatentDataset(Dataset[Example]):
         return self._items[position.index].row.path
 
     def __getitem__(self, position: Position) -> Example:
-        """A window at a random place of a long file, or a whole short one with its padding."""
+        """A window at a random place of a long file, or a whole short one with its padding.
+
+        Where windows were measured, it is one of those.
+        """
         item = self._items[position.index]
         random = torch.Generator().manual_seed(item_seed(self._seed, position))
         spare = max(0, item.num_frames - self._window)
-        start = int(torch.randint(spare + 1, (), generator=random))
+        places = len(item.windows) or spare + 1
+        start = int(torch.randint(places, (), generator=random))
+        measures: Mapping[str, float] = {}
+        if item.windows:
+            start, measures = item.windows[start].start, item.windows[start].measures
         prompts = prompts_of(item.row)
         prompt = prompts[int(torch.randint(len(prompts), (), generator=random))]
         num_frames = min(item.num_frames, self._window)
@@ -246,6 +289,7 @@ class LatentDataset(Dataset[Example]):
             prompt=prompt,
             seconds=num_frames / self._frame_rate,
             role=cut,
+            measures=measures,
         )
 
 
@@ -263,6 +307,7 @@ class Collate:
             [example.prompt for example in examples],
             [example.seconds for example in examples],
             [example.role for example in examples],
+            [example.measures for example in examples],
         )
         mask = torch.arange(latents.shape[2])[None] < frames[:, None]
         return Batch(latents=latents, mask=mask, conditions=conditions)

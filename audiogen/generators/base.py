@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from audiogen.conditioning.conditioner import ConditionerConfig
+from audiogen.conditioning.controls import ControlName, Range
 from audiogen.generators.sampling import SamplingConfig
 from audiogen.schema import Config
 from audiogen.types import Batch, Conditions, Kind, LossOutput
@@ -32,6 +33,11 @@ class NetworkConfig(Config):
                 f"dim={self.dim} must be a multiple of twice num_heads={self.num_heads}"
             )
         return self
+
+    def with_ranges(self, ranges: Mapping[ControlName, Range]) -> Self:
+        """Return the same with ranges for the controls that have none."""
+        filled = self.conditioner.with_ranges(ranges)
+        return self.model_copy(update={"conditioner": filled})
 
 
 @dataclass(frozen=True, kw_only=True)

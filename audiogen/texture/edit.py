@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from audiogen.conditioning.controls import Controls
 from audiogen.generators import SamplingConfig, Start
 from audiogen.pipeline import MAX_WINDOWS, Pipeline
 from audiogen.texture.making import vary_take
@@ -56,12 +57,22 @@ class _Task:
         base = self.pipeline.config.sample if recipe is None else recipe.sampling
         return changed_sampling(base, {"steps": self.request.steps})
 
+    @property
+    def controls(self) -> Controls:
+        recipe = self.source.recipe
+        return {} if recipe is None else recipe.controls
+
     def write(self, wav: Tensor, name: str, seed: int, edit: dict[str, Any]) -> Path:
         return write_edit(
             self.pipeline,
             wav,
             f"{short_stem(self.source)}-{name}",
-            made_of={"prompt": self.prompt, "seed": seed, "sampling": self.sampling},
+            made_of={
+                "prompt": self.prompt,
+                "seed": seed,
+                "sampling": self.sampling,
+                "controls": self.controls,
+            },
             edit=edit,
             sources=[self.source],
             out=self.request.out,
@@ -279,7 +290,9 @@ def _filled(task: _Task, known: Tensor, keep: Tensor) -> tuple[Tensor, int]:
     seconds = (high - low) / spec.frame_rate
     is_whole = high - low == length <= window
     latents = pipeline.generator.sample(
-        pipeline.conditions([task.prompt], [seconds], "whole" if is_whole else "slice"),
+        pipeline.conditions(
+            [task.prompt], [seconds], "whole" if is_whole else "slice", task.controls
+        ),
         high - low,
         sampling=task.sampling,
         seeds=[seed],

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from audiogen.conditioning.controls import Controls
 from audiogen.pipeline import MAX_WINDOWS, MIN_SECONDS, Pipeline
 from audiogen.schema import ConfigError
 from audiogen.sidecar import take_slug
 from audiogen.storage import atomic_write_text, digest_of, parse_json
 from audiogen.texture.making import shared_settings
-from audiogen.texture.prompts import Wish
+from audiogen.texture.prompts import TakeSettings, Wish
 from audiogen.texture.spec import TakeSpec
 from audiogen.texture.takes import changed_sampling
 
@@ -196,9 +197,17 @@ def _common_spec(wish: Wish, pipeline: Pipeline) -> TakeSpec:
         seconds=0.0,
         sampling=changed_sampling(pipeline.config.sample, changes),
         negative_prompt=given.negative_prompt or "",
+        controls=_known_controls(given, pipeline),
         loop=bool(given.loop),
         tempo=wish.tempo,
     )
+
+
+def _known_controls(given: TakeSettings, pipeline: Pipeline) -> Controls:
+    """Return the controls of a wish; ConfigError for one that the model does not know."""
+    controls = {str(name): value for name, value in (given.controls or {}).items()}
+    pipeline.config.generator.conditioner.numbers(controls)
+    return controls
 
 
 def _seconds(wish: Wish, seed: int) -> float:

@@ -66,6 +66,7 @@ def shared_settings(spec: TakeSpec) -> tuple[object, ...]:
         spec.variation,
         spec.begins_as,
         spec.rate,
+        tuple(sorted(spec.controls.items())),
         spec.prompt if spec.variation is not None else None,
     )
 
@@ -124,12 +125,12 @@ def _model_sounds(pipeline: Pipeline, specs: Sequence[TakeSpec]) -> list[Tensor]
     if first.to_end:
         return pipeline.takes_to_end(
             prompts, max_seconds=first.seconds, seeds=seeds, sampling=sampling,
-            negative_prompt=negative,
+            negative_prompt=negative, controls=first.controls,
         )  # fmt: skip
     if first.loop:
         turns = pipeline.loops(
             prompts, seconds=first.seconds, seeds=seeds, sampling=sampling,
-            negative_prompt=negative,
+            negative_prompt=negative, controls=first.controls,
         )  # fmt: skip
         return list(turns)
     start = None
@@ -137,7 +138,7 @@ def _model_sounds(pipeline: Pipeline, specs: Sequence[TakeSpec]) -> list[Tensor]
         start = Start(noise=_grown_noise(pipeline, first, seeds))
     return pipeline.takes(
         prompts, seconds=[spec.seconds for spec in specs], seeds=seeds, sampling=sampling,
-        negative_prompt=negative, start=start,
+        negative_prompt=negative, controls=first.controls, start=start,
     )  # fmt: skip
 
 
@@ -206,6 +207,8 @@ def write_take(
         sidecar["ended_within_seconds"] = spec.seconds
     if spec.negative_prompt:
         sidecar["negative_prompt"] = spec.negative_prompt
+    if spec.controls:
+        sidecar["controls"] = dict(spec.controls)
     if made.seam is not None:
         tempo = {} if spec.tempo is None else asdict(spec.tempo)
         sidecar["loop"] = {"samples": made.wav.shape[1], **tempo}
@@ -247,12 +250,12 @@ def vary_take(pipeline: Pipeline, spec: TakeSpec, seeds: Sequence[int]) -> list[
     if spec.loop:
         turns = pipeline.loops(
             prompts, seconds=spec.seconds, seeds=own_seeds, sampling=spec.sampling,
-            negative_prompt=spec.negative_prompt, start=start,
+            negative_prompt=spec.negative_prompt, controls=spec.controls, start=start,
         )  # fmt: skip
         return list(turns)
     return pipeline.takes(
         prompts, seconds=[spec.seconds] * count, seeds=own_seeds, sampling=spec.sampling,
-        negative_prompt=spec.negative_prompt, start=start,
+        negative_prompt=spec.negative_prompt, controls=spec.controls, start=start,
     )  # fmt: skip
 
 

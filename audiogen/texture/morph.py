@@ -46,17 +46,21 @@ def morph(run: Path, first: Path, second: Path, request: EditRequest, *, count: 
     start, stop = recipes
     if start is not None and stop is not None and _fit(start, stop):
         wavs = morph_takes(pipeline, (start, stop), ends, weights)
-        seeds, sampling = [start.seed, stop.seed], start.sampling
-        if stop.sampling != sampling or stop.negative_prompt != start.negative_prompt:
-            _log.info("sampling and negative prompt are those of %s", first.name)
+        seeds, sampling, controls = [start.seed, stop.seed], start.sampling, start.controls
+        if (stop.sampling, stop.negative_prompt, stop.controls) != (
+            sampling, start.negative_prompt, controls
+        ):  # fmt: skip
+            text = "sampling, negative prompt and controls are those of %s"
+            _log.info(text, first.name)
     else:
         wavs = _morph_sounds(pipeline, sources, ends, weights, request.seed)
-        seeds, sampling = [request.seed, request.seed], pipeline.config.sample
+        seeds, sampling, controls = [request.seed, request.seed], pipeline.config.sample, {}
     paths = []
     for number, (weight, wav) in enumerate(zip(weights, wavs, strict=True)):
         near = round(weight)
         edit = {"operation": "morph", "weight": weight, "prompts": ends, "seeds": seeds}
-        made_of = {"prompt": ends[near], "seed": seeds[near], "sampling": sampling}
+        made_of = {"prompt": ends[near], "seed": seeds[near], "sampling": sampling,
+                   "controls": controls}  # fmt: skip
         path = write_edit(
             pipeline, wav, f"morph-{number:02d}",
             made_of=made_of, edit=edit, sources=sources, out=request.out,
@@ -75,7 +79,7 @@ def morph_takes(
 
     Args:
         pipeline: that made both.
-        recipes: of the takes; sampling and negative prompt are the first's.
+        recipes: of the takes; sampling, negative prompt and controls are the first's.
         prompts: of the two ends.
         weights: places between them.
     """
@@ -83,7 +87,8 @@ def morph_takes(
     spec, ring, role = pipeline.codec.spec, first.loop, LOOP_ROLE if first.loop else None
     frames = loop_frames(spec, first.seconds) if ring else spec.num_frames(first.seconds)
     noise = noise_source([first.seed, second.seed], spec.channels, [frames] * 2)()
-    conditions = between(pipeline.conditions(prompts, [first.seconds] * 2, role), weights)
+    ends = pipeline.conditions(prompts, [first.seconds] * 2, role, first.controls)
+    conditions = between(ends, weights)
     wavs: list[Tensor] = []
     for begin in range(0, len(weights), BATCH):
         part = weights[begin : begin + BATCH]
@@ -93,7 +98,7 @@ def morph_takes(
             seconds=seconds,
             seeds=[recipes[round(weight)].seed for weight in part],  # of the fine grain
             sampling=first.sampling,
-            negative=pipeline.negative(first.negative_prompt, seconds, role),
+            negative=pipeline.negative(first.negative_prompt, seconds, role, first.controls),
             start=Start(noise=torch.stack([slerp(noise[0], noise[1], one) for one in part])),
             ring=ring,
         )

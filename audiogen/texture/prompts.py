@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from audiogen.conditioning.controls import ControlName, parse_controls
 from audiogen.schema import Config, ConfigError, load_config, parse_config
 from audiogen.texture.spec import MAX_SEED, Tempo
 
@@ -42,6 +43,11 @@ Range = Annotated[
 ]
 
 
+def _read_controls(value: Any) -> Any:
+    """Return what the text `brightness=2500 density=3` of a spreadsheet's cell means."""
+    return parse_controls(value.replace(";", " ").split()) if isinstance(value, str) else value
+
+
 class TakeSettings(Config):
     """How takes of a prompt are made; what is left out is as `defaults`, then as the command."""
 
@@ -57,6 +63,11 @@ class TakeSettings(Config):
     negative_prompt: str | None = None
     guidance_scale: float | None = Field(default=None, ge=0)
     """Weight of the prompt; 1 is off."""
+    controls: Annotated[
+        dict[ControlName, Annotated[float | str, Field(union_mode="left_to_right")]] | None,
+        BeforeValidator(_read_controls),
+    ] = None
+    """How the takes should sound, such as {brightness: 2500}; what the model was trained with."""
     steps: int | None = Field(default=None, ge=1)
     seed: int | None = Field(default=None, ge=0, lt=MAX_SEED)
     """Of the first take; the next takes count up from it. Without it the prompt gives it."""

@@ -119,7 +119,7 @@ def write_edit(
         pipeline: that made it.
         wav: (C, T) in [-1, 1].
         stem: of the file's name; a name that is taken gets a number.
-        made_of: prompt, seed and sampling.
+        made_of: prompt, seed and sampling, and controls where there are any.
         edit: the operation and its settings.
         sources: what it was made from.
         out: folder, made if missing.
@@ -128,6 +128,8 @@ def write_edit(
     sidecar = take_sidecar(
         pipeline, made_of["prompt"], made_of["seed"], wav.shape[1] / rate, made_of["sampling"]
     )
+    if made_of.get("controls"):
+        sidecar["controls"] = dict(made_of["controls"])
     files = [
         {"file": one.path.name, "sha256": one.sha256, "changes": list(one.changes)}
         for one in sources

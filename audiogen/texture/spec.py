@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from audiogen.audio.decoding import SAMPLE_RATES_HZ
+from audiogen.conditioning.controls import Controls
 from audiogen.generators import SamplingConfig, parse_sampling
 
 MAX_SEED = 1 << 40
@@ -63,6 +64,7 @@ class TakeSpec:
         variation: of which take it is one.
         begins_as: seconds of a shorter take of the same seed, with whose noise it begins.
         rate: Hz, to which the model's samples are brought at the end; None leaves them.
+        controls: how it should sound, of those that the model knows; in their own units.
     """
 
     prompt: str
@@ -76,6 +78,7 @@ class TakeSpec:
     variation: Variation | None = None
     begins_as: float | None = None
     rate: int | None = None
+    controls: Controls = field(default_factory=dict)
 
     def to_tree(self) -> dict[str, Any]:
         """Return it as JSON types; what is not set is left out."""
@@ -90,6 +93,7 @@ class TakeSpec:
             "variation": self.variation and asdict(self.variation),
             "begins_as": self.begins_as,
             "rate": self.rate,
+            "controls": dict(self.controls),
         }
         kept = {name: value for name, value in tree.items() if value or name in _ALWAYS}
         return {**kept, "sampling": self.sampling.model_dump(mode="json")}
@@ -116,6 +120,7 @@ class TakeSpec:
                 variation=Variation(**variation) if variation else None,
                 begins_as=None if begins_as is None else float(begins_as),
                 rate=None if rate is None else _rate(rate),
+                controls=_controls(tree.get("controls", {})),
             )
         except KeyError as error:
             raise ValueError(f"{source}: {error} is missing: not written by audiogen") from None
@@ -144,6 +149,15 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"expected text, got {value!r:.40}")
     return value
+
+
+def _controls(value: object) -> dict[str, float | str]:
+    if isinstance(value, Mapping) and all(
+        isinstance(name, str) and isinstance(one, int | float | str) and not isinstance(one, bool)
+        for name, one in value.items()
+    ):
+        return {name: one if isinstance(one, str) else float(one) for name, one in value.items()}
+    raise TypeError(f"expected controls as names with values, got {value!r:.40}")
 
 
 def _rate(value: object) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from audiogen.conditioning.controls import Controls
 from audiogen.generators import SamplingConfig, parse_sampling
 from audiogen.pipeline import Pipeline
 from audiogen.sidecar import take_slug
@@ -29,6 +30,7 @@ class TakesRequest:
         tempo: of loops whose length is counted in bars.
         to_end: whether each take ends where the model ends it, at `seconds` at the latest.
         sampling: settings that differ from the model's own.
+        controls: how the takes should sound, of those that the model knows.
         batch_size: takes made at once; it does not change them.
     """
 
@@ -42,6 +44,7 @@ class TakesRequest:
     tempo: Tempo | None = None
     to_end: bool = False
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    controls: Controls = field(default_factory=dict)
     batch_size: int = 8
 
     def __post_init__(self) -> None:
@@ -69,6 +72,7 @@ def write_takes(run: Path, request: TakesRequest) -> list[Path]:
     """
     pipeline = Pipeline.from_pretrained(run)
     sampling = changed_sampling(pipeline.config.sample, request.sampling)
+    pipeline.config.generator.conditioner.numbers(request.controls)  # before anything is made
     request.out.mkdir(parents=True, exist_ok=True)
     specs = [
         TakeSpec(
@@ -80,6 +84,7 @@ def write_takes(run: Path, request: TakesRequest) -> list[Path]:
             loop=request.loop,
             tempo=request.tempo,
             to_end=request.to_end,
+            controls=request.controls,
         )
         for prompt in request.prompts
         for seed in range(request.seed, request.seed + request.count)

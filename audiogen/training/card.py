@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from audiogen.codecs.pretrained import PretrainedConfig
+from audiogen.conditioning.controls import describe_range
 from audiogen.data.attribution import ATTRIBUTION_FILE, attribution_csv
 from audiogen.data.croissant import CROISSANT_FILE, croissant_json
 from audiogen.data.licences import LicenceTerms
 from audiogen.data.manifest import ManifestRow
 from audiogen.experiment import ExperimentConfig
 from audiogen.generators import GeneratorConfig
-from audiogen.pipeline import ModelConfig
+from audiogen.hub import ModelConfig
 
 CARD_FILE = "README.md"
 
@@ -67,12 +68,21 @@ generator `{config.generator.type}`, trained on windows of {config.clip_seconds:
     audiogen sample THIS_FOLDER --prompt "{prompt}" --seconds 5 --count 4 --out takes
 
 `audiogen whois TAKE.wav --model THIS_FOLDER` says of a take whose sounds are behind it.
-
+{_controls(config)}
 ## Limits
 
 It makes sounds like those it was trained on, and knows no others. Long prompts are cut at
 {config.text.max_tokens} tokens.
 """
+
+
+def _controls(config: ModelConfig) -> str:
+    """What can be asked of a take besides the prompt, a line each; empty where nothing can."""
+    ranges = config.generator.conditioner.ranges
+    if not ranges:
+        return ""
+    listed = "\n".join(f"- {describe_range(name, span)}" for name, span in ranges.items())
+    return f"\n`--control NAME=VALUE` asks for a sound that measures so:\n\n{listed}\n"
 
 
 def codec_card(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> str:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -70,9 +71,10 @@ def write_paths(
         with publish_folder(final) as shard:
             write_tensors(shard / "paths.safetensors", tensors)
             index = [
-                {"prompt": e.prompt, "seconds": e.seconds, "role": e.role, "frames": e.num_frames}
+                {"prompt": e.prompt, "seconds": e.seconds, "role": e.role, "frames": e.num_frames,
+                 **({"measures": dict(e.measures)} if e.measures else {})}
                 for e in examples
-            ]
+            ]  # fmt: skip
             (shard / "index.json").write_text(json.dumps(index), encoding="utf-8")
     accelerator.wait_for_everyone()
 
@@ -82,8 +84,16 @@ def _example(dataset: LatentDataset, seed: int, path: int) -> Example:
     position = Position(path // len(dataset), path % len(dataset))
     example = dataset[position]
     random = torch.Generator().manual_seed(item_seed(seed + 1, position))
-    empty = float(torch.rand((), generator=random)) < EMPTY_PROMPTS
-    return example.without_prompt() if empty else example
+    if float(torch.rand((), generator=random)) < EMPTY_PROMPTS:
+        example = example.without_prompt()
+    # As the conditioner leaves out measures in training: any number of them may be given.
+    share, *chances = torch.rand(1 + len(example.measures), generator=random).tolist()
+    given = {
+        name: number
+        for (name, number), chance in zip(example.measures.items(), chances, strict=True)
+        if chance >= share and not math.isnan(number)
+    }
+    return replace(example, measures=given)
 
 
 def _record(
@@ -136,6 +146,7 @@ class PathDataset(Dataset[PathExample]):
                     prompt=entry["prompt"],
                     seconds=entry["seconds"],
                     role=role,
+                    measures=entry.get("measures", {}),
                 )
                 self._paths.append((tensors, row, clip))
 

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from audiogen.codecs import Codec, build_codec
 from audiogen.codecs.discriminators import Discriminators
 from audiogen.codecs.losses import SpectralDistance
-from audiogen.conditioning.controls import CONTROL_RANGES
+from audiogen.conditioning.controls import CONTROL_NAMES, CONTROL_RANGES
 from audiogen.conditioning.text import TEXT_DIM
 from audiogen.experiment import ExperimentConfig
 from audiogen.generators import build_generator
@@ -166,7 +166,8 @@ def _generator_need(config: ExperimentConfig, spec: LatentSpec, machine: Machine
     window = spec.num_frames(config.data.clip_seconds)
     if config.generator is None:
         raise ValueError("plan: the recipe has no generator")
-    generator = build_generator(config.generator, spec, TEXT_DIM, window)
+    ranges = dict.fromkeys(CONTROL_NAMES, (1.0, 2.0))  # made up, as the batch is
+    generator = build_generator(config.generator.with_ranges(ranges), spec, TEXT_DIM, window)
     batch = _made_up_batch(spec, window)
     probe = _probe(generator, config, lambda: generator(batch))
     work = BACKWARD + (1 if config.train.activation_checkpointing else 0)

@@ -27,6 +27,7 @@ from audiogen.training.divergence import Guard
 from audiogen.training.ema import EMA
 from audiogen.training.sharding import is_sharded, own_part, split_like
 
+_ABSENT = object()  # which null is not
 _log = logging.getLogger(__name__)
 
 
@@ -158,7 +159,7 @@ def changed_settings(found: Mapping[str, Any], expected: Mapping[str, Any]) -> l
     return [
         f"{key} {before.get(key, 'absent')} -> {now.get(key, 'absent')}"
         for key in sorted(before | now)
-        if before.get(key) != now.get(key)
+        if before.get(key, _ABSENT) != now.get(key, _ABSENT)
     ]
 
 

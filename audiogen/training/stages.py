@@ -14,34 +14,25 @@ import torch
 from accelerate import Accelerator, PartialState
 
 import audiogen
-from audiogen.codecs import Codec, build_codec, load_codec, save_codec
+from audiogen.codecs import build_codec, load_codec, save_codec
 from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.data.clips import ClipDataset, read_clip
 from audiogen.data.intake import scan_folder, summarise
-from audiogen.data.latents import (
-    Collate,
-    LatentDataset,
-    TextTable,
-    encode_files,
-    join_latents,
-    part_of,
-    prompts_of,
-    read_latents,
-    write_latents,
-)
+from audiogen.data.latents import TextTable, encode_files, prompts_of
 from audiogen.data.manifest import ManifestRow, read_manifest, write_manifest
 from audiogen.data.textures import write_textures
 from audiogen.experiment import ExperimentConfig, Stage
 from audiogen.generators import GeneratorConfig, build_generator
 from audiogen.generators.ode import ODEGenerator
-from audiogen.hub import write_documents
-from audiogen.pipeline import ModelConfig, Pipeline
+from audiogen.hub import ModelConfig, write_documents
+from audiogen.pipeline import Pipeline
 from audiogen.schema import dump_config
 from audiogen.storage import atomic_write_text, digest_of, publish_folder, read_json, sha256_file
 from audiogen.training import watchdog
 from audiogen.training.card import codec_card, documents, model_card, model_config
 from audiogen.training.codec_loop import train_codec
 from audiogen.training.distil import PathCollate, PathDataset, write_paths
+from audiogen.training.encoding import encoded_files, training_set, with_ranges_of
 from audiogen.training.generator_loop import train_generator
 from audiogen.training.launch import joined_processes, make_accelerator
 from audiogen.training.resume import require_same_settings
@@ -203,10 +194,12 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
     """Encode the training files if need be, train the generator, and publish generator/model."""
     codec = load_codec(config.run_dir / "codec" / "model").to(accelerator.device)
     window = codec.spec.num_frames(config.data.clip_seconds)
-    dataset, collate = _training_set(config, codec, accelerator)
+    items = encoded_files(config, codec, accelerator)
+    dataset, collate = training_set(config, items, codec.spec)
+    wanted = with_ranges_of(_wanted(config), items)
     torch.manual_seed(config.seed)
-    generator = build_generator(_wanted(config), codec.spec, TEXT_DIM, window)
-    pipeline = Pipeline(_model_config(config), codec, generator)
+    generator = build_generator(wanted, codec.spec, TEXT_DIM, window)
+    pipeline = Pipeline(_model_config(config, wanted), codec, generator)
     train_generator(
         generator,
         dataset,
@@ -230,7 +223,8 @@ def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     generator = pipeline.generator
     if plan is None or not isinstance(generator, ODEGenerator):
         raise ValueError("distil: only diffusion and flow have paths to learn from")
-    dataset, collate = _training_set(config, pipeline.codec, accelerator)
+    items = encoded_files(config, pipeline.codec, accelerator)
+    dataset, collate = training_set(config, items, pipeline.codec.spec)
     asked = {
         "teacher": sha256_file(teacher / "generator.safetensors"),
         "seed": config.seed,
@@ -243,7 +237,7 @@ def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     )
     generator.requires_grad_(requires_grad=True)
     generator.conditioner.keep_all()  # a path belongs to all of its conditions
-    student = Pipeline(_model_config(config), pipeline.codec, generator)
+    student = Pipeline(_model_config(config, pipeline.config.generator), pipeline.codec, generator)
     train_generator(
         generator,
         PathDataset(paths, first_share=plan.first_share, seed=config.seed),
@@ -272,20 +266,6 @@ def _wanted(config: ExperimentConfig) -> GeneratorConfig:
     return config.generator
 
 
-def _training_set(
-    config: ExperimentConfig, codec: Codec, accelerator: Accelerator
-) -> tuple[LatentDataset, Collate]:
-    """Windows of the encoded training files, and what joins them."""
-    window = codec.spec.num_frames(config.data.clip_seconds)
-    dataset = LatentDataset(
-        read_latents(_latents(config, codec, window, accelerator), config.rows("train")),
-        window_frames=window,
-        frame_rate=codec.spec.frame_rate,
-        seed=config.seed,
-    )
-    return dataset, Collate(TextTable.read(config.run_dir / "text"))
-
-
 def _demo(config: ExperimentConfig, pipeline: Pipeline) -> Demo:
     """Takes of fixed prompts and seeds."""
     prompts = demo_prompts(config, config.rows("train"))
@@ -297,32 +277,6 @@ def _demo(config: ExperimentConfig, pipeline: Pipeline) -> Demo:
             tracker.audio(step, f"{number:02d}", wav, pipeline.codec.spec.sample_rate, prompt)
 
     return demo
-
-
-def _latents(config: ExperimentConfig, codec: Codec, window: int, accelerator: Accelerator) -> Path:
-    """Return the folder of the training files' latents, encoding them when it is not there.
-
-    Each process encodes its share of the files.
-    It is keyed by what made it, so that another codec or another crop never meets a stale cache.
-    """
-    weights = sha256_file(config.run_dir / "codec" / "model" / "weights.safetensors")
-    manifest = sha256_file(config.run_dir / "manifest.jsonl")
-    text = config.text.model_dump(mode="json")
-    key = digest_of({"codec": weights, "text": text, "window": window, "manifest": manifest})
-    final = config.run_dir / "latents" / key
-    accelerator.wait_for_everyone()
-    if final.is_dir():
-        return final
-    rank, count = accelerator.process_index, accelerator.num_processes
-    part = part_of(final, rank, count)
-    if not part.is_dir():  # else a run that was stopped here has written it
-        share = config.rows("train")[rank::count]
-        write_latents(part, encode_files(config.sounds, share, codec, min_frames=window))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        join_latents(final, count)
-    accelerator.wait_for_everyone()
-    return final
 
 
 def _publish(config: ExperimentConfig, pipeline: Pipeline, stage: Stage) -> None:
@@ -342,8 +296,8 @@ def _write_settings(folder: Path, config: ExperimentConfig, stage: str) -> None:
     (folder / "settings.json").write_text(text, encoding="utf-8")
 
 
-def _model_config(config: ExperimentConfig) -> ModelConfig:
-    return model_config(config, _wanted(config), config.rows("train"))
+def _model_config(config: ExperimentConfig, generator: GeneratorConfig) -> ModelConfig:
+    return model_config(config, generator, config.rows("train"))
 
 
 def demo_prompts(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> list[str]:

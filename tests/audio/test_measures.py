@@ -8,7 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiogen.audio.measures import measure_sound, stereo_correlation, true_peak_db
+from audiogen.audio.measures import (
+    measure_some,
+    measure_sound,
+    stereo_correlation,
+    true_peak_db,
+)
 
 RATE = 48_000
 
@@ -132,3 +137,12 @@ def test_sides_that_cancel_are_measured_nevertheless() -> None:
 def test_nan_is_refused() -> None:
     with pytest.raises(ValueError, match="NaN"):
         measure_sound(torch.full((1, 1000), math.nan), RATE)
+
+
+@pytest.mark.parametrize("wav", [tone(440, 1.0), hiss(1.0), clicks(120, 4.0), torch.zeros(1, 480)])
+def test_some_of_the_numbers_are_those_of_all(wav: Tensor) -> None:
+    whole = asdict(measure_sound(wav, RATE))
+    for name, value in whole.items():
+        assert measure_some(wav, RATE, [name]) == {name: value}
+    assert measure_some(wav, RATE, whole) == whole
+    assert measure_some(wav, RATE, []) == {}

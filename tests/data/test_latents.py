@@ -1,5 +1,6 @@
 """Encoded files: written, read back, cut to windows, collated."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,60 @@ def test_windows_masks_and_conditions(
     assert batch.conditions.text.shape[1] <= 4  # cut to the longest prompt
     prompts = {dataset[Position(epoch, 0)].prompt for epoch in range(20)}
     assert prompts == {"noise", "sound 0"}
+
+
+def test_measured_windows_come_back_and_are_what_training_sees(
+    codec: VAECodec, rows: list[ManifestRow], tmp_path: Path
+) -> None:
+    for rank in (0, 1):
+        items = encode_files(
+            tmp_path, rows[rank::2], codec, min_frames=WINDOW, controls=["brightness", "tempo"]
+        )
+        write_latents(part_of(tmp_path / "latents", rank, 2), items)
+    join_latents(tmp_path / "latents", 2)
+    items = read_latents(tmp_path / "latents", rows)
+    assert [[one.start for one in item.windows] for item in items] == [
+        [0], [0], [0, 25, 50, 75, 100],
+    ]  # fmt: skip
+    dataset = LatentDataset(items, window_frames=WINDOW, frame_rate=62.5, seed=0)
+    seen = set()
+    for epoch in range(40):
+        example = dataset[Position(epoch, 4)]
+        [window] = [
+            one for one in items[2].windows
+            if torch.equal(example.latents, items[2].latents[:, one.start : one.start + WINDOW])
+        ]  # fmt: skip
+        assert example.measures == window.measures
+        seen.add(window.start)
+    assert seen == {0, 25, 50, 75, 100}
+    examples = [dataset[Position(0, index)] for index in range(5)]
+    controls = Collate(table())(examples).conditions.controls
+    assert controls.keys() == {"seconds", "role", "brightness", "tempo"}
+    assert controls["brightness"].tolist() == pytest.approx(
+        [example.measures["brightness"] for example in examples]
+    )
+    assert bool(controls["tempo"].isnan().all())  # noise has none
+
+
+def test_latents_without_measures_have_the_index_they_always_had(
+    codec: VAECodec, rows: list[ManifestRow], tmp_path: Path
+) -> None:
+    write_latents(tmp_path / "latents", encode_files(tmp_path, rows, codec, min_frames=WINDOW))
+    index = json.loads((tmp_path / "latents" / "index.json").read_text(encoding="utf-8"))
+    assert all(entry.keys() == {"path", "num_frames", "shard", "key"} for entry in index)
+
+
+def test_a_hostile_window_is_refused(
+    codec: VAECodec, rows: list[ManifestRow], tmp_path: Path
+) -> None:
+    items = encode_files(tmp_path, rows, codec, min_frames=WINDOW, controls=["brightness"])
+    write_latents(tmp_path / "latents", items)
+    path = tmp_path / "latents" / "index.json"
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    for windows in (3, "ab", [{"start": 0, "measures": {"x": 1}}], [{"start": 32, "measures": {}}]):
+        path.write_text(json.dumps([{**whole[0], "windows": windows}]), encoding="utf-8")
+        with pytest.raises(ValueError, match="not an index of latents"):
+            read_latents(tmp_path / "latents", rows[:1])
 
 
 def test_clips_are_cut_padded_and_reproducible(

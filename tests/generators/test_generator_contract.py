@@ -5,7 +5,9 @@ from typing import get_args
 
 import pytest
 import torch
+from torch import Tensor
 
+from audiogen.conditioning.controls import KEY_RANGE
 from audiogen.generators import GeneratorConfig, LatentGenerator, ODESamplingConfig, build_generator
 from audiogen.generators.base import Start, noise_source
 from audiogen.generators.diffusion import DiffusionConfig
@@ -20,7 +22,14 @@ SPEC = LatentSpec(
 )  # fmt: skip
 TEXT_DIM, WINDOW = 12, 16
 SIZE = {"dim": 32, "depth": 2, "num_heads": 2}  # patches of 3 frames
-CONFIGS = [DiffusionConfig(**SIZE), FlowConfig(**SIZE)]
+CONTROLLED = {"controls": {"brightness": (200, 8000), "key": "auto"}}
+CONFIGS = [
+    config.with_ranges({"key": KEY_RANGE})
+    for config in (
+        DiffusionConfig(**SIZE, conditioner=CONTROLLED),
+        FlowConfig(**SIZE, conditioner=CONTROLLED),
+    )
+]
 SAMPLING = ODESamplingConfig(steps=4, guidance_scale=2.0)
 
 
@@ -33,8 +42,18 @@ def make_conditions(batch: int) -> Conditions:
         controls={
             "seconds": torch.rand(batch) * 10,
             "role": torch.randint(3, (batch,)).float(),
+            **measures_of(batch),
         },
     )
+
+
+def measures_of(batch: int) -> dict[str, Tensor]:
+    """Controls that these models were trained with; some are not given."""
+    key = torch.randint(24, (batch,)).float()
+    return {
+        "brightness": 200 * 40 ** torch.rand(batch),
+        "key": key.masked_fill(torch.rand(batch) < 0.3, torch.nan),
+    }
 
 
 def make_batch(batch: int) -> Batch:
@@ -236,6 +255,30 @@ def test_a_ring_is_sampled_the_same_in_any_batch(
     assert not torch.allclose(rings, lines, atol=1e-3)
 
 
+def test_a_control_matters_and_what_is_not_given_is_as_if_absent(
+    generator: LatentGenerator,
+) -> None:
+    generator.eval()
+    conditions = make_conditions(2)
+
+    def sampled(**controls: Tensor) -> Tensor:
+        given = {name: conditions.controls[name] for name in ("seconds", "role")} | controls
+        changed = replace(conditions, controls=given)
+        return generator.sample(changed, WINDOW, sampling=SAMPLING, seeds=[1, 2])
+
+    absent = sampled()
+    missing = torch.full((2,), torch.nan)
+    assert torch.equal(sampled(brightness=missing, key=missing), absent)
+    dark, bright = (sampled(brightness=torch.full((2,), hertz)) for hertz in (300.0, 6000.0))
+    for first, second in ((dark, bright), (dark, absent), (bright, absent)):
+        assert not torch.allclose(first, second, atol=1e-3)
+    one = sampled(brightness=torch.tensor([300.0, torch.nan]))
+    torch.testing.assert_close(one[:1], dark[:1], atol=1e-4, rtol=1e-4)  # each item its own
+    torch.testing.assert_close(one[1:], absent[1:], atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"no controls \['tempo'\]"):
+        sampled(tempo=missing)
+
+
 def test_text_padding_is_not_seen(generator: LatentGenerator) -> None:
     generator.eval()
     conditions = make_conditions(3)
@@ -261,13 +304,14 @@ def test_latents_of_the_wrong_kind_are_refused(config: GeneratorConfig) -> None:
 
 def test_dropout_is_per_item_and_per_condition() -> None:
     config = DiffusionConfig(dim=32, depth=1, num_heads=2)
+    assert config.conditioner.controls == {}
     conditioner = build_generator(config, SPEC, TEXT_DIM, WINDOW).conditioner.train()  # type: ignore[attr-defined,operator]
     conditions = make_conditions(1)
     many = Conditions(
         text=conditions.text.expand(400, -1, -1),
         text_mask=conditions.text_mask.expand(400, -1),
         pooled=conditions.pooled.expand(400, -1),
-        controls={name: value.expand(400) for name, value in conditions.controls.items()},
+        controls={name: conditions.controls[name].expand(400) for name in ("seconds", "role")},
     )
     context = conditioner(many)
     without_prompt = ~context.mask[:, 1:].any(dim=1)

@@ -22,7 +22,8 @@ K, V, WINDOW, TEXT_DIM = 3, 11, 12, 12
 SPEC = LatentSpec(
     kind="tokens", channels=K, vocab_size=V, hop_length=512, sample_rate=16000, audio_channels=1
 )
-SIZE = {"dim": 16, "depth": 2, "num_heads": 2, "dropout": 0}
+CONTROLLED = {"controls": {"brightness": (200, 8000), "tempo": (60, 200)}}
+SIZE = {"dim": 16, "depth": 2, "num_heads": 2, "dropout": 0, "conditioner": CONTROLLED}
 CERTAIN = {**SIZE, "token_dropout": 0}
 CONFIGS = {
     "delay": AutoregressiveConfig(**CERTAIN),
@@ -41,7 +42,12 @@ def make_conditions(batch: int) -> Conditions:
         text=torch.randn(batch, 6, TEXT_DIM),
         text_mask=mask,
         pooled=torch.randn(batch, TEXT_DIM),
-        controls={"seconds": torch.rand(batch) * 10, "role": torch.randint(3, (batch,)).float()},
+        controls={
+            "seconds": torch.rand(batch) * 10,
+            "role": torch.randint(3, (batch,)).float(),
+            "brightness": 200 * 40 ** torch.rand(batch),
+            "tempo": torch.full((batch,), 90.0).masked_fill(torch.rand(batch) < 0.3, torch.nan),
+        },
     )
 
 
@@ -96,7 +102,7 @@ def test_it_learns_one_batch(generator: LatentGenerator) -> None:
     batch = make_batch(8)
     optimizer = torch.optim.AdamW(generator.parameters(), lr=1e-2)
     losses = []
-    for step in range(30):
+    for step in range(40):
         torch.manual_seed(step % 4)
         output = generator(batch)
         optimizer.zero_grad()
@@ -225,6 +231,30 @@ def test_starts_of_another_family_are_refused(generator: LatentGenerator) -> Non
         generator.sample(conditions, WINDOW, sampling=SAMPLING, seeds=[1, 2])
     with pytest.raises(ValueError, match="at least 1, got 0"):
         generator.sample(conditions, 0, sampling=SAMPLING, seeds=[1])
+
+
+def test_a_control_matters_and_what_is_not_given_is_as_if_absent(
+    generator: LatentGenerator,
+) -> None:
+    conditions = make_conditions(2)
+
+    def context(**controls: Tensor) -> Tensor:
+        given = {name: conditions.controls[name] for name in ("seconds", "role")} | controls
+        found: Tensor = generator.conditioner(replace(conditions, controls=given)).vector
+        return found
+
+    missing = torch.full((2,), torch.nan)
+    assert torch.equal(context(brightness=missing, tempo=missing), context())
+    dark, bright = (context(brightness=torch.full((2,), hertz)) for hertz in (300.0, 6000.0))
+    assert not torch.allclose(dark, bright, atol=1e-3)
+
+    def sampled(hertz: float) -> Tensor:
+        given = {**conditions.controls, "brightness": torch.full((2,), hertz)}
+        return generator.sample(
+            replace(conditions, controls=given), WINDOW, sampling=SAMPLING, seeds=[1, 2]
+        )
+
+    assert not torch.equal(sampled(300.0), sampled(6000.0))
 
 
 def test_continuous_latents_are_refused(generator: LatentGenerator) -> None:

@@ -257,3 +257,44 @@ def test_a_job_does_not_lead_out_of_its_pack(tmp_path: Path, name: object) -> No
 def test_worker_alone() -> None:
     worker = Worker.launched()
     assert (worker.rank, worker.count) == (0, 1)
+
+
+@pytest.mark.usefixtures("fake_text")
+def test_prompts_have_controls_of_their_own(
+    controlled_model: Path, listed: Path, tmp_path: Path
+) -> None:
+    listed.write_text(
+        "prompts:\n"
+        "  - {prompt: rain, seconds: 0.6, seed: 1}\n"
+        "  - {prompt: rain, seconds: 0.6, seed: 1, controls: {brightness: 900}}\n"
+        "  - {prompt: rain, seconds: 0.6, seed: 1, controls: {brightness: 5000}}\n",
+        encoding="utf-8",
+    )
+    pack = tmp_path / "pack"
+    takes = make(controlled_model, listed, pack).takes
+    assert [dict(take.spec.controls) for take in takes] == [
+        {}, {"brightness": 900.0}, {"brightness": 5000.0},
+    ]  # fmt: skip
+    assert len({hashlib.sha256(take.path(pack).read_bytes()).hexdigest() for take in takes}) == 3
+    assert [take.spec for take in read_job(pack)] == [take.spec for take in takes]
+    assert make(controlled_model, listed, pack).there_before == 3
+
+
+def test_controls_that_a_model_does_not_know_are_said_by_prompt(
+    controlled_model: Path, model: Path, listed: Path, tmp_path: Path
+) -> None:
+    listed.write_text(
+        "prompts:\n"
+        "  - {prompt: rain, controls: {tempo: 90}}\n"
+        "  - {prompt: rain, controls: {brightness: 9e9}}\n"
+        f"  - {{prompt: rain, controls: {{brightness: 900}}, model: '{model}'}}\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(ConfigError) as caught:
+        make(controlled_model, listed, tmp_path / "pack")
+    found = [line.strip() for line in str(caught.value).splitlines()[1:]]
+    assert found[0] == "prompts.0: tempo: this model was not trained with it"
+    assert found[1].startswith("prompts.0: it has brightness (200 to 6000 Hz), density")
+    assert found[2] == "prompts.1: 9e+09: this model knows brightness (200 to 6000 Hz)"
+    assert found[3].startswith("prompts.2: brightness: this model was trained without controls")
+    assert not (tmp_path / "pack").exists()

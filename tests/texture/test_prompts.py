@@ -162,3 +162,36 @@ def test_a_list_that_cannot_be_read(tmp_path: Path) -> None:
     for name, words in (("a.txt", "not UTF-8"), ("b.csv", "no such file"), ("c.yaml", "no such")):
         with pytest.raises(ConfigError, match=words):
             read_prompts(tmp_path / name, TakeSettings())
+
+
+def test_controls_stand_in_a_section_or_in_a_cell(tmp_path: Path) -> None:
+    text = """\
+defaults: {controls: {brightness: 2500}}
+prompts:
+  - rain
+  - {prompt: bells, controls: {density: 3, key: F#min}}
+"""
+    rain, bells = read(tmp_path, "a.yaml", text)
+    assert rain.settings.controls == {"brightness": 2500.0}
+    assert bells.settings.controls == {"density": 3.0, "key": "F#min"}
+    rows = "prompt,controls\nrain,brightness=2500; key=Amin\nwind,\nsea,density=1e1 tempo=90\n"
+    rain, wind, sea = read(tmp_path, "a.csv", rows)
+    assert rain.settings.controls == {"brightness": 2500.0, "key": "Amin"}
+    assert wind.settings.controls is None
+    assert sea.settings.controls == {"density": 10.0, "tempo": 90.0}
+
+
+def test_mistakes_in_controls_are_said_where_they_stand(tmp_path: Path) -> None:
+    text = """\
+prompts:
+  - {prompt: a, controls: {brightnes: 3}}
+  - {prompt: a, controls: {density: [3]}}
+  - {prompt: a, controls: 3}
+"""
+    found = said(tmp_path, "a.yaml", text)
+    assert found[0].startswith("prompts.0.controls.brightnes: ")
+    assert "did you mean 'brightness'?" in found[0]
+    assert found[1].startswith("prompts.1.controls.density")
+    assert found[-1].startswith("prompts.2.controls: expected a section of keys")
+    [found_in_cell] = said(tmp_path, "a.csv", "prompt,controls\nrain,brightness\n")
+    assert found_in_cell.startswith("line 2, controls: control 'brightness': expected NAME=VALUE")

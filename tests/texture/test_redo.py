@@ -14,7 +14,7 @@ from audiogen.audio.dsp import resample
 from audiogen.audio.files import read_audio
 from audiogen.audio.loops import Seam, resample_ring
 from audiogen.texture.cards import make_card
-from audiogen.texture.edit import vary
+from audiogen.texture.edit import extend, vary
 from audiogen.texture.job import JobTake, read_job
 from audiogen.texture.making import at_rate
 from audiogen.texture.pack import MakeRequest, Worker, make_pack
@@ -100,6 +100,48 @@ def test_what_cannot_be_made_again_is_said(
     path.with_suffix(".json").write_text(json.dumps(damaged), encoding="utf-8")
     with pytest.raises(ValueError, match="its batch is not as audiogen wrote it"):
         redo_take(path, model, None)
+
+
+@pytest.mark.parametrize("changes", [{}, {"loop": True}, {"batch_size": 1}])
+def test_a_take_with_controls_is_made_again_bit_for_bit(
+    controlled_model: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    asked = {"brightness": 900.0, "density": 3.0}
+    for path in takes_of(controlled_model, tmp_path / "takes", controls=asked, **changes):
+        redone = redo_take(path, controlled_model, None)
+        assert (redone.difference, note(redone.path)) == (0, note(path))
+    told = note(path)
+    told["controls"] = {"brightness": 5000.0}
+    path.with_suffix(".json").write_text(json.dumps(told), encoding="utf-8")
+    assert redo_take(path, controlled_model, None).difference > 1e-3
+    for wrong in ([], {"brightness": None}, {"brightness": True}):
+        told["controls"] = wrong
+        path.with_suffix(".json").write_text(json.dumps(told), encoding="utf-8")
+        with pytest.raises(ValueError, match="expected controls as names with values"):
+            redo_take(path, controlled_model, None)
+
+
+def test_takes_made_anew_and_edits_keep_the_controls(
+    controlled_model: Path, tmp_path: Path
+) -> None:
+    listed, folder = tmp_path / "list.csv", tmp_path / "pack"
+    listed.write_text("prompt,seconds,controls\nrain,0.8,brightness=900\n", encoding="utf-8")
+    [take] = make_pack(
+        MakeRequest(prompts=listed, model=controlled_model, out=folder), Worker()
+    ).takes
+    write_selection(folder, Selection(takes={take.file: Choice(status="keep")}))
+    done = redo_pack(folder, RedoRequest(vary=1, amount=0.5), Worker())
+    path = take.path(folder)
+    assert note(done.takes[0].path(folder))["controls"] == {"brightness": 900.0}
+    request = EditRequest(out=tmp_path / "edits")
+    first = extend(controlled_model, path, request, seconds=1.2)
+    assert note(first)["controls"] == {"brightness": 900.0}
+    told = note(path)
+    told["controls"] = {"brightness": 5000.0}
+    path.with_suffix(".json").write_text(json.dumps(told), encoding="utf-8")
+    other = extend(controlled_model, path, request, seconds=1.2)
+    wavs = [read_audio(one)[0] for one in (first, other)]
+    assert not torch.allclose(wavs[0], wavs[1], atol=1e-3)
 
 
 # Packs

@@ -149,3 +149,23 @@ def test_settings_and_lengths_are_checked(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least two latent frames"):
         write_takes(model, request(tmp_path, loop=True, seconds=0.05))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_controls_are_told_by_the_sidecar(controlled_model: Path, tmp_path: Path) -> None:
+    asked = {"brightness": 900.0, "density": 3.0}
+    paths = write_takes(controlled_model, request(tmp_path, controls=asked))
+    assert [note(path)["controls"] for path in paths] == [asked, asked]
+    plain = write_takes(controlled_model, request(tmp_path / "plain"))
+    assert "controls" not in note(plain[0])
+    assert plain[0].read_bytes() != paths[0].read_bytes()
+
+
+def test_a_control_that_the_model_has_not_is_refused(
+    controlled_model: Path, model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="it has brightness") as caught:
+        write_takes(controlled_model, request(tmp_path / "a", controls={"tempo": 90.0}))
+    assert len(str(caught.value).splitlines()) <= 4
+    with pytest.raises(ConfigError, match="trained without controls"):
+        write_takes(model, request(tmp_path / "b", controls={"brightness": 900.0}))
+    assert list(tmp_path.iterdir()) == []

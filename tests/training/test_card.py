@@ -81,3 +81,11 @@ def test_the_terms_are_read_back_with_the_model(model: Path, tmp_path: Path) -> 
     pipeline.config = pipeline.config.model_copy(update={"terms": terms})
     pipeline.save_pretrained(tmp_path / "copy")
     assert Pipeline.from_pretrained(tmp_path / "copy").config.terms == terms
+
+
+def test_the_card_lists_the_controls_with_their_ranges() -> None:
+    assert "--control" not in card_of(experiment())
+    card = card_of(
+        experiment("generator.conditioner.controls={brightness: [212, 5430], key: [0, 23]}")
+    )
+    assert "- brightness (212 to 5430 Hz)\n- key (such as Amin or C#maj)\n" in card

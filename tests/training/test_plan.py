@@ -84,3 +84,13 @@ def test_splitting_over_gpus_divides_the_state() -> None:
     for kind in ("weights", "gradients", "optimizer", "average"):
         assert split[kind] == pytest.approx(copied[kind] / 8, abs=0.006)
     assert 0 < split["gathered"] < copied["weights"] / 2
+
+
+def test_a_recipe_with_controls_has_their_parameters_in_its_plan() -> None:
+    big = ("generator.dim=512", "generator.num_heads=8")
+    plain, more = (
+        numbers(describe_plan(load(*big, *given), Machine()), "generator")["millions"]
+        for given in ((), ("generator.conditioner.controls=[brightness, density, key]",))
+    )
+    each = 32 * 512 + 512 * 512 + 3 * 512
+    assert more - plain == pytest.approx(3 * each / 1e6, abs=0.11)

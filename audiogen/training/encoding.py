@@ -1,0 +1,95 @@
+"""What a generator is trained on: the training files, encoded once, and measured where asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from audiogen.codecs import Codec
+from audiogen.conditioning.controls import ControlName
+from audiogen.data.latents import (
+    Collate,
+    LatentDataset,
+    LatentItem,
+    TextTable,
+    encode_files,
+    join_latents,
+    part_of,
+    read_latents,
+    write_latents,
+)
+from audiogen.data.windows import find_ranges
+from audiogen.experiment import ExperimentConfig
+from audiogen.generators import GeneratorConfig
+from audiogen.storage import digest_of, sha256_file
+from audiogen.types import LatentSpec
+
+
+def encoded_files(
+    config: ExperimentConfig, codec: Codec, accelerator: Accelerator
+) -> list[LatentItem]:
+    """Latents of the training files; they are made when they are not there."""
+    return read_latents(_latents(config, codec, accelerator), config.rows("train"))
+
+
+def training_set(
+    config: ExperimentConfig, items: Sequence[LatentItem], spec: LatentSpec
+) -> tuple[LatentDataset, Collate]:
+    """Windows of encoded files, and what joins them."""
+    dataset = LatentDataset(
+        items,
+        window_frames=spec.num_frames(config.data.clip_seconds),
+        frame_rate=spec.frame_rate,
+        seed=config.seed,
+    )
+    return dataset, Collate(TextTable.read(config.run_dir / "text"))
+
+
+def with_ranges_of(generator: GeneratorConfig, items: Sequence[LatentItem]) -> GeneratorConfig:
+    """A generator's configuration whose controls have the ranges of the training windows.
+
+    Raises:
+        ValueError: a control does not vary among them.
+    """
+    windows = (window for item in items for window in item.windows)
+    return generator.with_ranges(find_ranges(windows, generator.conditioner.controls))
+
+
+def _controls(config: ExperimentConfig) -> list[ControlName]:
+    """What is measured of the training windows, in one order."""
+    generator = config.generator
+    return [] if generator is None else sorted(generator.conditioner.controls)
+
+
+def _latents(config: ExperimentConfig, codec: Codec, accelerator: Accelerator) -> Path:
+    """Return the folder of the training files' latents, encoding them when it is not there.
+
+    Each process encodes its share of the files.
+    It is keyed by what made it, so that another codec, another crop or other measures never meet a
+    stale cache.
+    """
+    window, controls = codec.spec.num_frames(config.data.clip_seconds), _controls(config)
+    made_from = {
+        "codec": sha256_file(config.run_dir / "codec" / "model" / "weights.safetensors"),
+        "text": config.text.model_dump(mode="json"),
+        "window": window,
+        "manifest": sha256_file(config.run_dir / "manifest.jsonl"),
+        **({"controls": controls} if controls else {}),
+    }
+    final = config.run_dir / "latents" / digest_of(made_from)
+    accelerator.wait_for_everyone()
+    if final.is_dir():
+        return final
+    rank, count = accelerator.process_index, accelerator.num_processes
+    part = part_of(final, rank, count)
+    if not part.is_dir():  # else a run that was stopped here has written it
+        share = config.rows("train")[rank::count]
+        items = encode_files(config.sounds, share, codec, min_frames=window, controls=controls)
+        write_latents(part, items)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        join_latents(final, count)
+    accelerator.wait_for_everyone()
+    return final
