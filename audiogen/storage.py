@@ -157,6 +157,12 @@ def remove_leftovers(folder: Path) -> None:
             _delete(path)
 
 
+def temporary_name(name: str) -> str:
+    """Return what this process calls `name` until it is complete; see `remove_leftovers`."""
+    # File systems allow 255 bytes, and some names use all of them.
+    return f"{name[-200:]}.tmp-{_machine()}-{os.getpid()}"
+
+
 def fsync(path: Path) -> None:
     """Flush a file, or the list of names in a folder, to the disk."""
     if os.name == "nt" and path.is_dir():
@@ -171,8 +177,7 @@ def fsync(path: Path) -> None:
 @contextlib.contextmanager
 def _temporary(final: Path) -> Iterator[Path]:
     """Reserve the temporary name of `final`; whatever is left under it is deleted at the end."""
-    name = final.name[-200:]  # file systems allow 255 bytes, and some names use all of them
-    temporary = final.parent.resolve() / f"{name}.tmp-{_machine()}-{os.getpid()}"
+    temporary = final.parent.resolve() / temporary_name(final.name)
     _delete(temporary)
     _open_temporaries.add(temporary)
     try:

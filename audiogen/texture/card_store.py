@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from audiogen.evaluation.pictures import Spectrogram
-from audiogen.storage import digest_of, parse_json
+from audiogen.storage import digest_of, parse_json, temporary_name
 from audiogen.texture.cards import Card, card_sound, fingerprint, make_card
 from audiogen.texture.job import JobTake
 
 STORE_FOLDER = ".cards"
 """Of a pack; it may be deleted at any time."""
-FORMAT = 1
+FORMAT = 2
 """Goes up when cards are measured or drawn in another way."""
 _log = logging.getLogger(__name__)
 
@@ -107,7 +106,7 @@ class CardStore:
         path.parent.mkdir(exist_ok=True)
         told = {**about, "key": key}
         told["sha256"] = _seal(told, content)
-        temporary = path.with_name(f"{path.name}-{threading.get_ident()}.tmp-{os.getpid()}")
+        temporary = path.with_name(temporary_name(f"{path.name}-{threading.get_ident()}"))
         temporary.write_bytes(json.dumps(told).encode() + b"\n" + content)
         temporary.replace(path)
 

@@ -80,6 +80,7 @@ def make_card(pack: Path, take: JobTake) -> Card:
         "best_of": take.best_of,
         "score": _scores(note),
         "negative": spec.negative_prompt,
+        "controls": dict(spec.controls),
         "parent": take.parent,
         "amount": spec.variation.amount if spec.variation else None,
         "lead": round(LEAD_SECONDS * rate) if spec.loop else 0,

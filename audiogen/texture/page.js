@@ -83,6 +83,10 @@ function sound(one) {
     `steady ${number(steadiness, 2)}`, `tonal ${number(tonality, 2)}`, key, tempo !== null && `${tempo} bpm`,
   ].filter(Boolean).join(" · ");
 }
+function asked(one) {
+  const controls = Object.entries(one.controls).map(([name, value]) => `${name} ${value}`);
+  return [one.negative && `not ${one.negative.slice(0, 80)}`, ...controls].filter(Boolean).join(", ");
+}
 function scored(one) {
   const { texture, prompt } = one.score;
   return `Texture ${number(texture, 2)}: not clipped, silent or like another take. Prompt ${prompt === null ? "not judged" : number(prompt, 2) + ": how surely it is heard as what the prompt names"}.`;
@@ -91,6 +95,7 @@ function build(one) {
   const seam = one.seam !== null && one.seam > 1;
   const marks = [
     one.loop && element("span", { class: "mark" }, one.tempo ? `loop, ${one.tempo[0]} bpm, ${one.tempo[1]} ${one.tempo[1] === 1 ? "bar" : "bars"}` : "loop"),
+    asked(one) && element("span", { class: "mark", title: one.negative }, `asked: ${asked(one)}`),
     one.score && element("span", { class: "mark", title: scored(one) }, `best of ${one.best_of}, score ${number(one.score.score, 2)}`),
     one.seam !== null && element("span", { class: seam ? "mark warn" : "mark", title: "Above 1 the seam can be heard" }, `seam ${number(one.seam, 2)}`),
     one.amount !== null && element("span", { class: "mark" }, `varied by ${one.amount}`),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from audiogen.storage import temporary_name
 from audiogen.texture import card_making, card_store, page_sounds
 from audiogen.texture.card_making import CardMaker
 from audiogen.texture.card_store import STORE_FOLDER, CardStore
@@ -96,7 +97,8 @@ def test_what_a_killed_job_left_half_written_is_cleared(
     model: Path, listed: Path, tmp_path: Path
 ) -> None:
     pack = tmp_path / "pack"
-    left = pack / STORE_FOLDER / f"rain.card-7.tmp-{NO_PROCESS}"
+    name, _, _ = temporary_name("rain.card-7").rpartition("-")
+    left = pack / STORE_FOLDER / f"{name}-{NO_PROCESS}"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"{")
     make(model, listed, pack)

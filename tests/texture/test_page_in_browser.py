@@ -291,3 +291,14 @@ def test_search_filter_and_order(tab: Any, tmp_path: Path, make_pack_of: MakePac
     tab.locator("#search").fill("nothing like it")
     assert files() == []
     assert tab.locator("#nothing").is_visible()
+
+
+def test_a_card_tells_what_was_asked_for(tab: Any, tmp_path: Path, make_pack_of: MakePack) -> None:
+    asked = {"negative_prompt": "<b>wind</b>", "controls": {"brightness": 2500.0, "key": "Amin"}}
+    make_pack_of(tmp_path / "told", ["rain"], **asked)
+    tab.goto(write_page(tmp_path / "told").as_uri())
+    marks = tab.locator(".card .mark").all_inner_texts()
+    assert "asked: not <b>wind</b>, brightness 2500, key Amin" in marks
+    make_pack_of(tmp_path / "plain", ["rain"])
+    tab.goto(write_page(tmp_path / "plain").as_uri())
+    assert "asked" not in tab.locator(".card").inner_text()
