@@ -73,7 +73,7 @@ def over_windows(
     items, begins = torch.tensor(rows, device=device).unbind(1)
     ends = torch.tensor(lengths, device=device)[items]
     frames = (begins[:, None] + torch.arange(window, device=device)) % ends[:, None]
-    blocks = zip(items.split(ROWS_AT_ONCE), frames.split(ROWS_AT_ONCE), strict=True)
+    blocks = zip(torch.split(items, ROWS_AT_ONCE), torch.split(frames, ROWS_AT_ONCE), strict=True)
     out = torch.cat([function(_taken(x, *block), *block) for block in blocks])
     ramp = torch.arange(1, window + 1, device=device)
     weight = torch.minimum(ramp, ramp.flip(0)).to(x.dtype)
