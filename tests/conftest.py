@@ -5,10 +5,12 @@ import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1)
+THREADS = min(2, os.cpu_count() or 1)
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
+if "PYTEST_XDIST_WORKER" in os.environ:  # which inherits the variables of the process that spreads
+    os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))  # read when torch is first imported
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "agg")
