@@ -24,11 +24,12 @@ def split(
         ),
     ] = "hpss",
     stems_model: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="MODEL", help="For stems: htdemucs, htdemucs_ft, htdemucs_6s, or a folder."
+            metavar="MODEL",
+            help="For stems: htdemucs, htdemucs_ft, htdemucs_6s, or a folder.  [default: htdemucs]",
         ),
-    ] = "htdemucs",
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where they go.  [default: beside FILE]")
     ] = None,

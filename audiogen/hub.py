@@ -1,4 +1,4 @@
-"""Model folders: where a run keeps its model, what it says of itself, and what travels with it."""
+"""Model folders: where a run keeps its model, what names its weights, and what travels with it."""
 
 from __future__ import annotations
 
@@ -7,37 +7,11 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import Field
-
-from audiogen.codecs import CodecConfig
-from audiogen.conditioning.text import TextConfig
-from audiogen.data.licences import LicenceTerms
-from audiogen.generators import AnySampling, GeneratorConfig
-from audiogen.schema import Config
 from audiogen.seal import sealed_sha256
 
 DOCUMENTS = ("README.md", "ATTRIBUTION.csv", "croissant.json", "judge.safetensors")
 """What tells of a model whose sounds it learnt from, and the recogniser of those sounds where there
 is one; copies of the model keep it."""
-
-
-class ModelConfig(Config):
-    """What a model folder says about itself; its codec has a folder and config of its own."""
-
-    format: int = 1
-    name: str
-    codec: CodecConfig
-    text: TextConfig
-    generator: GeneratorConfig
-    sample: AnySampling
-    clip_seconds: float = Field(gt=0)
-    """The generator's training window."""
-    licences: dict[str, int] = Field(default_factory=dict)
-    """Training files by licence."""
-    terms: LicenceTerms | None = None
-    """Under which its sounds were used; None when nobody said."""
-    codec_licence: str = ""
-    """Of the weights of a pretrained codec; empty when the codec was trained here."""
 
 
 def find_model(path: Path) -> Path:

@@ -17,7 +17,8 @@ from audiogen.conditioning.controls import Controls, Role, make_controls
 from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.generators import LatentGenerator, SamplingConfig, Start, build_generator
 from audiogen.generators.autoregressive import AutoregressiveGenerator
-from audiogen.hub import ModelConfig, find_model, model_digest, write_documents
+from audiogen.hub import find_model, model_digest, write_documents
+from audiogen.model_config import ModelConfig
 from audiogen.schema import dump_config, load_config
 from audiogen.seal import require_whole, seal_folder
 from audiogen.storage import publish_folder, read_tensors, write_tensors

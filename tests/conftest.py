@@ -74,7 +74,7 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     from audiogen.generators import ODESamplingConfig, build_generator  # noqa: PLC0415
     from audiogen.generators.flow import FlowConfig  # noqa: PLC0415
     from audiogen.generators.infill import InfillConfig  # noqa: PLC0415
-    from audiogen.hub import ModelConfig  # noqa: PLC0415
+    from audiogen.model_config import ModelConfig  # noqa: PLC0415
     from audiogen.pipeline import Pipeline  # noqa: PLC0415
 
     def make(

@@ -14,7 +14,7 @@ LAYERS = (  # a module may import from its own package and from rows above it, n
     {"codecs", "conditioning"},
     {"generators", "data"},
     {"experiment"},
-    {"hub"},
+    {"hub", "model_config"},
     {"pipeline"},
     {"sidecar"},
     {"evaluation"},

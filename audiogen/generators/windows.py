@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -64,13 +65,18 @@ def over_windows(
         if ring_offsets is None:
             return function(x, items, frames)
         frames = (frames + torch.tensor(ring_offsets, device=device)[:, None]) % x.shape[-1]
-        return _put(torch.empty_like(x), function(_taken(x, items, frames), items, frames), frames)
+        turned = function(_taken(x, items, frames), items, frames)
+        return torch.empty_like(x).scatter_(2, frames[:, None].expand_as(turned), turned)
     starts = [
         _starts(length, window, None if ring_offsets is None else ring_offsets[item])
         for item, length in enumerate(lengths)
     ]
-    rows = [(item, start) for item, found in enumerate(starts) for start in found]
-    items, begins = torch.tensor(rows, device=device).unbind(1)
+    # The first window of each item, then the second of each that has one, and so on.
+    turns = [
+        [(item, start) for item, start in enumerate(turn) if start is not None]
+        for turn in itertools.zip_longest(*starts)
+    ]
+    items, begins = torch.tensor([row for turn in turns for row in turn], device=device).unbind(1)
     ends = torch.tensor(lengths, device=device)[items]
     frames = (begins[:, None] + torch.arange(window, device=device)) % ends[:, None]
     blocks = zip(torch.split(items, ROWS_AT_ONCE), torch.split(frames, ROWS_AT_ONCE), strict=True)
@@ -78,20 +84,17 @@ def over_windows(
     ramp = torch.arange(1, window + 1, device=device)
     weight = torch.minimum(ramp, ramp.flip(0)).to(x.dtype)
     total, weights = torch.zeros_like(x), torch.zeros_like(x[:, 0])
-    for (item, _), piece, place in zip(rows, out, frames, strict=True):
-        total[item, :, place] += weight * piece
-        weights[item, place] += weight
+    sizes = [len(turn) for turn in turns]
+    parts = (torch.split(tensor, sizes) for tensor in (out, items, frames))
+    for piece, item, place in zip(*parts, strict=True):  # in a turn, no frame is met twice
+        total[item[:, None], :, place] += (weight * piece).transpose(1, 2)
+        weights[item[:, None], place] += weight
     return total / weights.clamp_min(1)[:, None]
 
 
 def _taken(x: Tensor, items: Tensor, frames: Tensor) -> Tensor:
     """Frames (R, W) of items (R,) of x (B, D, L): (R, D, W)."""
     return x[items[:, None], :, frames].transpose(1, 2)
-
-
-def _put(out: Tensor, turned: Tensor, frames: Tensor) -> Tensor:
-    """Write each item of `turned` (B, D, L) to its `frames` (B, L) of `out`; return that."""
-    return out.scatter_(2, frames[:, None].expand_as(turned), turned)
 
 
 def _starts(num_frames: int, window: int, ring_offset: int | None) -> list[int]:

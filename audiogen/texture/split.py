@@ -25,7 +25,7 @@ CROSSOVER_OCTAVES = 0.5
 
 
 def split(
-    file: Path, *, by: By = "hpss", stems_model: str = DEFAULT_MODEL, out: Path | None = None
+    file: Path, *, by: By = "hpss", stems_model: str | None = None, out: Path | None = None
 ) -> list[Path]:
     """Write the layers of a sound beside it as 32-bit float WAV; return their paths.
 
@@ -36,12 +36,20 @@ def split(
         file: a sound, which is only read; its JSON sidecar, if any, says whether it is a loop.
         by: `hpss` for harmonic, percussive and residual layers, `bands` for low, mid and high,
             `stems` for drums, bass and so on by Demucs, and a residual.
-        stems_model: see `load_separator`.
+        stems_model: of stems, see `load_separator`; None is its default.
         out: folder; by default the file's own.
+
+    Raises:
+        ValueError: a model of stems for other layers; or as of `load_separator`.
     """
+    if stems_model is not None and by != "stems":
+        raise ValueError(
+            f"{stems_model}: a model of stems, while the layers are by {by}\n"
+            "  add --by stems, or leave out --stems-model"
+        )
     wav, sample_rate = read_audio(file)
     told = read_sidecar(file)
-    separator = load_separator(stems_model) if by == "stems" else None
+    separator = load_separator(stems_model or DEFAULT_MODEL) if by == "stems" else None
     about = {} if separator is None else {"model": separator.name, "weights": separator.sha256}
     source = {"file": file.name, "sha256": sha256_file(file), "by": by, **about}
     layers = split_layers(wav, sample_rate, by=by, ring="loop" in told, separator=separator)

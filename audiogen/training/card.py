@@ -14,7 +14,7 @@ from audiogen.data.licences import LicenceTerms
 from audiogen.data.manifest import ManifestRow
 from audiogen.experiment import ExperimentConfig
 from audiogen.generators import GeneratorConfig
-from audiogen.hub import ModelConfig
+from audiogen.model_config import ModelConfig
 
 CARD_FILE = "README.md"
 

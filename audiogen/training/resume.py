@@ -96,12 +96,11 @@ class Resumable:
         The main process writes it, and the others their parts of what is split over them.
         """
         in_parts = any(is_sharded(module) for module in self._modules.values())
-        tensors = self._tensors() if in_parts or accelerator.is_main_process else None
-        if in_parts and tensors is not None:
-            save_part(self._folder, step, own_part(tensors))
-            tensors = None
+        if in_parts:
+            save_part(self._folder, step, own_part(self._tensors()))
             accelerator.wait_for_everyone()
         if accelerator.is_main_process:
+            tensors = None if in_parts else self._tensors()
             state = {"settings": self._settings, "guard": guard.state(), "changes": self._changes}
             save_checkpoint(self._folder, step, tensors=tensors, state=state)
         accelerator.wait_for_everyone()

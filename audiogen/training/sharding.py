@@ -25,7 +25,7 @@ from torch.distributed.tensor import DTensor
 from audiogen.storage import write_tensors
 from audiogen.training.blocks import blocks_of
 
-_PART = re.compile(r"(?P<group>[a-z][a-z0-9_]*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
+_PART = re.compile(r"([a-z][a-z0-9_]*)-\d{5}-of-(\d{5})\.safetensors")
 
 
 def shard_over_processes(module: nn.Module, device: torch.device) -> None:
@@ -114,7 +114,6 @@ class JoinedTensors(Mapping[str, Tensor]):
 
     def __init__(self, files: list[Path]) -> None:
         """Take the files in the order of the processes that wrote them."""
-        self._files = files
         self._places: dict[str, list[Path]] = {}
         for file in files:
             with safe_open(file, "pt") as part:
@@ -137,14 +136,12 @@ class JoinedTensors(Mapping[str, Tensor]):
 
 def joined_groups(folder: Path) -> dict[str, JoinedTensors]:
     """The groups of tensors that lie in a folder in parts; ValueError when one is missing."""
-    found: dict[str, list[Path]] = {}
+    found: dict[tuple[str, int], list[Path]] = {}
     for file in sorted(folder.glob("*-of-*.safetensors")):
         match = _PART.fullmatch(file.name)
         if match is not None:
-            found.setdefault(match["group"], []).append(file)
-    for group, files in found.items():
-        count = int(files[0].stem[-5:])
-        expected = [f"{group}-{n + 1:05d}-of-{count:05d}.safetensors" for n in range(count)]
-        if [file.name for file in files] != expected:
+            found.setdefault((match[1], int(match[2])), []).append(file)
+    for (group, count), files in found.items():
+        if len(files) != count:
             raise ValueError(f"{folder}: {group} lies in {count} parts, of which some are missing")
-    return {group: JoinedTensors(files) for group, files in found.items()}
+    return {group: JoinedTensors(files) for (group, _), files in found.items()}

@@ -24,7 +24,8 @@ from audiogen.data.textures import write_textures
 from audiogen.experiment import ExperimentConfig, Stage
 from audiogen.generators import GeneratorConfig, build_generator
 from audiogen.generators.ode import ODEGenerator
-from audiogen.hub import ModelConfig, write_documents
+from audiogen.hub import write_documents
+from audiogen.model_config import ModelConfig
 from audiogen.pipeline import Pipeline
 from audiogen.schema import dump_config
 from audiogen.storage import atomic_write_text, digest_of, publish_folder, read_json, sha256_file

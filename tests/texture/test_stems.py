@@ -207,3 +207,11 @@ def test_where_demucs_is_missing_it_is_said_how_to_install_it(
         split(file, by="stems")
     assert len(str(caught.value).splitlines()) <= 4
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+def test_a_model_for_other_layers_is_an_error_and_nothing_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "sound.wav"
+    write_audio(file, sound(1, 8000), 8000)
+    with pytest.raises(ValueError, match="add --by stems"):
+        split(file, by="bands", stems_model="htdemucs")
+    assert list(tmp_path.iterdir()) == [file]
