@@ -104,7 +104,7 @@ def load_separator(model: str = DEFAULT_MODEL) -> Separator:
     bag_file = _find_bag(model)
     bag = _read_bag(bag_file)
     files = [_find(model, f"{part}.safetensors") for part in bag["models"]]
-    parts = [_load_part(file) for file in files]
+    parts: Any = [_load_part(file) for file in files]
     try:
         network = BagOfModels(parts, bag.get("weights"), bag.get("segment"))
         sources = list(network.sources)
