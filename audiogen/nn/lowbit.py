@@ -18,6 +18,8 @@ WeightKind = Literal["fp32", "bf16", "int8"]
 
 PACKED_FOR_ROWS = 16
 """Rows that oneDNN packs weights for: the layout for one row alone is slow for two and more."""
+PANEL_COLUMNS = 64
+"""Columns of a matrix that a row is multiplied with at a time: their sums fit into registers."""
 INT8_KERNEL_ROWS = 16
 """Most rows for which the int8 kernel is taken; for more, products in bf16 are quicker."""
 
@@ -54,8 +56,7 @@ def _replacement(layer: nn.Linear, kind: WeightKind) -> nn.Module:
         return Int8Linear(layer)
     dtype = torch.bfloat16 if kind == "bf16" else torch.float32
     if layer.weight.device.type == "cpu" and _can_pack(dtype):
-        rows = kind == "fp32" and layer.out_features % torch.get_num_threads() == 0
-        return RowLinear(layer) if rows else PackedLinear(layer, dtype)
+        return RowLinear(layer) if kind == "fp32" else PackedLinear(layer, dtype)
     return CastLinear(layer, dtype)
 
 
@@ -108,29 +109,31 @@ class RowLinear(PackedLinear):
 
     The product of a row and a matrix is a weighted sum of the matrix's rows: what an embedding bag
     computes. Its kernel asks for rows ahead of time, and comes near to the speed of the memory
-    where those for matrix products do not. Each thread has its share of the columns, in its own
-    bag. The price is a second copy of the weights.
+    where those for matrix products do not. Columns are cut into panels that lie one behind the
+    other, each read from end to end into the sums of its own bag, and bags are shared among
+    threads. The price is a second copy of the weights.
     """
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__(layer, torch.float32)
-        weight = layer.weight.detach()
-        out, width = weight.shape
-        self._bags = torch.get_num_threads()
-        shares = weight.reshape(self._bags, out // self._bags, width).transpose(1, 2)
-        self._rows = shares.reshape(self._bags * width, -1).contiguous()
-        self._indices = torch.arange(self._bags * width)
-        self._offsets = torch.arange(self._bags) * width
+        out, width = layer.weight.shape
+        self._out = out
+        self._panels = -(-out // PANEL_COLUMNS)
+        weight = F.pad(layer.weight.detach(), (0, 0, 0, self._panels * PANEL_COLUMNS - out))
+        panels = weight.reshape(self._panels, PANEL_COLUMNS, width).transpose(1, 2)
+        self._rows = panels.reshape(-1, PANEL_COLUMNS).contiguous()
+        self._indices = torch.arange(len(self._rows))
+        self._offsets = torch.arange(self._panels) * width
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in) to (..., out)."""
         if x.numel() != x.shape[-1]:
             return super().forward(x)
-        factors = x.reshape(-1) if self._bags == 1 else x.reshape(-1).repeat(self._bags)
-        y: Tensor = torch.embedding_bag(
+        factors = x.reshape(1, -1).expand(self._panels, -1).reshape(-1)
+        sums: Tensor = torch.embedding_bag(
             self._rows, self._indices, self._offsets, False, 0, False, factors, False
         )[0]
-        y = y.view(*x.shape[:-1], -1)
+        y = sums.view(-1)[: self._out].view(*x.shape[:-1], -1)
         return y if self._bias is None else y.add_(self._bias)
 
 
