@@ -1,4 +1,4 @@
-"""Short-time Fourier transforms with exact frame counts, and mel filterbanks.
+"""Short-time transforms with exact frame counts, and mel filterbanks.
 
 Framing: a signal of M * hop_length samples has exactly M frames, and frame m is centred on the
 hop m. (`torch.stft` with `center=True` gives M + 1.) That keeps frames, latents and samples in
@@ -8,6 +8,7 @@ step, so that long signals can be processed in chunks.
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 
 import torch
@@ -49,6 +50,52 @@ def stft(wav: Tensor, n_fft: int, hop_length: int) -> Tensor:
         return_complex=True,
     )
     return spectrum.reshape(*wav.shape[:-1], *spectrum.shape[-2:])
+
+
+def mdct(wav: Tensor, hop_length: int, num_bins: int) -> Tensor:
+    """The lowest coefficients of the modified discrete cosine transform (Princen and Bradley 1986).
+
+    With all `hop_length` of them, `imdct` gives the signal back but for half a hop at each end;
+    with fewer, what lies below `num_bins / (2 * hop_length)` of the sample rate, nearly.
+
+    Args:
+        wav: (..., T); T a multiple of `hop_length`. Outside the signal there is silence.
+        hop_length: samples between frames, even; windows are twice as long.
+        num_bins: coefficients per frame, at most `hop_length`.
+
+    Returns:
+        (..., num_bins, T // hop_length), frame m centred on the hop m.
+    """
+    basis = _mdct_basis(hop_length, num_bins, wav.device)
+    padded = F.pad(wav.reshape(-1, 1, wav.shape[-1]).float(), (hop_length // 2,) * 2)
+    coefficients = F.conv1d(padded, basis, stride=hop_length)
+    return coefficients.reshape(*wav.shape[:-1], *coefficients.shape[-2:])
+
+
+def imdct(coefficients: Tensor, hop_length: int) -> Tensor:
+    """Inverse of `mdct`: (..., num_bins, M) to (..., M * hop_length)."""
+    *batch, num_bins, num_frames = coefficients.shape
+    basis = _mdct_basis(hop_length, num_bins, coefficients.device)
+    flat = coefficients.reshape(-1, num_bins, num_frames).float()
+    padded = F.conv_transpose1d(flat, basis, stride=hop_length)
+    half = hop_length // 2
+    wav: Tensor = padded[..., half : half + num_frames * hop_length].reshape(*batch, -1)
+    return wav
+
+
+@functools.lru_cache(maxsize=32)
+def _mdct_basis(hop_length: int, num_bins: int, device: torch.device) -> Tensor:
+    """Orthonormal windowed cosines (num_bins, 1, 2 * hop_length)."""
+    if hop_length % 2 or not 0 < num_bins <= hop_length:
+        raise ValueError(
+            f"mdct: {num_bins} bins with hop_length={hop_length}: expected an even hop_length, and"
+            " 1 to hop_length bins"
+        )
+    places = torch.arange(2 * hop_length, dtype=torch.float64) + 0.5
+    bins = torch.arange(num_bins, dtype=torch.float64)[:, None] + 0.5
+    cosines = torch.cos(math.pi / hop_length * (places + hop_length / 2) * bins)
+    window = math.sqrt(2 / hop_length) * torch.sin(math.pi / (2 * hop_length) * places)
+    return (window * cosines)[:, None].to(device, torch.float32)
 
 
 def istft(spectrum: Tensor, n_fft: int, hop_length: int) -> Tensor:

@@ -171,7 +171,7 @@ class MelCodec(ContinuousCodec):
         features = log_bands / 3 + 2  # about zero mean, unit variance
         with torch.autocast(log_bands.device.type, enabled=False), torch.no_grad():
             prior = self._prior(log_bands)
-        return self.decoder.spectra(features, prior)
+        return self.decoder.spectra(self.decoder.hidden(features), prior)
 
     def _prior(self, log_bands: Tensor) -> Tensor:
         """Log magnitudes (B, C, F, M) of the vocoder's STFT that the bands (B, D, L) tell."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from audiogen.nn.chance import randn
 from audiogen.nn.convnet import ConvDecoder, ConvEncoder
-from audiogen.nn.fourier import FourierDecoder, FourierEncoder, FourierFraming
+from audiogen.nn.fourier import FourierDecoder, FourierEncoder, FourierFraming, WavePath
 from audiogen.schema import Config, default_type
 
 
@@ -29,9 +29,10 @@ class FourierTrunkConfig(Config):
     """Samples between STFT frames; the codec's hop length is a multiple of it."""
     num_bands: int = Field(default=128, gt=0)
     """Mel bands per STFT frame that the encoder sees."""
-    phase_bins: int = Field(default=0, ge=0)
-    """Lowest bins per STFT frame that encoder and decoder handle as complex numbers, so that the
-    codec can keep the waveform there; 0 is magnitudes alone."""
+    wave_bins: int = Field(default=0, ge=0)
+    """Lowest MDCT coefficients per latent frame that go straight into the latents and out of them,
+    so that the codec keeps the waveform there, where the bitrate allows it; 0 is magnitudes alone.
+    They reach up to wave_bins / (2 * hop_length) of the sample rate."""
     encoder_dim: int = Field(default=256, gt=0)
     encoder_depth: int = Field(default=4, gt=0)
     decoder_dim: int = Field(default=384, gt=0)
@@ -41,10 +42,6 @@ class FourierTrunkConfig(Config):
     def _window_fits(self) -> FourierTrunkConfig:
         if self.n_fft % self.stft_hop:
             raise ValueError(f"n_fft={self.n_fft} must be a multiple of stft_hop={self.stft_hop}")
-        if self.phase_bins > self.n_fft // 2 + 1:
-            raise ValueError(
-                f"phase_bins={self.phase_bins}: n_fft={self.n_fft} has {self.n_fft // 2 + 1} bins"
-            )
         return self
 
     def check_hop(self, hop_length: int) -> None:
@@ -53,10 +50,19 @@ class FourierTrunkConfig(Config):
             raise ValueError(
                 f"hop_length={hop_length} must be a multiple of trunk.stft_hop={self.stft_hop}"
             )
+        if self.wave_bins > hop_length or (self.wave_bins and hop_length % 2):
+            raise ValueError(
+                f"trunk.wave_bins={self.wave_bins} must be at most hop_length={hop_length}, and"
+                " hop_length even"
+            )
 
 
 class ConvTrunkConfig(Config):
-    """Strided waveform convolutions with Snake activations (DAC, Oobleck)."""
+    """Strided waveform convolutions with Snake activations (DAC, Oobleck).
+
+    They are trained at DAC's learning rate, `train.codec.optim.lr=1e-4`: at that of the recipes of
+    the Fourier trunk, ten times as high, their features grow without bound.
+    """
 
     type: Literal["convnet"] = "convnet"
     strides: tuple[Annotated[int, Field(ge=2)], ...] = Field(default=(4, 4, 8, 8), min_length=1)
@@ -142,7 +148,6 @@ class FourierTrunk(Trunk):
             dim=config.encoder_dim,
             depth=config.encoder_depth,
             num_bands=config.num_bands,
-            phase_bins=config.phase_bins,
             out_channels=encoder_channels,
         )
         self.decoder = FourierDecoder(
@@ -150,31 +155,44 @@ class FourierTrunk(Trunk):
             dim=config.decoder_dim,
             depth=config.decoder_depth,
             in_channels=decoder_channels,
-            phase_bins=config.phase_bins,
         )
+        self.wave = None
+        if config.wave_bins:
+            self.wave = WavePath(
+                framing,
+                num_bins=config.wave_bins,
+                encoder_channels=encoder_channels,
+                decoder_channels=decoder_channels,
+                dim=config.decoder_dim,
+            )
         self.encode_context = self.encoder.context_frames
         self.decode_context = self.decoder.context_frames
 
     def encode(self, wav: Tensor) -> Tensor:
         """Map wav (B, C, L * hop_length) to features (B, encoder_channels, L)."""
         features: Tensor = self.encoder(wav)
-        return features
+        return features if self.wave is None else features + self.wave.encode(wav)
 
     def decode(self, latents: Tensor, noise: Tensor) -> Tensor:
         """Map latents (B, decoder_channels, L) to wav (B, C, L * hop_length), unbounded."""
-        wav: Tensor = self.decoder(latents, noise)
-        return wav
+        return self._decode(latents, [noise])[0]
 
     def decode_twice(self, latents: Tensor, like_wav: Tensor) -> tuple[Tensor, Tensor | None]:
         """Decode once and synthesise twice, with different noise."""
-        spectra = self.decoder.spectra(latents)
-        first, second = (
-            self.decoder.synthesise(
-                spectra, self.decoder.noise_spectrum(randn(like_wav.shape, like_wav.device))
-            )
-            for _ in range(2)
-        )
+        noises = [randn(like_wav.shape, like_wav.device) for _ in range(2)]
+        first, second = self._decode(latents, noises)
         return first, second
+
+    def _decode(self, latents: Tensor, noises: list[Tensor]) -> list[Tensor]:
+        """Decode once, and synthesise with each noise."""
+        decoder = self.decoder
+        hidden = decoder.hidden(latents)
+        spectra = decoder.spectra(hidden)
+        wavs = [decoder.synthesise(spectra, decoder.noise_spectrum(noise)) for noise in noises]
+        if self.wave is None:
+            return wavs
+        wave = self.wave.decode(latents, hidden)
+        return [wav + wave for wav in wavs]
 
 
 class ConvTrunk(Trunk):

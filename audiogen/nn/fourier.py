@@ -13,12 +13,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from audiogen.audio.spectral import istft, mel_filterbank, stft
+from audiogen.audio.spectral import imdct, istft, mdct, mel_filterbank, stft
 
 LOG_FLOOR = 1e-5
 KERNEL = 7
 QUIET = -4.0
 """Log magnitude, in nats, that an untrained decoder starts from."""
+QUIET_WAVE = -2.0
+"""Log gain of the waveform's straight path that an untrained decoder starts from."""
+SHAPE_FLOOR = 1e-4
+"""RMS of MDCT coefficients (-80 dBFS of white noise) below which a shape gets quieter too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +99,7 @@ class ConvNeXtStack(nn.Module):
 class FourierEncoder(nn.Module):
     """Waveform to features at the latent rate, by log mel magnitudes of STFT frames.
 
-    Magnitudes say how a texture sounds, not where its waveform is. With `phase_bins` the stack also
-    sees the complex values of the lowest bins, where most of the energy is.
+    Magnitudes say how a texture sounds, not where its waveform is: that is for `WavePath`.
     """
 
     bank: Tensor
@@ -109,7 +112,6 @@ class FourierEncoder(nn.Module):
         depth: int,
         num_bands: int,
         out_channels: int,
-        phase_bins: int = 0,
     ) -> None:
         """Make the network.
 
@@ -119,14 +121,12 @@ class FourierEncoder(nn.Module):
             depth: of the stack.
             num_bands: mel bands per STFT frame.
             out_channels: of a latent frame.
-            phase_bins: lowest bins per STFT frame that are seen as complex numbers too.
         """
         super().__init__()
-        self.framing, self.phase_bins = framing, phase_bins
+        self.framing = framing
         bank = mel_filterbank(num_bands, framing.n_fft, framing.sample_rate)
         self.register_buffer("bank", bank, persistent=False)
-        per_frame = num_bands + 2 * phase_bins
-        in_dim = framing.audio_channels * framing.frames_per_latent * per_frame
+        in_dim = framing.audio_channels * framing.frames_per_latent * num_bands
         self.stack = ConvNeXtStack(in_dim, dim, depth)
         self.head = nn.Linear(dim, out_channels)
 
@@ -141,9 +141,6 @@ class FourierEncoder(nn.Module):
         with torch.autocast(wav.device.type, enabled=False):
             bands = self.bank @ spectrum.abs()
             features = (bands + LOG_FLOOR).log() / 3 + 2  # about zero mean, unit variance
-            if self.phase_bins:
-                lowest = _compressed(spectrum[:, :, : self.phase_bins])
-                features = torch.cat([features, lowest.real, lowest.imag], dim=2)
         batch, channels, per_frame, num_frames = features.shape
         per_latent = self.framing.frames_per_latent
         folded = features.reshape(batch, channels, per_frame, num_frames // per_latent, per_latent)
@@ -152,20 +149,12 @@ class FourierEncoder(nn.Module):
         return out
 
 
-def _compressed(spectrum: Tensor) -> Tensor:
-    """Compress complex magnitudes to their power of 0.3, so that quiet bins count too."""
-    power = spectrum.real.square() + spectrum.imag.square()
-    return spectrum * (power + 1e-8).pow(-0.35)
-
-
 class FourierDecoder(nn.Module):
     """Latents to waveform: a spectrum of learnt magnitude and phase, plus shaped noise.
 
     The noise part has its own magnitudes and multiplies the STFT of white noise, so
     that the grain of rain or wind needs no phase from the network (the filtered noise of DDSP,
-    Engel et al. 2020, and RAVE, Caillon and Esling 2021). A phase as an angle is hard to learn from
-    a waveform: the `phase_bins` lowest bins are given theirs as a real and an imaginary part, which
-    the magnitude multiplies, so that there is a nearly linear way from the encoder's.
+    Engel et al. 2020, and RAVE, Caillon and Esling 2021).
     """
 
     def __init__(
@@ -175,7 +164,6 @@ class FourierDecoder(nn.Module):
         dim: int,
         depth: int,
         in_channels: int,
-        phase_bins: int = 0,
     ) -> None:
         """Make the network.
 
@@ -184,12 +172,11 @@ class FourierDecoder(nn.Module):
             dim: of the stack.
             depth: of the stack.
             in_channels: of a latent frame.
-            phase_bins: lowest bins per STFT frame whose phase is two numbers instead of an angle.
         """
         super().__init__()
-        self.framing, self.phase_bins = framing, phase_bins
+        self.framing = framing
         self.stack = ConvNeXtStack(in_channels, dim, depth)
-        per_frame = 3 * (framing.n_fft // 2 + 1) + phase_bins
+        per_frame = 3 * (framing.n_fft // 2 + 1)
         self.head = nn.Linear(dim, framing.audio_channels * framing.frames_per_latent * per_frame)
 
     @property
@@ -197,32 +184,25 @@ class FourierDecoder(nn.Module):
         """Latent frames on each side that one output frame depends on."""
         return self.stack.context_frames + self.framing.window_frames
 
-    def forward(self, latents: Tensor, noise: Tensor) -> Tensor:
-        """Decode latents.
-
-        Args:
-            latents: (B, D, L).
-            noise: white noise of unit variance, (B, C, L * hop_length).
-
-        Returns:
-            wav (B, C, L * hop_length), unbounded.
-        """
-        return self.synthesise(self.spectra(latents), self.noise_spectrum(noise))
+    def hidden(self, latents: Tensor) -> Tensor:
+        """What the stack makes of latents (B, D, L): (B, L, dim)."""
+        out: Tensor = self.stack(latents.transpose(1, 2))
+        return out
 
     def noise_spectrum(self, noise: Tensor) -> Tensor:
         """STFT (B, C, F, M) of white noise (B, C, T), in the decoder's framing."""
         return stft(noise, self.framing.n_fft, self.framing.stft_hop)
 
-    def spectra(self, latents: Tensor, prior: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def spectra(self, hidden: Tensor, prior: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Complex tonal spectrum (B, C, F, M) and noise magnitudes (B, C, F, M).
 
         Args:
-            latents: (B, D, L).
+            hidden: what `hidden` makes of latents (B, L, dim).
             prior: log magnitudes (B, C, F, M), in nats, that the learnt ones are relative to; None
                 is `QUIET` everywhere.
         """
-        raw = self.head(self.stack(latents.transpose(1, 2))).float()
-        with torch.autocast(latents.device.type, enabled=False):
+        raw = self.head(hidden).float()
+        with torch.autocast(hidden.device.type, enabled=False):
             return self._split(raw, QUIET if prior is None else prior.float())
 
     def _split(self, raw: Tensor, prior: Tensor | float) -> tuple[Tensor, Tensor]:
@@ -230,15 +210,10 @@ class FourierDecoder(nn.Module):
         batch, num_latents, _ = raw.shape
         framing = self.framing
         raw = raw.reshape(batch, num_latents, framing.audio_channels, framing.frames_per_latent, -1)
-        raw = raw.permute(0, 2, 4, 1, 3).flatten(3)  # (B, C, 3F + phase_bins, M)
-        num_bins, low = framing.n_fft // 2 + 1, self.phase_bins
-        sizes = [num_bins, num_bins, num_bins, low]
-        magnitude, phase, noise, imaginary = torch.split(raw, sizes, dim=2)
+        raw = raw.permute(0, 2, 4, 1, 3).flatten(3)  # (B, C, 3F, M)
+        magnitude, phase, noise = raw.chunk(3, dim=2)
         magnitude = (magnitude + prior).clamp(max=5).exp()
-        tonal = torch.polar(magnitude[:, :, low:], phase[:, :, low:])
-        if low:
-            lowest = magnitude[:, :, :low] * torch.complex(phase[:, :, :low], imaginary)
-            tonal = torch.cat([lowest, tonal], dim=2)
+        tonal = torch.polar(magnitude, phase)
         return tonal, (noise + prior).clamp(max=5).exp()
 
     def synthesise(self, spectra: tuple[Tensor, Tensor], noise: Tensor) -> Tensor:
@@ -247,3 +222,58 @@ class FourierDecoder(nn.Module):
         spectrum = tonal + magnitude * noise
         wav = istft(spectrum.flatten(0, 1), self.framing.n_fft, self.framing.stft_hop)
         return wav.reshape(*spectrum.shape[:2], -1)
+
+
+class WavePath(nn.Module):
+    """A straight way for the waveform of the lowest frequencies, past the encoder's network.
+
+    A network that is shown phases learns late, or never, to tell the decoder where a wave is. Here
+    the lowest MDCT coefficients of each latent frame, divided by their loudness, go into the
+    latents and out of them by one matrix each, which begin as the identity; how loud each of them
+    is, the decoder says. A quantiser then finds a shape by its direction, and codes its gain apart,
+    as those of speech do (Sabin and Gray 1984).
+    """
+
+    def __init__(
+        self,
+        framing: FourierFraming,
+        *,
+        num_bins: int,
+        encoder_channels: int,
+        decoder_channels: int,
+        dim: int,
+    ) -> None:
+        """Make the matrices.
+
+        Args:
+            framing: how samples and latent frames relate.
+            num_bins: N, MDCT coefficients per latent frame and audio channel.
+            encoder_channels: of the encoder's latent frames.
+            decoder_channels: of the decoder's latent frames.
+            dim: of what the decoder's stack makes of them.
+        """
+        super().__init__()
+        self.hop_length, self.num_bins = framing.hop_length, num_bins
+        width = framing.audio_channels * num_bins
+        self.encoder = nn.Linear(width, encoder_channels, bias=False)
+        self.decoder = nn.Linear(decoder_channels, width, bias=False)
+        self.gain = nn.Linear(dim, width)
+        nn.init.eye_(self.encoder.weight)
+        nn.init.eye_(self.decoder.weight)
+        nn.init.constant_(self.gain.bias, QUIET_WAVE)
+
+    def encode(self, wav: Tensor) -> Tensor:
+        """Map wav (B, C, L * hop_length) to what is added to the latents, (B, D, L)."""
+        with torch.autocast(wav.device.type, enabled=False):
+            shape = mdct(wav, self.hop_length, self.num_bins)
+            power = shape.square().mean(dim=2, keepdim=True)
+            shape = shape * (power + SHAPE_FLOOR**2).rsqrt()
+        out: Tensor = self.encoder(shape.flatten(1, 2).transpose(1, 2))
+        return out.transpose(1, 2)
+
+    def decode(self, latents: Tensor, hidden: Tensor) -> Tensor:
+        """Waveform (B, C, T) of latents (B, D, L) and the decoder's hidden (B, L, dim)."""
+        shape, gain = self.decoder(latents.transpose(1, 2)), self.gain(hidden)
+        with torch.autocast(latents.device.type, enabled=False):
+            coefficients = (shape.float() * gain.float().clamp(max=5).exp()).transpose(1, 2)
+            return imdct(coefficients.unflatten(1, (-1, self.num_bins)), self.hop_length)

@@ -21,7 +21,7 @@ FOURIER = {
     "type": "fourier", "n_fft": 256, "stft_hop": 64, "num_bands": 16,
     "encoder_dim": 24, "encoder_depth": 2, "decoder_dim": 24, "decoder_depth": 2,
 }  # fmt: skip
-PHASE = {**FOURIER, "phase_bins": 12}
+WAVE = {**FOURIER, "wave_bins": 4}
 CONV = {"type": "convnet", "strides": [4, 8, 8], "encoder_dim": 4, "decoder_dim": 32}
 MEL = {
     **SMALL, "stft_hop": 64, "num_bands": 16, "decoder_dim": 24, "decoder_depth": 2,
@@ -47,7 +47,7 @@ def rvq(trunk: dict[str, Any], bottleneck: dict[str, Any], audio_channels: int) 
 CONFIGS: list[CodecConfig] = [
     *(vae(FOURIER, count) for count in (1, 2)),
     vae(CONV, 1),
-    *(rvq(PHASE, VECTORS, count) for count in (1, 2)),
+    *(rvq(WAVE, VECTORS, count) for count in (1, 2)),
     rvq(FOURIER, SCALARS, 1),
     rvq(CONV, VECTORS, 2),
     *(MelConfig.model_validate({**MEL, "audio_channels": count}) for count in (1, 2)),

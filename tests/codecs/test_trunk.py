@@ -25,12 +25,14 @@ def test_blocks_without_a_type_are_of_the_default_type() -> None:
 
 def test_overrides_reach_into_trunk_and_bottleneck() -> None:
     codec = load_experiment(
-        RECIPE, ["codec.trunk.decoder_dim=96", "codec.bottleneck.vocab_size=64"]
+        RECIPE,
+        ["codec.trunk.decoder_dim=96", "codec.trunk.wave_bins=5", "codec.bottleneck.vocab_size=64"],
     ).codec
     assert isinstance(codec, RVQConfig)
     assert isinstance(codec.trunk, FourierTrunkConfig)
     assert codec.trunk.decoder_dim == 96
-    assert codec.trunk.phase_bins > 0  # the recipe's
+    assert codec.trunk.wave_bins == 5
+    assert codec.bottleneck.num_codebooks == 4  # the recipe's
     other = load_experiment(
         RECIPE, ["codec.trunk.type=convnet", "codec.bottleneck={type: fsq, levels: [4, 4]}"]
     ).codec
@@ -44,7 +46,10 @@ def test_overrides_reach_into_trunk_and_bottleneck() -> None:
     [
         ({"hop_length": 1000}, "hop_length=1000 must be a multiple of trunk.stft_hop=256"),
         ({"trunk": {"n_fft": 1000}}, "n_fft=1000 must be a multiple of stft_hop=256"),
-        ({"trunk": {"phase_bins": 514}}, "phase_bins=514: n_fft=1024 has 513 bins"),
+        (
+            {"trunk": {"wave_bins": 1025}},
+            "trunk.wave_bins=1025 must be at most hop_length=1024, and hop_length even",
+        ),
         (
             {"trunk": {"type": "convnet", "strides": [2, 4]}},
             "hop_length=1024 must be the product of trunk.strides, which is 8",
