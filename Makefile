@@ -64,17 +64,18 @@ lint: setup-dev ## check style
 types: setup-dev ## check types
 	$(BIN)/mypy --strict audiogen tools
 
-# Tests of one file stay in one process, which they share what they have trained in.
-SPREAD := -n auto --maxprocesses 8 --dist loadfile
+# Tests of one file stay in one process, which they share what they have trained in. Nightly ones
+# take minutes each, and whoever has none left takes of the others'; -rP prints their figures.
+SPREAD := -n auto --maxprocesses 8 --dist
 
 test: setup-dev ## run the fast tests
-	$(BIN)/python -m pytest $(SPREAD) -m "not slow and not nightly"
+	$(BIN)/python -m pytest $(SPREAD) loadfile -m "not slow and not nightly"
 
 test-slow: setup-dev ## run the slow tests: whole recipes, small
 	$(BIN)/python -m pytest -m "slow and not nightly"
 
 test-nightly: setup-dev ## run the nightly tests: hundreds of killed and continued trainings
-	$(BIN)/python -m pytest -s -m nightly
+	$(BIN)/python -m pytest $(SPREAD) worksteal -rP -m nightly
 
 check: lint types test ## lint, types and the fast tests
 
