@@ -66,8 +66,8 @@ def mdct(wav: Tensor, hop_length: int, num_bins: int) -> Tensor:
     Returns:
         (..., num_bins, T // hop_length), frame m centred on the hop m.
     """
-    basis = _mdct_basis(hop_length, num_bins, wav.device)
     padded = F.pad(wav.reshape(-1, 1, wav.shape[-1]).float(), (hop_length // 2,) * 2)
+    basis = _mdct_basis(hop_length, num_bins, wav.device).to(padded.dtype)
     coefficients = F.conv1d(padded, basis, stride=hop_length)
     return coefficients.reshape(*wav.shape[:-1], *coefficients.shape[-2:])
 
@@ -75,8 +75,8 @@ def mdct(wav: Tensor, hop_length: int, num_bins: int) -> Tensor:
 def imdct(coefficients: Tensor, hop_length: int) -> Tensor:
     """Inverse of `mdct`: (..., num_bins, M) to (..., M * hop_length)."""
     *batch, num_bins, num_frames = coefficients.shape
-    basis = _mdct_basis(hop_length, num_bins, coefficients.device)
     flat = coefficients.reshape(-1, num_bins, num_frames).float()
+    basis = _mdct_basis(hop_length, num_bins, coefficients.device).to(flat.dtype)
     padded = F.conv_transpose1d(flat, basis, stride=hop_length)
     half = hop_length // 2
     wav: Tensor = padded[..., half : half + num_frames * hop_length].reshape(*batch, -1)
