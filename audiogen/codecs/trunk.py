@@ -32,7 +32,8 @@ class FourierTrunkConfig(Config):
     wave_bins: int = Field(default=0, ge=0)
     """Lowest MDCT coefficients per latent frame that go straight into the latents and out of them,
     so that the codec keeps the waveform there, where the bitrate allows it; 0 is magnitudes alone.
-    They reach up to wave_bins / (2 * hop_length) of the sample rate."""
+    They reach up to wave_bins / (2 * hop_length) of the sample rate; more than the codec has latent
+    channels begin unheard."""
     encoder_dim: int = Field(default=256, gt=0)
     encoder_depth: int = Field(default=4, gt=0)
     decoder_dim: int = Field(default=384, gt=0)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from audiogen.codecs import Codec, load_codec
 from audiogen.evaluation.classifier import SoundClassifier
@@ -39,6 +37,7 @@ from audiogen.evaluation.metrics import (
 from audiogen.evaluation.report import write_report
 from audiogen.experiment import ExperimentConfig
 from audiogen.hub import find_model, model_digest
+from audiogen.machine import processor_name
 from audiogen.pipeline import Pipeline
 from audiogen.storage import atomic_write_text, read_json, sha256_file
 
@@ -277,13 +276,5 @@ def _recognition(
 
 
 def _machine() -> str:
-    """The processor that the figures were measured on."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [line.split(":")[1].strip() for line in info.read_text().splitlines()
-                 if line.startswith("model name")]  # fmt: skip
-        name = names[0] if names else name
-    return f"{name}, {os.cpu_count()} cores"
+    """What the figures were measured on."""
+    return f"{processor_name()}, {os.cpu_count()} cores"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from audiogen.codecs.quantise import ResidualVQConfig
 from audiogen.codecs.rvq import RVQCodec, RVQConfig
 from audiogen.codecs.trunk import FourierTrunkConfig
+from audiogen.machine import processor_name
 
 SAMPLE_RATE, HOP, CODEBOOKS = 44_100, 512, 9
 TARGET = 20
@@ -124,7 +124,7 @@ def main() -> None:
         )
     if given.out is not None:
         machine = {
-            "processor": platform.processor() or platform.machine(), "cores": os.cpu_count(),
+            "processor": processor_name(), "cores": os.cpu_count(),
             "threads": torch.get_num_threads(), "torch": torch.__version__,
         }  # fmt: skip
         tree = {"machine": machine, "seconds_of_audio": given.seconds, "rows": rows}

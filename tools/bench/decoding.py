@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from audiogen.machine import processor_name
 from audiogen.nn.decoder import CausalTransformer
 from audiogen.nn.lowbit import WeightKind, with_weights
 from audiogen.types import Context
@@ -250,11 +250,8 @@ def machine() -> dict[str, Any]:
     """What the figures were measured on and with."""
     import transformers  # noqa: PLC0415 (slow to import)
 
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return {
-        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load": [round(load, 1) for load in os.getloadavg()],

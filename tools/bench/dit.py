@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from audiogen.conditioning.conditioner import Conditioner, ConditionerConfig
 from audiogen.conditioning.controls import make_controls
+from audiogen.machine import processor_name
 from audiogen.nn.dit import DiT
 from audiogen.types import Conditions
 
@@ -217,11 +217,8 @@ def machine() -> dict[str, Any]:
     """What the figures were measured on and with."""
     import diffusers  # noqa: PLC0415 (an extra, and slow to import)
 
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return {
-        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load": [round(load, 1) for load in os.getloadavg()],

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import resource
 import tempfile
 import time
@@ -21,6 +20,7 @@ import numpy as np
 import soundfile
 
 from audiogen.data.intake import scan_folder
+from audiogen.machine import processor_name
 
 RATE = 44_100
 SECONDS = 5.0
@@ -68,7 +68,7 @@ def main() -> None:
         spent = sum(sum(resource.getrusage(who)[:2]) for who in WHO) - before
     copies = sum(bool(row.copy_of) for row in rows)
     used = sum(row.verdict == "used" for row in rows)
-    print(f"{platform.machine()}, {os.cpu_count()} processors, load {load:.1f} before the start")
+    print(f"{processor_name()}, {os.cpu_count()} processors, load {load:.1f} before the start")
     print(f"{len(rows)} files of {SECONDS:g} s, {given.workers} workers: {used} used")
     print(f"{copies} taken for copies")
     print(f"{seconds:.1f} s, {len(rows) / seconds:.1f} files/s")

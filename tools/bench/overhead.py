@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +26,7 @@ from audiogen.conditioning.text import TEXT_DIM
 from audiogen.data.clips import Position
 from audiogen.experiment import ExperimentConfig, load_experiment
 from audiogen.generators import build_generator
+from audiogen.machine import processor_name
 from audiogen.training import codec_loop, steps
 from audiogen.training.codec_loop import train_codec
 from audiogen.training.divergence import Guard
@@ -155,7 +155,7 @@ def main() -> None:
         f"{given.stage} of {given.recipe}: {1 / base:.2f} steps/s bare,"
         f" {1 / (step + save / every):.2f} with all, overhead {overhead:.1f} %"
         f" (checkpoint {save:.2f} s every {every} steps;"
-        f" {platform.machine()}, {torch.get_num_threads()} threads)"
+        f" {processor_name()}, {torch.get_num_threads()} threads)"
     )
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import time
@@ -31,6 +30,7 @@ from audiogen.audio.dsp import set_loudness
 from audiogen.audio.loops import measure_seam
 from audiogen.data.textures.writing import plan_clip, render_clip
 from audiogen.generators import ODESamplingConfig
+from audiogen.machine import processor_name
 from audiogen.sidecar import take_slug
 from audiogen.texture.card_making import CardMaker
 from audiogen.texture.card_store import STORE_FOLDER
@@ -147,7 +147,7 @@ def main() -> None:
     given = parser.parse_args()
     if not (given.pack / "job.jsonl").is_file():
         write_pack(given.pack, count=given.takes, seconds=tuple(given.seconds), rate=given.rate)
-    machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+    machine = {"processor": processor_name(), "cores": os.cpu_count()}
     rows = time_pages(given.pack, given.rounds)
     page = given.pack / "index.html"
     print(f"page of {given.takes} takes, {page.stat().st_size / 1e6:.1f} MB")

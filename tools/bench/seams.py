@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from audiogen.audio.files import read_audio
 from audiogen.audio.loops import INAUDIBLE_FLUX, measure_seam
+from audiogen.machine import processor_name
 from audiogen.pipeline import Pipeline
 from audiogen.texture.edit import inpaint
 from audiogen.texture.sources import EditRequest
@@ -106,7 +106,7 @@ def main() -> None:
     print(f"{'inpainted borders':<24} {smooth} of {borders} not heard")
     print(f"{'outside of the regions':<24} {changed} samples changed")
     if given.out is not None:
-        machine = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+        machine = f"{processor_name()}, {torch.get_num_threads()} threads"
         result = {
             "machine": machine, "labels": given.labels, "seconds": given.seconds,
             "loops": {**loops, "of": total},

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from audiogen.evaluation.features import FeatureSpace, texture_features
 from audiogen.evaluation.material import MAX_HELD_OUT, MAX_TRAINING, Sounds, real_sounds
 from audiogen.evaluation.metrics import diversity, frechet_distance, matched
 from audiogen.experiment import load_experiment
+from audiogen.machine import processor_name
 from audiogen.pipeline import Pipeline
 
 
@@ -114,7 +114,7 @@ def main() -> None:
                 flush=True,
             )
     if given.out is not None:
-        machine = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+        machine = f"{processor_name()}, {torch.get_num_threads()} threads"
         result = {"machine": machine, "torch": torch.__version__, "rows": rows}
         given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -34,6 +33,7 @@ from audiogen.codecs import load_codec
 from audiogen.evaluation.material import real_sounds, reconstructions
 from audiogen.evaluation.metrics import reconstruction_metrics
 from audiogen.experiment import load_experiment
+from audiogen.machine import processor_name
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "rvq.yaml"
 RATE = (
@@ -151,10 +151,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = compare(given.sounds.resolve(), Path(name), given.seconds, given.batch_size)
     if given.out is not None:
         machine = {
-            "processor": platform.processor() or platform.machine(), "cores": os.cpu_count(),
+            "processor": processor_name(), "cores": os.cpu_count(),
             "torch": torch.__version__,
         }  # fmt: skip
-        tree = {"machine": machine, "rows": rows}
+        command = f"python tools/bench/trunks.py SOUNDS --seconds {given.seconds:g}"
+        tree = {"command": command, "machine": machine, "rows": rows}
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
 
