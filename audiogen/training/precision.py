@@ -12,14 +12,14 @@ Precision = Literal["no", "bf16"]  # the words of accelerate's mixed_precision
 PrecisionRequest = Literal["auto", "fp32", "bf16"]
 
 PAYS_FROM = 1.5  # below this speed-up, float32's exactness is worth more
-_BUDGET_SECONDS = 0.12  # per precision
+_ROUNDS = 8  # of each precision, in turn
 
 
 def choose_precision(device: torch.device, requested: PrecisionRequest) -> tuple[Precision, str]:
     """Choose the precision of the forward pass and say why in one line.
 
     "auto" takes bf16 on a GPU that supports it. On a CPU it times a small MLP's forward and
-    backward passes both ways (under 0.5 s; random state untouched) and takes bf16 when that is at
+    backward passes both ways (about a second; random state untouched) and takes bf16 when that is at
     least 1.5 times faster. The measurement may come out differently on another day or in another
     process: choose once per run, on the main process, and keep the answer in the run's state.
 
@@ -58,15 +58,15 @@ def measure_bf16_speedup() -> float:
         tensor.requires_grad_(True)
 
     def seconds(bf16: bool) -> float:
-        timings: list[float] = []
-        deadline = time.perf_counter() + _BUDGET_SECONDS
-        while len(timings) < 2 or time.perf_counter() < deadline:
-            start = time.perf_counter()
-            _train_once(x, first, second, bf16)
-            timings.append(time.perf_counter() - start)
-        return min(timings[1:])  # the first sets kernels up
+        start = time.perf_counter()
+        _train_once(x, first, second, bf16)
+        return time.perf_counter() - start
 
-    return seconds(bf16=False) / seconds(bf16=True)
+    for bf16 in (False, True):
+        seconds(bf16)  # sets kernels up, which may take longer than all that follows
+    rounds = [(seconds(bf16=False), seconds(bf16=True)) for _ in range(_ROUNDS)]
+    fp32, bf16 = (min(timings) for timings in zip(*rounds, strict=True))
+    return fp32 / bf16
 
 
 def _train_once(x: Tensor, first: Tensor, second: Tensor, bf16: bool) -> None:
