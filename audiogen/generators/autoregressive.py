@@ -19,8 +19,9 @@ from audiogen.generators.patterns import PATTERNS, PatternName, build
 from audiogen.generators.sampling import SamplingConfig
 from audiogen.generators.tokens import Request, TokenConfig, TokenGenerator, of_tokens
 from audiogen.nn.chance import rand
-from audiogen.nn.decoder import Backbone, CausalLSTM, CausalTransformer
+from audiogen.nn.decoder import Backbone, CausalTransformer
 from audiogen.nn.lowbit import WeightKind
+from audiogen.nn.lstm import CausalLSTM
 from audiogen.types import Batch, Conditions, LatentSpec, LossOutput
 
 IGNORED = -100

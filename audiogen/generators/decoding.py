@@ -133,9 +133,9 @@ class Decoding:
 
     def _reader(self, items: list[int], max_steps: int) -> _Reader:
         request = self.request[items]
-        scale = request.sampling.guidance_scale
+        scale, graph = request.sampling.guidance_scale, request.sampling.cuda_graph
         context = self.generator.guided_context(request.conditions, request.negative, scale)
-        cache = self.backbone.cache(context, max_steps)
+        cache = self.backbone.cache(context, max_steps, graph=graph)
         return _Reader(self.generator, self.backbone, self.heads, cache, scale)
 
     def _allowed(self, logits: Tensor, *, may_end: Tensor) -> Tensor:

@@ -72,6 +72,9 @@ class TokenSamplingConfig(SamplingConfig):
     """Passes of masked decoding for each codebook; the last number holds for those behind it."""
     weights: Literal["fp32", "bf16", "int8"] = "fp32"
     """In what the Transformer's weights are kept while sampling; smaller ones are read faster."""
+    cuda_graph: bool = False
+    """Whether a step of the autoregressive Transformer is replayed as one CUDA graph, on a GPU. It
+    has not been run on one yet: in the tests, recorded operations stand for the graph."""
 
     @model_validator(mode="after")
     def _numbers_are_in_range(self) -> TokenSamplingConfig:

@@ -1,6 +1,6 @@
-"""Causal networks over embedded steps, for models of tokens: a Transformer and an LSTM.
+"""Causal networks over embedded steps, for models of tokens; the Transformer among them.
 
-Both have two ways through the same weights: `forward` over all steps at once, to train, and `step`
+They have two ways through the same weights: `forward` over all steps at once, to train, and `step`
 with a cache, to decode. What `step` returns for a step is what `forward` returns for it.
 """
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from audiogen.nn.chance import Dropout
+from audiogen.nn.step_graph import StepGraph
 from audiogen.nn.transformer import (
     CrossAttention,
     FeedForward,
@@ -48,8 +49,17 @@ class Backbone(nn.Module, ABC):
         """
 
     @abstractmethod
-    def cache(self, context: Context, max_steps: int) -> Any:
-        """Make what `step` needs: what the context alone decides, and room for `max_steps`."""
+    def cache(self, context: Context, max_steps: int, *, graph: bool = False) -> Any:
+        """Make what `step` needs: what the context alone decides, and room for `max_steps`.
+
+        Args:
+            context: as of `forward`.
+            max_steps: of all that follow.
+            graph: whether single steps are replayed as a CUDA graph.
+
+        Raises:
+            ValueError: a graph, and the network is not on a GPU or has no such step.
+        """
 
     @abstractmethod
     def step(self, x: Tensor, cache: Any) -> Tensor:
@@ -65,6 +75,16 @@ class Backbone(nn.Module, ABC):
         Raises:
             ValueError: the cache has no room for s more steps.
         """
+
+
+def checked_end(x: Tensor, length: int, max_steps: int) -> int:
+    """Steps after those of x; ValueError when there is no room for them."""
+    end = length + x.shape[1]
+    if end > max_steps:
+        raise ValueError(
+            f"decoder: {length} steps and {x.shape[1]} more do not fit into a cache of {max_steps}"
+        )
+    return end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +121,23 @@ class LayerCache:
     gains: Gains
 
 
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a single step stands.
+
+    Attributes:
+        index: its number, (1,).
+        turn: its rotary angles (head_dim // 2,).
+        stop: the cache is read up to here.
+        bias: 0 or -inf where it has a place that is still to come (1, 1, stop); None if it has not.
+    """
+
+    index: Tensor
+    turn: Tensor
+    stop: int
+    bias: Tensor | None
+
+
 @dataclass(kw_only=True)
 class TransformerCache:
     """What a `CausalTransformer` keeps while decoding.
@@ -112,6 +149,7 @@ class TransformerCache:
         vector: (B, 1, dim), added to each step.
         table: rotary angles (max_steps, head_dim // 2).
         gain: of the last norm (dim,).
+        graph: takes single steps; None where they are taken one operation after the other.
         length: steps so far.
     """
 
@@ -121,7 +159,20 @@ class TransformerCache:
     vector: Tensor
     table: Tensor
     gain: Tensor
+    graph: StepGraph | None = None
     length: int = 0
+
+    def place(self, now: int) -> Place:
+        """The place of step `now`, behind which the cache is not read."""
+        index = torch.full((1,), now, device=self.table.device)
+        return Place(index=index, turn=self.table[now], stop=now + 1, bias=None)
+
+    def place_at(self, index: Tensor) -> Place:
+        """The place of step `index` (1,): no shape depends on it, and its value is not read."""
+        steps = torch.arange(len(self.table), device=index.device)
+        bias = torch.zeros_like(steps, dtype=torch.float32).masked_fill(steps > index, -torch.inf)
+        turn = self.table.index_select(0, index)[0]
+        return Place(index=index, turn=turn, stop=len(self.table), bias=bias[None, None])
 
 
 def _gain(norm: nn.RMSNorm) -> Tensor:
@@ -194,8 +245,9 @@ class DecoderBlock(nn.Module):
             query=_gain(self.cross_attention.query_norm) * width**-0.5,
         )
         return LayerCache(
-            keys=keys.new_empty(batch * heads, max_steps, width),
-            values=keys.new_empty(batch * heads, max_steps, width),
+            # Zeros, as hidden places are multiplied with 0, which makes NaN of what is not finite.
+            keys=keys.new_zeros(batch * heads, max_steps, width),
+            values=keys.new_zeros(batch * heads, max_steps, width),
             context_keys=keys.flatten(0, 1).contiguous(),
             context_values=values.flatten(0, 1).to(keys.dtype).contiguous(),
             gains=gains,
@@ -219,19 +271,21 @@ class DecoderBlock(nn.Module):
         out: Tensor = x + self.feed_forward(self.feed_norm(x))
         return out
 
-    def one_step(self, x: Tensor, cache: TransformerCache, layer: LayerCache) -> Tensor:
+    def one_step(
+        self, x: Tensor, cache: TransformerCache, layer: LayerCache, place: Place
+    ) -> Tensor:
         """Do what `steps` does for a single step x (B, dim), in as few operations as possible."""
-        batch, now, gains = len(x), cache.length, layer.gains
+        batch, gains = len(x), layer.gains
         width = layer.keys.shape[-1]
         raw = self.self_attention.qkv(_normalised(x, gains.attention)).float()
         heads = raw.view(batch, 3, -1, width).transpose(0, 1).reshape(3, -1, width)
         pairs = _normalised(heads[:2], gains.heads).view(2, -1, width // 2, 2)
-        turned = torch.view_as_complex(pairs) * cache.table[now]
+        turned = torch.view_as_complex(pairs) * place.turn
         query, key = torch.view_as_real(turned).view(2, -1, 1, width)
-        layer.keys[:, now : now + 1] = key
-        layer.values[:, now] = heads[2]
-        keys, values = layer.keys[:, : now + 1], layer.values[:, : now + 1]
-        seen = _attend_once(query, keys, values, None)
+        layer.keys.index_copy_(1, place.index, key)
+        layer.values.index_copy_(1, place.index, heads[2][:, None])
+        keys, values = layer.keys[:, : place.stop], layer.values[:, : place.stop]
+        seen = _attend_once(query, keys, values, place.bias)
         x = x + self.self_attention.project(seen.view(batch, -1))
         query = self.cross_attention.query(_normalised(x, gains.cross)).float()
         query = _normalised(query.view(-1, 1, width), gains.query)
@@ -275,9 +329,15 @@ class CausalTransformer(Backbone):
         out: Tensor = self.norm(x)
         return out
 
-    def cache(self, context: Context, max_steps: int) -> TransformerCache:
+    def cache(self, context: Context, max_steps: int, *, graph: bool = False) -> TransformerCache:
         """Make a cache with the context's keys and values and room for `max_steps`."""
-        positions = torch.arange(max_steps, device=context.sequence.device)
+        device = context.sequence.device
+        if graph and device.type != "cuda":
+            raise ValueError(
+                f"decoder: a CUDA graph needs a GPU, and the network is on {device}:"
+                " set cuda_graph=false"
+            )
+        positions = torch.arange(max_steps, device=device)
         bias = None
         if not bool(context.mask.all()):
             zeros = torch.zeros_like(context.mask, dtype=torch.float32)
@@ -290,89 +350,32 @@ class CausalTransformer(Backbone):
             vector=context.vector[:, None],
             table=rotary_table(positions, self.head_dim),
             gain=_gain(self.norm),
+            graph=StepGraph() if graph else None,
         )
 
     def step(self, x: Tensor, cache: TransformerCache) -> Tensor:
         """Run over the next steps, as `Backbone.step` says."""
-        end = _checked_end(x, cache.length, len(cache.table))
+        end = checked_end(x, cache.length, len(cache.table))
         x = x + cache.vector
         if x.shape[1] > 1:
             for block, layer in zip(self._blocks(), cache.layers, strict=True):
                 x = block.steps(x, cache, layer)
             x = self.norm(x)
+        elif cache.graph is not None:
+            x = cache.graph(
+                lambda x, index: self._one_step(x, cache, cache.place_at(index)),
+                x[:, 0],
+                cache.length,
+            )[:, None]
         else:
-            x = x[:, 0]
-            for block, layer in zip(self._blocks(), cache.layers, strict=True):
-                x = block.one_step(x, cache, layer)
-            x = _normalised(x, cache.gain)[:, None]
+            x = self._one_step(x[:, 0], cache, cache.place(cache.length))[:, None]
         cache.length = end
         return x
 
+    def _one_step(self, x: Tensor, cache: TransformerCache, place: Place) -> Tensor:
+        for block, layer in zip(self._blocks(), cache.layers, strict=True):
+            x = block.one_step(x, cache, layer, place)
+        return _normalised(x, cache.gain)
+
     def _blocks(self) -> list[DecoderBlock]:
         return cast("list[DecoderBlock]", list(self.blocks))
-
-
-@dataclass(kw_only=True)
-class LSTMCache:
-    """What a `CausalLSTM` keeps: its state, what the context adds (B, 1, dim), steps so far."""
-
-    state: tuple[Tensor, Tensor] | None
-    added: Tensor
-    length: int
-    max_steps: int
-
-
-class CausalLSTM(Backbone):
-    """An LSTM with a path around it; the context is added to each step.
-
-    Of the context's sequence it sees the mean only: the smallest baseline.
-    """
-
-    def __init__(self, dim: int, depth: int) -> None:
-        """Make a network of `depth` layers of width `dim`."""
-        super().__init__()
-        self.lstm = nn.LSTM(dim, dim, num_layers=depth, batch_first=True)
-        self.norm = nn.RMSNorm(dim)
-
-    def forward(
-        self, x: Tensor, context: Context, *, mask: Tensor | None = None, causal: bool = True
-    ) -> Tensor:
-        """Run over all steps, as `Backbone.forward` says; ValueError unless causal."""
-        del mask  # padding comes behind what is real, and a step sees earlier ones only
-        if not causal:
-            raise ValueError("lstm: a step sees earlier ones only; causal=False needs transformer")
-        return self._run(x, _added(context), None)[0]
-
-    def cache(self, context: Context, max_steps: int) -> LSTMCache:
-        """Make a cache in which no step has been taken."""
-        return LSTMCache(state=None, added=_added(context), length=0, max_steps=max_steps)
-
-    def step(self, x: Tensor, cache: LSTMCache) -> Tensor:
-        """Run over the next steps, as `Backbone.step` says."""
-        cache.length = _checked_end(x, cache.length, cache.max_steps)
-        out, cache.state = self._run(x, cache.added, cache.state)
-        return out
-
-    def _run(
-        self, x: Tensor, added: Tensor, state: tuple[Tensor, Tensor] | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        x = x + added
-        y, state = self.lstm(x, state)
-        return self.norm(x + y), state
-
-
-def _added(context: Context) -> Tensor:
-    """What a context adds to each step, (B, 1, dim): its vector and its sequence's mean."""
-    real = context.mask[..., None]
-    total = (context.sequence * real).sum(dim=1, keepdim=True)
-    return context.vector[:, None] + total / real.sum(dim=1, keepdim=True).clamp(min=1)
-
-
-def _checked_end(x: Tensor, length: int, max_steps: int) -> int:
-    """Steps after those of x; ValueError when there is no room for them."""
-    end = length + x.shape[1]
-    if end > max_steps:
-        raise ValueError(
-            f"decoder: {length} steps and {x.shape[1]} more do not fit into a cache of {max_steps}"
-        )
-    return end

@@ -19,9 +19,10 @@ def choose_precision(device: torch.device, requested: PrecisionRequest) -> tuple
     """Choose the precision of the forward pass and say why in one line.
 
     "auto" takes bf16 on a GPU that supports it. On a CPU it times a small MLP's forward and
-    backward passes both ways (about a second; random state untouched) and takes bf16 when that is at
-    least 1.5 times faster. The measurement may come out differently on another day or in another
-    process: choose once per run, on the main process, and keep the answer in the run's state.
+    backward passes both ways (a second at the most; random state untouched) and takes bf16 when
+    that is at least 1.5 times faster. The measurement may come out differently on another day or
+    in another process: choose once per run, on the main process, and keep the answer in the run's
+    state.
 
     Raises:
         ValueError: bf16 is asked of a GPU that cannot do it.
@@ -65,8 +66,7 @@ def measure_bf16_speedup() -> float:
     for bf16 in (False, True):
         seconds(bf16)  # sets kernels up, which may take longer than all that follows
     rounds = [(seconds(bf16=False), seconds(bf16=True)) for _ in range(_ROUNDS)]
-    fp32, bf16 = (min(timings) for timings in zip(*rounds, strict=True))
-    return fp32 / bf16
+    return min(fp32 for fp32, _ in rounds) / min(bf16 for _, bf16 in rounds)
 
 
 def _train_once(x: Tensor, first: Tensor, second: Tensor, bf16: bool) -> None:

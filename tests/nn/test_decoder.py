@@ -1,10 +1,16 @@
 """Causal networks: what the cache gives is what the whole gives; no step sees a later one."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
-from audiogen.nn.decoder import Backbone, CausalLSTM, CausalTransformer
+from audiogen.nn.decoder import Backbone, CausalTransformer
+from audiogen.nn.lowbit import WeightKind, with_weights
+from audiogen.nn.lstm import CausalLSTM
+from audiogen.nn.step_graph import StepGraph
 from audiogen.types import Context
 
 DIM, STEPS, TOKENS = 32, 13, 5
@@ -44,6 +50,54 @@ def test_decoding_with_a_cache_is_the_whole_at_once(
     with torch.inference_mode():
         whole, stepwise = network(x, context), decode(network, x, context, counts)
     torch.testing.assert_close(stepwise, whole, atol=1e-4, rtol=0)
+
+
+class Recorded(StepGraph):
+    """Records the operations of the first step and plays them back, as a CUDA graph does."""
+
+    def __init__(self) -> None:
+        self.operations: Callable[[Tensor, Tensor], Tensor] | None = None
+
+    def __call__(self, run: Callable[[Tensor, Tensor], Tensor], x: Tensor, now: int) -> Tensor:
+        place = torch.tensor([now])
+        if self.operations is None:
+            self.operations = make_fx(run)(x, place)
+        return self.operations(x, place)
+
+
+@pytest.mark.parametrize("kind", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("counts", [(1,) * STEPS, (6,) + (1,) * 7])
+@pytest.mark.parametrize("lengths", [(TOKENS, TOKENS), (5, 1, 3)])
+def test_operations_recorded_in_one_step_are_right_for_all(
+    counts: tuple[int, ...], lengths: tuple[int, ...], kind: WeightKind
+) -> None:
+    network, context = make("transformer"), make_context(lengths)
+    if kind != "fp32":
+        network = with_weights(network, kind)
+    x = torch.randn(len(lengths), STEPS, DIM)
+    with torch.no_grad():
+        expected = decode(network, x, context, counts)
+        cache = network.cache(context, STEPS)
+        cache.graph = Recorded()
+        found = [network.step(part, cache) for part in torch.split(x, list(counts), dim=1)]
+    torch.testing.assert_close(torch.cat(found, dim=1), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "why"), [("transformer", "needs a GPU"), ("lstm", "transformer")])
+def test_a_graph_is_refused_where_there_is_none(name: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        make(name).cache(make_context((5,)), 4, graph=True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a GPU")
+def test_a_cuda_graph_gives_what_single_operations_give() -> None:
+    with torch.no_grad(), torch.device("cuda"):
+        network, context = make("transformer"), make_context((5, 1, 3))
+        x = torch.randn(3, STEPS, DIM)
+        cache = network.cache(context, STEPS, graph=True)
+        found = [network.step(part, cache) for part in x.split([6] + [1] * 7, dim=1)]
+        whole = network(x, context)
+    torch.testing.assert_close(torch.cat(found, dim=1), whole, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("name", BACKBONES)

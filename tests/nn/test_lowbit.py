@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from audiogen.nn import lowbit
-from audiogen.nn.decoder import Backbone, CausalLSTM, CausalTransformer
+from audiogen.nn.decoder import Backbone, CausalTransformer
 from audiogen.nn.lowbit import Int8Linear, with_weights
+from audiogen.nn.lstm import CausalLSTM
 from audiogen.types import Context
 
 Kind = Literal["fp32", "bf16", "int8"]
