@@ -72,7 +72,7 @@ test: setup-dev ## run the fast tests
 	$(BIN)/python -m pytest $(SPREAD) loadfile -m "not slow and not nightly"
 
 test-slow: setup-dev ## run the slow tests: whole recipes, small
-	$(BIN)/python -m pytest -m "slow and not nightly"
+	$(BIN)/python -m pytest $(SPREAD) loadfile -m "slow and not nightly"
 
 test-nightly: setup-dev ## run the nightly tests: hundreds of killed and continued trainings
 	$(BIN)/python -m pytest $(SPREAD) worksteal -rP -m nightly

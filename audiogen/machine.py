@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 from pathlib import Path
 
@@ -12,8 +13,20 @@ def processor_name() -> str:
     """The GPU, or the processor with the instructions that torch uses of it: `AMD EPYC, AVX2`."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
+    name = _cpuinfo("model name") or platform.processor() or platform.machine()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+@functools.cache
+def has_fast_mkl() -> bool:
+    """Whether MKL is there and the processor is known to be Intel's, for which it is made."""
+    intel = "GenuineIntel" in (_cpuinfo("vendor_id"), *platform.processor().split())
+    return intel and bool(torch.backends.mkl.is_available())  # type: ignore[no-untyped-call]
+
+
+def _cpuinfo(field: str) -> str:
+    """What Linux says of the first core; empty elsewhere."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+    found = [line.partition(":")[2].strip() for line in lines if line.startswith(field)]
+    return found[0] if found else ""

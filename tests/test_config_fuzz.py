@@ -1,7 +1,6 @@
 """Recipes with anything in them are configs or a ConfigError, and typos are understood."""
 
 import copy
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from audiogen.schema import ConfigError, dump_config, parse_config
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 TREES = {path.stem: yaml.safe_load(dump_config(load_experiment(path))) for path in RECIPES}
-CASES = int(os.environ.get("AUDIOGEN_FUZZ", "300"))
 Keys = tuple[str, ...]
 
 
@@ -61,18 +59,22 @@ def edited(draw: st.DrawFn) -> dict[str, Any]:
     return tree
 
 
-@given(tree=edited())
-@settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
-def test_a_recipe_is_a_config_or_an_error_that_says_where(tree: dict[str, Any]) -> None:
-    try:
-        config = parse_config(ExperimentConfig, tree, source="recipe.yaml")
-    except ConfigError as error:
-        first, *problems = str(error).splitlines()
-        assert first.startswith("recipe.yaml")
-        assert problems
-    else:
-        again = parse_config(ExperimentConfig, yaml.safe_load(dump_config(config)), source="again")
-        assert again == config
+@pytest.mark.parametrize("cases", [300, pytest.param(10_000, marks=pytest.mark.nightly)])
+def test_a_recipe_is_a_config_or_an_error_that_says_where(cases: int) -> None:
+    @given(tree=edited())
+    @settings(max_examples=cases, deadline=None, suppress_health_check=list(HealthCheck))
+    def check(tree: dict[str, Any]) -> None:
+        try:
+            config = parse_config(ExperimentConfig, tree, source="recipe.yaml")
+        except ConfigError as error:
+            first, *problems = str(error).splitlines()
+            assert first.startswith("recipe.yaml")
+            assert problems
+        else:
+            tree = yaml.safe_load(dump_config(config))
+            assert parse_config(ExperimentConfig, tree, source="again") == config
+
+    check()
 
 
 def test_nearly_every_typo_is_understood(tmp_path: Path) -> None:

@@ -1,9 +1,4 @@
-"""Damages sound files at random and tells whether a reader was fooled.
-
-    AUDIOGEN_MUTATIONS=6000 python -m pytest tests/audio/test_mutations.py
-
-runs the large tier.
-"""
+"""Damages sound files at random and tells whether a reader was fooled."""
 
 import struct
 from collections.abc import Iterator, Mapping

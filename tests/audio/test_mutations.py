@@ -1,15 +1,15 @@
 """Damaged files are refused for a named reason, or decoded whole; none takes long or much."""
 
 import itertools
-import os
 from collections import Counter
 from pathlib import Path
 
 import mutations
+import pytest
 
 from audiogen.data.contained import CONTAINED_REASONS, Failure, Limits, run_contained
 
-COUNT = int(os.environ.get("AUDIOGEN_MUTATIONS", "156"))
+FEW = 156
 AT_ONCE = 500
 LIMITS = Limits(seconds=2.0, seconds_per_megabyte=0.0, memory_bytes=1 << 30)
 
@@ -17,7 +17,7 @@ LIMITS = Limits(seconds=2.0, seconds_per_megabyte=0.0, memory_bytes=1 << 30)
 def test_libsndfile_alone_is_fooled(tmp_path: Path) -> None:
     """The test below could fail: without the checks of containers, damage passes as sound."""
     seeds = mutations.seeds()
-    batch = list(mutations.mutants(156))
+    batch = list(mutations.mutants(FEW))
     paths = [tmp_path / name for name in seeds] + [tmp_path / mutant.name for mutant in batch]
     for path, content in zip(paths, [*seeds.values(), *(m.content for m in batch)], strict=True):
         path.write_bytes(content)
@@ -32,7 +32,8 @@ def test_libsndfile_alone_is_fooled(tmp_path: Path) -> None:
     assert len(passed) > 10
 
 
-def test_no_damage_fools_the_reader(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [FEW, pytest.param(6000, marks=pytest.mark.nightly)])
+def test_no_damage_fools_the_reader(tmp_path: Path, count: int) -> None:
     seeds = mutations.seeds()
     for name, content in seeds.items():
         (tmp_path / name).write_bytes(content)
@@ -42,7 +43,7 @@ def test_no_damage_fools_the_reader(tmp_path: Path) -> None:
 
     wrong: list[str] = []
     outcomes: Counter[str] = Counter()
-    source = mutations.mutants(COUNT)
+    source = mutations.mutants(count)
     while batch := list(itertools.islice(source, AT_ONCE)):
         paths = [tmp_path / mutant.name for mutant in batch]
         for path, mutant in zip(paths, batch, strict=True):
@@ -59,9 +60,9 @@ def test_no_damage_fools_the_reader(tmp_path: Path) -> None:
                 wrong.append(f"{mutant.name}: {fault}")
             else:
                 path.unlink()
-    print(f"{COUNT} damaged files: {dict(outcomes.most_common())}")  # noqa: T201 - the figures
+    print(f"{count} damaged files: {dict(outcomes.most_common())}")  # noqa: T201 - the figures
     assert wrong == []
     beaten = {"decoder_crashed", "too_slow", "too_much_memory"} & outcomes.keys()
     assert not beaten, f"contained, but not understood: {beaten}"
-    assert sum(outcomes.values()) == COUNT
-    assert 0.1 < outcomes["accepted"] / COUNT < 0.9  # damage that all refuse would show little
+    assert sum(outcomes.values()) == count
+    assert 0.1 < outcomes["accepted"] / count < 0.9  # damage that all refuse would show little

@@ -41,14 +41,19 @@ def test_a_layer_gives_what_it_gave(
                 assert float((out - layer(x)).abs().max()) > 1e-4
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3, 5])
-def test_columns_are_shared_among_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)  # 5 does not divide 48
-    layer = nn.Linear(64, 48)
+@pytest.mark.parametrize("fast_mkl", [False, True])
+@pytest.mark.parametrize("columns", [48, 64, 100, 129])
+def test_any_number_of_columns_fits_every_layout(
+    columns: int, fast_mkl: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lowbit, "has_fast_mkl", lambda: fast_mkl)
+    layer = nn.Linear(64, columns)
     copy = with_weights(layer, "fp32")
-    x = torch.randn(1, 64)
+    assert isinstance(copy, lowbit.TransposedLinear) is fast_mkl
     with torch.inference_mode():
-        torch.testing.assert_close(copy(x), layer(x), atol=1e-5, rtol=0)
+        for rows in (1, 2, 9):
+            x = torch.randn(rows, 64)
+            torch.testing.assert_close(copy(x), layer(x), atol=1e-5, rtol=0)
 
 
 def test_int8_rounds_each_output_channel_on_its_own() -> None:
