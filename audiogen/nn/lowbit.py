@@ -109,7 +109,7 @@ class PackedLinear(nn.Module):
 
 
 class TransposedLinear(PackedLinear):
-    """A packed float32 layer that goes another way for one row or two: MKL's, on Intel's processors.
+    """A packed float32 layer that goes another way for one row or two: MKL's, on Intel processors.
 
     With weights (in, out) it comes near to the speed of the memory there, and nowhere else. The
     price is a second copy of the weights.
