@@ -89,7 +89,9 @@ class ConvNeXtStack(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, L, in_dim) to (B, L, dim)."""
-        x = self.embed(x)
+        # In one order: else torch takes another product for weights that have gradients, so that a
+        # codec gives other last digits once it has been saved and loaded.
+        x = self.embed(x.contiguous())
         for block in self.blocks:
             x = block(x)
         y: Tensor = self.norm(x)
@@ -268,12 +270,12 @@ class WavePath(nn.Module):
             shape = mdct(wav, self.hop_length, self.num_bins)
             power = shape.square().mean(dim=2, keepdim=True)
             shape = shape * (power + SHAPE_FLOOR**2).rsqrt()
-        out: Tensor = self.encoder(shape.flatten(1, 2).transpose(1, 2))
+        out: Tensor = self.encoder(shape.flatten(1, 2).transpose(1, 2).contiguous())
         return out.transpose(1, 2)
 
     def decode(self, latents: Tensor, hidden: Tensor) -> Tensor:
         """Waveform (B, C, T) of latents (B, D, L) and the decoder's hidden (B, L, dim)."""
-        shape, gain = self.decoder(latents.transpose(1, 2)), self.gain(hidden)
+        shape, gain = self.decoder(latents.transpose(1, 2).contiguous()), self.gain(hidden)
         with torch.autocast(latents.device.type, enabled=False):
             coefficients = (shape.float() * gain.float().clamp(max=5).exp()).transpose(1, 2)
             return imdct(coefficients.unflatten(1, (-1, self.num_bins)), self.hop_length)
