@@ -126,7 +126,9 @@ def shifted(times: Tensor, shift: Tensor | float) -> Tensor:
     With more frames the same noise hides less, so that longer sounds need more of the steps at
     high noise (Esser et al. 2024, arXiv 2403.03206, eq. 23).
     """
-    return shift * times / (1 + (shift - 1) * times)
+    # Written so that 1 stays exactly 1: above it the clean share of a flow would be negative.
+    moved = shift * times
+    return moved / (moved + (1 - times))
 
 
 def _steps(times: Tensor, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -141,6 +141,16 @@ def test_a_shift_moves_times_towards_noise_and_back() -> None:
     torch.testing.assert_close(shifted(later, 1 / 3.0), times)
 
 
+def test_shifted_times_begin_at_exactly_one_for_every_length() -> None:
+    """Above one the logarithm of a flow's clean share is not a number."""
+    for base in (0.3, 1.0, 1.5, 3.0):
+        shifts = base * (torch.arange(1, 3000) / 108).sqrt()
+        times = shifted(torch.linspace(1, 0, 9)[:, None], shifts)
+        assert bool((times[0] == 1).all())
+        assert bool((times[-1] == 0).all())
+        assert bool((times.diff(dim=0) < 0).all())
+
+
 def test_sigmas_fall_from_the_largest_to_zero() -> None:
     sigmas = karras_sigmas(10, 0.01, 60.0)
     assert sigmas.shape == (11,)
