@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
-class StepGraph:
-    """A single step as a CUDA graph: its hundreds of kernels are launched at once.
+@dataclass(frozen=True, kw_only=True)
+class _Captured:
+    """A graph, and what it reads and writes, which stays where it lay then, in the same shape."""
 
-    What it reads and writes stays where it lay when the graph was captured, in the same shape.
-    """
+    graph: torch.cuda.CUDAGraph
+    x: Tensor
+    index: Tensor
+    out: Tensor
+
+
+class StepGraph:
+    """A single step as a CUDA graph: its hundreds of kernels are launched at once."""
 
     def __init__(self) -> None:
         """Make a graph that is captured in its first step."""
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._captured: _Captured | None = None
 
     def __call__(self, run: Callable[[Tensor, Tensor], Tensor], x: Tensor, now: int) -> Tensor:
         """Take step `now`.
@@ -30,24 +38,24 @@ class StepGraph:
         Returns:
             (B, dim).
         """
-        if self._graph is None:
-            self._graph = self._capture(run, x, now)
-        self._x.copy_(x)
-        self._index.fill_(now)
-        self._graph.replay()
-        return self._out.clone()
+        if self._captured is None:
+            self._captured = _capture(run, x, now)
+        captured = self._captured
+        captured.x.copy_(x)
+        captured.index.fill_(now)
+        captured.graph.replay()
+        return captured.out.clone()
 
-    def _capture(
-        self, run: Callable[[Tensor, Tensor], Tensor], x: Tensor, now: int
-    ) -> torch.cuda.CUDAGraph:
-        self._x, self._index = x.clone(), torch.full((1,), now, device=x.device)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(x.device):
-            own: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            own.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(own):  # libraries set themselves up, which cannot be captured
-                run(self._x, self._index)
-            torch.cuda.current_stream().wait_stream(own)
-            with torch.cuda.graph(graph):
-                self._out = run(self._x, self._index)
-        return graph
+
+def _capture(run: Callable[[Tensor, Tensor], Tensor], x: Tensor, now: int) -> _Captured:
+    x, index = x.clone(), torch.full((1,), now, device=x.device)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.device(x.device):
+        own: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        own.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(own):  # libraries set themselves up, which cannot be captured
+            run(x, index)
+        torch.cuda.current_stream().wait_stream(own)
+        with torch.cuda.graph(graph):
+            out = run(x, index)
+    return _Captured(graph=graph, x=x, index=index, out=out)

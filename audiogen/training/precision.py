@@ -19,8 +19,8 @@ def choose_precision(device: torch.device, requested: PrecisionRequest) -> tuple
     """Choose the precision of the forward pass and say why in one line.
 
     "auto" takes bf16 on a GPU that supports it. On a CPU it times a small MLP's forward and
-    backward passes both ways (a second at the most; random state untouched) and takes bf16 when
-    that is at least 1.5 times faster. The measurement may come out differently on another day or
+    backward passes both ways (about a second; random state untouched) and takes bf16 when that
+    is at least 1.5 times faster. The measurement may come out differently on another day or
     in another process: choose once per run, on the main process, and keep the answer in the run's
     state.
 

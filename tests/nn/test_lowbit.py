@@ -46,6 +46,8 @@ def test_a_layer_gives_what_it_gave(
 def test_any_number_of_columns_fits_every_layout(
     columns: int, fast_mkl: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not lowbit._can_pack(torch.float32):
+        pytest.skip("this build of torch lacks the kernels that are laid out for")
     monkeypatch.setattr(lowbit, "has_fast_mkl", lambda: fast_mkl)
     layer = nn.Linear(64, columns)
     copy = with_weights(layer, "fp32")
