@@ -17,6 +17,7 @@ from audiogen.conditioning.controls import Controls, Role, make_controls
 from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.generators import LatentGenerator, SamplingConfig, Start, build_generator
 from audiogen.generators.autoregressive import AutoregressiveGenerator
+from audiogen.generators.base import check_finite
 from audiogen.hub import find_model, model_digest, write_documents
 from audiogen.model_config import ModelConfig
 from audiogen.schema import dump_config, load_config
@@ -270,6 +271,7 @@ class Pipeline:
             start=start,
             ring=ring,
         )
+        check_finite(latents, seeds)
         made: dict[int, Tensor] = {}
         for length in dict.fromkeys(frames):  # a decoder would hear the padding of shorter items
             items = [index for index, found in enumerate(frames) if found == length]

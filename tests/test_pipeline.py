@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -134,6 +135,21 @@ def test_wrong_requests_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         call(pipeline)
+
+
+def test_takes_that_are_no_numbers_are_refused_by_their_seeds(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = pipeline.generator.sample
+
+    def broken(*args: Any, **kwargs: Any) -> torch.Tensor:
+        latents: torch.Tensor = sample(*args, **kwargs)
+        latents[1, 0, -1] = torch.nan
+        return latents
+
+    monkeypatch.setattr(pipeline.generator, "sample", broken)
+    with pytest.raises(ValueError, match=r"of seeds 6 is not finite\n  try another solver"):
+        pipeline(["rain", "wind"], seconds=1.0, seeds=[5, 6])
 
 
 @pytest.fixture

@@ -136,3 +136,15 @@ def noise_source(
         return noise
 
     return draw
+
+
+def check_finite(latents: Tensor, seeds: Sequence[int]) -> None:
+    """Raise ValueError when any of B sampled latents are not finite, and name their seeds."""
+    finite = latents.flatten(1).isfinite().all(dim=1).tolist()
+    broken = [str(seed) for seed, fine in zip(seeds, finite, strict=True) if not fine]
+    if broken:
+        raise ValueError(
+            f"sample: what the model made of seeds {', '.join(broken)} is not finite\n"
+            "  try another solver, more steps or a guidance_scale nearer to 1; if all seeds of it"
+            " end so, its training has failed"
+        )
