@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import platform
 from pathlib import Path
 
@@ -15,13 +14,6 @@ def processor_name() -> str:
         return torch.cuda.get_device_name()
     name = _cpuinfo("model name") or platform.processor() or platform.machine()
     return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
-
-
-@functools.cache
-def has_fast_mkl() -> bool:
-    """Whether MKL is there and the processor is known to be Intel's, for which it is made."""
-    intel = "GenuineIntel" in (_cpuinfo("vendor_id"), *platform.processor().split())
-    return intel and bool(torch.backends.mkl.is_available())  # type: ignore[no-untyped-call]
 
 
 def _cpuinfo(field: str) -> str:

@@ -216,8 +216,7 @@ class AutoregressiveGenerator(TokenGenerator):
     def _decode(
         self, request: Request, seeds: Sequence[int], *, ends: bool
     ) -> tuple[Tensor, list[int]]:
-        on_cpu = request.tokens.device.type == "cpu"
-        backbone, heads = self.network(request.sampling.weights, pack=on_cpu)
+        backbone, heads = self._decoder(request.sampling.weights, request.tokens.device)
         decoding = Decoding(
             generator=self,
             backbone=backbone,
@@ -228,6 +227,17 @@ class AutoregressiveGenerator(TokenGenerator):
             ends=ends,
         )
         return decoding.run(seeds)
+
+    def _decoder(self, weights: WeightKind, device: torch.device) -> tuple[Any, Any]:
+        """Backbone and heads as single steps are quickest with."""
+        if device.type != "cpu" or not isinstance(self.backbone, CausalTransformer):
+            return self.network(weights)
+        from audiogen.nn.compiled import (  # noqa: PLC0415 (numba is slow to import)
+            CompiledLinear,
+            CompiledTransformer,
+        )
+
+        return CompiledTransformer(self.backbone, weights), CompiledLinear(self.heads, weights)
 
     def network_evaluations(self, sampling: SamplingConfig, num_frames: int) -> int:
         """Steps of the network for one take; see `LatentGenerator.network_evaluations`."""

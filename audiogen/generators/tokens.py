@@ -75,7 +75,7 @@ class TokenGenerator(LatentGenerator):
         """What the heads give, (B, S, K (V + 1)), as float32 logits (B, S, K, V + 1)."""
         return raw.float().reshape(*raw.shape[:-1], self.num_codebooks, self.vocab_size + 1)
 
-    def network(self, weights: WeightKind, *, pack: bool = False) -> tuple[Any, Any]:
+    def network(self, weights: WeightKind) -> tuple[Any, Any]:
         """Backbone and heads, or copies of them with weights of another kind.
 
         A copy takes the time of a few dozen steps, and is made anew each time: it cannot be of
@@ -83,9 +83,8 @@ class TokenGenerator(LatentGenerator):
 
         Args:
             weights: fp32 is no copy.
-            pack: copies fp32 too, packed for a few rows at a time.
         """
-        if weights == "fp32" and not pack:
+        if weights == "fp32":
             return self.backbone, self.heads
         return with_weights(self.backbone, weights), with_weights(self.heads, weights)
 

@@ -143,7 +143,9 @@ class TransformerCache:
     """What a `CausalTransformer` keeps while decoding.
 
     Attributes:
-        layers: keys and values.
+        keys: of all layers and steps (depth, R, max_steps, head_dim).
+        values: likewise.
+        layers: views of those, and what else each layer keeps.
         allowed: (B, 1, 1, N), True where the context may be attended to.
         bias: the same as a sum (R, 1, N), 0 or -inf; None where all is allowed.
         vector: (B, 1, dim), added to each step.
@@ -153,6 +155,8 @@ class TransformerCache:
         length: steps so far.
     """
 
+    keys: Tensor
+    values: Tensor
     layers: list[LayerCache]
     allowed: Tensor
     bias: Tensor | None
@@ -231,10 +235,10 @@ class DecoderBlock(nn.Module):
         out: Tensor = x + self.dropout(self.feed_forward(self.feed_norm(x)))
         return out
 
-    def cache(self, context: Context, max_steps: int) -> LayerCache:
-        """Compute what does not change and make room for `max_steps`."""
-        keys, values = self.cross_attention.keys_and_values(context.sequence)
-        batch, heads, _, width = keys.shape
+    def cache(self, context: Context, keys: Tensor, values: Tensor) -> LayerCache:
+        """Compute what does not change; the steps go to `keys` and `values` (R, S, head_dim)."""
+        context_keys, context_values = self.cross_attention.keys_and_values(context.sequence)
+        width = keys.shape[-1]
         own = self.self_attention
         norms = torch.stack([_gain(own.query_norm) * width**-0.5, _gain(own.key_norm)])
         gains = Gains(
@@ -245,11 +249,10 @@ class DecoderBlock(nn.Module):
             query=_gain(self.cross_attention.query_norm) * width**-0.5,
         )
         return LayerCache(
-            # Zeros, as hidden places are multiplied with 0, which makes NaN of what is not finite.
-            keys=keys.new_zeros(batch * heads, max_steps, width),
-            values=keys.new_zeros(batch * heads, max_steps, width),
-            context_keys=keys.flatten(0, 1).contiguous(),
-            context_values=values.flatten(0, 1).to(keys.dtype).contiguous(),
+            keys=keys,
+            values=values,
+            context_keys=context_keys.flatten(0, 1).contiguous(),
+            context_values=context_values.flatten(0, 1).to(keys.dtype).contiguous(),
             gains=gains,
         )
 
@@ -343,8 +346,18 @@ class CausalTransformer(Backbone):
             zeros = torch.zeros_like(context.mask, dtype=torch.float32)
             closed = zeros.masked_fill(~context.mask, -torch.inf)
             bias = closed.repeat_interleave(self.num_heads, dim=0)[:, None]
+        blocks, rows = self._blocks(), len(context.vector) * self.num_heads
+        # Zeros, as hidden places are multiplied with 0, which makes NaN of what is not finite.
+        keys = torch.zeros(len(blocks), rows, max_steps, self.head_dim, device=device)
+        values = torch.zeros_like(keys)
+        layers = [
+            block.cache(context, own_keys, own_values)
+            for block, own_keys, own_values in zip(blocks, keys, values, strict=True)
+        ]
         return TransformerCache(
-            layers=[block.cache(context, max_steps) for block in self._blocks()],
+            keys=keys,
+            values=values,
+            layers=layers,
             allowed=context.mask[:, None, None, :],
             bias=bias,
             vector=context.vector[:, None],

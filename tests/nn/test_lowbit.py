@@ -6,56 +6,31 @@ import pytest
 import torch
 from torch import nn
 
-from audiogen.nn import lowbit
 from audiogen.nn.decoder import Backbone, CausalTransformer
 from audiogen.nn.lowbit import Int8Linear, with_weights
 from audiogen.nn.lstm import CausalLSTM
 from audiogen.types import Context
 
-Kind = Literal["fp32", "bf16", "int8"]
-KINDS: tuple[Kind, ...] = ("fp32", "bf16", "int8")
-TOLERANCE = {"fp32": 1e-5, "bf16": 0.03, "int8": 0.05}  # for outputs of about unit variance
+Kind = Literal["bf16", "int8"]
+KINDS: tuple[Kind, ...] = ("bf16", "int8")
+TOLERANCE = {"bf16": 0.03, "int8": 0.05}  # for outputs of about unit variance
 SHAPES = [(64,), (1, 64), (1, 1, 64), (2, 64), (3, 5, 64), (40, 64)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("kernels", [True, False])
-def test_a_layer_gives_what_it_gave(
-    kind: Kind, bias: bool, kernels: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_layer_gives_about_what_it_gave(kind: Kind, bias: bool) -> None:
     layer = nn.Linear(64, 48, bias=bias)
     nn.init.normal_(layer.weight, std=64**-0.5)
-    if not kernels:
-        monkeypatch.setattr(lowbit, "_can_pack", lambda dtype: False)
     copy = with_weights(layer, kind)
-    if not kernels and isinstance(copy, Int8Linear):
-        copy.has_kernel = False
     with torch.inference_mode():
         for shape in SHAPES:
             x = torch.randn(shape)
             out = copy(x)
             assert out.dtype == torch.float32
             torch.testing.assert_close(out, layer(x), atol=TOLERANCE[kind], rtol=0)
-            if kind != "fp32":  # else the weights were not in fewer bits at all
-                assert float((out - layer(x)).abs().max()) > 1e-4
-
-
-@pytest.mark.parametrize("fast_mkl", [False, True])
-@pytest.mark.parametrize("columns", [48, 64, 100, 129])
-def test_any_number_of_columns_fits_every_layout(
-    columns: int, fast_mkl: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not lowbit._can_pack(torch.float32):
-        pytest.skip("this build of torch lacks the kernels that are laid out for")
-    monkeypatch.setattr(lowbit, "has_fast_mkl", lambda: fast_mkl)
-    layer = nn.Linear(64, columns)
-    copy = with_weights(layer, "fp32")
-    assert isinstance(copy, lowbit.TransposedLinear) is fast_mkl
-    with torch.inference_mode():
-        for rows in (1, 2, 9):
-            x = torch.randn(rows, 64)
-            torch.testing.assert_close(copy(x), layer(x), atol=1e-5, rtol=0)
+            # Else the weights were not in fewer bits at all.
+            assert float((out - layer(x)).abs().max()) > 1e-4
 
 
 def test_int8_rounds_each_output_channel_on_its_own() -> None:
@@ -115,5 +90,5 @@ def test_what_is_not_linear_stays() -> None:
 
 
 def test_another_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected fp32, bf16 or int8, got 'fp8'"):
+    with pytest.raises(ValueError, match="expected bf16 or int8, got 'fp8'"):
         with_weights(nn.Linear(2, 2), "fp8")  # type: ignore[arg-type]

@@ -28,8 +28,9 @@ import torch
 from torch import Tensor, nn
 
 from audiogen.machine import processor_name
+from audiogen.nn.compiled import CompiledLinear, CompiledTransformer
 from audiogen.nn.decoder import CausalTransformer
-from audiogen.nn.lowbit import WeightKind, with_weights
+from audiogen.nn.lowbit import WeightKind
 from audiogen.types import Context
 
 DIM, DEPTH, HEADS = 512, 12, 8
@@ -52,7 +53,7 @@ class Ours(nn.Module):
         rows = CODEBOOKS * (VOCAB + 1)
         self.embedding = nn.Embedding(rows, DIM)
         self.backbone: Any = CausalTransformer(DIM, DEPTH, HEADS)
-        self.heads = nn.Linear(DIM, rows)
+        self.heads: Any = nn.Linear(DIM, rows)
         self.first = torch.arange(CODEBOOKS) * (VOCAB + 1)
 
     def embed(self, tokens: Tensor) -> Tensor:
@@ -173,13 +174,13 @@ def make_context(batch: int) -> Context:
 
 
 def copies(ours: Ours) -> dict[str, Ours]:
-    """Return our network with weights of each kind."""
+    """Return our network as it decodes, with weights of each kind."""
     found: dict[str, Ours] = {}
     for kind in KINDS:
-        copy = with_weights(ours, kind)
-        if not isinstance(copy, Ours):
-            raise TypeError(f"expected a copy of Ours, got {type(copy).__name__}")
-        found[kind] = copy
+        found[kind] = decoder = Ours()
+        decoder.embedding = ours.embedding
+        decoder.backbone = CompiledTransformer(ours.backbone, kind)
+        decoder.heads = CompiledLinear(ours.heads, kind)
     return found
 
 

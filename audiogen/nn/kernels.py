@@ -1,0 +1,462 @@
+"""A step of a decoder on a CPU, compiled by numba: without the cost of hundreds of small calls.
+
+One step reads all weights for a few multiplications each, so that its speed is that of the memory.
+A matrix (in, out) lies in panels of W columns, one for each thread, and a panel in blocks, which
+are padded with zeros: (in / TALL, W / WIDE, TALL, WIDE). So a thread reads its panel from the
+beginning to the end, and asks ahead for what comes next. The order of a sum is always the same: an
+item gets the same numbers, bit by bit, in any batch and with any number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.extending import intrinsic
+
+TALL, WIDE = 8, 16
+"""Rows and columns of a block."""
+AHEAD = 4096
+"""Bytes between the weights in use and those that are asked for; half and twice are as good."""
+LINE = 64
+"""Bytes that memory gives at a time."""
+TINY = np.float32(1e-30)
+"""Stands for the length of a vector of zeros."""
+
+_VECTOR = ir.VectorType(ir.FloatType(), WIDE)
+# Without the first, sums stay in their order; neither set forbids infinities, which hide places.
+_ANY_ORDER = {"reassoc", "contract", "nsz"}
+_IN_ORDER = {"contract", "nsz"}
+
+QKV, ATTEND, PROJECT, QUERY, CROSS, CROSS_PROJECT, GATE_UP, DOWN = range(8)
+"""What a layer does, in this order; each waits until all threads are done with the one before."""
+SECTIONS = 8
+
+
+class Matrices(NamedTuple):
+    """One array for each kind of matrix, over all D layers.
+
+    They are the panels (D, parts, in / TALL, W / WIDE, TALL, WIDE), of float32, int8, or uint16,
+    which are the bits of bfloat16; or the scales or biases of their columns (D, parts, W), of
+    float32. Panels of `gate_up` hold columns of both, side by side. (There is no tuple for a
+    matrix and its scale, as compiled loops take no tuples of tuples.)
+    """
+
+    qkv: Any
+    project: Any
+    query: Any
+    cross_project: Any
+    gate_up: Any
+    down: Any
+
+
+class Gains(NamedTuple):
+    """Gains of the norms (D, dim), of heads (D, head_dim), and of the last one (dim,)."""
+
+    attention: Any
+    cross: Any
+    feed: Any
+    query: Any
+    key: Any
+    cross_query: Any
+    last: Any
+
+
+class Memory(NamedTuple):
+    """What earlier steps and the context left; R is batch times heads.
+
+    Attributes:
+        keys: (D, R, S, head_dim), of which the earlier steps are there.
+        values: likewise.
+        context_keys: (D, R, N, head_dim).
+        context_values: likewise.
+        hidden: added to the scores of the context (B, N), 0 or -inf.
+        seen: added to those of the steps (S,): zeros.
+        cos: of the rotary angles (S, head_dim // 2).
+        sin: likewise.
+    """
+
+    keys: Any
+    values: Any
+    context_keys: Any
+    context_values: Any
+    hidden: Any
+    seen: Any
+    cos: Any
+    sin: Any
+
+
+class Scratch(NamedTuple):
+    """What sections hand on, (B, width) each, with zeros behind the real width.
+
+    Attributes:
+        x: the step, which is changed in place (B, dim).
+        normed: of width dim.
+        heads: of width 3 dim.
+        attended: of width dim.
+        active: of the width of the feed-forward.
+    """
+
+    x: Any
+    normed: Any
+    heads: Any
+    attended: Any
+    active: Any
+
+
+@intrinsic
+def _prefetch(typing: Any, array: Any, index: Any) -> Any:
+    """Bring the line of memory that holds `array[index]` near; it may lie behind the end."""
+    del typing, index
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, given[0]).data
+        number = ir.IntType(32)
+        address = builder.bitcast(builder.gep(data, [given[1]]), ir.PointerType(ir.IntType(8)))
+        kind = ir.FunctionType(ir.VoidType(), [address.type, number, number, number])
+        ask = builder.module.declare_intrinsic("llvm.prefetch", [address.type], kind)
+        # To read, into the second cache: the first is too small for what is asked for.
+        builder.call(ask, [address, number(0), number(2), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
+
+
+def _address(builder: Any, data: Any, begin: Any, offset: Any, kind: Any) -> Any:
+    """Where a value of a kind lies, `begin + offset` numbers behind `data`."""
+    return builder.bitcast(builder.gep(data, [builder.add(begin, offset)]), ir.PointerType(kind))
+
+
+def _load_weights(builder: Any, held: Any, data: Any, begin: Any, offset: Any) -> Any:
+    """WIDE weights, held as a type, as float32."""
+    number = ir.FloatType() if held == types.float32 else ir.IntType(held.bitwidth)
+    address = _address(builder, data, begin, offset, ir.VectorType(number, WIDE))
+    loaded = builder.load(address, align=held.bitwidth // 8)
+    if held == types.float32:
+        return loaded
+    if held == types.int8:
+        return builder.sitofp(loaded, _VECTOR)
+    whole = ir.VectorType(ir.IntType(32), WIDE)  # bfloat16 is the upper half of a float32
+    upper = builder.shl(builder.zext(loaded, whole), ir.Constant(whole, [16] * WIDE))
+    return builder.bitcast(upper, _VECTOR)
+
+
+def _spread(builder: Any, value: Any) -> Any:
+    """A vector of the same float32 WIDE times."""
+    none = ir.Constant(_VECTOR, ir.Undefined)
+    first = builder.insert_element(none, value, ir.IntType(32)(0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), WIDE), None)
+    return builder.shuffle_vector(first, none, zeros)
+
+
+@intrinsic(prefer_literal=True)
+def _add_block(  # noqa: PLR0913, PLR0917 - places in flat arrays
+    typing: Any, weights: Any, start: Any, x: Any, first: Any, x_step: Any,
+    sums: Any, place: Any, sums_step: Any, rows: Any,
+) -> Any:  # fmt: skip
+    """Add the products of a few rows and a block to their sums.
+
+    It is written in vectors, as compilers do not find them in loops that say the same. What a row
+    gets does not depend on how many rows there are.
+
+    Args:
+        typing: of numba.
+        weights: all blocks.
+        start: where the block of interest begins.
+        x: all rows.
+        first: where the `TALL` numbers of interest of the first row are.
+        x_step: how much further on those of the next row are.
+        sums: of all rows.
+        place: where the `WIDE` sums of the first row are.
+        sums_step: how much further on those of the next row are.
+        rows: how many, a constant.
+    """
+    del typing, start, first, x_step, place, sums_step
+    number, num_rows = types.intp, rows.literal_value
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _, start, _, first, x_step, _, place, sums_step, _ = given
+        held, x_held, sums_held = (
+            context.make_array(signature.args[index])(context, builder, given[index]).data
+            for index in (0, 2, 5)
+        )
+        kind = signature.args[0].dtype
+        constants = [ir.Constant(start.type, index) for index in range(TALL * WIDE)]
+        places = [
+            _address(builder, sums_held, place, builder.mul(sums_step, constants[row]), _VECTOR)
+            for row in range(num_rows)
+        ]
+        found = [builder.load(address, align=4) for address in places]
+        rows = [builder.add(first, builder.mul(x_step, constants[row])) for row in range(num_rows)]
+        for index in range(TALL):
+            line = _load_weights(builder, kind, held, start, constants[index * WIDE])
+            for row in range(num_rows):
+                address = _address(builder, x_held, rows[row], constants[index], ir.FloatType())
+                factor = _spread(builder, builder.load(address, align=4))
+                product = builder.fmul(factor, line, flags=["contract"])
+                found[row] = builder.fadd(found[row], product, flags=["contract"])
+        for address, value in zip(places, found, strict=True):
+            builder.store(value, address, align=4)
+        return context.get_dummy_value()
+
+    taken = (weights, number, x, number, number, sums, number, number, rows)
+    return types.void(*taken), generate
+
+
+@njit(error_model="numpy")
+def _product(panel: Any, x: Any) -> Any:
+    """Multiply x (B, in) with a panel (in / TALL, W / WIDE, TALL, WIDE): (B, W)."""
+    (height, count), (batch, given) = panel.shape[:2], x.shape
+    size, width = TALL * WIDE, count * WIDE
+    sums = np.zeros((batch, width), np.float32)
+    weights, rows, found = panel.reshape(-1), x.reshape(-1), sums.reshape(-1)
+    ahead, step = AHEAD // panel.itemsize, LINE // panel.itemsize
+    for k in range(height):
+        for n in range(count):
+            block = (k * count + n) * size
+            for index in range(block + ahead, block + ahead + size, step):
+                _prefetch(weights, index)
+            first, place = k * TALL, n * WIDE
+            for _ in range(batch // 4):
+                _add_block(weights, block, rows, first, given, found, place, width, 4)
+                first, place = first + 4 * given, place + 4 * width
+            if batch % 4 >= 2:
+                _add_block(weights, block, rows, first, given, found, place, width, 2)
+                first, place = first + 2 * given, place + 2 * width
+            if batch % 2:
+                _add_block(weights, block, rows, first, given, found, place, width, 1)
+    return sums
+
+
+@njit(fastmath=_IN_ORDER, error_model="numpy")
+def _exp(x: Any) -> Any:
+    """e^x in a way that is vectorised: 2^whole times a polynomial, as in Cephes' `expf` (Moshier).
+
+    Below -87, where float32 ends, it is 0.
+    """
+    bounded = min(max(x, np.float32(-87)), np.float32(88))
+    whole = np.float32(math.floor(bounded * np.float32(1.442695041) + np.float32(0.5)))
+    rest = bounded - whole * np.float32(0.693359375) + whole * np.float32(2.12194440e-4)
+    y = np.float32(1.9875691500e-4)
+    for factor in (
+        1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1
+    ):  # fmt: skip
+        y = y * rest + np.float32(factor)
+    y = y * rest * rest + rest + np.float32(1)
+    power = np.uint32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
+    return y * power if x >= np.float32(-87) else np.float32(0)
+
+
+@njit(fastmath=_ANY_ORDER, error_model="numpy")
+def _normalise(x: Any, gain: Any, out: Any) -> None:
+    """RMSNorm of vectors x (..., C), whose gain holds the root of C; `out` may be wider."""
+    for b in range(len(x)):
+        total = np.float32(0)
+        for c in range(len(gain)):
+            total += x[b, c] * x[b, c]
+        factor = np.float32(1) / max(np.float32(math.sqrt(total)), TINY)
+        for c in range(len(gain)):
+            out[b, c] = x[b, c] * factor * gain[c]
+
+
+@njit(error_model="numpy")
+def _turn(vector: Any, cos: Any, sin: Any) -> None:
+    """Turn pairs of numbers by rotary angles, in place."""
+    for i in range(len(cos)):
+        even, odd = vector[0, 2 * i], vector[0, 2 * i + 1]
+        vector[0, 2 * i] = even * cos[i] - odd * sin[i]
+        vector[0, 2 * i + 1] = even * sin[i] + odd * cos[i]
+
+
+@njit(fastmath=_ANY_ORDER, error_model="numpy")
+def _attend(query: Any, keys: Any, values: Any, hidden: Any, stop: int, out: Any) -> None:
+    """Attention of a scaled query (C,) to the first `stop` of keys and values (N, C)."""
+    width = len(query)
+    scores = np.empty(stop, np.float32)
+    top = np.float32(-np.inf)
+    for n in range(stop):
+        score = np.float32(0)
+        for c in range(width):
+            score += query[c] * keys[n, c]
+        scores[n] = score + hidden[n]
+        top = max(top, scores[n])
+    for n in range(stop):
+        scores[n] = _exp(scores[n] - top)
+    total = np.float32(0)
+    sums = np.zeros(width, np.float32)
+    for n in range(stop):
+        total += scores[n]
+        for c in range(width):
+            sums[c] += scores[n] * values[n, c]
+    for c in range(width):
+        out[c] = sums[c] / total
+
+
+@njit(error_model="numpy")
+def _attend_to_steps(
+    row: int, layer: int, now: int, gains: Gains, memory: Memory, scratch: Scratch
+) -> None:
+    """Self-attention of one head of one item, whose key and value are kept."""
+    width = gains.query.shape[1]
+    num_heads = memory.keys.shape[1] // len(scratch.x)
+    item, first = row // num_heads, row % num_heads * width
+    given, dim = scratch.heads[item : item + 1], num_heads * width
+    query, key = np.empty((1, width), np.float32), np.empty((1, width), np.float32)
+    _normalise(given[:, first : first + width], gains.query[layer], query)
+    _normalise(given[:, dim + first : dim + first + width], gains.key[layer], key)
+    _turn(query, memory.cos[now], memory.sin[now])
+    _turn(key, memory.cos[now], memory.sin[now])
+    keys, values = memory.keys[layer, row], memory.values[layer, row]
+    keys[now] = key[0]
+    values[now] = given[0, 2 * dim + first : 2 * dim + first + width]
+    out = scratch.attended[item, first : first + width]
+    _attend(query[0], keys, values, memory.seen, now + 1, out)
+
+
+@njit(error_model="numpy")
+def _attend_to_context(
+    row: int, layer: int, gains: Gains, memory: Memory, scratch: Scratch
+) -> None:
+    """Cross-attention of one head of one item."""
+    width = gains.query.shape[1]
+    num_heads = memory.keys.shape[1] // len(scratch.x)
+    item, first = row // num_heads, row % num_heads * width
+    query = np.empty((1, width), np.float32)
+    given = scratch.heads[item : item + 1, first : first + width]
+    _normalise(given, gains.cross_query[layer], query)
+    keys, values = memory.context_keys[layer, row], memory.context_values[layer, row]
+    out = scratch.attended[item, first : first + width]
+    _attend(query[0], keys, values, memory.hidden[item], len(keys), out)
+
+
+@njit(error_model="numpy")
+def _matrix(section: int, matrices: Matrices) -> Any:
+    """What belongs to a section."""
+    found = matrices.qkv
+    if section == PROJECT:
+        found = matrices.project
+    elif section == QUERY:
+        found = matrices.query
+    elif section == CROSS_PROJECT:
+        found = matrices.cross_project
+    elif section == GATE_UP:
+        found = matrices.gate_up
+    elif section == DOWN:
+        found = matrices.down
+    return found
+
+
+@njit(fastmath=_IN_ORDER, error_model="numpy")
+def _columns(panel: Any, scale: Any, bias: Any, x: Any) -> Any:
+    """What a linear layer maps x (B, in) to, in the columns of a panel (B, W)."""
+    sums = _product(panel, x)
+    for b in range(len(sums)):
+        for c in range(sums.shape[1]):
+            sums[b, c] = sums[b, c] * scale[c] + bias[c]
+    return sums
+
+
+@njit(error_model="numpy")
+def _put(columns: Any, part: int, out: Any) -> None:
+    """Put the columns of a panel where they belong in `out`, which may be wider or narrower."""
+    width = columns.shape[1]
+    first = part * width
+    for b in range(len(columns)):
+        for c in range(min(width, out.shape[1] - first)):
+            out[b, first + c] = columns[b, c]
+
+
+@njit(error_model="numpy")
+def _add(columns: Any, part: int, out: Any) -> None:
+    """Add the columns of a panel where `_put` puts them."""
+    width = columns.shape[1]
+    first = part * width
+    for b in range(len(columns)):
+        for c in range(min(width, out.shape[1] - first)):
+            out[b, first + c] += columns[b, c]
+
+
+@njit(fastmath=_IN_ORDER, error_model="numpy")
+def _activate(columns: Any, part: int, out: Any) -> None:
+    """SwiGLU of the columns of a panel, which are gates and as many ups."""
+    width = columns.shape[1] // 2
+    first = part * width
+    for b in range(len(columns)):
+        for c in range(min(width, out.shape[1] - first)):
+            gate = columns[b, c]
+            out[b, first + c] = gate / (np.float32(1) + _exp(-gate)) * columns[b, width + c]
+
+
+@njit(fastmath=_IN_ORDER, error_model="numpy")
+def _multiply(
+    section: int, layer: int, part: int,
+    panels: Matrices, scales: Matrices, biases: Matrices, scratch: Scratch,
+) -> None:  # fmt: skip
+    """One panel of the section's matrix, and what comes of its columns."""
+    given = scratch.normed
+    if section in (PROJECT, CROSS_PROJECT):
+        given = scratch.attended
+    elif section == DOWN:
+        given = scratch.active
+    scale, bias = _matrix(section, scales)[layer, part], _matrix(section, biases)[layer, part]
+    sums = _columns(_matrix(section, panels)[layer, part], scale, bias, given)
+    if section == GATE_UP:
+        _activate(sums, part, scratch.active)
+    elif section in (QKV, QUERY):
+        _put(sums, part, scratch.heads)
+    else:
+        _add(sums, part, scratch.x)
+
+
+@njit(error_model="numpy")
+def _section(  # noqa: PLR0913, PLR0917 - what a thread needs
+    section: int, layer: int, part: int, parts: int, now: int,
+    panels: Matrices, scales: Matrices, biases: Matrices,
+    gains: Gains, memory: Memory, scratch: Scratch,
+) -> None:  # fmt: skip
+    """What one thread does of a section."""
+    rows = memory.keys.shape[1]
+    if section == ATTEND:
+        for row in range(rows * part // parts, rows * (part + 1) // parts):
+            _attend_to_steps(row, layer, now, gains, memory, scratch)
+    elif section == CROSS:
+        for row in range(rows * part // parts, rows * (part + 1) // parts):
+            _attend_to_context(row, layer, gains, memory, scratch)
+    else:
+        _multiply(section, layer, part, panels, scales, biases, scratch)
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
+def take_step(
+    panels: Matrices, scales: Matrices, biases: Matrices,
+    gains: Gains, memory: Memory, scratch: Scratch, now: int,
+) -> None:  # fmt: skip
+    """Run step `now` of a pre-norm Transformer with cross-attention over `scratch.x`, in place.
+
+    It is what `CausalTransformer.step` computes; its key and value are added to the memory.
+    """
+    depth, parts = panels.qkv.shape[:2]
+    for layer in range(depth):
+        for section in range(SECTIONS):
+            if section == QKV:
+                _normalise(scratch.x, gains.attention[layer], scratch.normed)
+            elif section == QUERY:
+                _normalise(scratch.x, gains.cross[layer], scratch.normed)
+            elif section == GATE_UP:
+                _normalise(scratch.x, gains.feed[layer], scratch.normed)
+            for part in prange(parts):
+                _section(
+                    section, layer, part, parts, now,
+                    panels, scales, biases, gains, memory, scratch,
+                )  # fmt: skip
+    _normalise(scratch.x, gains.last, scratch.x)
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
+def multiply(panels: Any, scales: Any, biases: Any, x: Any, out: Any) -> None:
+    """Map x (B, in) to out (B, columns), by a layer of arrays as in `Matrices`, but without D."""
+    for part in prange(len(panels)):
+        _put(_columns(panels[part], scales[part], biases[part], x), part, out)
