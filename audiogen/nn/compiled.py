@@ -25,6 +25,7 @@ from audiogen.nn.decoder import (
     checked_end,
 )
 from audiogen.nn.lowbit import WeightKind, quantised, with_weights
+from audiogen.nn.step_arrays import Gains, Matrices, Memory, Scratch
 from audiogen.types import Context
 
 
@@ -51,9 +52,9 @@ class CompiledCache:
     """What a `CompiledTransformer` keeps: a Transformer's cache, and arrays that share it."""
 
     whole: TransformerCache
-    gains: kernels.Gains
-    memory: kernels.Memory
-    scratch: kernels.Scratch
+    gains: Gains
+    memory: Memory
+    scratch: Scratch
 
 
 class CompiledTransformer(Backbone):
@@ -63,13 +64,12 @@ class CompiledTransformer(Backbone):
     """
 
     def __init__(self, network: CausalTransformer, kind: WeightKind) -> None:
-        """Copy a network, which may change afterwards only where `kind` is not fp32."""
+        """Copy the weights of a network; steps given at once use its own where `kind` is fp32."""
         super().__init__()
         self._network = network if kind == "fp32" else with_weights(network, kind)
         blocks = cast("Sequence[DecoderBlock]", network.blocks)
-
         self._hidden_dim = blocks[0].feed_forward.down.in_features
-        found = kernels.Matrices(
+        found = Matrices(
             qkv=_panels([block.self_attention.qkv for block in blocks], kind),
             project=_panels([block.self_attention.project for block in blocks], kind),
             query=_panels([block.cross_attention.query for block in blocks], kind),
@@ -78,7 +78,7 @@ class CompiledTransformer(Backbone):
             down=_panels([block.feed_forward.down for block in blocks], kind),
         )
         self._panels, self._scales, self._biases = (
-            kernels.Matrices(*arrays) for arrays in zip(*found, strict=True)
+            Matrices(*arrays) for arrays in zip(*found, strict=True)
         )
 
     def forward(
@@ -93,7 +93,7 @@ class CompiledTransformer(Backbone):
         whole = cast("CausalTransformer", self._network).cache(context, max_steps, graph=graph)
         layers, batch = whole.layers, len(context.vector)
         hidden = torch.zeros(context.mask.shape).masked_fill(~context.mask, -torch.inf)
-        memory = kernels.Memory(
+        memory = Memory(
             keys=_array(whole.keys),
             values=_array(whole.values),
             context_keys=_array(torch.stack([layer.context_keys for layer in layers])),
@@ -103,7 +103,7 @@ class CompiledTransformer(Backbone):
             cos=_array(whole.table.real),
             sin=_array(whole.table.imag),
         )
-        gains = kernels.Gains(
+        gains = Gains(
             attention=_array(torch.stack([layer.gains.attention for layer in layers])),
             cross=_array(torch.stack([layer.gains.cross for layer in layers])),
             feed=_array(torch.stack([layer.gains.feed for layer in layers])),
@@ -113,7 +113,7 @@ class CompiledTransformer(Backbone):
             last=_array(whole.gain),
         )
         dim = len(whole.gain)
-        scratch = kernels.Scratch(
+        scratch = Scratch(
             x=np.zeros((batch, dim), np.float32),
             normed=_padded(batch, dim),
             heads=np.zeros((batch, 3 * dim), np.float32),
@@ -140,7 +140,7 @@ class CompiledTransformer(Backbone):
 def _panels(
     layers: Sequence[nn.Linear], kind: WeightKind, groups: int = 1
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Panels of layers of one shape, their scales and biases, as `kernels.Matrices` says.
+    """Panels of layers of one shape, their scales and biases, as `Matrices` says.
 
     With groups of columns, a panel holds some of each, side by side.
     """

@@ -351,8 +351,7 @@ class CausalTransformer(Backbone):
         keys = torch.zeros(len(blocks), rows, max_steps, self.head_dim, device=device)
         values = torch.zeros_like(keys)
         layers = [
-            block.cache(context, own_keys, own_values)
-            for block, own_keys, own_values in zip(blocks, keys, values, strict=True)
+            block.cache(context, keys[index], values[index]) for index, block in enumerate(blocks)
         ]
         return TransformerCache(
             keys=keys,

@@ -10,12 +10,14 @@ item gets the same numbers, bit by bit, in any batch and with any number of thre
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, prange, types
 from numba.extending import intrinsic
+
+from audiogen.nn.step_arrays import Gains, Matrices, Memory, Place, Scratch
 
 TALL, WIDE = 8, 16
 """Rows and columns of a block."""
@@ -34,77 +36,6 @@ _IN_ORDER = {"contract", "nsz"}
 QKV, ATTEND, PROJECT, QUERY, CROSS, CROSS_PROJECT, GATE_UP, DOWN = range(8)
 """What a layer does, in this order; each waits until all threads are done with the one before."""
 SECTIONS = 8
-
-
-class Matrices(NamedTuple):
-    """One array for each kind of matrix, over all D layers.
-
-    They are the panels (D, parts, in / TALL, W / WIDE, TALL, WIDE), of float32, int8, or uint16,
-    which are the bits of bfloat16; or the scales or biases of their columns (D, parts, W), of
-    float32. Panels of `gate_up` hold columns of both, side by side. (There is no tuple for a
-    matrix and its scale, as compiled loops take no tuples of tuples.)
-    """
-
-    qkv: Any
-    project: Any
-    query: Any
-    cross_project: Any
-    gate_up: Any
-    down: Any
-
-
-class Gains(NamedTuple):
-    """Gains of the norms (D, dim), of heads (D, head_dim), and of the last one (dim,)."""
-
-    attention: Any
-    cross: Any
-    feed: Any
-    query: Any
-    key: Any
-    cross_query: Any
-    last: Any
-
-
-class Memory(NamedTuple):
-    """What earlier steps and the context left; R is batch times heads.
-
-    Attributes:
-        keys: (D, R, S, head_dim), of which the earlier steps are there.
-        values: likewise.
-        context_keys: (D, R, N, head_dim).
-        context_values: likewise.
-        hidden: added to the scores of the context (B, N), 0 or -inf.
-        seen: added to those of the steps (S,): zeros.
-        cos: of the rotary angles (S, head_dim // 2).
-        sin: likewise.
-    """
-
-    keys: Any
-    values: Any
-    context_keys: Any
-    context_values: Any
-    hidden: Any
-    seen: Any
-    cos: Any
-    sin: Any
-
-
-class Scratch(NamedTuple):
-    """What sections hand on, (B, width) each, with zeros behind the real width.
-
-    Attributes:
-        x: the step, which is changed in place (B, dim).
-        normed: of width dim.
-        heads: of width 3 dim.
-        attended: of width dim.
-        active: of the width of the feed-forward.
-    """
-
-    x: Any
-    normed: Any
-    heads: Any
-    attended: Any
-    active: Any
 
 
 @intrinsic
@@ -153,10 +84,9 @@ def _spread(builder: Any, value: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def _add_block(  # noqa: PLR0913, PLR0917 - places in flat arrays
-    typing: Any, weights: Any, start: Any, x: Any, first: Any, x_step: Any,
-    sums: Any, place: Any, sums_step: Any, rows: Any,
-) -> Any:  # fmt: skip
+def _add_block(
+    typing: Any, weights: Any, start: Any, x: Any, first: Any, sums: Any, place: Any, rows: Any
+) -> Any:
     """Add the products of a few rows and a block to their sums.
 
     It is written in vectors, as compilers do not find them in loops that say the same. What a row
@@ -164,37 +94,40 @@ def _add_block(  # noqa: PLR0913, PLR0917 - places in flat arrays
 
     Args:
         typing: of numba.
-        weights: all blocks.
+        weights: all blocks, one behind the other.
         start: where the block of interest begins.
-        x: all rows.
-        first: where the `TALL` numbers of interest of the first row are.
-        x_step: how much further on those of the next row are.
-        sums: of all rows.
-        place: where the `WIDE` sums of the first row are.
-        sums_step: how much further on those of the next row are.
+        x: all rows (B, in).
+        first: where the `TALL` numbers of interest of the first row are, counted through all rows.
+        sums: of all rows (B, W).
+        place: where the `WIDE` sums of the first row are, likewise.
         rows: how many, a constant.
     """
-    del typing, start, first, x_step, place, sums_step
+    del typing, start, first, place
     number, num_rows = types.intp, rows.literal_value
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, start, _, first, x_step, _, place, sums_step, _ = given
+        _, start, _, first, _, place, _ = given
         held, x_held, sums_held = (
-            context.make_array(signature.args[index])(context, builder, given[index]).data
-            for index in (0, 2, 5)
+            context.make_array(signature.args[index])(context, builder, given[index])
+            for index in (0, 2, 4)
         )
+        x_step, sums_step = (builder.extract_value(two.shape, 1) for two in (x_held, sums_held))
         kind = signature.args[0].dtype
         constants = [ir.Constant(start.type, index) for index in range(TALL * WIDE)]
         places = [
-            _address(builder, sums_held, place, builder.mul(sums_step, constants[row]), _VECTOR)
+            _address(
+                builder, sums_held.data, place, builder.mul(sums_step, constants[row]), _VECTOR
+            )
             for row in range(num_rows)
         ]
         found = [builder.load(address, align=4) for address in places]
         rows = [builder.add(first, builder.mul(x_step, constants[row])) for row in range(num_rows)]
         for index in range(TALL):
-            line = _load_weights(builder, kind, held, start, constants[index * WIDE])
+            line = _load_weights(builder, kind, held.data, start, constants[index * WIDE])
             for row in range(num_rows):
-                address = _address(builder, x_held, rows[row], constants[index], ir.FloatType())
+                address = _address(
+                    builder, x_held.data, rows[row], constants[index], ir.FloatType()
+                )
                 factor = _spread(builder, builder.load(address, align=4))
                 product = builder.fmul(factor, line, flags=["contract"])
                 found[row] = builder.fadd(found[row], product, flags=["contract"])
@@ -202,7 +135,7 @@ def _add_block(  # noqa: PLR0913, PLR0917 - places in flat arrays
             builder.store(value, address, align=4)
         return context.get_dummy_value()
 
-    taken = (weights, number, x, number, number, sums, number, number, rows)
+    taken = (weights, number, x, number, sums, number, rows)
     return types.void(*taken), generate
 
 
@@ -212,7 +145,7 @@ def _product(panel: Any, x: Any) -> Any:
     (height, count), (batch, given) = panel.shape[:2], x.shape
     size, width = TALL * WIDE, count * WIDE
     sums = np.zeros((batch, width), np.float32)
-    weights, rows, found = panel.reshape(-1), x.reshape(-1), sums.reshape(-1)
+    weights = panel.reshape(-1)
     ahead, step = AHEAD // panel.itemsize, LINE // panel.itemsize
     for k in range(height):
         for n in range(count):
@@ -221,13 +154,13 @@ def _product(panel: Any, x: Any) -> Any:
                 _prefetch(weights, index)
             first, place = k * TALL, n * WIDE
             for _ in range(batch // 4):
-                _add_block(weights, block, rows, first, given, found, place, width, 4)
+                _add_block(weights, block, x, first, sums, place, 4)
                 first, place = first + 4 * given, place + 4 * width
             if batch % 4 >= 2:
-                _add_block(weights, block, rows, first, given, found, place, width, 2)
+                _add_block(weights, block, x, first, sums, place, 2)
                 first, place = first + 2 * given, place + 2 * width
             if batch % 2:
-                _add_block(weights, block, rows, first, given, found, place, width, 1)
+                _add_block(weights, block, x, first, sums, place, 1)
     return sums
 
 
@@ -297,9 +230,10 @@ def _attend(query: Any, keys: Any, values: Any, hidden: Any, stop: int, out: Any
 
 @njit(error_model="numpy")
 def _attend_to_steps(
-    row: int, layer: int, now: int, gains: Gains, memory: Memory, scratch: Scratch
+    row: int, place: Place, gains: Gains, memory: Memory, scratch: Scratch
 ) -> None:
     """Self-attention of one head of one item, whose key and value are kept."""
+    layer, now = place.layer, place.now
     width = gains.query.shape[1]
     num_heads = memory.keys.shape[1] // len(scratch.x)
     item, first = row // num_heads, row % num_heads * width
@@ -392,10 +326,10 @@ def _activate(columns: Any, part: int, out: Any) -> None:
 
 @njit(fastmath=_IN_ORDER, error_model="numpy")
 def _multiply(
-    section: int, layer: int, part: int,
-    panels: Matrices, scales: Matrices, biases: Matrices, scratch: Scratch,
-) -> None:  # fmt: skip
+    place: Place, panels: Matrices, scales: Matrices, biases: Matrices, scratch: Scratch
+) -> None:
     """One panel of the section's matrix, and what comes of its columns."""
+    section, layer, part = place.section, place.layer, place.part
     given = scratch.normed
     if section in (PROJECT, CROSS_PROJECT):
         given = scratch.attended
@@ -412,21 +346,21 @@ def _multiply(
 
 
 @njit(error_model="numpy")
-def _section(  # noqa: PLR0913, PLR0917 - what a thread needs
-    section: int, layer: int, part: int, parts: int, now: int,
+def _section(
+    place: Place,
     panels: Matrices, scales: Matrices, biases: Matrices,
     gains: Gains, memory: Memory, scratch: Scratch,
 ) -> None:  # fmt: skip
     """What one thread does of a section."""
-    rows = memory.keys.shape[1]
-    if section == ATTEND:
+    rows, parts, part = memory.keys.shape[1], panels.qkv.shape[1], place.part
+    if place.section == ATTEND:
         for row in range(rows * part // parts, rows * (part + 1) // parts):
-            _attend_to_steps(row, layer, now, gains, memory, scratch)
-    elif section == CROSS:
+            _attend_to_steps(row, place, gains, memory, scratch)
+    elif place.section == CROSS:
         for row in range(rows * part // parts, rows * (part + 1) // parts):
-            _attend_to_context(row, layer, gains, memory, scratch)
+            _attend_to_context(row, place.layer, gains, memory, scratch)
     else:
-        _multiply(section, layer, part, panels, scales, biases, scratch)
+        _multiply(place, panels, scales, biases, scratch)
 
 
 @njit(parallel=True, cache=True, error_model="numpy")
@@ -448,10 +382,8 @@ def take_step(
             elif section == GATE_UP:
                 _normalise(scratch.x, gains.feed[layer], scratch.normed)
             for part in prange(parts):
-                _section(
-                    section, layer, part, parts, now,
-                    panels, scales, biases, gains, memory, scratch,
-                )  # fmt: skip
+                place = Place(section, layer, part, now)
+                _section(place, panels, scales, biases, gains, memory, scratch)
     _normalise(scratch.x, gains.last, scratch.x)
 
 

@@ -14,7 +14,7 @@ from audiogen.generators import (
     TokenSamplingConfig,
     build_generator,
 )
-from audiogen.generators.autoregressive import AutoregressiveConfig
+from audiogen.generators.autoregressive import AutoregressiveConfig, AutoregressiveGenerator
 from audiogen.generators.base import Start
 from audiogen.generators.masked import MaskedConfig
 from audiogen.types import Batch, Conditions, LatentSpec
@@ -280,8 +280,9 @@ def test_evaluations_are_counted(
     generator: LatentGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    backbone = type(generator.backbone)
-    name = "forward" if is_masked(generator) else "step"
+    backbone, name = type(generator.backbone), "forward"
+    if isinstance(generator, AutoregressiveGenerator):
+        backbone, name = type(generator._decoder("fp32", torch.device("cpu"))[0]), "step"
     real = getattr(backbone, name)
 
     def counted(*given: object, **options: object) -> object:
