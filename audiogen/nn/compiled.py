@@ -38,6 +38,7 @@ class CompiledLinear(nn.Module):
         self._in, self._out = layer.in_features, layer.out_features
         self._arrays = tuple(array[0] for array in _panels([layer], kind))
 
+    @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in) to (..., out), both float32."""
         rows = x.reshape(-1, self._in)
@@ -122,6 +123,7 @@ class CompiledTransformer(Backbone):
         )
         return CompiledCache(whole=whole, gains=gains, memory=memory, scratch=scratch)
 
+    @torch.no_grad()
     def step(self, x: Tensor, cache: CompiledCache) -> Tensor:
         """Run over the next steps, as `Backbone.step` says."""
         whole, scratch = cache.whole, cache.scratch

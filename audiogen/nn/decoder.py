@@ -332,6 +332,7 @@ class CausalTransformer(Backbone):
         out: Tensor = self.norm(x)
         return out
 
+    @torch.no_grad()
     def cache(self, context: Context, max_steps: int, *, graph: bool = False) -> TransformerCache:
         """Make a cache with the context's keys and values and room for `max_steps`."""
         device = context.sequence.device
@@ -365,6 +366,7 @@ class CausalTransformer(Backbone):
             graph=StepGraph() if graph else None,
         )
 
+    @torch.no_grad()  # layers share a cache in which gradients have no place
     def step(self, x: Tensor, cache: TransformerCache) -> Tensor:
         """Run over the next steps, as `Backbone.step` says."""
         end = checked_end(x, cache.length, len(cache.table))
