@@ -6,10 +6,12 @@ next time. Weights may be in fewer bits, which are read faster; all else is floa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numba
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -44,7 +46,8 @@ class CompiledLinear(nn.Module):
         rows = x.reshape(-1, self._in)
         out = torch.empty(len(rows), self._out)
         padded = F.pad(rows, (0, -self._in % kernels.TALL)).contiguous()
-        kernels.multiply(*self._arrays, padded.numpy(), out.numpy())
+        with _threads(len(self._arrays[0])):
+            kernels.multiply(*self._arrays, padded.numpy(), out.numpy())
         return out.view(*x.shape[:-1], self._out)
 
 
@@ -131,12 +134,24 @@ class CompiledTransformer(Backbone):
             return cast("CausalTransformer", self._network).step(x, whole)
         end = checked_end(x, whole.length, len(whole.table))
         scratch.x[:] = (x + whole.vector)[:, 0].numpy()
-        kernels.take_step(
-            self._panels, self._scales, self._biases,
-            cache.gains, cache.memory, scratch, whole.length,
-        )  # fmt: skip
+        with _threads(self._panels.qkv.shape[1]):
+            kernels.take_step(
+                self._panels, self._scales, self._biases,
+                cache.gains, cache.memory, scratch, whole.length,
+            )  # fmt: skip
         whole.length = end
         return torch.from_numpy(scratch.x.copy())[:, None]
+
+
+@contextmanager
+def _threads(parts: int) -> Iterator[None]:
+    """Let numba use a thread for each part and no more: idle ones would keep cores busy."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(parts, numba.config.NUMBA_NUM_THREADS))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 def _panels(
