@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,11 @@ from audiogen.audio.files import read_audio
 from audiogen.data.manifest import ManifestRow
 from audiogen.types import LatentSpec
 
+SPEED_RANGE = 0.04
+"""Share by which versions of a sound are faster or slower, at most: two thirds of a semitone."""
+SPEED_STEPS = 10_000
+"""Speeds are parts of this; as a sample rate it is one that `resample` takes."""
+
 
 def read_clip(folder: Path, row: ManifestRow, spec: LatentSpec) -> Tensor:
     """Read a whole file as wav (C, T) at the codec's rate and channels, at one loudness.
@@ -27,6 +32,25 @@ def read_clip(folder: Path, row: ManifestRow, spec: LatentSpec) -> Tensor:
     wav, sample_rate = read_audio(row.sound(folder))
     wav = to_channels(resample(wav, sample_rate, spec.sample_rate), spec.audio_channels)
     return set_loudness(wav, spec.sample_rate)
+
+
+def versions_of(wav: Tensor, count: int) -> Iterator[Tensor]:
+    """Yield a sound, and others that say the same: faster and slower ones (Ko et al. 2015).
+
+    What is gained is another cut into frames, and so other latents or tokens. Half of them have
+    their polarity reversed. None is longer than the sound.
+
+    Args:
+        wav: (C, T).
+        count: of versions, with the sound itself.
+    """
+    yield wav
+    for number in range(1, count):
+        place = (number + 1) // 2
+        change = round(SPEED_RANGE * SPEED_STEPS * place / (count // 2))
+        speed = SPEED_STEPS + (change if number % 2 else -change)
+        changed = resample(wav, speed, SPEED_STEPS)[:, : wav.shape[1]]
+        yield -changed if place % 2 else changed
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from audiogen.codecs import Codec
 from audiogen.conditioning.controls import ControlName, Role, make_controls
 from audiogen.conditioning.text import TextStates
-from audiogen.data.clips import Position, item_seed, read_clip
+from audiogen.data.clips import Position, item_seed, read_clip, versions_of
 from audiogen.data.manifest import ManifestRow
 from audiogen.data.windows import MeasuredWindow, measure_windows
 from audiogen.storage import publish_folder, read_json, read_tensors, write_tensors
@@ -48,8 +48,9 @@ def encode_files(
     *,
     min_frames: int,
     controls: Sequence[ControlName] = (),
+    versions: int = 1,
 ) -> Iterable[LatentItem]:
-    """Encode whole files, one after the other.
+    """Encode whole files, one after the other, each as one item or as several versions.
 
     A file shorter than `min_frames` is filled up with silence before it is encoded, so that what
     lies behind its end is the latent of silence.
@@ -60,15 +61,16 @@ def encode_files(
         codec: that encodes them.
         min_frames: latent frames of a training window.
         controls: what is measured of the windows; see `measure_windows`.
+        versions: of each file; see `versions_of`.
     """
     hop = codec.spec.hop_length
     for row in rows:
-        wav = read_clip(folder, row, codec.spec)
-        num_frames = -(-wav.shape[1] // hop)
-        windows = measure_windows(wav, codec.spec, min_frames, controls)
-        wav = F.pad(wav, (0, max(num_frames, min_frames) * hop - wav.shape[1]))
-        latents = codec.encode(wav[None].to(codec.device))[0].cpu()
-        yield LatentItem(latents=latents, num_frames=num_frames, row=row, windows=windows)
+        for wav in versions_of(read_clip(folder, row, codec.spec), versions):
+            num_frames = -(-wav.shape[1] // hop)
+            windows = measure_windows(wav, codec.spec, min_frames, controls)
+            padded = F.pad(wav, (0, max(num_frames, min_frames) * hop - wav.shape[1]))
+            latents = codec.encode(padded[None].to(codec.device))[0].cpu()
+            yield LatentItem(latents=latents, num_frames=num_frames, row=row, windows=windows)
 
 
 def write_latents(final: Path, items: Iterable[LatentItem]) -> None:
@@ -129,19 +131,21 @@ def _link(source: Path, target: Path) -> None:
 def read_latents(folder: Path, rows: Sequence[ManifestRow]) -> list[LatentItem]:
     """Read what `write_latents` wrote, in the order of `rows`; ValueError when a row is not there.
 
-    Shards are mapped into memory, not loaded: sets larger than memory can be read, and processes
-    on one machine share what they read.
+    Versions of a row follow one another. Shards are mapped into memory, not loaded: sets larger
+    than memory can be read, and processes on one machine share what they read.
     """
-    index = {entry["path"]: entry for entry in _read_index(folder / "index.json")}
+    index: dict[str, list[dict[str, Any]]] = {}
+    for entry in _read_index(folder / "index.json"):
+        index.setdefault(entry["path"], []).append(entry)
     missing = sum(row.path not in index for row in rows)
     if missing:
         raise ValueError(
             f"{folder}: has latents of {len(rows) - missing} of {len(rows)} files;"
             " delete the folder and run the same command again"
         )
-    names = {index[row.path]["shard"] for row in rows}
+    names = {entry["shard"] for row in rows for entry in index[row.path]}
     shards = {name: read_tensors(folder / name) for name in names}
-    return [_item(index[row.path], shards, row, folder) for row in rows]
+    return [_item(entry, shards, row, folder) for row in rows for entry in index[row.path]]
 
 
 def _item(

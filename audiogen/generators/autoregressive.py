@@ -102,10 +102,11 @@ class AutoregressiveGenerator(TokenGenerator):
         targets, _ = build(self.layout, self._targets(batch, ends=ends), IGNORED)
         logits = self._logits(batch, network)
         losses = []
-        for k in range(self.num_codebooks):
+        # Taken apart at once: a slice for each has a gradient as large as the whole.
+        for k, own in enumerate(logits.unbind(dim=2)):
             classes = self.vocab_size + (1 if ends and k == 0 else 0)
-            own, wanted_here = logits[:, :, k, :classes].flatten(0, 1), targets[:, k].flatten()
-            loss = F.cross_entropy(own, wanted_here, ignore_index=IGNORED, reduction="none")
+            rows, wanted_here = own[..., :classes].flatten(0, 1), targets[:, k].flatten()
+            loss = F.cross_entropy(rows, wanted_here, ignore_index=IGNORED, reduction="none")
             losses.append(loss.reshape(targets[:, k].shape))
         return torch.stack(losses, dim=1), targets != IGNORED
 

@@ -71,12 +71,14 @@ def _latents(config: ExperimentConfig, codec: Codec, accelerator: Accelerator) -
     stale cache.
     """
     window, controls = codec.spec.num_frames(config.data.clip_seconds), _controls(config)
+    versions = config.train.generator.versions
     made_from = {
         "codec": sha256_file(config.run_dir / "codec" / "model" / "weights.safetensors"),
         "text": config.text.model_dump(mode="json"),
         "window": window,
         "manifest": sha256_file(config.run_dir / "manifest.jsonl"),
         **({"controls": controls} if controls else {}),
+        **({"versions": versions} if versions > 1 else {}),
     }
     final = config.run_dir / "latents" / digest_of(made_from)
     accelerator.wait_for_everyone()
@@ -86,7 +88,9 @@ def _latents(config: ExperimentConfig, codec: Codec, accelerator: Accelerator) -
     part = part_of(final, rank, count)
     if not part.is_dir():  # else a run that was stopped here has written it
         share = config.rows("train")[rank::count]
-        items = encode_files(config.sounds, share, codec, min_frames=window, controls=controls)
+        items = encode_files(
+            config.sounds, share, codec, min_frames=window, controls=controls, versions=versions
+        )
         write_latents(part, items)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:

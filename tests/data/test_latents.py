@@ -11,7 +11,7 @@ from audiogen.audio.files import write_audio
 from audiogen.codecs.trunk import FourierTrunkConfig
 from audiogen.codecs.vae import VAECodec, VAEConfig
 from audiogen.conditioning.text import TextStates
-from audiogen.data.clips import ClipDataset, Position
+from audiogen.data.clips import ClipDataset, Position, versions_of
 from audiogen.data.latents import (
     Collate,
     LatentDataset,
@@ -71,6 +71,43 @@ def test_latents_come_back_and_short_files_are_padded(
     stranger = ManifestRow(path="new.wav", seconds=1, sample_rate=1, channels=1)
     with pytest.raises(ValueError, match="latents of 3 of 4 files"):
         read_latents(tmp_path / "latents", [*rows, stranger])
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_versions_are_the_sound_faster_slower_and_reversed_in_polarity(count: int) -> None:
+    rate, hertz = 16000, 1000
+    wav = 0.1 + torch.sin(2 * torch.pi * hertz / rate * torch.arange(rate))[None]
+    versions = list(versions_of(wav, count))
+    assert torch.equal(versions[0], wav)
+    expected = {1: [1000], 2: [1000, 1040], 5: [1000, 1020, 980, 1040, 960]}[count]
+    found = []
+    for version in versions:
+        assert version.shape[1] <= wav.shape[1]
+        middle = version[0, 1000:9000] * torch.hann_window(8000)
+        spectrum = torch.fft.rfft(middle - middle.mean()).abs()
+        found.append(int(spectrum.argmax()) * rate // 8000)
+    assert found == expected
+    signs = [int(version[0, 1000:9000].mean().sign()) for version in versions]
+    assert signs == [1, -1, -1, 1, 1][:count]
+
+
+def test_versions_come_back_in_the_order_of_the_rows(
+    codec: VAECodec, rows: list[ManifestRow], tmp_path: Path
+) -> None:
+    for rank in (0, 1):
+        items = encode_files(tmp_path, rows[rank::2], codec, min_frames=WINDOW, versions=3)
+        write_latents(part_of(tmp_path / "latents", rank, 2), items)
+    join_latents(tmp_path / "latents", 2)
+    items = read_latents(tmp_path / "latents", rows)
+    assert [item.row for item in items] == [row for row in rows for _ in range(3)]
+    assert [item.num_frames for item in items] == [32, 31, 32, 50, 49, 50, 150, 145, 150]
+    plain = list(encode_files(tmp_path, rows, codec, min_frames=WINDOW))
+    for number, item in enumerate(plain):
+        own = items[3 * number : 3 * number + 3]
+        assert torch.equal(own[0].latents, item.latents)
+        assert not torch.allclose(own[1].latents[:, :30], own[0].latents[:, :30], atol=0.1)
+    dataset = LatentDataset(items, window_frames=WINDOW, frame_rate=62.5, seed=0)
+    assert len(dataset) == 15  # of each version as many as of the sound
 
 
 def test_parts_of_processes_are_joined_to_the_same(

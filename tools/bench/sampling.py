@@ -1,10 +1,11 @@
-"""Quality over network evaluations, for several models of the same data, in one table.
+"""Quality over sampling settings, for several models of the same data, in one table.
 
-    python tools/bench/steps.py RUN MODEL [MODEL ...] --steps 1 2 4 8 30
+    python tools/bench/sampling.py RUN MODEL [MODEL ...] --settings steps=1 steps=2 steps=4
+    python tools/bench/sampling.py RUN RUN --settings guidance_scale=2 "guidance_scale=3 top_k=50"
 
 RUN is a run folder, whose recordings and labels are used. A MODEL is a run or a model folder, such
 as runs/flow-fewstep and its teacher runs/flow-fewstep/generator/model; each samples with its own
-solver and guidance. Every row has the same prompts and seeds.
+settings but for those given. Every row has the same prompts and seeds.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ from audiogen.evaluation.features import FeatureSpace, texture_features
 from audiogen.evaluation.material import MAX_HELD_OUT, MAX_TRAINING, Sounds, real_sounds
 from audiogen.evaluation.metrics import diversity, frechet_distance, matched
 from audiogen.experiment import load_experiment
+from audiogen.generators import SamplingConfig
 from audiogen.machine import processor_name
 from audiogen.pipeline import Pipeline
+from audiogen.schema import parse_overrides
+from audiogen.texture.takes import changed_sampling
 
 
 @dataclass(frozen=True)
@@ -73,10 +77,9 @@ class Judge:
 
 
 def takes(
-    pipeline: Pipeline, labels: Sequence[str], count: int, steps: int, seconds: float
+    pipeline: Pipeline, labels: Sequence[str], count: int, sampling: SamplingConfig, seconds: float
 ) -> tuple[list[Tensor], list[str], float]:
     """Make `count` takes of each label; return them, their labels, and the seconds per take."""
-    sampling = pipeline.config.sample.model_copy(update={"steps": steps})
     wavs: list[Tensor] = []
     before = time.perf_counter()
     for label in labels:
@@ -92,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("models", type=Path, nargs="+")
-    parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 8, 30])
+    parser.add_argument("--settings", nargs="+", default=["steps=4", "steps=8", "steps=30"])
     parser.add_argument("--takes", type=int, default=8, help="per label")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -100,17 +103,18 @@ def main() -> None:
     labels = sorted(set(judge.training.labels) & set(judge.held_out.labels))
     seconds = judge.training.wavs[0].shape[1] / judge.rate
     rows: list[dict[str, Any]] = []
-    heads = ("model", "steps", "recognised", "Fréchet", "diversity", "s/take")
-    print("{:<40} {:>5} {:>10} {:>8} {:>9} {:>7}".format(*heads))
+    heads = ("model", "settings", "recognised", "Fréchet", "diversity", "s/take")
+    print("{:<40} {:<28} {:>10} {:>8} {:>9} {:>7}".format(*heads))
     for model in given.models:
         pipeline = Pipeline.from_pretrained(model)
-        for steps in given.steps:
-            wavs, asked, cost = takes(pipeline, labels, given.takes, steps, seconds)
-            row = {"model": str(model), "steps": steps, **judge.score(wavs, asked), "seconds": cost}
-            rows.append(row)
+        for settings in given.settings:
+            sampling = changed_sampling(pipeline.config.sample, parse_overrides(settings.split()))
+            wavs, asked, cost = takes(pipeline, labels, given.takes, sampling, seconds)
+            scores = judge.score(wavs, asked)
+            rows.append({"model": str(model), "settings": settings, **scores, "seconds": cost})
             print(
-                f"{str(model)[-40:]:<40} {steps:>5} {row['recognised']:>10.3f}"
-                f" {row['frechet']:>8.2f} {row['diversity']:>9.2f} {cost:>7.3f}",
+                f"{str(model)[-40:]:<40} {settings:<28} {scores['recognised']:>10.3f}"
+                f" {scores['frechet']:>8.2f} {scores['diversity']:>9.2f} {cost:>7.3f}",
                 flush=True,
             )
     if given.out is not None:
