@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,12 @@ def test_it_is_evaluated_and_stands_on_the_scoreboard(finished: ExperimentConfig
     assert "bits per second" in page
     assert "Codebooks" in page
     assert "autoregressive on rvq" in scoreboard([finished.run_dir])
+
+
+def test_each_sound_is_learnt_in_the_versions_of_the_recipe(finished: ExperimentConfig) -> None:
+    [index] = (finished.run_dir / "latents").glob("*/index.json")
+    encoded = Counter(entry["path"] for entry in json.loads(index.read_text("utf-8")))
+    assert encoded == {row.path: 3 for row in finished.rows("train")}
 
 
 def test_takes_have_the_length_asked_for_or_their_own(

@@ -84,6 +84,15 @@ def test_a_batch_of_another_size_is_refused() -> None:
         rand((3, 2), CPU)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_of_any_size_keeps_the_type_and_scales_up(dtype: torch.dtype) -> None:
+    x = torch.full((3, 5, 7), 2.0, dtype=dtype)  # 35 numbers of an item: no whole words
+    dropped = Dropout(0.5)(x)
+    assert dropped.dtype == dtype
+    assert dropped.shape == x.shape
+    assert sorted(dropped.flatten().unique().tolist()) == [0.0, 4.0]
+
+
 def test_dropout_is_off_outside_of_training() -> None:
     x = torch.randn(4, 5)
     assert torch.equal(Dropout(0.5).eval()(x), x)
