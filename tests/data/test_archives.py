@@ -314,8 +314,8 @@ class RangeHandler(http.server.SimpleHTTPRequestHandler):
         self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
         self.send_header("Content-Length", str(last + 1 - first))
         self.end_headers()
+        type(self).sent += last + 1 - first  # before a client that has it all looks
         self.wfile.write(data[first : last + 1])
-        type(self).sent += last + 1 - first
 
     def log_message(self, *_: object) -> None:
         pass

@@ -101,7 +101,8 @@ def test_kills_at_random_times_lose_double_and_change_nothing(
         if child.exitcode == 0:
             break
     assert killed > 0
-    assert digests(pack) == expected
+    found = digests(pack)
+    assert found == expected, f"largest difference {largest_difference(tmp_path / 'whole', pack)}"
     assert len(read_job(pack)) == len(expected) // 2
 
 
