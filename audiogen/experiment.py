@@ -78,8 +78,8 @@ class GeneratorTrainConfig(Config):
     accumulate: int = Field(default=1, ge=1)
     """Micro-batches per step."""
     versions: int = Field(default=1, ge=1, le=64)
-    """Of each sound that are learnt: itself, and copies of up to 4 % more or less speed, half of
-    them with the polarity reversed. They keep a small set from being learnt by heart."""
+    """Of each sound that are learnt: itself, and copies of up to 4 % more or less speed, every
+    second pair with the polarity reversed. They keep a small set from being learnt by heart."""
     optim: OptimConfig = OptimConfig()
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
 

@@ -37,8 +37,8 @@ def read_clip(folder: Path, row: ManifestRow, spec: LatentSpec) -> Tensor:
 def versions_of(wav: Tensor, count: int) -> Iterator[Tensor]:
     """Yield a sound, and others that say the same: faster and slower ones (Ko et al. 2015).
 
-    What is gained is another cut into frames, and so other latents or tokens. Half of them have
-    their polarity reversed. None is longer than the sound.
+    What is gained is another cut into frames, and so other latents or tokens. Every second
+    pair has its polarity reversed. None is longer than the sound.
 
     Args:
         wav: (C, T).

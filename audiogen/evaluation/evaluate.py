@@ -170,7 +170,11 @@ def _copies(config: ExperimentConfig, training: Sounds, made: Sounds, rate: int)
     """The training clip nearest to each take, and how many takes are near-copies."""
     sources = {row.path: row.source_id for row in config.rows("train")}
     check = nearest_clips(
-        made.wavs, training.wavs, rate, sources=[sources[name] for name in training.names]
+        made.wavs,
+        training.wavs,
+        rate,
+        sources=[sources[name] for name in training.names],
+        versions=config.train.generator.versions,
     )
     return {
         "threshold": check.threshold,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiogen.audio.spectral import stft
+from audiogen.data.clips import versions_of
 from audiogen.evaluation.features import Array, fft_length, log_mel, mono
 
 Distance = Callable[[Array, Array], float]
@@ -166,6 +167,7 @@ def nearest_clips(
     sample_rate: int,
     *,
     sources: Sequence[str] | None = None,
+    versions: int = 1,
 ) -> CopyCheck:
     """Find the nearest training clip of each take and tell near-copies.
 
@@ -183,6 +185,8 @@ def nearest_clips(
         sample_rate: Hz, of all of them.
         sources: recording that each training clip comes from; each its own when not given.
             Clips so alike that they must be one recording are joined in any case.
+        versions: of each clip that were learnt, as of `versions_of`. Takes are compared with all of
+            them, since a pattern of another speed is no match.
     """
     if not takes or not training:
         raise ValueError(
@@ -191,13 +195,16 @@ def nearest_clips(
     names = np.asarray(sources if sources is not None else range(len(training)))
     if len(names) != len(training):
         raise ValueError(f"nearest_clips: {len(names)} sources for {len(training)} training clips")
-    patterns = [_pattern(wav, sample_rate) for wav in (*takes, *training)]
+    learnt = [version for wav in training for version in versions_of(wav, versions)]
+    patterns = [_pattern(wav, sample_rate) for wav in (*takes, *learnt)]
     longest = max(pattern.shape[1] for pattern in patterns)
-    search = _CopySearch(patterns[len(takes) :], names, longest)
+    search = _CopySearch(patterns[len(takes) :], names.repeat(versions), longest)
     nearest = []
     for index, pattern in enumerate(patterns[: len(takes)]):
         clip, similarity, distance = search.nearest(search.similarities(pattern))
-        nearest.append(NearestClip(take=index, clip=clip, similarity=similarity, distance=distance))
+        nearest.append(
+            NearestClip(take=index, clip=clip // versions, similarity=similarity, distance=distance)
+        )
     return CopyCheck(threshold=search.threshold(), nearest=tuple(nearest))
 
 

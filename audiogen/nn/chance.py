@@ -100,10 +100,12 @@ class Dropout(nn.Module):
     """Sets numbers to zero while training, by draws of each item; scales the rest up."""
 
     def __init__(self, share: float) -> None:
-        """Drop a share, in 256ths: a byte decides, of which a generator gives eight at once."""
+        """Drop a share, in 256ths: a byte decides, of which a generator gives eight at once.
+
+        A share above 0 drops at least one 256th, one below 1 keeps as much.
+        """
         super().__init__()
-        self.share = share
-        self._dropped = round(256 * share)
+        self._dropped = min(max(round(256 * share), 1), 255) if share else 0
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, ...) to the same shape."""
@@ -113,7 +115,7 @@ class Dropout(nn.Module):
         words = torch.empty(len(x), -(-size // 8), device=x.device, dtype=torch.long)
         drawn = _filled(words, lambda row, g: row.random_(-(2**63), None, generator=g))
         kept = drawn.view(torch.uint8)[:, :size].view(x.shape) >= self._dropped
-        return x * (kept * (256 / (256 - self._dropped))).to(x.dtype)
+        return torch.where(kept, x * (256 / (256 - self._dropped)), 0)
 
 
 def recomputed(function: Callable[..., Any], *inputs: Any, **settings: Any) -> Any:

@@ -78,7 +78,7 @@ def _latents(config: ExperimentConfig, codec: Codec, accelerator: Accelerator) -
         "window": window,
         "manifest": sha256_file(config.run_dir / "manifest.jsonl"),
         **({"controls": controls} if controls else {}),
-        **({"versions": versions} if versions > 1 else {}),
+        "versions": versions,
     }
     final = config.run_dir / "latents" / digest_of(made_from)
     accelerator.wait_for_everyone()

@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from audiogen.data.clips import versions_of
 from audiogen.evaluation.metrics import (
     diversity,
     frechet_distance,
@@ -109,6 +110,14 @@ def test_copies_are_caught(name: str) -> None:
     check = nearest_clips([COPIES[name](training[5])], training, RATE)
     assert [found.clip for found in check.copies] == [5]
     assert check.copies[0].distance < 0.8 * check.threshold
+
+
+@pytest.mark.parametrize("version", range(5))
+def test_copies_of_a_version_that_was_learnt_are_caught(version: int) -> None:
+    training = [crackle(seed) for seed in range(12)]
+    take = list(versions_of(training[5], 5))[version]
+    check = nearest_clips([take, crackle(100)], training, RATE, versions=5)
+    assert [(found.take, found.clip) for found in check.copies] == [(0, 5)]
 
 
 def test_other_recordings_are_no_copies() -> None:

@@ -93,6 +93,14 @@ def test_dropout_of_any_size_keeps_the_type_and_scales_up(dtype: torch.dtype) ->
     assert sorted(dropped.flatten().unique().tolist()) == [0.0, 4.0]
 
 
+@pytest.mark.parametrize("share", [0.0, 1e-4, 0.9999])
+def test_dropout_of_a_tiny_share_drops_and_of_a_large_one_keeps(share: float) -> None:
+    dropped = Dropout(share)(torch.ones(64, 5000))
+    assert bool(dropped.isfinite().all())
+    assert bool((dropped == 0).any()) == (share > 0)
+    assert bool((dropped > 0).any())
+
+
 def test_dropout_is_off_outside_of_training() -> None:
     x = torch.randn(4, 5)
     assert torch.equal(Dropout(0.5).eval()(x), x)

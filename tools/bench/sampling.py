@@ -95,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("models", type=Path, nargs="+")
-    parser.add_argument("--settings", nargs="+", default=["steps=4", "steps=8", "steps=30"])
+    parser.add_argument("--settings", nargs="+", default=[""])
     parser.add_argument("--takes", type=int, default=8, help="per label")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
