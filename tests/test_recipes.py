@@ -13,6 +13,7 @@ from audiogen.schema import dump_config
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+TOKEN_RECIPES = ("rvq", "autoregressive", "masked")
 
 
 def num_parameters(config: ExperimentConfig) -> list[int]:
@@ -50,3 +51,9 @@ def test_mistakes_across_blocks_are_named() -> None:
         load_experiment(ROOT / "recipes" / "flow-fewstep.yaml", ["generator=null"])
     with pytest.raises(ValueError, match=r"data\.clip_seconds=0\.1 is shorter than four"):
         load_experiment(recipe, ["data.clip_seconds=0.1"])
+
+
+def test_the_recipes_of_tokens_have_one_codec_that_runs_take_from_each_other() -> None:
+    found = [load_experiment(ROOT / "recipes" / f"{name}.yaml") for name in TOKEN_RECIPES]
+    assert all(config.codec == found[0].codec for config in found)
+    assert all(config.train.codec == found[0].train.codec for config in found)
