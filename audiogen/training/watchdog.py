@@ -7,6 +7,7 @@ stopped. What runs alone has no watchdog.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import math
 import os
@@ -62,7 +63,10 @@ class Watchdog:
         self._heard = [("0 busy", time.monotonic())] * self._count
         self._over, self._news = threading.Event(), threading.Event()
         self._store: TCPStore | None = None
-        self._talker = threading.Thread(target=self._talk, daemon=True)
+        self._last_word: tuple[str, str] | None = None
+        # Python waits for both at its end: one that ends inside a call of the store aborts.
+        self._talker = threading.Thread(target=self._talk)
+        self._watcher = threading.Thread(target=self._watch)
 
     def mark(self, place: str, *, limited: bool) -> None:
         """See the function `mark`."""
@@ -80,7 +84,7 @@ class Watchdog:
         if self._count > 1:
             self._store = _joined_store(self._rank, self._count)
             self._talker.start()
-            threading.Thread(target=self._watch, daemon=True).start()
+            self._watcher.start()
             _current = self
         return self
 
@@ -91,28 +95,28 @@ class Watchdog:
         _current = None
         if self._store is None or self._over.is_set():
             return
+        failed = error is not None and not isinstance(error, Stopped)
+        if failed:
+            reason = f"process {self._rank} failed at {self._place}: {error!r}"
+            self._last_word = ("end", reason)
+        else:
+            self._last_word = (f"beat/{self._rank}", "left")
         self._over.set()
         self._news.set()
-        self._talker.join(INTERVAL_SECONDS)  # so that no beat comes after the last word
-        failed = error is not None and not isinstance(error, Stopped)
-        try:
-            if failed and _answers(self._answered_at):
-                self._store.set("end", f"process {self._rank} failed at {self._place}: {error!r}")
-                time.sleep(GRACE_SECONDS)
-            elif not failed:
-                self._store.set(f"beat/{self._rank}", "left")
-        except RuntimeError:
-            return  # the process that keeps the store has left before this one
+        if failed:
+            time.sleep(GRACE_SECONDS)
+        self._talker.join(GRACE_SECONDS)
 
     def _talk(self) -> None:
-        """Exchange beats with the others until the end of the block."""
+        """Exchange beats with the others until the end of the block; then say the last word."""
+        assert self._store is not None
         names = [f"beat/{rank}" for rank in range(self._count)]
         beat = 0
-        while self._store is not None and not self._over.is_set():
+        while not self._over.is_set():
             self._news.wait(INTERVAL_SECONDS)
             self._news.clear()
             if self._over.is_set():
-                return
+                break
             now, beat = time.monotonic(), beat + 1
             late = now - self._moved_at > self._limit
             manner = "late" if late else "busy" if math.isinf(self._limit) else "moving"
@@ -129,6 +133,9 @@ class Watchdog:
                     self._heard[rank] = (text, now)
             if reason:
                 self._end(reason)
+        if self._last_word is not None:
+            with contextlib.suppress(RuntimeError):  # the process that keeps the store has left
+                self._store.set(*self._last_word)
 
     def _watch(self) -> None:
         """End the process when another is lost, or none moves."""
