@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import reprlib
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +15,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 ConfigT = TypeVar("ConfigT", bound="Config")
+
+_log = logging.getLogger(__name__)
 
 _TAG = "type"  # the key that names the variant of a block
 _QUOTE_HINT = frozenset({"string_type", "path_type"})
@@ -43,7 +46,8 @@ def default_type(tag: str) -> BeforeValidator:
 def load_config(cls: type[ConfigT], path: Path, overrides: Iterable[str] = ()) -> ConfigT:
     """Read the YAML file `path`, apply `key.path=value` overrides and validate the result as `cls`.
 
-    Overrides of a block's `type` come first, whatever their place; the rest follow in order.
+    Overrides of a block's `type` come first, whatever their place; the rest follow in order. A new
+    type's block starts from its defaults; the log names the keys of the file that go.
 
     Raises:
         ConfigError: the file cannot be read as YAML, or all bad keys and overrides, one per line.
@@ -198,6 +202,8 @@ def _with_value(
         what = "list: write it whole, as key=[a, b]" if isinstance(block, list) else "value"
         raise ConfigError(f"override {override!r}: {key!r} is a {what}, not a section of keys")
     if rest == [_TAG] and block.get(_TAG) != value:
+        if lost := [name for name in block if name != _TAG]:
+            _log.warning("%s: its defaults, and not the file's %s", override, ", ".join(lost))
         block = {}
     return {**tree, key: _with_value(block, rest, value, override)}
 

@@ -238,6 +238,17 @@ def test_a_new_type_resets_its_block_and_only_that(tmp_path: Path) -> None:
     assert config == Experiment(codec=VAE(latent_dim=2), train=Train(steps=3, lr=5))
 
 
+def test_the_keys_that_go_with_an_old_type_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = "train: {steps: 3}\ncodec: {type: mel, bands: 4}"
+    load(tmp_path, text, "codec.type=mel")
+    load(tmp_path, "train: {steps: 3}\ncodec: {type: mel}", "codec.type=vae")
+    assert caplog.messages == []
+    load(tmp_path, text, "codec.type=vae")
+    assert caplog.messages == ["codec.type=vae: its defaults, and not the file's bands"]
+
+
 def test_later_overrides_win_and_shared_blocks_are_not_changed_together(tmp_path: Path) -> None:
     text = "train: {steps: 3}\ncodec: &c {type: mel, bands: 4}\nsecond: *c"
     config = load(tmp_path, text, "codec.bands=5", "codec.bands=6")
