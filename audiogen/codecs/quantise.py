@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from audiogen.codecs.codebooks import Codebooks
+from audiogen.codecs.whitening import Whitening
 from audiogen.nn.chance import rand, randint
 from audiogen.schema import Config, default_type
 
@@ -53,6 +54,8 @@ class FSQConfig(Config):
     """Values that each number of a stage may take; their product is V."""
     dropout: float = Field(default=0.25, ge=0, le=1)
     """Share of the training items that are decoded from a random number of codebooks."""
+    decay: float = Field(default=0.99, gt=0, lt=1)
+    """Weight of the past in the running mean and covariance of what a stage quantises, per step."""
 
     @property
     def vocab_size(self) -> int:
@@ -114,11 +117,6 @@ class ResidualQuantiser(nn.Module, ABC):
     def entries(self, index: int, tokens: Tensor) -> Tensor:
         """Entries (..., d) of stage `index` by their numbers (...)."""
 
-    def project(self, index: int, residual: Tensor) -> Tensor:
-        """Numbers (..., d) that stage `index` quantises."""
-        projected: Tensor = self.down[index](residual)
-        return projected
-
     def learn(self, stages: list[_Stage]) -> dict[str, Tensor]:
         """Losses {name: ()} of a training pass."""
         del stages
@@ -157,8 +155,8 @@ class ResidualQuantiser(nn.Module, ABC):
     def _stages(self, residual: Tensor) -> list[_Stage]:
         """Run every stage on what the earlier ones leave over of (B, L, D)."""
         stages = []
-        for index, up in enumerate(self.up):
-            projected = self.project(index, residual)
+        for index, (down, up) in enumerate(zip(self.down, self.up, strict=True)):
+            projected = down(residual)
             code, tokens = self.nearest(index, projected)
             part = up(projected + (code - projected).detach())  # straight-through gradient
             residual = residual - part
@@ -215,37 +213,42 @@ class ResidualVQ(ResidualQuantiser):
 
 
 class FSQ(ResidualQuantiser):
-    """Stages whose entries are a fixed grid: numbers bounded by tanh and rounded."""
+    """Stages whose entries are a fixed grid of equally likely cells.
+
+    Numbers bounded by tanh and rounded (Mentzer et al.) leave most entries unused once their spread
+    does not fit the grid, in particular in later stages, which see what the earlier ones leave
+    over. So each stage's numbers are whitened by running statistics first, and mapped to (0, 1) by
+    the normal distribution function, so that levels are equally likely where the numbers are
+    normal (as iFSQ does by a sigmoid: Lin et al. 2026, arXiv 2601.17124).
+    """
 
     levels: Tensor
     basis: Tensor
+    grid: Tensor
 
     def __init__(self, config: FSQConfig, dim: int) -> None:
         super().__init__(dim, len(config.levels), config.num_codebooks, config.dropout)
+        self.whitening = Whitening(config.num_codebooks, len(config.levels), config.decay)
         levels = torch.tensor(config.levels)
         basis = torch.tensor([1, *config.levels[:-1]]).cumprod(0)
+        steps = torch.arange(config.vocab_size)[:, None] // basis % levels
         self.register_buffer("levels", levels, persistent=False)
         self.register_buffer("basis", basis, persistent=False)
-
-    def project(self, index: int, residual: Tensor) -> Tensor:
-        """Bound the projection to the grid's span (Mentzer et al. 2023, section 3.1)."""
-        half = (self.levels - 1) * (1 + 1e-3) / 2
-        offset = 0.5 * (self.levels % 2 == 0)
-        bounded = (super().project(index, residual) + (offset / half).atanh()).tanh() * half
-        return (bounded - offset) / (self.levels // 2)
+        middles = torch.special.ndtri((steps + 0.5) / levels)
+        self.register_buffer("grid", middles, persistent=False)  # (V, d), white
 
     def nearest(self, index: int, projected: Tensor) -> tuple[Tensor, Tensor]:
-        """Round to the grid: entries (..., d) in [-1, 1] and their numbers (...)."""
-        del index
-        half = self.levels // 2
-        steps = (projected * half).round()
-        return steps / half, ((steps.long() + half) * self.basis).sum(dim=-1)
+        """Entries (..., d) of the cells that the numbers lie in, and the cells' numbers (...)."""
+        if self.training:
+            self.whitening.learn(index, projected.detach().flatten(0, -2))
+        likely = torch.special.ndtr(self.whitening.whiten(index, projected.detach()))
+        steps = (likely * self.levels).long().clamp(torch.zeros_like(self.levels), self.levels - 1)
+        tokens = (steps * self.basis).sum(dim=-1)
+        return self.entries(index, tokens), tokens
 
     def entries(self, index: int, tokens: Tensor) -> Tensor:
-        """Entries (..., d) by their numbers (...); all stages have the same."""
-        del index
-        half = self.levels // 2
-        return (tokens[..., None] // self.basis % self.levels - half) / half
+        """Entries (..., d) of stage `index` by their numbers (...): the middles of the cells."""
+        return self.whitening.restore(index, F.embedding(tokens, self.grid))
 
 
 def build_bottleneck(config: ResidualVQConfig | FSQConfig, dim: int) -> ResidualQuantiser:

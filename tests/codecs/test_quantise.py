@@ -120,17 +120,52 @@ def test_the_first_stage_is_that_of_dac() -> None:
     torch.testing.assert_close(quantised, theirs, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("levels", [(8, 5, 5, 5), (7, 5, 5, 5, 5), (3,), (4, 4)])
-def test_scalars_are_those_of_another_implementation(levels: tuple[int, ...]) -> None:
+def mixed(count: int) -> Tensor:
+    """Correlated frames (1, DIM, count) of very different scales, far from zero."""
+    generator = torch.Generator().manual_seed(5)
+    mixing = torch.randn(DIM, DIM, generator=generator)
+    scales = torch.logspace(-2, 2, DIM)
+    return ((mixing @ torch.randn(DIM, count)) * scales[:, None] + 3)[None]
+
+
+@pytest.mark.parametrize("levels", [(8, 5, 5, 5), (3,), (4, 4)])
+def test_scalars_use_their_entries_equally_in_every_stage(levels: tuple[int, ...]) -> None:
+    bottleneck = FSQ(FSQConfig(num_codebooks=3, levels=levels, dropout=0, decay=0.9), DIM)
+    for _ in range(50):
+        bottleneck.train()(mixed(4000))
+    tokens = bottleneck.eval().tokens(mixed(100_000))[0]
+    vocab_size = FSQConfig(levels=levels).vocab_size
+    assert 0 <= int(tokens.min()) <= int(tokens.max()) < vocab_size
+    for row in tokens:
+        share = torch.bincount(row, minlength=vocab_size) / len(row)
+        perplexity = float((-share.xlogy(share).sum()).exp())
+        assert int((share > 0).sum()) > 0.95 * vocab_size
+        assert perplexity > 0.75 * vocab_size
+
+
+@pytest.mark.parametrize("levels", [(8, 5, 5, 5), (7, 3)])
+def test_scalars_number_their_entries_as_another_implementation(levels: tuple[int, ...]) -> None:
     library = pytest.importorskip("vector_quantize_pytorch")
     other = library.FSQ(levels=list(levels))
     ours = FSQ(FSQConfig(num_codebooks=1, levels=levels), len(levels))
-    with torch.no_grad():
-        ours.down[0].weight.copy_(torch.eye(len(levels)))
-    z = 2 * torch.randn(4, 300, len(levels))
-    code, tokens = ours.nearest(0, ours.project(0, z))
-    theirs, numbers = other(z)
-    torch.testing.assert_close(code, theirs, atol=1e-6, rtol=1e-6)
-    assert torch.equal(tokens, numbers.long())
-    torch.testing.assert_close(ours.entries(0, tokens), code, atol=1e-6, rtol=1e-6)
-    assert FSQConfig(levels=levels).vocab_size == other.codebook_size
+    numbers = torch.arange(FSQConfig(levels=levels).vocab_size)
+    assert len(numbers) == other.codebook_size
+    steps = other.indices_to_level_indices(numbers)
+    for dim, count in enumerate(levels):
+        middles = torch.special.ndtr(ours.entries(0, numbers)[:, dim])
+        torch.testing.assert_close(middles, (steps[:, dim] + 0.5) / count)
+    code, tokens = ours.eval().nearest(0, ours.entries(0, numbers))
+    assert torch.equal(tokens, numbers)
+    torch.testing.assert_close(code, ours.entries(0, numbers))
+
+
+def test_scalars_code_the_same_after_a_change_of_scale() -> None:
+    x = frames()
+    found = []
+    for scale in (1e-3, 1.0, 1e3):
+        torch.manual_seed(0)
+        bottleneck = FSQ(SCALARS, DIM)
+        bottleneck.train()(scale * x)
+        found.append(bottleneck.eval().tokens(scale * x))
+    same = [float((tokens == found[1]).float().mean()) for tokens in found]
+    assert min(same) > 0.99
