@@ -16,8 +16,10 @@ Beta = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
 class OptimConfig(Config):
-    """AdamW and its learning-rate schedule."""
+    """The optimizer and its learning-rate schedule."""
 
+    algorithm: Literal["adamw", "muon"] = "adamw"
+    """muon moves the matrices of the network's blocks by Muon, and all else by AdamW."""
     lr: float = Field(default=3e-4, gt=0, le=1, allow_inf_nan=False)
     """Peak learning rate, reached after the warm-up."""
     betas: tuple[Beta, Beta] = (0.9, 0.99)

@@ -204,10 +204,11 @@ def restore_optimizer(
         device = parameter.device if key != "step" or on_device else torch.device("cpu")
         value = tensor if key == "step" else split_like(tensor, parameter)
         state.setdefault(name, {})[key] = value.to(device, copy=True)
-    parts = {frozenset(values) for values in state.values()}
-    is_adam = isinstance(optimizer, torch.optim.Adam)  # and AdamW, which is one
-    if len(parts) > 1 or (is_adam and any(not part >= _ADAM for part in parts)):
-        raise ValueError("restore_optimizer: some parameters lack a part of their state")
+    for group in optimizer.param_groups:
+        names_here = {label[id(parameter)] for parameter in group["params"]} & state.keys()
+        parts = {frozenset(state[name]) for name in names_here}
+        if len(parts) > 1 or ("betas" in group and any(not part >= _ADAM for part in parts)):
+            raise ValueError("restore_optimizer: some parameters lack a part of their state")
     optimizer.state.clear()
     for name, values in state.items():
         optimizer.state[parameters[name]] = values

@@ -25,7 +25,7 @@ from audiogen.nn.chance import draws_of
 from audiogen.training.blocks import prepare_blocks
 from audiogen.training.divergence import Guard, Undo
 from audiogen.training.ema import EMA
-from audiogen.training.optim import adamw, set_lr
+from audiogen.training.optim import adamw, build_optimizer, set_lr
 from audiogen.training.resume import Resumable
 from audiogen.training.steps import Demo, Items, Stage, places_of, run_steps
 
@@ -56,7 +56,7 @@ def train_codec(
     discriminators = Discriminators(plan.discriminators, codec.spec.audio_channels).to(device)
     distance = SpectralDistance(plan.spectral, codec.spec.sample_rate).to(device)
     betas, decay = plan.optim.betas, plan.optim.weight_decay
-    optimizer = adamw(codec, lr=plan.optim.lr, betas=betas, weight_decay=decay)
+    optimizer = build_optimizer(codec, plan.optim)
     rival = adamw(discriminators, lr=plan.discriminator_lr, betas=betas, weight_decay=decay)
     ema = EMA(codec, plan.ema_decay)
     model, critic, _, _ = accelerator.prepare(codec, discriminators, optimizer, rival)

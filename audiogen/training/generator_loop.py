@@ -20,7 +20,7 @@ from audiogen.nn.chance import draws_of
 from audiogen.training.blocks import prepare_blocks
 from audiogen.training.divergence import Guard
 from audiogen.training.ema import EMA
-from audiogen.training.optim import adamw, set_lr
+from audiogen.training.optim import build_optimizer, set_lr
 from audiogen.training.resume import Resumable
 from audiogen.training.sharding import (
     is_sharded,
@@ -60,9 +60,7 @@ def train_generator(
     if stage == "distil" and config.distil is not None:
         plan = config.distil.train
     trained = _on_device(generator, config, accelerator)
-    optimizer = adamw(
-        trained, lr=plan.optim.lr, betas=plan.optim.betas, weight_decay=plan.optim.weight_decay
-    )
+    optimizer = build_optimizer(trained, plan.optim)
     ema = EMA(trained, plan.ema_decay)
     model = trained if is_sharded(trained) else accelerator.prepare(trained)
     guard = Guard(accelerator, spike_factor=config.train.spike_factor)

@@ -1,10 +1,14 @@
-"""Weight decay acts where it belongs, and the learning rate reaches every group."""
+"""Weight decay acts where it belongs, the learning rate reaches every group, Muon its matrices."""
+
+import copy
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from audiogen.training.optim import adamw, set_lr
+from audiogen.schedule import OptimConfig
+from audiogen.training.checkpoint import optimizer_tensors, restore_optimizer
+from audiogen.training.optim import MuonAdamW, adamw, build_optimizer, set_lr
 
 
 def test_only_matrices_and_kernels_decay() -> None:
@@ -35,3 +39,111 @@ def test_set_lr_reaches_every_group() -> None:
 def test_a_module_without_trained_parameters_is_refused() -> None:
     with pytest.raises(ValueError, match="requires gradients"):
         adamw(nn.Linear(2, 2).requires_grad_(False), lr=1, betas=(0.9, 0.99), weight_decay=0)
+
+
+class Network(nn.Module):
+    """Blocks between an input and an output projection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(3, 8)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Linear(8, 32), nn.GELU(), nn.Linear(32, 8)) for _ in range(2)
+        )
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        for block in self.blocks:
+            x = x + block(x)
+        y: Tensor = self.head(x)
+        return y
+
+
+MATRICES = {f"blocks.{block}.{layer}.weight" for block in (0, 1) for layer in (0, 2)}
+
+
+def network(seed: int = 0) -> tuple[Network, MuonAdamW]:
+    torch.manual_seed(seed)
+    made = Network()
+    optimizer = build_optimizer(made, OptimConfig(algorithm="muon", lr=0.01))
+    assert isinstance(optimizer, MuonAdamW)
+    return made, optimizer
+
+
+def train(made: Network, optimizer: torch.optim.Optimizer, steps: range) -> float:
+    """Learn a fixed function; return the last loss."""
+    loss = torch.zeros(())
+    for step in steps:
+        random = torch.Generator().manual_seed(step)
+        x = torch.randn(64, 3, generator=random)
+        loss = (made(x) - x.flip(1).sin()).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        set_lr(optimizer, 0.01 / (1 + step / 50))
+        optimizer.step()
+    return float(loss.detach())
+
+
+def test_muon_steps_are_orthogonal_and_of_the_size_of_adamws() -> None:
+    made, optimizer = network()
+    before = {name: value.clone() for name, value in made.named_parameters()}
+    for parameter in made.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    set_lr(optimizer, 1e-3)
+    optimizer.step()
+    for name, parameter in made.named_parameters():
+        step = (parameter.detach() - before[name].detach() * (1 - 1e-3 * 0.01)) / 1e-3
+        if name in MATRICES:
+            sizes = torch.linalg.svdvals(step) / (0.2 * 32**0.5)  # (Liu et al. 2025, section 2.2)
+            assert 0.6 < float(sizes.min()) <= float(sizes.max()) < 1.3, name
+            assert 0.1 < float(step.square().mean().sqrt()) < 0.3, name
+        elif parameter.ndim == 2:
+            torch.testing.assert_close(step.abs(), torch.ones_like(step), atol=0.02, rtol=0)
+
+
+def test_what_is_not_a_matrix_of_a_block_goes_as_with_adamw() -> None:
+    made, optimizer = network()
+    other = copy.deepcopy(made)
+    plain = build_optimizer(other, OptimConfig(lr=0.01))
+    for one, two in zip(made.parameters(), other.parameters(), strict=True):
+        one.grad = torch.randn_like(one)
+        two.grad = one.grad.clone()
+    optimizer.step()
+    plain.step()
+    same = {
+        name
+        for (name, one), two in zip(made.named_parameters(), other.parameters(), strict=True)
+        if torch.equal(one, two)
+    }
+    assert {name for name, _ in made.named_parameters()} - same == MATRICES
+
+
+def test_a_training_with_muon_learns_and_goes_on_exactly() -> None:
+    made, optimizer = network()
+    first = train(made, optimizer, range(1))
+    assert train(made, optimizer, range(1, 200)) < 0.1 * first
+    names = dict(made.named_parameters())
+    kept = {name: value.clone() for name, value in optimizer_tensors(optimizer, names).items()}
+    half = copy.deepcopy(made.state_dict())
+    assert {name.partition("/")[2] for name in kept if name.startswith("momentum_buffer")} == (
+        MATRICES
+    )
+    train(made, optimizer, range(200, 220))
+    resumed, again = network(seed=1)
+    resumed.load_state_dict(half)
+    restore_optimizer(again, kept, dict(resumed.named_parameters()))
+    train(resumed, again, range(200, 220))
+    reloaded, third = network(seed=2)
+    reloaded.load_state_dict(half)
+    restore_optimizer(third, kept, dict(reloaded.named_parameters()))
+    third.load_state_dict(third.state_dict())  # as accelerate does
+    train(reloaded, third, range(200, 220))
+    for name, value in made.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+        assert torch.equal(value, reloaded.state_dict()[name]), name
+
+
+def test_muon_without_blocks_is_refused() -> None:
+    with pytest.raises(ValueError, match="no matrix in blocks"):
+        build_optimizer(nn.Linear(2, 2), OptimConfig(algorithm="muon"))
