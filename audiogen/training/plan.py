@@ -31,7 +31,7 @@ TEXT_TOKENS = 32
 BACKWARD = 3.0
 """Operations of a step over those of its forward pass (Kaplan et al. 2020, arXiv 2001.08361)."""
 BYTES_PER_PARAMETER = {"weights": 4, "gradients": 4, "optimizer": 8, "average": 4}
-"""All in float32: AdamW has two moments; the average is the EMA."""
+"""All in float32: AdamW has two moments (Muon one for its matrices); the average is the EMA."""
 
 
 @dataclass(frozen=True, kw_only=True)
