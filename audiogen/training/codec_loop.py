@@ -56,7 +56,7 @@ def train_codec(
     discriminators = Discriminators(plan.discriminators, codec.spec.audio_channels).to(device)
     distance = SpectralDistance(plan.spectral, codec.spec.sample_rate).to(device)
     betas, decay = plan.optim.betas, plan.optim.weight_decay
-    optimizer = build_optimizer(codec, plan.optim)
+    optimizer = build_optimizer(codec, plan.optim, accelerator.mixed_precision)
     rival = adamw(discriminators, lr=plan.discriminator_lr, betas=betas, weight_decay=decay)
     ema = EMA(codec, plan.ema_decay)
     model, critic, _, _ = accelerator.prepare(codec, discriminators, optimizer, rival)

@@ -60,7 +60,7 @@ def train_generator(
     if stage == "distil" and config.distil is not None:
         plan = config.distil.train
     trained = _on_device(generator, config, accelerator)
-    optimizer = build_optimizer(trained, plan.optim)
+    optimizer = build_optimizer(trained, plan.optim, accelerator.mixed_precision)
     ema = EMA(trained, plan.ema_decay)
     model = trained if is_sharded(trained) else accelerator.prepare(trained)
     guard = Guard(accelerator, spike_factor=config.train.spike_factor)

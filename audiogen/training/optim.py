@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
 
 from audiogen.schedule import OptimConfig
 from audiogen.training.blocks import blocks_of
 
+MOMENTUM = 0.95
+ITERATIONS = 5
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
-def build_optimizer(module: nn.Module, config: OptimConfig) -> Optimizer:
-    """Return the optimizer that `config` describes over the trained parameters of `module`."""
-    build = adamw if config.algorithm == "adamw" else MuonAdamW
-    return build(module, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
+
+def build_optimizer(module: nn.Module, config: OptimConfig, precision: str = "no") -> Optimizer:
+    """Return the optimizer that `config` describes over the trained parameters of `module`.
+
+    Args:
+        module: what is trained.
+        config: settings.
+        precision: accelerate's, of the training.
+    """
+    lr, betas, weight_decay = config.lr, config.betas, config.weight_decay
+    if config.algorithm == "adamw":
+        return adamw(module, lr=lr, betas=betas, weight_decay=weight_decay)
+    # Where training in bf16 pays, so do these products; elsewhere they may be ten times slower.
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return MuonAdamW(module, lr=lr, betas=betas, weight_decay=weight_decay, dtype=dtype)
 
 
 def adamw(
@@ -68,29 +83,69 @@ class MuonAdamW(Optimizer):
     """
 
     def __init__(
-        self, module: nn.Module, *, lr: float, betas: tuple[float, float], weight_decay: float
+        self,
+        module: nn.Module,
+        *,
+        lr: float,
+        betas: tuple[float, float],
+        weight_decay: float,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Over the trained parameters of `module`; ValueError when it has no matrix in a block."""
+        """Over the trained parameters of `module`; ValueError when it has no matrix in a block.
+
+        Args:
+            module: what is trained.
+            lr: learning rate.
+            betas: see `OptimConfig`; of AdamW.
+            weight_decay: see `OptimConfig`.
+            dtype: of the products that make a matrix orthogonal; bf16 is enough where it is fast.
+        """
         inside = [parameter for block in blocks_of(module) for parameter in block.parameters()]
         matrices = [one for one in inside if one.requires_grad and one.ndim == 2]
         if not matrices:
             raise ValueError(f"muon: {type(module).__name__} has no matrix in blocks; use adamw")
-        self._muon = Muon(
-            matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
-        )
+        self.dtype = dtype
         self._adamw = adamw(module, lr=lr, betas=betas, weight_decay=weight_decay, without=matrices)
-        super().__init__([*self._muon.param_groups, *self._adamw.param_groups], {"lr": lr})
+        group = {"params": matrices, "lr": lr, "weight_decay": weight_decay}
+        super().__init__([group, *self._adamw.param_groups], {})
 
+    @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """Update the parameters; a closure, which would run twice, is refused."""
+        """Update the parameters; ValueError for a closure."""
         if closure is not None:
-            raise ValueError("MuonAdamW takes no closure")
+            raise ValueError("MuonAdamW: expected no closure")
         matrices, *others = self.param_groups
-        parts: dict[Optimizer, list[dict[str, Any]]] = {self._muon: [matrices], self._adamw: others}
-        for part, groups in parts.items():
-            # Loading a state puts new objects in the place of these.
-            part.state, part.param_groups = self.state, groups
-            part.step()
+        # Loading a state puts new objects in the place of these.
+        self._adamw.state, self._adamw.param_groups = self.state, others
+        self._adamw.step()
+        lr, kept = matrices["lr"], 1 - matrices["lr"] * matrices["weight_decay"]
+        for matrix in matrices["params"]:
+            gradient = matrix.grad
+            if gradient is None:
+                continue
+            state = self.state[matrix]
+            if not state:
+                state["momentum"] = torch.zeros_like(gradient)
+            momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+            direction = orthogonal(gradient.lerp(momentum, MOMENTUM), self.dtype)
+            size = 0.2 * math.sqrt(max(matrix.shape))
+            matrix.mul_(kept).sub_(direction.to(matrix.dtype), alpha=lr * size)
+
+
+def orthogonal(matrix: Tensor, dtype: torch.dtype) -> Tensor:
+    """The matrix (m, n) with all singular values made about 1, in `dtype`.
+
+    Five Newton-Schulz iterations of fifth degree, with the coefficients of Jordan et al. 2024: they
+    leave the singular values between 0.7 and 1.2.
+    """
+    x: Tensor = (matrix / matrix.norm().clamp_min(1e-7)).to(dtype)
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    x = x.T if is_tall else x
+    first, third, fifth = NEWTON_SCHULZ
+    for _ in range(ITERATIONS):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=third, alpha=fifth), x, beta=first)
+    return x.T if is_tall else x
 
 
 def set_lr(optimizer: Optimizer, lr: float) -> None:
