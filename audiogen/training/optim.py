@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -17,6 +18,8 @@ MOMENTUM = 0.95
 ITERATIONS = 5
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
+_log = logging.getLogger(__name__)
+
 
 def build_optimizer(module: nn.Module, config: OptimConfig, precision: str = "no") -> Optimizer:
     """Return the optimizer that `config` describes over the trained parameters of `module`.
@@ -27,7 +30,10 @@ def build_optimizer(module: nn.Module, config: OptimConfig, precision: str = "no
         precision: accelerate's, of the training.
     """
     lr, betas, weight_decay = config.lr, config.betas, config.weight_decay
-    if config.algorithm == "adamw":
+    has_matrices = bool(_block_matrices(module))
+    if config.algorithm == "muon" and not has_matrices:
+        _log.warning("muon: %s has no matrix in blocks: all is AdamW's", type(module).__name__)
+    if config.algorithm == "adamw" or not has_matrices:
         return adamw(module, lr=lr, betas=betas, weight_decay=weight_decay)
     # Where training in bf16 pays, so do these products; elsewhere they may be ten times slower.
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -100,8 +106,7 @@ class MuonAdamW(Optimizer):
             weight_decay: see `OptimConfig`.
             dtype: of the products that make a matrix orthogonal; bf16 is enough where it is fast.
         """
-        inside = [parameter for block in blocks_of(module) for parameter in block.parameters()]
-        matrices = [one for one in inside if one.requires_grad and one.ndim == 2]
+        matrices = _block_matrices(module)
         if not matrices:
             raise ValueError(f"muon: {type(module).__name__} has no matrix in blocks; use adamw")
         self.dtype = dtype
@@ -130,6 +135,12 @@ class MuonAdamW(Optimizer):
             direction = orthogonal(gradient.lerp(momentum, MOMENTUM), self.dtype)
             size = 0.2 * math.sqrt(max(matrix.shape))
             matrix.mul_(kept).sub_(direction.to(matrix.dtype), alpha=lr * size)
+
+
+def _block_matrices(module: nn.Module) -> list[nn.Parameter]:
+    """The trained matrices in the blocks of a network; those of LSTMs and convolutions are not."""
+    inside = [parameter for block in blocks_of(module) for parameter in block.parameters()]
+    return [parameter for parameter in inside if parameter.requires_grad and parameter.ndim == 2]
 
 
 def orthogonal(matrix: Tensor, dtype: torch.dtype) -> Tensor:

@@ -165,6 +165,11 @@ def test_a_training_with_muon_learns_and_goes_on_exactly() -> None:
         assert torch.equal(value, reloaded.state_dict()[name]), name
 
 
-def test_muon_without_blocks_is_refused() -> None:
+def test_a_network_without_blocks_is_trained_by_adamw_and_the_log_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lstm = nn.LSTM(2, 2)
+    assert isinstance(build_optimizer(lstm, OptimConfig(algorithm="muon")), torch.optim.AdamW)
+    assert caplog.messages == ["muon: LSTM has no matrix in blocks: all is AdamW's"]
     with pytest.raises(ValueError, match="no matrix in blocks"):
-        build_optimizer(nn.Linear(2, 2), OptimConfig(algorithm="muon"))
+        MuonAdamW(lstm, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.0)

@@ -40,6 +40,8 @@ RATE = (
     "codec.hop_length=256",
     "codec.bottleneck.num_codebooks=9",
     "train.codec.spectral.complex_weight=1",
+    "train.codec.optim.algorithm=adamw",  # the other trunk has no matrices for Muon
+    "train.codec.adversarial_start=0.88",
 )
 TRUNKS = {
     "convnet": (
