@@ -19,6 +19,7 @@ ConfigT = TypeVar("ConfigT", bound="Config")
 _log = logging.getLogger(__name__)
 
 _TAG = "type"  # the key that names the variant of a block
+_RARE_BREAKS = frozenset("\x85\u2028\u2029")  # PyYAML writes them bare, and reads back a space
 _QUOTE_HINT = frozenset({"string_type", "path_type"})
 _SHORT = reprlib.Repr()  # values in messages: long ones are cut in the middle
 _SHORT.maxstring = _SHORT.maxother = 60
@@ -85,7 +86,8 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
 
 def dump_config(config: Config) -> str:
     """Return YAML with every default written out; it reloads to an equal config."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    tree = config.model_dump(mode="json")
+    return yaml.dump(tree, Dumper=_ExactDumper, sort_keys=False, allow_unicode=True)
 
 
 def _report(source: str, problems: list[str]) -> str:
@@ -93,7 +95,19 @@ def _report(source: str, problems: list[str]) -> str:
     return "\n  ".join([f"{source}:", *problems])
 
 
-# Reading YAML
+# Reading and writing YAML
+
+
+class _ExactDumper(yaml.SafeDumper):
+    """YAML whose text is read back as it was, with rare line breaks escaped."""
+
+
+def _exact_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = '"' if _RARE_BREAKS.intersection(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_ExactDumper.add_representer(str, _exact_text)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import Field, model_validator
 
@@ -298,6 +298,7 @@ EXPERIMENTS = st.builds(
 
 
 @given(config=EXPERIMENTS)
+@example(config=Experiment(train=Train(steps=14, note="a\x85b\u2028 \u2029")))
 @settings(max_examples=100, deadline=None)
 def test_a_dump_reloads_equal(config: Experiment, tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.getbasetemp() / "dumped.yaml"
