@@ -38,6 +38,7 @@ MIN_KEEP = 2
 
 _FOLDER = re.compile(r"step-(\d{8,})(\.old-\d+)?")  # .old: a replacement died half-way
 _ADAM = frozenset({"step", "exp_avg", "exp_avg_sq"})  # without any of them its next step fails
+_MUON = frozenset({"momentum"})
 _GROUP = re.compile(r"[a-z][a-z0-9_]*")
 _log = logging.getLogger(__name__)
 
@@ -207,7 +208,8 @@ def restore_optimizer(
     for group in optimizer.param_groups:
         names_here = {label[id(parameter)] for parameter in group["params"]} & state.keys()
         parts = {frozenset(state[name]) for name in names_here}
-        if len(parts) > 1 or ("betas" in group and any(not part >= _ADAM for part in parts)):
+        needed = _ADAM if "betas" in group else _MUON
+        if len(parts) > 1 or any(not part >= needed for part in parts):
             raise ValueError("restore_optimizer: some parameters lack a part of their state")
     optimizer.state.clear()
     for name, values in state.items():

@@ -1,4 +1,4 @@
-"""Whitening: statistics of all steps, their inverse, damaged batches, a resumed training."""
+"""Whitening: statistics of all steps, their inverse, damaged batches, what does not vary."""
 
 import torch
 

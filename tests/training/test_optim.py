@@ -165,6 +165,17 @@ def test_a_training_with_muon_learns_and_goes_on_exactly() -> None:
         assert torch.equal(value, reloaded.state_dict()[name]), name
 
 
+def test_neither_goes_on_with_the_state_of_the_other() -> None:
+    made, muon = network()
+    train(made, muon, range(2))
+    names = dict(made.named_parameters())
+    plain = build_optimizer(made, OptimConfig())
+    train(made, plain, range(2))
+    for one, other in ((muon, plain), (plain, muon)):
+        with pytest.raises(ValueError, match="lack a part of their state"):
+            restore_optimizer(one, optimizer_tensors(other, names), names)
+
+
 def test_a_network_without_blocks_is_trained_by_adamw_and_the_log_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
