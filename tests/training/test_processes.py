@@ -19,6 +19,7 @@ SCRIPT = str(Path(__file__).with_name("few_steps.py"))
 STEPS = 50
 NIGHTLY = pytest.mark.nightly
 SHARDED = "train.parallel=fsdp"
+FSQ = "codec.bottleneck={type: fsq, num_codebooks: 2, levels: [5, 4]}"
 START_SECONDS = 60  # to import everything on a busy machine
 
 
@@ -119,7 +120,12 @@ def test_processes_train_with_muon_as_one(words: tuple[str, ...], tmp_path: Path
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "words", "steps"),
-    [("vae", (), STEPS), ("rvq", ("codec.trunk.wave_bins=0",), STEPS), ("rvq", (), 30)],
+    [
+        ("vae", (), STEPS),
+        ("rvq", ("codec.trunk.wave_bins=0",), STEPS),
+        ("rvq", (), 30),
+        ("rvq", ("codec.trunk.wave_bins=0", FSQ), 30),
+    ],
 )
 def test_two_processes_train_the_codec_of_one(
     family: str, words: tuple[str, ...], steps: int, tmp_path: Path
