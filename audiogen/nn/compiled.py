@@ -6,6 +6,7 @@ next time. Weights may be in fewer bits, which are read faster; all else is floa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,17 +39,20 @@ class CompiledLinear(nn.Module):
         """Copy a layer, with weights of a kind."""
         super().__init__()
         self._in, self._out = layer.in_features, layer.out_features
-        self._arrays = tuple(array[0] for array in _panels([layer], kind))
+        parts = torch.get_num_threads()
+        panels = np.zeros((parts, *_panel_shape(layer, parts)), _HELD[kind])
+        self._arrays = panels, *_fill(panels, layer, kind)
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in) to (..., out), both float32."""
-        rows = x.reshape(-1, self._in)
-        out = torch.empty(len(rows), self._out)
-        padded = F.pad(rows, (0, -self._in % kernels.TALL)).contiguous()
+        rows = x.detach().reshape(-1, self._in).numpy()
+        padded = _padded(len(rows), self._in)
+        padded[:, : self._in] = rows
+        out = np.empty((len(rows), self._out), np.float32)
         with _threads(len(self._arrays[0])):
-            kernels.multiply(*self._arrays, padded.numpy(), out.numpy())
-        return out.view(*x.shape[:-1], self._out)
+            kernels.multiply(*self._arrays, padded, out)
+        return torch.from_numpy(out).view(*x.shape[:-1], self._out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +60,7 @@ class CompiledCache:
     """What a `CompiledTransformer` keeps: a Transformer's cache, and arrays that share it."""
 
     whole: TransformerCache
+    vector: NDArray[Any]
     gains: Gains
     memory: Memory
     scratch: Scratch
@@ -73,17 +78,23 @@ class CompiledTransformer(Backbone):
         self._network = network if kind == "fp32" else with_weights(network, kind)
         blocks = cast("Sequence[DecoderBlock]", network.blocks)
         self._hidden_dim = blocks[0].feed_forward.down.in_features
-        found = Matrices(
-            qkv=_panels([block.self_attention.qkv for block in blocks], kind),
-            project=_panels([block.self_attention.project for block in blocks], kind),
-            query=_panels([block.cross_attention.query for block in blocks], kind),
-            cross_project=_panels([block.cross_attention.project for block in blocks], kind),
-            gate_up=_panels([block.feed_forward.gate_up for block in blocks], kind, groups=2),
-            down=_panels([block.feed_forward.down for block in blocks], kind),
+        layers = Matrices(
+            qkv=[block.self_attention.qkv for block in blocks],
+            project=[block.self_attention.project for block in blocks],
+            query=[block.cross_attention.query for block in blocks],
+            cross_project=[block.cross_attention.project for block in blocks],
+            gate_up=[block.feed_forward.gate_up for block in blocks],
+            down=[block.feed_forward.down for block in blocks],
         )
-        self._panels, self._scales, self._biases = (
-            Matrices(*arrays) for arrays in zip(*found, strict=True)
-        )
+        groups = Matrices(1, 1, 1, 1, 2, 1)
+        self._panels = _panels(layers, kind, groups)
+        scales, biases = [], []
+        for panels, same, count in zip(self._panels, layers, groups, strict=True):
+            found = [_fill(*pair, kind, count) for pair in zip(panels, same, strict=True)]
+            scale, bias = zip(*found, strict=True)
+            scales.append(np.stack(scale))
+            biases.append(np.stack(bias))
+        self._scales, self._biases = Matrices(*scales), Matrices(*biases)
 
     def forward(
         self, x: Tensor, context: Context, *, mask: Tensor | None = None, causal: bool = True
@@ -124,7 +135,13 @@ class CompiledTransformer(Backbone):
             attended=_padded(batch, dim),
             active=_padded(batch, self._hidden_dim),
         )
-        return CompiledCache(whole=whole, gains=gains, memory=memory, scratch=scratch)
+        return CompiledCache(
+            whole=whole,
+            vector=_array(whole.vector[:, 0]),
+            gains=gains,
+            memory=memory,
+            scratch=scratch,
+        )
 
     @torch.no_grad()
     def step(self, x: Tensor, cache: CompiledCache) -> Tensor:
@@ -133,7 +150,7 @@ class CompiledTransformer(Backbone):
         if x.shape[1] > 1:
             return cast("CausalTransformer", self._network).step(x, whole)
         end = checked_end(x, whole.length, len(whole.table))
-        scratch.x[:] = (x + whole.vector)[:, 0].numpy()
+        np.add(x.detach()[:, 0].numpy(), cache.vector, out=scratch.x)
         with _threads(self._panels.qkv.shape[1]):
             kernels.take_step(
                 self._panels, self._scales, self._biases,
@@ -154,45 +171,64 @@ def _threads(parts: int) -> Iterator[None]:
         numba.set_num_threads(before)
 
 
-def _panels(
-    layers: Sequence[nn.Linear], kind: WeightKind, groups: int = 1
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Panels of layers of one shape, their scales and biases, as `Matrices` says.
+# numpy has no bfloat16: its bits are kept.
+_HELD = {"fp32": np.float32, "bf16": np.uint16, "int8": np.int8}
+
+
+def _panel_shape(layer: nn.Linear, parts: int, groups: int = 1) -> tuple[int, int, int, int]:
+    """The shape of each of the panels of a layer."""
+    width = -(-layer.out_features // (groups * parts * kernels.WIDE))
+    return -(-layer.in_features // kernels.TALL), groups * width, kernels.TALL, kernels.WIDE
+
+
+def _panels(layers: Matrices, kind: WeightKind, groups: Matrices) -> Matrices:
+    """Panels for layers, still empty, as `Matrices` says.
+
+    All that a thread reads lies in one stretch, in the order in which it is read: what is asked for
+    ahead is then what the next section needs.
+    """
+    parts, depth = torch.get_num_threads(), len(layers.qkv)
+    shapes = [
+        _panel_shape(same[0], parts, count) for same, count in zip(layers, groups, strict=True)
+    ]
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    whole = np.zeros((parts, depth, ends[-1]), _HELD[kind])
+    found = [
+        part.reshape(parts, depth, *shape).swapaxes(0, 1)
+        for part, shape in zip(np.split(whole, ends[:-1], axis=2), shapes, strict=True)
+    ]
+    return Matrices(*found)
+
+
+def _fill(
+    panels: NDArray[Any], layer: nn.Linear, kind: WeightKind, groups: int = 1
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Write the weights of a layer into its panels; the scales and biases of their columns.
 
     With groups of columns, a panel holds some of each, side by side.
     """
-    parts, depth = torch.get_num_threads(), len(layers)
-    rows = layers[0].in_features
-    columns = layers[0].out_features // groups
-    width = -(-columns // (parts * kernels.WIDE)) * kernels.WIDE
-    # numpy has no bfloat16: its bits are kept.
-    held = {"fp32": np.float32, "bf16": np.uint16, "int8": np.int8}[kind]
-    tall, wide = -(-rows // kernels.TALL), groups * width // kernels.WIDE
-    array = np.zeros((depth, parts, tall, wide, kernels.TALL, kernels.WIDE), held)
-    panels = torch.from_numpy(array)
-    if kind == "bf16":
-        panels = panels.view(torch.bfloat16)
-    scale, bias = torch.zeros(2, depth, parts, groups * width)
+    parts, tall, wide = panels.shape[:3]
+    width = wide * kernels.WIDE // groups
 
     def spread(values: Tensor) -> Tensor:
         """Share (groups columns, in) among the parts: (parts, groups width, in)."""
-        apart = values.view(groups, columns, -1)
-        shared = F.pad(apart, (0, 0, 0, parts * width - columns)).view(groups, parts, width, -1)
-        return shared.transpose(0, 1).reshape(parts, groups * width, -1)
+        apart = values.view(groups, -1, values.shape[-1])
+        shared = F.pad(apart, (0, 0, 0, parts * width - apart.shape[1]))
+        return shared.view(groups, parts, width, -1).transpose(0, 1).flatten(1, 2)
 
-    for index, layer in enumerate(layers):
-        weight = layer.weight.detach().float()
-        if kind == "int8":
-            weight, own = quantised(weight)
-        else:
-            own = torch.ones(len(weight))
-        padded = F.pad(spread(weight), (0, -rows % kernels.TALL))
-        blocks = padded.view(parts, wide, kernels.WIDE, tall, kernels.TALL)
-        panels[index] = blocks.permute(0, 3, 1, 4, 2)
-        scale[index] = spread(own)[..., 0]
-        if layer.bias is not None:
-            bias[index] = spread(layer.bias.detach())[..., 0]
-    return array, _array(scale), _array(bias)
+    weight = layer.weight.detach().float()
+    scale = torch.ones(len(weight))
+    if kind == "int8":
+        weight, scale = quantised(weight)
+    bias = torch.zeros(len(weight)) if layer.bias is None else layer.bias.detach()
+    padded = F.pad(spread(weight), (0, -layer.in_features % kernels.TALL))
+    blocks = padded.view(parts, wide, kernels.WIDE, tall, kernels.TALL)
+    target = torch.from_numpy(panels)
+    if kind == "bf16":
+        target = target.view(torch.bfloat16)
+    target[:] = blocks.permute(0, 3, 1, 4, 2)
+    columns = (spread(values[:, None])[..., 0] for values in (scale, bias))
+    return next(columns).numpy(), next(columns).numpy()
 
 
 def _array(values: Tensor) -> NDArray[Any]:

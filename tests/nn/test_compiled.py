@@ -120,6 +120,16 @@ def test_a_row_is_the_same_in_any_batch_and_with_any_number_of_threads(kind: Wei
                     assert torch.equal(out[:, 0], whole[rows, step])
 
 
+def test_what_a_thread_reads_lies_in_the_order_in_which_it_is_read() -> None:
+    copy = CompiledTransformer(make(36, 3), "bf16")
+    parts = copy._panels.qkv.shape[1]
+    for part in range(parts):
+        inside = [panels[layer, part] for layer in range(2) for panels in copy._panels]
+        ends = [panel.ctypes.data + panel.nbytes for panel in inside]
+        assert [panel.ctypes.data for panel in inside[1:]] == ends[:-1]
+        assert all(panel.flags.c_contiguous for panel in inside)
+
+
 def test_what_the_context_hides_is_not_seen() -> None:
     network, context = make(32, 4), make_context(32, (2, 3))
     other = context.sequence.clone()
