@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from audiogen.codecs.codebooks import Codebooks
 from audiogen.codecs.whitening import Whitening
 from audiogen.nn.chance import rand, randint
+from audiogen.nn.processes import sum_over_processes
 from audiogen.schema import Config, default_type
 
 
@@ -56,6 +57,8 @@ class FSQConfig(Config):
     """Share of the training items that are decoded from a random number of codebooks."""
     decay: float = Field(default=0.99, gt=0, lt=1)
     """Weight of the past in the running mean and covariance of what a stage quantises, per step."""
+    usage_weight: float = Field(default=0.1, ge=0)
+    """Weight of the divergence of a batch's use of entries from even use, mean over stages."""
 
     @property
     def vocab_size(self) -> int:
@@ -220,11 +223,16 @@ class FSQ(ResidualQuantiser):
     over. So each stage's numbers are whitened by running statistics first, and mapped to (0, 1) by
     the normal distribution function, so that levels are equally likely where the numbers are
     normal (as iFSQ does by a sigmoid: Lin et al. 2026, arXiv 2601.17124).
+
+    White numbers may still lie on a curve that misses most cells. So training draws each stage's
+    use of its entries towards even use (the entropy of MAGVIT-v2, Yu et al. 2023, arXiv 2310.05737,
+    of the whole batch over all processes).
     """
 
     levels: Tensor
     basis: Tensor
     grid: Tensor
+    cells: Tensor
 
     def __init__(self, config: FSQConfig, dim: int) -> None:
         super().__init__(dim, len(config.levels), config.num_codebooks, config.dropout)
@@ -236,19 +244,45 @@ class FSQ(ResidualQuantiser):
         self.register_buffer("basis", basis, persistent=False)
         middles = torch.special.ndtri((steps + 0.5) / levels)
         self.register_buffer("grid", middles, persistent=False)  # (V, d), white
+        self.register_buffer("cells", steps + 0.5, persistent=False)  # (V, d), in levels
+        self.usage_weight = config.usage_weight
 
     def nearest(self, index: int, projected: Tensor) -> tuple[Tensor, Tensor]:
         """Entries (..., d) of the cells that the numbers lie in, and the cells' numbers (...)."""
         if self.training:
             self.whitening.learn(index, projected.detach().flatten(0, -2))
-        likely = torch.special.ndtr(self.whitening.whiten(index, projected.detach()))
-        steps = (likely * self.levels).long().clamp(torch.zeros_like(self.levels), self.levels - 1)
+        found = self._in_levels(index, projected.detach()).long()
+        steps = found.clamp(torch.zeros_like(self.levels), self.levels - 1)
         tokens = (steps * self.basis).sum(dim=-1)
         return self.entries(index, tokens), tokens
 
     def entries(self, index: int, tokens: Tensor) -> Tensor:
         """Entries (..., d) of stage `index` by their numbers (...): the middles of the cells."""
         return self.whitening.restore(index, F.embedding(tokens, self.grid))
+
+    def learn(self, stages: list[_Stage]) -> dict[str, Tensor]:
+        """Kullback-Leibler divergence of the stages' use of entries from even use, weighted.
+
+        Its gradient is that of the whole batch, also where each process has a part of it.
+        """
+        if not self.usage_weight:
+            return {}
+        divergences = []
+        for index, stage in enumerate(stages):
+            place = self._in_levels(index, stage.projected.flatten(0, 1))
+            # A frame counts for the cells around it by exp(-2 r^2), so that it can be moved; of the
+            # distance r, in levels, its own square is left out, which changes no share.
+            near = (4 * place @ self.cells.T - 2 * self.cells.square().sum(dim=-1)).softmax(dim=-1)
+            total = sum_over_processes(near.detach().sum(dim=0))
+            share = total / total.sum()
+            price = (share.clamp_min(torch.finfo(share.dtype).tiny) * len(share)).log()
+            divergences.append((near @ price).mean())
+        return {"usage": self.usage_weight * torch.stack(divergences).mean()}
+
+    def _in_levels(self, index: int, projected: Tensor) -> Tensor:
+        """Where numbers (..., d) lie among their levels: a level is the whole part."""
+        likely: Tensor = torch.special.ndtr(self.whitening.whiten(index, projected))
+        return likely * self.levels
 
 
 def build_bottleneck(config: ResidualVQConfig | FSQConfig, dim: int) -> ResidualQuantiser:

@@ -143,6 +143,30 @@ def test_scalars_use_their_entries_equally_in_every_stage(levels: tuple[int, ...
         assert perplexity > 0.75 * vocab_size
 
 
+def test_scalars_pay_for_uneven_use_over_the_whole_batch() -> None:
+    """The divergence from even use, and its gradient though each frame pays by itself."""
+    bottleneck = FSQ(FSQConfig(num_codebooks=1, levels=(5, 4), dropout=0, usage_weight=0.5), DIM)
+    for _ in range(20):
+        bottleneck.train()(frames())
+    x = (frames() ** 3).requires_grad_()
+    bottleneck.whitening.decay = 1  # the same statistics in both
+    loss = bottleneck(x)[2]["usage"]
+    [found] = torch.autograd.grad(loss, x)
+    white = bottleneck.whitening.whiten(0, bottleneck.down[0](x.transpose(1, 2)).flatten(0, 1))
+    share = torch.ones(())
+    for dim, count in enumerate((5, 4)):
+        apart = torch.special.ndtr(white[:, dim, None]) * count - torch.arange(count) - 0.5
+        share = share[..., None] * F.softmax(-2 * apart.square(), dim=-1).view(
+            -1, *[1] * dim, count
+        )
+    share = share.mean(dim=0).flatten()
+    divergence = 0.5 * (share * (20 * share).log()).sum()
+    [expected] = torch.autograd.grad(divergence, x)
+    assert divergence.item() > 0.01
+    torch.testing.assert_close(loss, divergence, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(found, expected, atol=1e-7, rtol=1e-4)
+
+
 @pytest.mark.parametrize("levels", [(8, 5, 5, 5), (7, 3)])
 def test_scalars_number_their_entries_as_another_implementation(levels: tuple[int, ...]) -> None:
     library = pytest.importorskip("vector_quantize_pytorch")
@@ -157,6 +181,27 @@ def test_scalars_number_their_entries_as_another_implementation(levels: tuple[in
     code, tokens = ours.eval().nearest(0, ours.entries(0, numbers))
     assert torch.equal(tokens, numbers)
     torch.testing.assert_close(code, ours.entries(0, numbers))
+
+
+@pytest.mark.parametrize(("weight", "least", "most"), [(0.0, 0, 42), (0.1, 52, 60)])
+def test_a_network_spreads_its_frames_over_the_entries(
+    weight: float, least: int, most: int
+) -> None:
+    """Frames on a bent surface: whitening alone leaves out the cells that it does not cross."""
+    torch.manual_seed(0)
+    config = FSQConfig(num_codebooks=1, levels=(5, 4, 3), dropout=0, usage_weight=weight)
+    bottleneck = FSQ(config, DIM).train()
+    network = nn.Sequential(
+        nn.Linear(2, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, DIM)
+    )
+    parameters = [*network.parameters(), *bottleneck.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=3e-3)
+    for _ in range(200):
+        quantised, tokens, losses = bottleneck(network(4 * torch.rand(500, 2) - 2).T[None])
+        (0 * quantised.sum() + sum(losses.values())).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert least <= len(tokens.unique()) <= most
 
 
 def test_scalars_code_the_same_after_a_change_of_scale() -> None:
