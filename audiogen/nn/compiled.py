@@ -40,7 +40,7 @@ class CompiledLinear(nn.Module):
         super().__init__()
         self._in, self._out = layer.in_features, layer.out_features
         parts = torch.get_num_threads()
-        panels = np.zeros((parts, *_panel_shape(layer, parts)), _HELD[kind])
+        panels = _aligned((parts, *_panel_shape(layer, parts)), kind)
         self._arrays = panels, *_fill(panels, layer, kind)
 
     @torch.no_grad()
@@ -175,6 +175,15 @@ def _threads(parts: int) -> Iterator[None]:
 _HELD = {"fp32": np.float32, "bf16": np.uint16, "int8": np.int8}
 
 
+def _aligned(shape: tuple[int, ...], kind: WeightKind) -> NDArray[Any]:
+    """Zeros that begin where a line of memory does, as no vector then lies in two."""
+    number = np.dtype(_HELD[kind])
+    size = math.prod(shape) * number.itemsize
+    room = np.zeros(size + kernels.LINE, np.uint8)
+    begin = -room.ctypes.data % kernels.LINE
+    return room[begin : begin + size].view(number).reshape(shape)
+
+
 def _panel_shape(layer: nn.Linear, parts: int, groups: int = 1) -> tuple[int, int, int, int]:
     """The shape of each of the panels of a layer."""
     width = -(-layer.out_features // (groups * parts * kernels.WIDE))
@@ -192,7 +201,7 @@ def _panels(layers: Matrices, kind: WeightKind, groups: Matrices) -> Matrices:
         _panel_shape(same[0], parts, count) for same, count in zip(layers, groups, strict=True)
     ]
     ends = np.cumsum([math.prod(shape) for shape in shapes])
-    whole = np.zeros((parts, depth, ends[-1]), _HELD[kind])
+    whole = _aligned((parts, depth, ends[-1]), kind)
     found = [
         part.reshape(parts, depth, *shape).swapaxes(0, 1)
         for part, shape in zip(np.split(whole, ends[:-1], axis=2), shapes, strict=True)
