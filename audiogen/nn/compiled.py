@@ -163,12 +163,17 @@ class CompiledTransformer(Backbone):
 @contextmanager
 def _threads(parts: int) -> Iterator[None]:
     """Let numba use a thread for each part and no more: idle ones would keep cores busy."""
+    of_torch = torch.get_num_threads()
     before = numba.get_num_threads()
     numba.set_num_threads(min(parts, numba.config.NUMBA_NUM_THREADS))
     try:
         yield
     finally:
         numba.set_num_threads(before)
+        if torch.get_num_threads() != of_torch:
+            # When numba starts its threads it sets OpenMP's number of them, which is also torch's,
+            # and with another number torch's sums end in other bits.
+            torch.set_num_threads(of_torch)
 
 
 # numpy has no bfloat16: its bits are kept.

@@ -184,3 +184,21 @@ def test_the_compiled_function_is_kept_on_disk() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     )
     assert found.stdout.split() == ["1"]
+
+
+def test_torch_keeps_its_number_of_threads() -> None:
+    """In its own process: when numba starts its threads, it sets the number of torch's too."""
+    code = (
+        "import torch; from torch import nn; from audiogen.nn.compiled import CompiledLinear;"
+        "torch.set_grad_enabled(False); torch.set_num_threads(1);"
+        "CompiledLinear(nn.Linear(8, 8), 'fp32')(torch.randn(1, 8));"
+        "print(torch.get_num_threads())"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "NUMBA_NUM_THREADS": "2"},
+    )
+    assert found.stdout.split() == ["1"]
