@@ -77,8 +77,8 @@ def test_kills_at_random_times_lose_double_and_change_nothing(
         listed.write_text(LIST.replace("count: 4", "count: 60"), encoding="utf-8")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "audiogen.texture.pack", "accelerate"])
-    # In a process like those that are killed. Made in this one, after other tests, two takes had
-    # another last bit in some runs; why is not known.
+    # In a process like those that are killed: with another number of threads, as this one may have,
+    # takes have another last bit.
     for name in ("warm", "whole"):  # the server that forks takes seconds to start
         child = context.Process(target=work, args=(str(model), str(listed), str(tmp_path / name)))
         start = time.monotonic()
