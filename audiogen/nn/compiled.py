@@ -241,8 +241,7 @@ def _fill(
     if kind == "bf16":
         target = target.view(torch.bfloat16)
     target[:] = blocks.permute(0, 3, 1, 4, 2)
-    columns = (spread(values[:, None])[..., 0] for values in (scale, bias))
-    return next(columns).numpy(), next(columns).numpy()
+    return spread(scale[:, None])[..., 0].numpy(), spread(bias[:, None])[..., 0].numpy()
 
 
 def _array(values: Tensor) -> NDArray[Any]:

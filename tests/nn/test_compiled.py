@@ -128,6 +128,7 @@ def test_what_a_thread_reads_lies_in_the_order_in_which_it_is_read() -> None:
         ends = [panel.ctypes.data + panel.nbytes for panel in inside]
         assert [panel.ctypes.data for panel in inside[1:]] == ends[:-1]
         assert all(panel.flags.c_contiguous for panel in inside)
+        assert not any(panel.ctypes.data % kernels.LINE for panel in inside)
 
 
 def test_what_the_context_hides_is_not_seen() -> None:
