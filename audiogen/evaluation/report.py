@@ -36,7 +36,7 @@ from audiogen.evaluation.report_sounds import demos_section, pairs_section, take
 from audiogen.storage import atomic_write_text, parse_json
 
 _STAGES = ("codec", "generator")
-_KINDS = {"vae": "VAE", "rvq": "RVQ", "mel": "log-mel"}
+_KINDS = {"vae": "VAE", "residual": "RVQ", "fsq": "FSQ", "mel": "log-mel"}
 _NOT_CURVES = ("step", "seconds", "stage")
 _SIGMA = "loss_level_"
 _LAST = ("lr", "grad_norm", "audio_seconds_per_second")  # curves that are no losses
@@ -194,7 +194,11 @@ def _read_training(content: str) -> tuple[dict[str, list[Mapping[str, Any]]], in
 def _summary(run: RunFiles) -> Markup:
     """Say in one sentence what this is."""
     config = run.settings
-    kinds = ((str(part(config, key).get("type") or ""), key) for key in _STAGES)
+    stages = ((part(config, key), key) for key in _STAGES)
+    kinds = (
+        (str(part(stage, "bottleneck").get("type") or stage.get("type") or ""), key)
+        for stage, key in stages
+    )
     parts = [f"{_KINDS.get(kind, kind)} {key}" for kind, key in kinds if kind]
     rate = finite(part(config, "codec").get("sample_rate")) or finite(config.get("sample_rate"))
     parts += [f"{rate:,.0f} Hz"] if rate else []

@@ -387,6 +387,15 @@ def test_writing_again_replaces_the_page(own_run: Path) -> None:
     assert not list(own_run.glob(".*"))
 
 
+@pytest.mark.parametrize(("bottleneck", "name"), [("residual", "RVQ"), ("fsq", "FSQ")])
+def test_a_codec_of_tokens_is_named_by_its_bottleneck(
+    tmp_path: Path, bottleneck: str, name: str
+) -> None:
+    text = f"codec:\n  type: rvq\n  bottleneck:\n    type: {bottleneck}\n"
+    (tmp_path / "config.yaml").write_text(text)
+    assert f"{name} codec" in Page(write_report(tmp_path)).text[""]
+
+
 def test_too_many_takes_are_spread_over_groups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
