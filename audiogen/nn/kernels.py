@@ -23,11 +23,8 @@ from audiogen.nn.step_arrays import Gains, Matrices, Memory, Place, Scratch
 TALL, WIDE = 8, 16
 """Rows and columns of a block."""
 AHEAD = 1536
-"""Bytes between the weights in use and those that are asked for.
-
-On an AMD EPYC 256 to 1536 were as good as each other and 4096 was slower by 6 to 20 %; on an Intel
-Xeon 2048 to 8192 were as good as each other.
-"""
+"""Bytes between the weights in use and those asked for. On an AMD EPYC 256 to 1536 were alike, 4096
+was slower by 6 to 20 %; on an Intel Xeon 2048 to 8192 were alike."""
 LINE = 64
 """Bytes that memory gives at a time."""
 TINY = np.float32(1e-30)
@@ -45,10 +42,7 @@ SECTIONS = 8
 
 @intrinsic
 def _prefetch(typing: Any, array: Any, index: Any) -> Any:
-    """Bring the line of memory near that lies `index` numbers behind an array's begin.
-
-    It may lie behind the end.
-    """
+    """Bring near what lies `index` numbers behind an array's begin; the array may end before."""
     del typing, index
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
