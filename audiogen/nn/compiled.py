@@ -43,7 +43,6 @@ class CompiledLinear(nn.Module):
         panels = _aligned((parts, *_panel_shape(layer, parts)), kind)
         self._arrays = panels, *_fill(panels, layer, kind)
 
-    @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in) to (..., out), both float32."""
         rows = x.detach().reshape(-1, self._in).numpy()

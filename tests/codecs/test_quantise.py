@@ -128,6 +128,11 @@ def mixed(count: int) -> Tensor:
     return ((mixing @ torch.randn(DIM, count)) * scales[:, None] + 3)[None]
 
 
+def perplexity(tokens: Tensor, vocab_size: int) -> float:
+    share = torch.bincount(tokens, minlength=vocab_size) / len(tokens)
+    return float((-share.xlogy(share).sum()).exp())
+
+
 @pytest.mark.parametrize("levels", [(8, 5, 5, 5), (3,), (4, 4)])
 def test_scalars_use_their_entries_equally_in_every_stage(levels: tuple[int, ...]) -> None:
     bottleneck = FSQ(FSQConfig(num_codebooks=3, levels=levels, dropout=0, decay=0.9), DIM)
@@ -137,10 +142,8 @@ def test_scalars_use_their_entries_equally_in_every_stage(levels: tuple[int, ...
     vocab_size = FSQConfig(levels=levels).vocab_size
     assert 0 <= int(tokens.min()) <= int(tokens.max()) < vocab_size
     for row in tokens:
-        share = torch.bincount(row, minlength=vocab_size) / len(row)
-        perplexity = float((-share.xlogy(share).sum()).exp())
-        assert int((share > 0).sum()) > 0.95 * vocab_size
-        assert perplexity > 0.75 * vocab_size
+        assert len(row.unique()) > 0.95 * vocab_size
+        assert perplexity(row, vocab_size) > 0.75 * vocab_size
 
 
 def test_scalars_pay_for_uneven_use_over_the_whole_batch() -> None:
@@ -183,25 +186,26 @@ def test_scalars_number_their_entries_as_another_implementation(levels: tuple[in
     torch.testing.assert_close(code, ours.entries(0, numbers))
 
 
-@pytest.mark.parametrize(("weight", "least", "most"), [(0.0, 0, 42), (0.1, 52, 60)])
-def test_a_network_spreads_its_frames_over_the_entries(
-    weight: float, least: int, most: int
-) -> None:
+def test_a_network_spreads_its_frames_over_the_entries() -> None:
     """Frames on a bent surface: whitening alone leaves out the cells that it does not cross."""
-    torch.manual_seed(0)
-    config = FSQConfig(num_codebooks=1, levels=(5, 4, 3), dropout=0, usage_weight=weight)
-    bottleneck = FSQ(config, DIM).train()
-    network = nn.Sequential(
-        nn.Linear(2, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, DIM)
-    )
-    parameters = [*network.parameters(), *bottleneck.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=3e-3)
-    for _ in range(200):
-        quantised, tokens, losses = bottleneck(network(4 * torch.rand(500, 2) - 2).T[None])
-        (0 * quantised.sum() + sum(losses.values())).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    assert least <= len(tokens.unique()) <= most
+    perplexities = []
+    for weight in (0.0, 0.1):
+        torch.manual_seed(0)
+        config = FSQConfig(num_codebooks=1, levels=(5, 4, 3), dropout=0, usage_weight=weight)
+        bottleneck = FSQ(config, DIM).train()
+        network = nn.Sequential(
+            nn.Linear(2, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, DIM)
+        )
+        parameters = [*network.parameters(), *bottleneck.parameters()]
+        optimizer = torch.optim.Adam(parameters, lr=3e-3)
+        for _ in range(200):
+            quantised, _, losses = bottleneck(network(4 * torch.rand(500, 2) - 2).T[None])
+            (0 * quantised.sum() + sum(losses.values())).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        tokens = bottleneck.eval().tokens(network(4 * torch.rand(20_000, 2) - 2).T[None])
+        perplexities.append(perplexity(tokens.flatten(), config.vocab_size))
+    assert perplexities[1] > 1.4 * perplexities[0]  # 1.55 to 1.9 times with six seeds
 
 
 def test_scalars_code_the_same_after_a_change_of_scale() -> None:
