@@ -12,7 +12,7 @@ from audiogen.codecs import CodecConfig, kind_of
 from audiogen.codecs.discriminators import DiscriminatorConfig
 from audiogen.codecs.losses import SpectralLossConfig
 from audiogen.conditioning.text import TextConfig
-from audiogen.data.licences import LicenceTerms
+from audiogen.data.intake.licences import LicenceTerms
 from audiogen.data.manifest import ManifestRow, read_manifest
 from audiogen.generators import (
     TOKEN_TYPES,

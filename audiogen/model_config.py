@@ -6,7 +6,7 @@ from pydantic import Field
 
 from audiogen.codecs import CodecConfig
 from audiogen.conditioning.text import TextConfig
-from audiogen.data.licences import LicenceTerms
+from audiogen.data.intake.licences import LicenceTerms
 from audiogen.generators import AnySampling, GeneratorConfig
 from audiogen.schema import Config
 

@@ -16,8 +16,8 @@ from audiogen.codecs import Codec, load_codec, save_codec
 from audiogen.conditioning.controls import Controls, Role, make_controls
 from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.generators import LatentGenerator, SamplingConfig, Start, build_generator
-from audiogen.generators.autoregressive import AutoregressiveGenerator
 from audiogen.generators.base import check_finite
+from audiogen.generators.tokens.autoregressive import AutoregressiveGenerator
 from audiogen.hub import find_model, model_digest, write_documents
 from audiogen.model_config import ModelConfig
 from audiogen.schema import dump_config, load_config

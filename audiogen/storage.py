@@ -255,3 +255,11 @@ def _is_other_process(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def free_path(folder: Path, stem: str, suffix: str = ".wav") -> Path:
+    """Return `stem` with `suffix` in `folder`, or with a number behind when that is taken."""
+    path, number = folder / f"{stem}{suffix}", 2
+    while path.exists():
+        path, number = folder / f"{stem}-{number}{suffix}", number + 1
+    return path

@@ -9,18 +9,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "audiogen"
 LAYERS = (  # a module may import from its own package and from rows above it, never from below
-    {"types", "schema", "storage", "seal", "schedule", "machine", "audio"},
+    {"types", "schema", "storage", "seal", "schedule", "hub"},
+    {"audio", "pages"},
     {"nn"},
     {"codecs", "conditioning"},
     {"generators", "data"},
-    {"experiment"},
-    {"hub", "model_config"},
+    {"experiment", "model_config"},
     {"pipeline"},
-    {"sidecar"},
-    {"evaluation"},
-    {"training", "texture", "doctor"},
-    {"cli_codec", "cli_data", "cli_edit", "cli_texture_export"},
-    {"cli_texture"},
+    {"takes"},
+    {"provenance"},
+    {"training", "evaluation"},
+    {"pack"},
     {"cli"},
     {"__main__", "__init__"},
 )
@@ -28,7 +27,8 @@ RANK = {name: row for row, names in enumerate(LAYERS) for name in names}
 SAME_ROW = {
     ("schedule", "schema"),  # settings stand on the base class of settings
     ("seal", "storage"),  # what is sealed has been written
-    ("audio", "storage"),  # the writer of sounds replaces files as all others do
+    ("hub", "seal"),  # the names of weights come from seals
+    ("pages", "audio"),  # spectrograms are drawn of sounds
 }
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "misc", "core", "base_utils"}
 CODE_FROM_DATA = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
@@ -42,7 +42,7 @@ BANNED_CALLS = {
     "exec",
 }
 BANNED_TRUE = {"shell", "allow_pickle", "trust_remote_code"}
-MAX_FILE_LINES = 400
+MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60
 MAX_PARAMETERS = 8
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -158,7 +158,7 @@ def test_the_checks_themselves_find_what_they_look_for() -> None:
     assert oversized(ast.parse(f"def f():\n{long_body}")) == ["f: 61 lines"]
     assert oversized(ast.parse("def f(a, b, c, d, e, f, g, h, *, i): ...")) == ["f: 9 parameters"]
     assert oversized(ast.parse("def f(self, b, c, d, e, f, g, h, i): ...")) == []
-    assert upward(ast.parse("from audiogen.training.ema import Ema"), "codecs") == {"training"}
+    assert upward(ast.parse("from audiogen.training.loop.ema import Ema"), "codecs") == {"training"}
     assert upward(ast.parse("def f():\n    from audiogen import pipeline"), "nn") == {"pipeline"}
     assert upward(ast.parse("from audiogen.nn.dit import DiT"), "codecs") == set()
     for line in (

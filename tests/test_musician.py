@@ -8,8 +8,8 @@ import click
 import pytest
 import typer
 
-from audiogen.cli import app
-from audiogen.texture.prompts import TakeSettings, read_prompts
+from audiogen.cli.main import app
+from audiogen.pack.prompts import TakeSettings, read_prompts
 
 GUIDE = (Path(__file__).resolve().parents[1] / "docs" / "musician.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```console\n(.*?)```", GUIDE, flags=re.DOTALL)

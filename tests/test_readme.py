@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from audiogen.audio.files import write_audio
+from audiogen.audio.io.files import write_audio
 from audiogen.experiment import load_experiment
 from audiogen.training.stages import train
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from audiogen.audio.files import read_audio
+from audiogen.audio.io.files import read_audio
 from audiogen.audio.spectral import mel_filterbank, stft
 
 RANGE_DB = 70.0

@@ -11,10 +11,11 @@ import soxr
 import torch
 from torch import Tensor
 
-from audiogen.audio.decoding import SAMPLE_RATES_HZ
+from audiogen.audio.io.decoding import SAMPLE_RATES_HZ
 
 QUALITY = "HQ"  # of soxr
 BLOCK_SECONDS = 0.4  # gating block of ITU-R BS.1770-4
+CHANNEL_NAMES = {1: "mono", 2: "stereo"}
 
 
 def resample(wav: Tensor, from_rate: int, to_rate: int) -> Tensor:
@@ -150,3 +151,10 @@ def _check_rates(*rates: int) -> None:
 def _check_shape(wav: Tensor) -> None:
     if wav.ndim != 2 or 0 in wav.shape:
         raise ValueError(f"Expected wav (C, T) with samples, got {tuple(wav.shape)}.")
+
+
+def channel_change(channels: int, audio_channels: int) -> str:
+    """Say how a sound of so many channels is brought to those of a model."""
+    before = CHANNEL_NAMES.get(channels, f"{channels} channels")
+    verb = "copied" if channels == 1 else "mixed"
+    return f"{before} {verb} to {CHANNEL_NAMES[audio_channels]}"

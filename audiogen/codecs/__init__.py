@@ -8,12 +8,12 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from audiogen.codecs.base import Codec, CodecOutput
-from audiogen.codecs.dac import DAC, DACConfig
-from audiogen.codecs.encodec import EnCodec, EnCodecConfig
 from audiogen.codecs.mel import MelCodec, MelConfig
-from audiogen.codecs.mimi import Mimi, MimiConfig
-from audiogen.codecs.oobleck import Oobleck, OobleckConfig
-from audiogen.codecs.pretrained import PretrainedCodec
+from audiogen.codecs.pretrained.base import PretrainedCodec
+from audiogen.codecs.pretrained.dac import DAC, DACConfig
+from audiogen.codecs.pretrained.encodec import EnCodec, EnCodecConfig
+from audiogen.codecs.pretrained.mimi import Mimi, MimiConfig
+from audiogen.codecs.pretrained.oobleck import Oobleck, OobleckConfig
 from audiogen.codecs.rvq import RVQCodec, RVQConfig
 from audiogen.codecs.vae import VAECodec, VAEConfig
 from audiogen.schema import Config, dump_config, parse_config, read_yaml

@@ -8,7 +8,11 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from audiogen.codecs.base import Codec, CodecOutput
-from audiogen.codecs.quantise import BottleneckConfig, ResidualVQConfig, build_bottleneck
+from audiogen.codecs.bottlenecks.quantise import (
+    BottleneckConfig,
+    ResidualVQConfig,
+    build_bottleneck,
+)
 from audiogen.codecs.trunk import FourierTrunkConfig, TrunkConfig, build_trunk
 from audiogen.schema import Config
 from audiogen.types import Kind, LatentSpec

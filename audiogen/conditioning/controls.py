@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from audiogen.audio.measures import PITCHES
+from audiogen.audio.measure.measures import PITCHES
 from audiogen.schema import ConfigError
 
 Role = Literal["whole", "slice", "loop"]

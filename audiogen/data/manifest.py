@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from audiogen.audio.member import Member, Sound, is_remote, label_of
+from audiogen.audio.io.member import Member, Sound, is_remote, label_of
 from audiogen.storage import atomic_write_text
 
 Split = Literal["train", "held_out", ""]

@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 
 from audiogen.codecs import Codec, load_codec
-from audiogen.evaluation.classifier import SoundClassifier
-from audiogen.evaluation.codec_metrics import codec_metrics, codec_summary
-from audiogen.evaluation.density import density
-from audiogen.evaluation.features import Array, FeatureSpace, texture_features
-from audiogen.evaluation.judge import JUDGE_FILE, Judge
+from audiogen.evaluation.judge.classifier import SoundClassifier
+from audiogen.evaluation.judge.judge import JUDGE_FILE, Judge
+from audiogen.evaluation.machine import processor_name
 from audiogen.evaluation.material import (
     MAX_HELD_OUT,
     MAX_TRAINING,
@@ -26,7 +24,8 @@ from audiogen.evaluation.material import (
     takes,
     write_pairs,
 )
-from audiogen.evaluation.metrics import (
+from audiogen.evaluation.metrics.density import density
+from audiogen.evaluation.metrics.distances import (
     diversity,
     frechet_distance,
     matched,
@@ -34,10 +33,11 @@ from audiogen.evaluation.metrics import (
     nearest_clips,
     noise_like,
 )
-from audiogen.evaluation.report import write_report
+from audiogen.evaluation.metrics.features import Array, FeatureSpace, texture_features
+from audiogen.evaluation.metrics.reconstruction import codec_metrics, codec_summary
+from audiogen.evaluation.report.run_page import write_report
 from audiogen.experiment import ExperimentConfig
 from audiogen.hub import find_model, model_digest
-from audiogen.machine import processor_name
 from audiogen.pipeline import Pipeline
 from audiogen.storage import atomic_write_text, read_json, sha256_file
 

@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiogen.audio.files import read_audio, write_audio
+from audiogen.audio.io.files import read_audio, write_audio
 from audiogen.codecs import Codec
-from audiogen.data.clips import read_clip
+from audiogen.data.loading.clips import read_clip
 from audiogen.data.manifest import ManifestRow
 from audiogen.experiment import ExperimentConfig
 from audiogen.pipeline import Pipeline
-from audiogen.sidecar import take_sidecar, take_slug
 from audiogen.storage import read_json
+from audiogen.takes.sidecar import take_sidecar, take_slug
 from audiogen.types import LatentSpec
 
 MAX_TRAINING, MAX_HELD_OUT = 1000, 300

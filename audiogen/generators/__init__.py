@@ -6,11 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from audiogen.generators.autoregressive import AutoregressiveConfig, AutoregressiveGenerator
 from audiogen.generators.base import LatentGenerator, Start
-from audiogen.generators.diffusion import DiffusionConfig, DiffusionGenerator
-from audiogen.generators.flow import FlowConfig, FlowGenerator
-from audiogen.generators.masked import MaskedConfig, MaskedGenerator
+from audiogen.generators.ode.diffusion import DiffusionConfig, DiffusionGenerator
+from audiogen.generators.ode.flow import FlowConfig, FlowGenerator
 from audiogen.generators.sampling import (
     AnySampling,
     ODESamplingConfig,
@@ -18,6 +16,8 @@ from audiogen.generators.sampling import (
     TokenSamplingConfig,
     parse_sampling,
 )
+from audiogen.generators.tokens.autoregressive import AutoregressiveConfig, AutoregressiveGenerator
+from audiogen.generators.tokens.masked import MaskedConfig, MaskedGenerator
 from audiogen.schema import Config
 from audiogen.types import Kind, LatentSpec
 

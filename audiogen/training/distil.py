@@ -21,12 +21,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from audiogen.conditioning.controls import Role
-from audiogen.data.clips import Position, item_seed
-from audiogen.data.latents import Collate, Example, LatentDataset
+from audiogen.data.loading.clips import Position, item_seed
+from audiogen.data.loading.latents import Collate, Example, LatentDataset
 from audiogen.experiment import DistilConfig
 from audiogen.generators import Start
-from audiogen.generators.infill import draw_kept_frames
-from audiogen.generators.ode import ODEGenerator
+from audiogen.generators.ode.base import ODEGenerator
+from audiogen.generators.ode.infill import draw_kept_frames
 from audiogen.storage import publish_folder, read_json, read_tensors, write_tensors
 from audiogen.types import Batch, PathPoint
 

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 
 from audiogen.codecs import Codec
 from audiogen.conditioning.controls import ControlName
-from audiogen.data.latents import (
+from audiogen.data.loading.latents import (
     Collate,
     LatentDataset,
     LatentItem,
@@ -20,7 +20,7 @@ from audiogen.data.latents import (
     read_latents,
     write_latents,
 )
-from audiogen.data.windows import find_ranges
+from audiogen.data.loading.measured import find_ranges
 from audiogen.experiment import ExperimentConfig
 from audiogen.generators import GeneratorConfig
 from audiogen.storage import digest_of, sha256_file

@@ -23,7 +23,7 @@ from audiogen.conditioning.controls import CONTROL_NAMES, CONTROL_RANGES
 from audiogen.conditioning.text import TEXT_DIM
 from audiogen.experiment import ExperimentConfig
 from audiogen.generators import build_generator
-from audiogen.training.blocks import blocks_of
+from audiogen.training.loop.blocks import blocks_of
 from audiogen.types import Batch, Conditions, LatentSpec
 
 TEXT_TOKENS = 32

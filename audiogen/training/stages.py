@@ -16,30 +16,30 @@ from accelerate import Accelerator, PartialState
 import audiogen
 from audiogen.codecs import build_codec, load_codec, save_codec
 from audiogen.conditioning.text import TEXT_DIM, TextEncoder
-from audiogen.data.clips import ClipDataset, read_clip
-from audiogen.data.intake import scan_folder, summarise
-from audiogen.data.latents import TextTable, encode_files, prompts_of
+from audiogen.data.intake.scan import scan_folder, summarise
+from audiogen.data.loading.clips import ClipDataset, read_clip
+from audiogen.data.loading.latents import TextTable, encode_files, prompts_of
 from audiogen.data.manifest import ManifestRow, read_manifest, write_manifest
-from audiogen.data.textures import write_textures
+from audiogen.data.synthetic import write_textures
 from audiogen.experiment import ExperimentConfig, Stage
 from audiogen.generators import GeneratorConfig, build_generator
-from audiogen.generators.ode import ODEGenerator
+from audiogen.generators.ode.base import ODEGenerator
 from audiogen.hub import write_documents
 from audiogen.model_config import ModelConfig
 from audiogen.pipeline import Pipeline
+from audiogen.provenance.card import codec_card, documents, model_card, model_config
 from audiogen.schema import dump_config
 from audiogen.storage import atomic_write_text, digest_of, publish_folder, read_json, sha256_file
-from audiogen.training import watchdog
-from audiogen.training.card import codec_card, documents, model_card, model_config
-from audiogen.training.codec_loop import train_codec
+from audiogen.training.checkpoint.resume import require_same_settings
 from audiogen.training.distil import PathCollate, PathDataset, write_paths
+from audiogen.training.distributed import watchdog
+from audiogen.training.distributed.launch import joined_processes, make_accelerator
 from audiogen.training.encoding import encoded_files, training_set, with_ranges_of
-from audiogen.training.generator_loop import train_generator
-from audiogen.training.launch import joined_processes, make_accelerator
-from audiogen.training.resume import require_same_settings
+from audiogen.training.loop.codec_loop import train_codec
+from audiogen.training.loop.generator_loop import train_generator
+from audiogen.training.loop.steps import Demo
+from audiogen.training.loop.tracking import Tracker
 from audiogen.training.reuse import adopt_stage
-from audiogen.training.steps import Demo
-from audiogen.training.tracking import Tracker
 
 SCALE_FILES = 512
 """Training files from which the scale of the latents is taken, at most."""

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 from corpus import encoded
 
-from audiogen.audio.decoding import AudioReadError, opened
+from audiogen.audio.io.decoding import AudioReadError, opened
 
 RATE = 16_000
 FRAMES = RATE // 4

@@ -7,10 +7,10 @@ import corpus
 import numpy as np
 import pytest
 
-from audiogen.audio.decoding import AudioReadError
-from audiogen.audio.files import read_audio
-from audiogen.audio.inspection import measure_audio
-from audiogen.data.intake import INTAKE_REASONS, scan_folder
+from audiogen.audio.io.decoding import AudioReadError
+from audiogen.audio.io.files import read_audio
+from audiogen.audio.measure.inspection import measure_audio
+from audiogen.data.intake.scan import INTAKE_REASONS, scan_folder
 
 MP3_FRAMES = 2304
 

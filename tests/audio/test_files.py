@@ -11,9 +11,9 @@ import pytest
 import soundfile
 import torch
 
-from audiogen.audio.decoding import AudioReadError
-from audiogen.audio.files import read_audio, stream_audio, write_audio, write_blocks
-from audiogen.audio.inspection import measure_audio
+from audiogen.audio.io.decoding import AudioReadError
+from audiogen.audio.io.files import read_audio, stream_audio, write_audio, write_blocks
+from audiogen.audio.measure.inspection import measure_audio
 
 RATE = 8000
 NOISE = (np.random.default_rng(0).standard_normal((RATE, 1)) * 0.1).astype(np.float32)
@@ -242,7 +242,7 @@ def test_a_sidecar_that_json_cannot_hold_stops_the_sound_too(tmp_path: Path) -> 
 def test_a_file_is_streamed_as_it_is_read(
     tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("audiogen.audio.decoding.BLOCK_FRAMES", block)
+    monkeypatch.setattr("audiogen.audio.io.decoding.BLOCK_FRAMES", block)
     path = tmp_path / "a.flac"
     write_audio(path, torch.from_numpy(NOISE.T).repeat(2, 1), RATE)
     with stream_audio(path) as stream:
@@ -281,7 +281,7 @@ def test_blocks_beyond_full_scale_are_clipped_and_told(tmp_path: Path) -> None:
 def test_blocks_beyond_what_wav_can_hold_are_rf64(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("audiogen.audio.files.WAV_BYTES", 2999)
+    monkeypatch.setattr("audiogen.audio.io.files.WAV_BYTES", 2999)
     path = tmp_path / "a.wav"
     for length, magic in ((999, b"RIFF"), (1000, b"RF64")):
         wav = torch.from_numpy(NOISE.T[:, :length].copy())

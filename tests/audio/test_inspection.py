@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiogen.audio.inspection import measure_audio
+from audiogen.audio.measure.inspection import measure_audio
 
 RATE = 16_000
 FRAMES = RATE
@@ -81,7 +81,7 @@ def test_blocks_make_no_difference(
     soundfile.write(tmp_path / "x.wav", np.tile(make(), (3, 1)), RATE)
     whole = measure_audio(tmp_path / "x.wav")
     # Windows of silence are 320 samples long; a block is a multiple of them.
-    monkeypatch.setattr("audiogen.audio.decoding.BLOCK_FRAMES", 3200)
+    monkeypatch.setattr("audiogen.audio.io.decoding.BLOCK_FRAMES", 3200)
     parts = measure_audio(tmp_path / "x.wav")
     assert (parts.warnings, parts.num_frames) == (whole.warnings, whole.num_frames)
     assert parts.swing == whole.swing

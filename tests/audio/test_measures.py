@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiogen.audio.measures import (
+from audiogen.audio.measure.measures import (
     measure_some,
     measure_sound,
     stereo_correlation,

@@ -7,7 +7,7 @@ from pathlib import Path
 import mutations
 import pytest
 
-from audiogen.data.contained import CONTAINED_REASONS, Failure, Limits, run_contained
+from audiogen.audio.io.sandbox import CONTAINED_REASONS, Failure, Limits, run_contained
 
 FEW = 156
 AT_ONCE = 500

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiogen.audio.riff import read_chunks, write_chunks
-from audiogen.audio.riff_chunks import Acid, Broadcast, Chunks, Cue, Sampler, plain_text
+from audiogen.audio.io.chunks import Acid, Broadcast, Chunks, Cue, Sampler, plain_text
+from audiogen.audio.io.riff import read_chunks, write_chunks
 
 FILES = 500
 ALPHABET = "abc XYZ 09 &<>\"' äßñ 雨が降る дождь مطر 🌧 ]]>"

@@ -9,8 +9,8 @@ import soundfile
 import torch
 from torch import Tensor
 
-from audiogen.audio.files import stream_audio, write_audio
-from audiogen.audio.samples import samples_digest
+from audiogen.audio.io.files import stream_audio, write_audio
+from audiogen.audio.io.samples import samples_digest
 
 RATE = 16_000
 

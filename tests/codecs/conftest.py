@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from audiogen.codecs import build_codec
-from audiogen.codecs.dac import DACConfig
-from audiogen.codecs.encodec import EnCodecConfig
-from audiogen.codecs.mimi import MimiConfig
-from audiogen.codecs.oobleck import OobleckConfig
+from audiogen.codecs.pretrained.dac import DACConfig
+from audiogen.codecs.pretrained.encodec import EnCodecConfig
+from audiogen.codecs.pretrained.mimi import MimiConfig
+from audiogen.codecs.pretrained.oobleck import OobleckConfig
 
 RATE = 16000
 

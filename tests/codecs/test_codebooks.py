@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audiogen.codecs.codebooks import Codebooks
-from audiogen.codecs.quantise import ResidualVQ, ResidualVQConfig
+from audiogen.codecs.bottlenecks.codebooks import Codebooks
+from audiogen.codecs.bottlenecks.quantise import ResidualVQ, ResidualVQConfig
 from audiogen.storage import read_tensors, write_tensors
-from audiogen.training.ema import EMA
+from audiogen.training.loop.ema import EMA
 
 
 def directions(count: int, dim: int = 4, seed: int = 0) -> Tensor:
@@ -142,7 +142,7 @@ def test_entries_fit_the_averaged_weights() -> None:
 PROCESS = """
 import os, sys, torch
 import torch.distributed as dist
-from audiogen.codecs.quantise import ResidualVQ, ResidualVQConfig
+from audiogen.codecs.bottlenecks.quantise import ResidualVQ, ResidualVQConfig
 from audiogen.storage import write_tensors
 rank = int(sys.argv[1])
 dist.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)

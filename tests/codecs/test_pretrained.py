@@ -10,15 +10,15 @@ import transformers
 from torch import Tensor
 
 from audiogen.codecs import Codec, CodecConfig, build_codec, load_codec, save_codec
-from audiogen.codecs.dac import DACConfig
-from audiogen.codecs.encodec import EnCodecConfig
-from audiogen.codecs.mimi import Mimi, MimiConfig
-from audiogen.codecs.oobleck import OobleckConfig
-from audiogen.codecs.pretrained import PretrainedCodec
+from audiogen.codecs.pretrained.base import PretrainedCodec
+from audiogen.codecs.pretrained.dac import DACConfig
+from audiogen.codecs.pretrained.encodec import EnCodecConfig
+from audiogen.codecs.pretrained.mimi import Mimi, MimiConfig
+from audiogen.codecs.pretrained.oobleck import OobleckConfig
 from audiogen.conditioning.text import TEXT_DIM
 from audiogen.experiment import ExperimentConfig
 from audiogen.generators import build_generator
-from audiogen.generators.diffusion import DiffusionConfig
+from audiogen.generators.ode.diffusion import DiffusionConfig
 from audiogen.schema import ConfigError, parse_config
 
 TOKENS = ["encodec", "dac", "dac-odd", "mimi"]

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from audiogen.codecs import build_codec
-from audiogen.codecs.dac import DACConfig
-from audiogen.codecs.encodec import EnCodecConfig
-from audiogen.codecs.mimi import MimiConfig
-from audiogen.codecs.oobleck import OobleckConfig
-from audiogen.codecs.pretrained import PretrainedCodec
+from audiogen.codecs.pretrained.base import PretrainedCodec
+from audiogen.codecs.pretrained.dac import DACConfig
+from audiogen.codecs.pretrained.encodec import EnCodecConfig
+from audiogen.codecs.pretrained.mimi import MimiConfig
+from audiogen.codecs.pretrained.oobleck import OobleckConfig
 from audiogen.schema import ConfigError, parse_config
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiogen.codecs.quantise import (
+from audiogen.codecs.bottlenecks.quantise import (
     FSQ,
     FSQConfig,
     ResidualQuantiser,

@@ -16,15 +16,15 @@ from safetensors import safe_open
 from safetensors.numpy import save
 from torch import Tensor
 
-from audiogen.codecs import packing
-from audiogen.codecs.packing import bits_per_token, pack, unpack
-from audiogen.codecs.token_file import (
+from audiogen.codecs.token_files import packing
+from audiogen.codecs.token_files.header import (
     TokenCodec,
     TokenHeader,
     read_tokens,
     require_codec,
     write_tokens,
 )
+from audiogen.codecs.token_files.packing import bits_per_token, pack, unpack
 from audiogen.types import LatentSpec
 
 SPEC = LatentSpec(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from audiogen.codecs.quantise import FSQConfig, ResidualVQConfig
+from audiogen.codecs.bottlenecks.quantise import FSQConfig, ResidualVQConfig
 from audiogen.codecs.rvq import RVQCodec, RVQConfig
 from audiogen.codecs.trunk import ConvTrunkConfig, FourierTrunkConfig
 from audiogen.codecs.vae import VAECodec, VAEConfig

@@ -2,7 +2,7 @@
 
 import torch
 
-from audiogen.codecs.whitening import Whitening
+from audiogen.codecs.bottlenecks.whitening import Whitening
 
 
 def batch(seed: int, count: int = 5000) -> torch.Tensor:

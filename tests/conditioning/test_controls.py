@@ -17,7 +17,7 @@ from audiogen.conditioning.controls import (
     parse_controls,
     place_in_range,
 )
-from audiogen.generators.flow import FlowConfig
+from audiogen.generators.ode.flow import FlowConfig
 from audiogen.schema import ConfigError
 from audiogen.types import Conditions
 

@@ -20,17 +20,17 @@ import soundfile
 import torch
 from typer.testing import CliRunner
 
-from audiogen.audio import member
-from audiogen.audio.decoding import AudioReadError
-from audiogen.audio.files import read_audio
-from audiogen.audio.member import Member, read_range
-from audiogen.cli import app
-from audiogen.data.archives import read_addresses
-from audiogen.data.clips import ClipDataset, Position, read_clip
-from audiogen.data.intake import INTAKE_REASONS, scan_folder
-from audiogen.data.loader import StepSampler, make_loader
+from audiogen.audio.io import member
+from audiogen.audio.io.decoding import AudioReadError
+from audiogen.audio.io.files import read_audio
+from audiogen.audio.io.member import Member, read_range
+from audiogen.cli.main import app
+from audiogen.data.intake.scan import INTAKE_REASONS, scan_folder
+from audiogen.data.loading.archives import read_addresses
+from audiogen.data.loading.clips import ClipDataset, Position, read_clip
+from audiogen.data.loading.loader import StepSampler, make_loader
+from audiogen.data.loading.shards import pack_folder
 from audiogen.data.manifest import ManifestRow, read_manifest, write_manifest
-from audiogen.data.pack import pack_folder
 from audiogen.types import LatentSpec
 
 RATE = 16000

@@ -2,7 +2,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from audiogen.data.captions import clean_name, describe, read_metadata, source_of, spdx
+from audiogen.data.intake.captions import clean_name, describe, read_metadata, source_of, spdx
 
 
 @pytest.mark.parametrize(

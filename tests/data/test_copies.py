@@ -9,9 +9,9 @@ import pytest
 import soundfile
 import soxr
 
-from audiogen.audio.fingerprint import Fingerprinter, Words
-from audiogen.data.copies import MIN_WORDS, Groups, near_copies
-from audiogen.data.intake import scan_folder, summarise
+from audiogen.audio.measure.fingerprint import Fingerprinter, Words
+from audiogen.data.intake.copies import MIN_WORDS, Groups, near_copies
+from audiogen.data.intake.scan import scan_folder, summarise
 
 RATE = 22_050
 Array = np.ndarray

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from file_server import FileServer, serving
 
-from audiogen.data import download
-from audiogen.data.download import Download, fetch_file, size_text
+from audiogen.data.fetching import download
+from audiogen.data.fetching.download import Download, fetch_file, size_text
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 NAME = "sounds 1.zip"

@@ -17,15 +17,15 @@ import soundfile
 from file_server import FileServer, serving
 from zip_parts import Entry, write_zip
 
-from audiogen import cli
-from audiogen.data import download, published_sets
-from audiogen.data.download import Download
-from audiogen.data.fetch import fetch_set, summarise
-from audiogen.data.intake import scan_folder
-from audiogen.data.licences import SAMPLING_PLUS, LicenceTerms
+from audiogen.cli import main as cli
+from audiogen.data.fetching import download, published_sets
+from audiogen.data.fetching.download import Download
+from audiogen.data.fetching.fetch import fetch_set, summarise
+from audiogen.data.fetching.published_sets import ESC10, ESC50, FSD50K, Bundle, Clip, PublishedSet
+from audiogen.data.fetching.unpack import Archive
+from audiogen.data.intake.licences import SAMPLING_PLUS, LicenceTerms
+from audiogen.data.intake.scan import scan_folder
 from audiogen.data.manifest import ManifestRow
-from audiogen.data.published_sets import ESC10, ESC50, FSD50K, Bundle, Clip, PublishedSet
-from audiogen.data.unpack import Archive
 
 RATE = 16000
 ESC_ROWS = (  # file, category, in ESC-10, licence

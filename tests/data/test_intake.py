@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiogen.data.intake import INTAKE_REASONS, scan_folder, summarise
+from audiogen.data.intake.scan import INTAKE_REASONS, scan_folder, summarise
 from audiogen.data.manifest import ManifestRow, read_manifest, write_manifest
 
 RATE = 16000

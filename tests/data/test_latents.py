@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiogen.audio.files import write_audio
+from audiogen.audio.io.files import write_audio
 from audiogen.codecs.trunk import FourierTrunkConfig
 from audiogen.codecs.vae import VAECodec, VAEConfig
 from audiogen.conditioning.text import TextStates
-from audiogen.data.clips import ClipDataset, Position, versions_of
-from audiogen.data.latents import (
+from audiogen.data.loading.clips import ClipDataset, Position, versions_of
+from audiogen.data.loading.latents import (
     Collate,
     LatentDataset,
     TextTable,

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from audiogen.data.clips import Position, item_seed
-from audiogen.data.loader import StepSampler, make_loader
+from audiogen.data.loading.clips import Position, item_seed
+from audiogen.data.loading.loader import StepSampler, make_loader
 
 
 def batches(**changes: int) -> list[list[Position]]:

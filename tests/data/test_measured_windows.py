@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiogen.audio.measures import measure_sound
+from audiogen.audio.measure.measures import measure_sound
 from audiogen.conditioning.controls import CONTROL_NAMES, KEY_RANGE
-from audiogen.data.windows import MeasuredWindow, find_ranges, measure_windows
+from audiogen.data.loading.measured import MeasuredWindow, find_ranges, measure_windows
 from audiogen.types import LatentSpec
 
 RATE, HOP, WINDOW = 16_000, 256, 50

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from audiogen.data.licences import KINDS, SAMPLING_PLUS
-from audiogen.data.published_sets import (
+from audiogen.data.fetching.published_sets import (
     SETS,
     caption,
     metadata_table,
     read_esc,
     read_fsd50k,
 )
+from audiogen.data.intake.licences import KINDS, SAMPLING_PLUS
 
 # Lines as the LICENSE file of ESC-50 has them, with its ways to write what is out of the ordinary.
 ESC_LINES = r"""

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audiogen.data.intake.held_out import merge_copies, split_by_source
 from audiogen.data.manifest import ManifestRow, Split
-from audiogen.data.split import merge_copies, split_by_source
 
 
 def clip(label: str, source: str, number: int = 0, digest: str = "") -> ManifestRow:

@@ -11,12 +11,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from audiogen.audio.files import read_audio
-from audiogen.data.textures import write_textures
-from audiogen.data.textures.captions import level_of
-from audiogen.data.textures.family import AXES, Family, Settings
-from audiogen.data.textures.synthesis import Signal
-from audiogen.data.textures.writing import FAMILIES, Clip, plan_clip, render_clip
+from audiogen.audio.io.files import read_audio
+from audiogen.data.synthetic import write_textures
+from audiogen.data.synthetic.family import AXES, Family, Settings
+from audiogen.data.synthetic.synthesis import Signal
+from audiogen.data.synthetic.wording import level_of
+from audiogen.data.synthetic.writing import FAMILIES, Clip, plan_clip, render_clip
 
 NUM_FAMILIES = len(FAMILIES)
 by_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.folder)
@@ -114,7 +114,7 @@ def test_killed_run_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("audiogen.data.textures.writing.write_audio", fail)
+    monkeypatch.setattr("audiogen.data.synthetic.writing.write_audio", fail)
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "set")
     assert not (tmp_path / "set").exists()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from zip_parts import LINK, Entry, write_zip
 
-from audiogen.data.unpack import Archive, safe_path
+from audiogen.data.fetching.unpack import Archive, safe_path
 
 NOISE = np.random.default_rng(0).bytes(150_000)
 CONTENTS = {

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from audiogen.audio.files import read_audio
+from audiogen.audio.io.files import read_audio
 from audiogen.evaluation.evaluate import evaluate
 from audiogen.evaluation.scoreboard import scoreboard
 from audiogen.experiment import ExperimentConfig, load_experiment
 from audiogen.pipeline import Pipeline
-from audiogen.texture.edit import extend, inpaint, vary
-from audiogen.texture.sources import EditRequest
-from audiogen.texture.takes import TakesRequest, write_takes
+from audiogen.takes.edit import extend, inpaint, vary
+from audiogen.takes.request import TakesRequest, write_takes
+from audiogen.takes.sources import EditRequest
 from audiogen.training.stages import train
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "autoregressive.yaml"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from audiogen.audio.files import write_audio
-from audiogen.audio.measures import measure_some
+from audiogen.audio.io.files import write_audio
+from audiogen.audio.measure.measures import measure_some
 from audiogen.data.manifest import read_manifest
 from audiogen.experiment import ExperimentConfig, load_experiment
 from audiogen.pipeline import Pipeline

@@ -10,9 +10,9 @@ from audiogen.evaluation.evaluate import evaluate
 from audiogen.experiment import ExperimentConfig, load_experiment
 from audiogen.pipeline import Pipeline
 from audiogen.storage import read_tensors
+from audiogen.training.loop.tracking import Tracker
 from audiogen.training.reuse import adopt_stage
 from audiogen.training.stages import train
-from audiogen.training.tracking import Tracker
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "tiny" / "flow-fewstep.yaml"

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from audiogen.audio.files import write_audio
-from audiogen.data.forget import find_uses
+from audiogen.audio.io.files import write_audio
 from audiogen.experiment import ExperimentConfig, load_experiment
+from audiogen.provenance.forget import find_uses
 from audiogen.training.stages import prepare, train
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "diffusion.yaml"

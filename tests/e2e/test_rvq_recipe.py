@@ -8,8 +8,8 @@ import torch
 from audiogen.codecs import load_codec
 from audiogen.experiment import load_experiment
 from audiogen.storage import read_tensors
+from audiogen.training.loop.tracking import Tracker
 from audiogen.training.stages import train
-from audiogen.training.tracking import Tracker
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "rvq.yaml"
 

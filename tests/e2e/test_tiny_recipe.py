@@ -16,9 +16,9 @@ from audiogen.evaluation.evaluate import evaluate
 from audiogen.experiment import ExperimentConfig, load_experiment
 from audiogen.pipeline import Pipeline
 from audiogen.storage import read_tensors
-from audiogen.texture.takes import TakesRequest, write_takes
+from audiogen.takes.request import TakesRequest, write_takes
+from audiogen.training.loop.tracking import Tracker
 from audiogen.training.stages import prepare, train
-from audiogen.training.tracking import Tracker
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "tiny" / "diffusion.yaml"

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from audiogen.audio.dsp import resample
-from audiogen.audio.files import read_audio
-from audiogen.evaluation.classifier import (
+from audiogen.audio.io.files import read_audio
+from audiogen.evaluation.judge.classifier import (
     SoundClassifier,
     clip_features,
     coloured_version,

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from audiogen.codecs import build_codec, save_codec
-from audiogen.data.intake import scan_folder
+from audiogen.data.intake.scan import scan_folder
 from audiogen.data.manifest import write_manifest
-from audiogen.data.textures import write_textures
+from audiogen.data.synthetic import write_textures
 from audiogen.evaluation.evaluate import evaluate
 from audiogen.experiment import ExperimentConfig, load_experiment
 from audiogen.schema import dump_config

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiogen.audio.files import read_audio
-from audiogen.evaluation.features import (
+from audiogen.audio.io.files import read_audio
+from audiogen.evaluation.metrics.features import (
     ENVELOPE_RATE,
     MODULATION_HZ,
     NUM_BANDS,

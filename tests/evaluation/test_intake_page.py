@@ -9,10 +9,10 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from audiogen.cli import app
-from audiogen.data.intake import scan_folder
-from audiogen.evaluation import intake_page
-from audiogen.evaluation.intake_page import write_intake_page
+from audiogen.cli.main import app
+from audiogen.data.intake.scan import scan_folder
+from audiogen.evaluation.report import intake_page
+from audiogen.evaluation.report.intake_page import write_intake_page
 
 RATE = 16_000
 EVIL = "<img src=x onerror=alert(1)> & 'q'"

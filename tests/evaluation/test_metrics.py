@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiogen.data.clips import versions_of
-from audiogen.evaluation.metrics import (
+from audiogen.data.loading.clips import versions_of
+from audiogen.evaluation.metrics.distances import (
     diversity,
     frechet_distance,
     matched,

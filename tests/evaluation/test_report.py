@@ -16,11 +16,11 @@ import soundfile
 import torch
 
 from audiogen.data.manifest import ManifestRow, write_manifest
-from audiogen.evaluation import report_sounds
-from audiogen.evaluation.charts import line_chart, way_to_noise
-from audiogen.evaluation.markup import DASH, join, number, tag
-from audiogen.evaluation.pictures import RANGE_DB, picture_uri, sound_uri, spectrogram
-from audiogen.evaluation.report import write_report
+from audiogen.evaluation.report import players as report_sounds
+from audiogen.evaluation.report.run_page import write_report
+from audiogen.pages.charts import line_chart, way_to_noise
+from audiogen.pages.markup import DASH, join, number, tag
+from audiogen.pages.pictures import RANGE_DB, picture_uri, sound_uri, spectrogram
 
 RATE = 22_050
 EVIL = "<script>alert(1)</script>"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiogen.generators.adaptive import Parts, dopri5
+from audiogen.generators.ode.adaptive import Parts, dopri5
 
 MEAN, STD = 0.7, 0.5
 TOLERANCES = [1e-3, 1e-6, 1e-9]

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from audiogen.generators import TokenSamplingConfig, build_generator
-from audiogen.generators.autoregressive import (
+from audiogen.generators.base import Start
+from audiogen.generators.tokens.autoregressive import (
     AutoregressiveConfig,
     AutoregressiveGenerator,
     bits_per_second,
     perplexity,
 )
-from audiogen.generators.base import Start
-from audiogen.generators.patterns import PATTERNS, build
+from audiogen.generators.tokens.patterns import PATTERNS, build
 from audiogen.types import Batch, Conditions, LatentSpec
 
 TEXT_DIM, WINDOW = 12, 8

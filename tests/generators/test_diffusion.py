@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from audiogen.generators.diffusion import preconditioning
+from audiogen.generators.ode.diffusion import preconditioning
 from audiogen.generators.solvers import karras_sigmas
 
 SIGMAS = torch.tensor([0.002, 0.1, 0.5, 1.0, 7.0, 80.0])

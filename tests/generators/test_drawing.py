@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiogen.generators.drawing import Drawing, candidates, draw_chances, sources_of
 from audiogen.generators.sampling import TokenSamplingConfig
+from audiogen.generators.tokens.drawing import Drawing, candidates, draw_chances, sources_of
 
 CPU = torch.device("cpu")
 

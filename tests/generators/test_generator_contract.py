@@ -10,9 +10,9 @@ from torch import Tensor
 from audiogen.conditioning.controls import KEY_RANGE
 from audiogen.generators import GeneratorConfig, LatentGenerator, ODESamplingConfig, build_generator
 from audiogen.generators.base import Start, noise_source
-from audiogen.generators.diffusion import DiffusionConfig
-from audiogen.generators.flow import FlowConfig
-from audiogen.generators.infill import InfillConfig
+from audiogen.generators.ode.diffusion import DiffusionConfig
+from audiogen.generators.ode.flow import FlowConfig
+from audiogen.generators.ode.infill import InfillConfig
 from audiogen.generators.sampling import SolverName
 from audiogen.types import Batch, Conditions, LatentSpec
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from audiogen.generators import GeneratorConfig, build_generator
-from audiogen.generators.diffusion import DiffusionConfig, DiffusionGenerator
-from audiogen.generators.flow import FlowConfig, FlowGenerator
-from audiogen.generators.likelihood import NOISE_LEVEL, bits_per_dimension, estimated_trace
-from audiogen.generators.ode import ODEGenerator
-from audiogen.generators.scene import Scene
+from audiogen.generators.ode.base import ODEGenerator
+from audiogen.generators.ode.diffusion import DiffusionConfig, DiffusionGenerator
+from audiogen.generators.ode.flow import FlowConfig, FlowGenerator
+from audiogen.generators.ode.likelihood import NOISE_LEVEL, bits_per_dimension, estimated_trace
+from audiogen.generators.ode.scene import Scene
 from audiogen.types import Batch, Conditions, LatentSpec
 
 CHANNELS, WINDOW, TEXT_DIM = 4, 8, 12

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from audiogen.generators import TokenSamplingConfig, build_generator
 from audiogen.generators.base import Start
-from audiogen.generators.masked import MaskedConfig, MaskedGenerator, draw_masked, passes_of
+from audiogen.generators.tokens.masked import MaskedConfig, MaskedGenerator, draw_masked, passes_of
 from audiogen.types import Batch, Conditions, LatentSpec
 
 K, V, WINDOW, TEXT_DIM = 3, 11, 12, 12

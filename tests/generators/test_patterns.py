@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from audiogen.generators.patterns import HOLE, PATTERNS, build, revert
+from audiogen.generators.tokens.patterns import HOLE, PATTERNS, build, revert
 
 NAMES = sorted(PATTERNS)
 SIZES = st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 12))  # B, K, L

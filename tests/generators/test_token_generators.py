@@ -14,9 +14,9 @@ from audiogen.generators import (
     TokenSamplingConfig,
     build_generator,
 )
-from audiogen.generators.autoregressive import AutoregressiveConfig, AutoregressiveGenerator
 from audiogen.generators.base import Start
-from audiogen.generators.masked import MaskedConfig
+from audiogen.generators.tokens.autoregressive import AutoregressiveConfig, AutoregressiveGenerator
+from audiogen.generators.tokens.masked import MaskedConfig
 from audiogen.types import Batch, Conditions, LatentSpec
 
 K, V, WINDOW, TEXT_DIM = 3, 11, 12, 12

@@ -20,14 +20,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from audiogen.codecs import build_codec
-from audiogen.data.clips import Position, item_seed
+from audiogen.data.loading.clips import Position, item_seed
 from audiogen.experiment import ExperimentConfig, load_experiment
 from audiogen.generators import build_generator
 from audiogen.storage import write_tensors
-from audiogen.training.codec_loop import train_codec
-from audiogen.training.generator_loop import train_generator
-from audiogen.training.launch import joined_processes, make_accelerator
-from audiogen.training.tracking import Tracker
+from audiogen.training.distributed.launch import joined_processes, make_accelerator
+from audiogen.training.loop.codec_loop import train_codec
+from audiogen.training.loop.generator_loop import train_generator
+from audiogen.training.loop.tracking import Tracker
 from audiogen.types import Batch, Conditions, LatentSpec
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "tiny"

@@ -34,8 +34,9 @@ import audiogen.pipeline  # noqa: E402
 from audiogen import seal, storage  # noqa: E402
 from audiogen.experiment import ExperimentConfig, load_experiment  # noqa: E402
 from audiogen.storage import sha256_file  # noqa: E402
-from audiogen.training import checkpoint, stages  # noqa: E402
-from audiogen.training.tracking import Tracker  # noqa: E402
+from audiogen.training import stages  # noqa: E402
+from audiogen.training.checkpoint import folder as checkpoint  # noqa: E402
+from audiogen.training.loop.tracking import Tracker  # noqa: E402
 
 STEPS = 12
 SAVE_EVERY = 2

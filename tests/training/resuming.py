@@ -14,11 +14,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from audiogen.training.checkpoint import load_latest
-from audiogen.training.codec_loop import _Players
-from audiogen.training.divergence import Guard
-from audiogen.training.generator_loop import _Learner
-from audiogen.training.signals import Stopped, stop_signals
+from audiogen.training.checkpoint.folder import load_latest
+from audiogen.training.distributed.signals import Stopped, stop_signals
+from audiogen.training.loop.codec_loop import _Players
+from audiogen.training.loop.divergence import Guard
+from audiogen.training.loop.generator_loop import _Learner
 
 STEPS, SAVE_EVERY = 6, 2
 CODECS = ("vae", "rvq", "mel")

@@ -9,11 +9,11 @@ from few_steps import TEXT_DIM, WINDOW, Numbers, collate
 from torch import Tensor, nn
 
 from audiogen.codecs import VAEConfig, build_codec
-from audiogen.data.clips import Position
+from audiogen.data.loading.clips import Position
 from audiogen.experiment import TrainConfig
 from audiogen.generators import AutoregressiveConfig, DiffusionConfig, build_generator
 from audiogen.nn.chance import draws_of
-from audiogen.training.blocks import blocks_of, prepare_blocks
+from audiogen.training.loop.blocks import blocks_of, prepare_blocks
 from audiogen.types import LatentSpec
 
 KINDS = ("diffusion", "autoregressive", "vae")

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from audiogen import seal, storage
 from audiogen.seal import DamagedFolderError
-from audiogen.training import checkpoint
-from audiogen.training.checkpoint import (
+from audiogen.training.checkpoint import folder as checkpoint
+from audiogen.training.checkpoint.folder import (
     load_checkpoint,
     load_latest,
     save_checkpoint,

@@ -13,8 +13,9 @@ from torch import nn
 
 from audiogen.experiment import ExperimentConfig, load_experiment
 from audiogen.storage import read_tensors
-from audiogen.training import codec_loop, stages
-from audiogen.training.divergence import WINDOW, DivergedError, Guard, Undo
+from audiogen.training import stages
+from audiogen.training.loop import codec_loop
+from audiogen.training.loop.divergence import WINDOW, DivergedError, Guard, Undo
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audiogen.training.ema import EMA
+from audiogen.training.loop.ema import EMA
 
 
 def network(seed: int = 0) -> nn.Module:

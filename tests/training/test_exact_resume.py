@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from audiogen.nn import chance
-from audiogen.training.checkpoint import (
+from audiogen.training.checkpoint.folder import (
     load_latest,
     optimizer_tensors,
     restore_optimizer,
     save_checkpoint,
 )
-from audiogen.training.ema import EMA
-from audiogen.training.optim import adamw, set_lr
+from audiogen.training.loop.ema import EMA
+from audiogen.training.loop.optim import adamw, set_lr
 
 Groups = dict[str, dict[str, Tensor]]
 

@@ -45,7 +45,7 @@ class Disk:
 
     def train(self, run: Path, family: str) -> str:
         """Train; return the error's message, or nothing where it went on."""
-        from audiogen.training import resume  # noqa: PLC0415
+        from audiogen.training.checkpoint import resume  # noqa: PLC0415
 
         with pytest.MonkeyPatch.context() as patch:
             for owner, name in CALLS:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from audiogen.schedule import OptimConfig
-from audiogen.training.checkpoint import optimizer_tensors, restore_optimizer
-from audiogen.training.optim import MuonAdamW, adamw, build_optimizer, set_lr
+from audiogen.training.checkpoint.folder import optimizer_tensors, restore_optimizer
+from audiogen.training.loop.optim import MuonAdamW, adamw, build_optimizer, set_lr
 
 
 def test_only_matrices_and_kernels_decay() -> None:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from audiogen.training import precision
-from audiogen.training.precision import choose_precision
+from audiogen.training.loop import precision
+from audiogen.training.loop.precision import choose_precision
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

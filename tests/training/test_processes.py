@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from audiogen.storage import read_tensors
-from audiogen.training.checkpoint import load_checkpoint
-from audiogen.training.signals import EXIT_REQUEUE
+from audiogen.training.checkpoint.folder import load_checkpoint
+from audiogen.training.distributed.signals import EXIT_REQUEUE
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = str(Path(__file__).with_name("few_steps.py"))

@@ -10,7 +10,7 @@ import pytest
 from resuming import checkpoints, differing, interrupt, poisoned, signal_at, train
 from torch import Tensor
 
-from audiogen.training.checkpoint import load_latest, save_checkpoint
+from audiogen.training.checkpoint.folder import load_latest, save_checkpoint
 
 STOP = 4
 """Updates done, of 6; discriminators and their optimizer have been at work."""

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from audiogen.storage import write_tensors
-from audiogen.training.checkpoint import load_latest, save_checkpoint
-from audiogen.training.sharding import JoinedTensors, joined_groups
+from audiogen.training.checkpoint.folder import load_latest, save_checkpoint
+from audiogen.training.distributed.sharding import JoinedTensors, joined_groups
 
 WHOLE = {"weight": torch.arange(15.0).reshape(5, 3), "bias": torch.tensor([7.0])}
 

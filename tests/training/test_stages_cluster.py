@@ -10,7 +10,7 @@ import torch
 
 from audiogen.experiment import load_experiment
 from audiogen.pipeline import Pipeline
-from audiogen.training.checkpoint import load_latest
+from audiogen.training.checkpoint.folder import load_latest
 from audiogen.training.stages import train
 
 ROOT = Path(__file__).resolve().parents[2]

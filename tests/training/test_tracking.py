@@ -13,9 +13,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from audiogen.audio.files import read_audio
-from audiogen.training import tracking
-from audiogen.training.tracking import Tracker, WandbMode
+from audiogen.audio.io.files import read_audio
+from audiogen.training.loop import tracking
+from audiogen.training.loop.tracking import Tracker, WandbMode
 
 
 def rows(run: Path) -> list[dict[str, Any]]:

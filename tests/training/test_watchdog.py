@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 from torch.distributed import TCPStore
 
-from audiogen.training import watchdog
+from audiogen.training.distributed import watchdog
 
 SLOW_SECONDS = 5
 

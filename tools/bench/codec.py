@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audiogen.codecs.quantise import ResidualVQConfig
+from audiogen.codecs.bottlenecks.quantise import ResidualVQConfig
 from audiogen.codecs.rvq import RVQCodec, RVQConfig
 from audiogen.codecs.trunk import FourierTrunkConfig
-from audiogen.machine import processor_name
+from audiogen.evaluation.machine import processor_name
 
 SAMPLE_RATE, HOP, CODEBOOKS = 44_100, 512, 9
 TARGET = 20

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audiogen.machine import processor_name
+from audiogen.evaluation.machine import processor_name
 from audiogen.nn.compiled import CompiledLinear, CompiledTransformer
 from audiogen.nn.decoder import CausalTransformer
 from audiogen.nn.lowbit import WeightKind

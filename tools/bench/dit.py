@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from audiogen.conditioning.conditioner import Conditioner, ConditionerConfig
 from audiogen.conditioning.controls import make_controls
-from audiogen.machine import processor_name
+from audiogen.evaluation.machine import processor_name
 from audiogen.nn.dit import DiT
 from audiogen.types import Conditions
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from audiogen.data.intake import scan_folder
-from audiogen.machine import processor_name
+from audiogen.data.intake.scan import scan_folder
+from audiogen.evaluation.machine import processor_name
 
 RATE = 44_100
 SECONDS = 5.0

@@ -23,16 +23,16 @@ from torch import Tensor
 
 from audiogen.codecs import build_codec
 from audiogen.conditioning.text import TEXT_DIM
-from audiogen.data.clips import Position
+from audiogen.data.loading.clips import Position
+from audiogen.evaluation.machine import processor_name
 from audiogen.experiment import ExperimentConfig, load_experiment
 from audiogen.generators import build_generator
-from audiogen.machine import processor_name
-from audiogen.training import codec_loop, steps
-from audiogen.training.codec_loop import train_codec
-from audiogen.training.divergence import Guard
-from audiogen.training.generator_loop import train_generator
-from audiogen.training.resume import Resumable
-from audiogen.training.tracking import Tracker
+from audiogen.training.checkpoint.resume import Resumable
+from audiogen.training.loop import codec_loop, steps
+from audiogen.training.loop.codec_loop import train_codec
+from audiogen.training.loop.divergence import Guard
+from audiogen.training.loop.generator_loop import train_generator
+from audiogen.training.loop.tracking import Tracker
 from audiogen.types import Batch, Conditions
 
 

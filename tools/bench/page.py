@@ -28,16 +28,16 @@ import torch
 
 from audiogen.audio.dsp import set_loudness
 from audiogen.audio.loops import measure_seam
-from audiogen.data.textures.writing import plan_clip, render_clip
+from audiogen.data.synthetic.writing import plan_clip, render_clip
+from audiogen.evaluation.machine import processor_name
 from audiogen.generators import ODESamplingConfig
-from audiogen.machine import processor_name
-from audiogen.sidecar import take_slug
-from audiogen.texture.card_making import CardMaker
-from audiogen.texture.card_store import STORE_FOLDER
-from audiogen.texture.job import JobTake, read_job, write_job
-from audiogen.texture.making import Made, write_take
-from audiogen.texture.page import write_page
-from audiogen.texture.spec import TakeSpec
+from audiogen.pack.curation.maker import CardMaker
+from audiogen.pack.curation.page import write_page
+from audiogen.pack.curation.store import STORE_FOLDER
+from audiogen.pack.job import JobTake, read_job, write_job
+from audiogen.takes.making import Made, write_take
+from audiogen.takes.sidecar import take_slug
+from audiogen.takes.spec import TakeSpec
 
 RUNS = 5
 WITHOUT, AFTER_JOB, TENTH_NEW = "without cards", "after a job", "with a tenth new"

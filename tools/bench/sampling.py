@@ -22,16 +22,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiogen.evaluation.classifier import SoundClassifier
-from audiogen.evaluation.features import FeatureSpace, texture_features
+from audiogen.evaluation.judge.classifier import SoundClassifier
+from audiogen.evaluation.machine import processor_name
 from audiogen.evaluation.material import MAX_HELD_OUT, MAX_TRAINING, Sounds, real_sounds
-from audiogen.evaluation.metrics import diversity, frechet_distance, matched
+from audiogen.evaluation.metrics.distances import diversity, frechet_distance, matched
+from audiogen.evaluation.metrics.features import FeatureSpace, texture_features
 from audiogen.experiment import load_experiment
 from audiogen.generators import SamplingConfig
-from audiogen.machine import processor_name
 from audiogen.pipeline import Pipeline
 from audiogen.schema import parse_overrides
-from audiogen.texture.takes import changed_sampling
+from audiogen.takes.request import changed_sampling
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from audiogen.audio.files import read_audio
+from audiogen.audio.io.files import read_audio
 from audiogen.audio.loops import INAUDIBLE_FLUX, measure_seam
-from audiogen.machine import processor_name
+from audiogen.evaluation.machine import processor_name
 from audiogen.pipeline import Pipeline
-from audiogen.texture.edit import inpaint
-from audiogen.texture.sources import EditRequest
-from audiogen.texture.takes import TakesRequest, write_takes
+from audiogen.takes.edit import inpaint
+from audiogen.takes.request import TakesRequest, write_takes
+from audiogen.takes.sources import EditRequest
 
 BATCH = 8
 

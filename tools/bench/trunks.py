@@ -30,10 +30,10 @@ from typing import Any
 import torch
 
 from audiogen.codecs import load_codec
+from audiogen.evaluation.machine import processor_name
 from audiogen.evaluation.material import real_sounds, reconstructions
-from audiogen.evaluation.metrics import reconstruction_metrics
+from audiogen.evaluation.metrics.distances import reconstruction_metrics
 from audiogen.experiment import load_experiment
-from audiogen.machine import processor_name
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "rvq.yaml"
 RATE = (

@@ -1,0 +1,1 @@
+"""Sound files in and out, and the reading of files that nobody vouches for."""

@@ -1,0 +1,172 @@
+"""Audio files in and out: one reader that trusts no header, one writer that leaves no half file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from audiogen.audio.io.decoding import MAX_CHANNELS, SAMPLE_RATES_HZ, opened
+from audiogen.audio.io.member import Sound
+from audiogen.audio.io.samples import samples_digest
+from audiogen.storage import replacing
+
+WAV_BYTES = (1 << 32) - 4096  # sizes in a WAV header have 32 bits, and other chunks need some room
+CONTAINERS = {".wav": "WAV", ".flac": "FLAC"}
+Encoding = Literal["PCM_16", "PCM_24", "FLOAT"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioStream:
+    """An open file: its rate in Hz, and its samples once, in blocks (channels, n) float32."""
+
+    sample_rate: int
+    channels: int
+    blocks: Iterator[Tensor]
+
+
+def read_audio(sound: Sound) -> tuple[Tensor, int]:
+    """Read a whole file.
+
+    Args:
+        sound: WAV, FLAC, Ogg, MP3 or AIFF, told by content and not by suffix; a file or a member of
+            an archive.
+
+    Returns:
+        wav (C, T) float32, where lossy files may overshoot 1 slightly, and the rate in Hz.
+
+    Raises:
+        AudioReadError: if anything is wrong with the file; `reason` says what.
+    """
+    with opened(sound) as audio:
+        wav = np.empty((audio.channels, audio.num_frames), dtype=np.float32)
+        end = 0
+        for block in audio.blocks():
+            wav[:, end : end + len(block)] = block.T
+            end += len(block)
+        rate = audio.sample_rate
+    return torch.from_numpy(wav[:, :end]), rate
+
+
+@contextmanager
+def stream_audio(sound: Sound) -> Iterator[AudioStream]:
+    """Open a file of any length to be read in blocks; the header is checked, samples as they come.
+
+    Raises:
+        AudioReadError: as `read_audio`; what only decoding shows is raised by the blocks.
+    """
+    with opened(sound) as audio:
+        yield AudioStream(
+            sample_rate=audio.sample_rate,
+            channels=audio.channels,
+            blocks=(torch.from_numpy(block.T) for block in audio.blocks()),
+        )
+
+
+def write_audio(
+    path: Path,
+    wav: Tensor,
+    sample_rate: int,
+    *,
+    sidecar: Mapping[str, Any] | None = None,
+    encoding: Encoding = "PCM_24",
+) -> None:
+    """Write WAV or FLAC, whole or not at all.
+
+    Args:
+        path: ends in .wav or .flac; missing folders are made.
+        wav: (C, T) in [-1, 1], C from 1 to 8, T at least 1.
+        sample_rate: Hz.
+        sidecar: what to keep beside the sound, as JSON in `path.with_suffix(".json")`; gets
+            `samples_sha256`, see `samples.samples_digest`.
+        encoding: 24 bits; or 16, to the nearest of which samples are rounded; or, in WAV, float,
+            which may go beyond full scale.
+
+    Raises:
+        ValueError: on another suffix, shape, rate, NaN, or samples beyond full scale.
+    """
+    container = CONTAINERS.get(path.suffix.lower())
+    if container is None:
+        raise ValueError(f"{path}: write_audio writes .wav and .flac, not {path.suffix!r}.")
+    low, high = SAMPLE_RATES_HZ
+    if not low <= sample_rate <= high:
+        raise ValueError(f"{path}: the rate must be {low} to {high} Hz, got {sample_rate}.")
+    if wav.ndim != 2 or not 1 <= wav.shape[0] <= MAX_CHANNELS or wav.shape[1] == 0:
+        raise ValueError(f"{path}: expected wav (C, T), C up to 8, got {tuple(wav.shape)}.")
+    samples = wav.detach().to("cpu", torch.float32).numpy()
+    if not np.isfinite(samples).all():
+        raise ValueError(f"{path}: wav has NaN or infinite samples; nothing was written.")
+    peak = float(np.abs(samples).max())
+    if peak > 1 and encoding != "FLOAT":
+        raise ValueError(
+            f"{path}: wav peaks at {peak:.3f}, beyond full scale; set its loudness first."
+        )
+    if encoding == "PCM_16":  # libsndfile would round towards minus infinity
+        samples = (samples * 32768).round().clip(-32768, 32767).astype(np.int16)
+    with replacing(path) as temporary:
+        soundfile.write(temporary, samples.T, sample_rate, format=container, subtype=encoding)
+        # The sidecar gets its name first: a sound that exists then always has one.
+        if sidecar is not None:
+            _write_sidecar(path.with_suffix(".json"), sidecar, temporary)
+
+
+def _write_sidecar(path: Path, sidecar: Mapping[str, Any], sound: Path) -> None:
+    """Write what is known of a sound, and the number of its samples as they are on the disk."""
+    written, sample_rate = soundfile.read(sound, dtype="float32", always_2d=True)
+    told = {**sidecar, "samples_sha256": samples_digest([written], sample_rate)}
+    text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
+    with replacing(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def write_blocks(
+    path: Path, blocks: Iterable[Tensor], sample_rate: int, *, audio_channels: int, num_samples: int
+) -> float:
+    """Write 24-bit WAV of any length from blocks, whole or not at all.
+
+    Beyond 4 GiB it is RF64 (EBU Tech 3306), which differs from WAV in the size fields alone.
+
+    Args:
+        path: missing folders are made.
+        blocks: (audio_channels, n) in [-1, 1]; what is beyond is clipped.
+        sample_rate: Hz.
+        audio_channels: C, 1 to 8.
+        num_samples: of all blocks together.
+
+    Returns:
+        The peak; above 1 something was clipped.
+
+    Raises:
+        ValueError: samples are NaN or infinite, or not `num_samples`; nothing was written.
+    """
+    peak, written = 0.0, 0
+    is_long = num_samples * audio_channels * 3 > WAV_BYTES
+    with (
+        replacing(path) as temporary,
+        soundfile.SoundFile(
+            temporary,
+            mode="w",
+            samplerate=sample_rate,
+            channels=audio_channels,
+            format="RF64" if is_long else "WAV",
+            subtype="PCM_24",
+        ) as file,
+    ):
+        for block in blocks:
+            samples = block.detach().to("cpu", torch.float32).numpy()
+            peak = max(peak, float(np.abs(samples).max(initial=0)))
+            if not np.isfinite(samples).all():
+                raise ValueError(f"{path}: wav has NaN or infinite samples; nothing was written.")
+            file.write(samples.T)
+            written += samples.shape[1]
+        if written != num_samples:
+            raise ValueError(f"{path}: expected {num_samples} samples, got {written}.")
+    return peak

@@ -1,0 +1,122 @@
+"""Chunks of WAV files, written beside the samples and read back."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from audiogen.audio.io.chunks import Chunks, pack_chunks, unpack_chunks
+from audiogen.storage import replacing
+
+RIFF_BYTES = (1 << 32) - 2
+COPY_BYTES = 1 << 20
+OURS = {b"smpl", b"acid", b"cue ", b"bext", b"iXML"}
+OUR_LISTS = {b"adtl", b"INFO"}
+
+
+def write_chunks(path: Path, chunks: Chunks) -> dict[str, str]:
+    """Put `chunks` into a WAV file, in place of those of their kinds; samples stay bit for bit.
+
+    Args:
+        path: a WAV file below 4 GiB; it is replaced as a whole or not at all.
+        chunks: what it shall hold.
+
+    Returns:
+        The full text of every field that had to be cut or written in ASCII, by field.
+
+    Raises:
+        ValueError: not such a file, or a number that its field cannot hold.
+    """
+    changed: dict[str, str] = {}
+    with path.open("rb") as source:
+        places = list(_walk(source, path))
+        rate = _sample_rate(source, places, path)
+        try:
+            new = pack_chunks(chunks, rate, changed)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}.") from None
+        with replacing(path) as temporary, temporary.open("wb") as target:
+            target.write(b"RIFF\0\0\0\0WAVE")
+            for name, start, size in places:
+                if name not in OURS and not _is_our_list(source, name, start):
+                    target.write(name + struct.pack("<I", size))
+                    _copy(source, target, start, size)
+            target.write(new)
+            total = target.tell() - 8
+            if total > RIFF_BYTES:
+                raise ValueError(f"{path}: no room for metadata in a WAV file of 4 GiB.")
+            target.seek(4)
+            target.write(struct.pack("<I", total))
+    return changed
+
+
+def read_chunks(path: Path) -> Chunks:
+    """Read what `write_chunks` wrote.
+
+    Raises:
+        ValueError: not a WAV file, or chunks that contradict their layout.
+    """
+    found: dict[bytes, bytes] = {}
+    with path.open("rb") as source:
+        for name, start, size in _walk(source, path):
+            key = name
+            if name == b"LIST":
+                source.seek(start)
+                key = source.read(4)
+            if key in OURS | OUR_LISTS:
+                source.seek(start)
+                found.setdefault(key, source.read(size))
+    try:
+        return unpack_chunks(found)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}.") from None
+
+
+def _walk(source: BinaryIO, path: Path) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, start and size of each chunk of the file.
+
+    Raises:
+        ValueError: not RIFF WAVE (RF64 has sizes of another kind), or a chunk beyond the end.
+    """
+    end = source.seek(0, os.SEEK_END)
+    source.seek(0)
+    head = source.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        raise ValueError(f"{path}: not a WAV file (RIFF WAVE).")
+    at = 12
+    while at + 8 <= end:
+        source.seek(at)
+        name, size = struct.unpack("<4sI", source.read(8))
+        if at + 8 + size > end:
+            raise ValueError(f"{path}: a chunk ends beyond the end of the file.")
+        yield name, at + 8, size
+        at += 8 + size + size % 2
+
+
+def _sample_rate(source: BinaryIO, places: list[tuple[bytes, int, int]], path: Path) -> int:
+    for name, start, _ in places:
+        if name == b"fmt ":
+            source.seek(start + 4)
+            rate: int = struct.unpack("<I", source.read(4))[0]
+            if rate:
+                return rate
+    raise ValueError(f"{path}: a WAV file without a format.")
+
+
+def _is_our_list(source: BinaryIO, name: bytes, start: int) -> bool:
+    source.seek(start)
+    return name == b"LIST" and source.read(4) in OUR_LISTS
+
+
+def _copy(source: BinaryIO, target: BinaryIO, start: int, size: int) -> None:
+    """Copy the data of a chunk, padded to an even size."""
+    source.seek(start)
+    left = size
+    while left:
+        block = source.read(min(COPY_BYTES, left))
+        target.write(block)
+        left -= len(block)
+    target.write(b"\0" * (size % 2))

@@ -1,0 +1,366 @@
+"""Runs a task on untrusted files in child processes that may hang, crash or grow without harm.
+
+A child is a fresh interpreter which imports the task's module and nothing else of the package, so
+that it starts fast and shares nothing. It is told where and answers in JSON, one line each; what
+native decoders print goes to a temporary file. A child that exceeds its limits is ended and its
+file refused; the next file gets a new child. Nothing depends on the number of children.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from audiogen.audio.io.decoding import REASONS, AudioReadError
+from audiogen.audio.io.member import Member, Sound
+
+if sys.platform != "win32":
+    import resource
+
+Task = Callable[[Any], Mapping[str, Any]]
+"""A function of a module, of one file; what it returns must be JSON."""
+Item = Sound | str
+"""A file, a member of an archive, or the address of a remote archive."""
+
+ADDRESS_SECONDS = 3600.0  # listing what is elsewhere takes as long as the network does
+START_SECONDS = 120.0  # a cold disk with a virus scanner
+FILES_PER_WORKER = 16  # fewer are not worth another start of an interpreter
+MAX_WORKERS = 16
+MAX_REPLY_BYTES = 256 << 20  # 150 hours of fingerprint
+MAX_WRITTEN_BYTES = 1 << 20  # by a child to any file: what decoders print
+MEMORY_POLL_SECONDS = 0.05
+PARENT_POLL_SECONDS = 1.0
+EXIT_MEMORY = 77
+_CHILD = (
+    "import json, sys; sys.path[:] = json.loads(sys.stdin.readline());"
+    "from audiogen.audio.io.sandbox import serve; serve()"
+)
+_ONE_THREAD = {
+    f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")
+} | {"VECLIB_MAXIMUM_THREADS": "1"}
+
+CONTAINED_REASONS: Mapping[str, str] = {
+    **REASONS,
+    "decoder_crashed": "the decoder crashed on it",
+    "too_slow": "decoding took too long",
+    "too_much_memory": "decoding asked for too much memory",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one file may cost.
+
+    Attributes:
+        seconds: of wall and of processor time; generous, since machines may be busy.
+        seconds_per_megabyte: added for large files.
+        memory_bytes: beyond what a child has when it starts.
+    """
+
+    seconds: float = 60.0
+    seconds_per_megabyte: float = 1.0
+    memory_bytes: int = 1 << 30
+
+    def seconds_for(self, item: Item) -> float:
+        """Return the limit of one file."""
+        if isinstance(item, str):
+            return ADDRESS_SECONDS
+        try:
+            size = item.num_bytes if isinstance(item, Member) else item.stat().st_size
+        except OSError:
+            size = 0
+        return self.seconds + self.seconds_per_megabyte * size / 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a file gave no result: a key of `CONTAINED_REASONS`, and more for people."""
+
+    reason: str
+    detail: str = ""
+
+
+def run_contained(
+    task: Task,
+    items: Sequence[Item],
+    *,
+    limits: Limits = Limits(),
+    num_workers: int | None = None,
+) -> list[Mapping[str, Any] | Failure]:
+    """Run a task on every file in child processes.
+
+    Args:
+        task: a function at the top of a module.
+        items: nothing needs to be true of them.
+        limits: for one file.
+        num_workers: child processes; None chooses by processors and files.
+
+    Returns:
+        what the task returned, or why it did not, in the order of `items`.
+
+    Raises:
+        RuntimeError: a child cannot even start.
+    """
+    most = num_workers or min(_processors(), MAX_WORKERS, -(-len(items) // FILES_PER_WORKER))
+    results: dict[int, Mapping[str, Any] | Failure] = {}
+    waiting = iter(range(len(items)))
+    lock = threading.Lock()
+    stopping = threading.Event()
+
+    def work(worker: _Worker) -> None:
+        try:
+            while not stopping.is_set():
+                with lock:
+                    index = next(waiting, None)
+                if index is None:
+                    return
+                results[index] = worker.ask(items[index])
+        except BaseException:
+            stopping.set()
+            raise
+        finally:
+            worker.end()
+
+    workers = [_Worker(task, limits) for _ in range(min(most, len(items)))]
+    with ThreadPoolExecutor(max_workers=max(1, len(workers))) as pool:
+        jobs = [pool.submit(work, worker) for worker in workers]
+        try:
+            for job in jobs:
+                job.result()
+        except BaseException:  # also Ctrl-C: no child may go on, and no thread wait for it
+            stopping.set()
+            for worker in workers:
+                worker.end()
+            raise
+    return [results[index] for index in range(len(items))]
+
+
+class _Worker:
+    """The parent's end of one child, which is started when it is needed."""
+
+    def __init__(self, task: Task, limits: Limits) -> None:
+        self._name = f"{task.__module__}:{task.__qualname__}"
+        self._limits = limits
+        self._process: subprocess.Popen[bytes] | None = None
+        self._said: IO[bytes] | None = None
+
+    def ask(self, item: Item) -> Mapping[str, Any] | Failure:
+        """Have the task done on one file."""
+        process = self._process or self._start()
+        seconds = self._limits.seconds_for(item)
+        request = {"item": _told(item), "cpu": seconds}
+        reply, timed_out = self._exchange(process, request, seconds)
+        if reply is None or timed_out:
+            return self._post_mortem(process, timed_out=timed_out)
+        if "reason" not in reply:
+            return reply
+        if reply["reason"] == "too_much_memory":
+            self.end()  # its memory is in pieces
+        reason = str(reply["reason"])
+        if reason not in CONTAINED_REASONS:
+            return Failure(reason="decoder_crashed", detail="it answers nonsense")
+        return Failure(reason=reason, detail=str(reply.get("detail", "")))
+
+    def end(self) -> None:
+        """End the child, if there is one."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout, self._said):
+                with contextlib.suppress(OSError):  # unsent requests of a dead child
+                    if pipe:
+                        pipe.close()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
+        process = subprocess.Popen(  # noqa: S603 - this interpreter, and no shell
+            [sys.executable, "-c", _CHILD],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            env=os.environ | _ONE_THREAD,
+        )
+        self._process = process
+        setup = {"task": self._name, **asdict(self._limits)}
+        with contextlib.suppress(OSError):
+            self._send(process, [str(Path(entry).resolve()) for entry in sys.path])
+        reply, _ = self._exchange(process, setup, START_SECONDS)
+        if reply is None:
+            process.kill()
+            process.wait()
+            raise RuntimeError(f"a process that decodes cannot start:\n{self._last_words()}")
+        return process
+
+    @staticmethod
+    def _send(process: subprocess.Popen[bytes], message: object) -> None:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(message).encode() + b"\n")
+        process.stdin.flush()
+
+    def _exchange(
+        self, process: subprocess.Popen[bytes], message: object, seconds: float
+    ) -> tuple[dict[str, Any] | None, bool]:
+        """Send a message; return the answer, None when none comes, and whether time ran out."""
+        ended = threading.Event()
+
+        def end() -> None:
+            ended.set()
+            process.kill()
+
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
+        assert process.stdout is not None
+        try:
+            self._send(process, message)
+            line = process.stdout.readline(MAX_REPLY_BYTES)
+            reply = json.loads(line) if line.endswith(b"\n") else None
+        except (OSError, ValueError, RecursionError):  # it died while told, or answers no JSON
+            reply = None
+        finally:
+            timer.cancel()
+        return (reply if isinstance(reply, dict) else None), ended.is_set()
+
+    def _post_mortem(self, process: subprocess.Popen[bytes], *, timed_out: bool) -> Failure:
+        process.kill()  # one that answered nonsense may still live
+        status = process.wait()
+        detail = self._last_words()
+        self.end()
+        if timed_out or status == -getattr(signal, "SIGXCPU", 0) != 0:
+            return Failure(reason="too_slow", detail=detail)
+        if status == EXIT_MEMORY:
+            return Failure(reason="too_much_memory", detail=detail)
+        names = {-number: number.name for number in signal.Signals}
+        return Failure(reason="decoder_crashed", detail=names.get(status, detail))
+
+    def _last_words(self) -> str:
+        """Return the end of what the child printed."""
+        assert self._said is not None
+        self._said.seek(0)
+        lines = self._said.read().decode("utf-8", "replace").strip().splitlines()
+        return "\n".join(lines[-2:])
+
+
+def _told(item: Item) -> dict[str, Any]:
+    """What a child is told of an item, as JSON."""
+    if isinstance(item, Member):
+        return {"member": asdict(item)}
+    return {"address" if isinstance(item, str) else "path": str(item)}
+
+
+def _item(told: Mapping[str, Any]) -> Item:
+    """The item that `_told` told of."""
+    if "member" in told:
+        return Member(**told["member"])
+    return Path(told["path"]) if "path" in told else str(told["address"])
+
+
+def serve() -> None:
+    """Be a child: read requests from the standard input and answer them, until it ends."""
+    replies = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)  # what decoders print is no answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+
+    def answer(reply: Mapping[str, Any]) -> None:
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+    setup = json.loads(sys.stdin.readline())
+    module, _, name = setup["task"].partition(":")
+    task: Task = getattr(importlib.import_module(module), name)
+    _limit(setup["memory_bytes"])
+    threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
+    answer({})
+    for line in sys.stdin:
+        request = json.loads(line)
+        _limit_processor(request["cpu"])
+        with contextlib.suppress(OSError):  # so that what is printed belongs to this file
+            os.lseek(2, 0, os.SEEK_SET)
+            os.ftruncate(2, 0)
+        answer(_attempt(task, _item(request["item"])))
+
+
+def _attempt(task: Task, item: Item) -> Mapping[str, Any]:
+    try:
+        return task(item)
+    except AudioReadError as error:
+        return {"reason": error.reason, "detail": str(error)}
+    except MemoryError:
+        return {"reason": "too_much_memory"}
+    except OSError as error:
+        return {"reason": "unreadable", "detail": str(error)}
+    except Exception as error:
+        return {"reason": "decoder_crashed", "detail": f"{type(error).__name__}: {error}"}
+
+
+def _limit(memory_bytes: int) -> None:
+    """Limit memory and files written; the address space where the system can, which is strict."""
+    if sys.platform == "win32":
+        return
+    _lower(resource.RLIMIT_CORE, 0)
+    _lower(resource.RLIMIT_FSIZE, MAX_WRITTEN_BYTES)
+    in_use = Path("/proc/self/statm")
+    if in_use.exists():
+        pages = int(in_use.read_text().split()[0])
+        _lower(resource.RLIMIT_AS, pages * resource.getpagesize() + memory_bytes)
+    else:  # macOS lets processes exceed RLIMIT_AS
+        watch_memory(memory_bytes)
+
+
+def _watch_parent(parent: int) -> None:
+    """End this process when its parent is gone, even if a decoder hangs."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_POLL_SECONDS)
+    os._exit(1)
+
+
+def watch_memory(memory_bytes: int) -> None:
+    """End this process with `EXIT_MEMORY` once it has used so much more than now."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    allowed = _peak() * unit + memory_bytes
+
+    def watch() -> None:
+        while _peak() * unit <= allowed:
+            time.sleep(MEMORY_POLL_SECONDS)
+        os._exit(EXIT_MEMORY)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _peak() -> int:
+    """Return the largest resident set so far: bytes on macOS, KiB elsewhere."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _limit_processor(seconds: float) -> None:
+    """Let this process use so many more seconds of processor time; the parent watches the clock."""
+    if sys.platform != "win32":
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        _lower(resource.RLIMIT_CPU, int(usage.ru_utime + usage.ru_stime + seconds) + 2)
+
+
+def _lower(which: int, value: int) -> None:
+    """Set a soft limit, as far as the hard limit allows."""
+    _, hard = resource.getrlimit(which)
+    resource.setrlimit(which, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+
+
+def _processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

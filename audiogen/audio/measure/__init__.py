@@ -1,0 +1,1 @@
+"""Numbers about sounds: facts of a file, fingerprints, and measures of what is heard."""

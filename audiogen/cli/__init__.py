@@ -1,0 +1,1 @@
+"""The `audiogen` command, one file per group of commands."""

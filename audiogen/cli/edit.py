@@ -1,0 +1,125 @@
+"""`audiogen edit`: variations, new insides, continuations and in-betweens of sounds."""
+# ruff: noqa: PLC0415 - a command imports what it needs, so that --help never waits for torch
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+edit = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Vary, fill, extend or morph a sound.",
+)
+
+SoundFile = Annotated[Path, typer.Argument(metavar="FILE", help="A sound; it is only read.")]
+Model = Annotated[
+    Path, typer.Option("--model", metavar="RUN", help="A run folder, such as runs/diffusion.")
+]
+EditOut = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Where it goes.  [default: RUN/edits]")
+]
+EditSeed = Annotated[int, typer.Option(min=0, help="Of what is new.")]
+EditPrompt = Annotated[
+    str | None, typer.Option(help="What it should sound like.  [default: as the file's JSON says]")
+]
+Steps = Annotated[int | None, typer.Option(min=1, help="Solver steps.  [default: the recipe's]")]
+
+
+@edit.command()
+def vary(
+    file: SoundFile,
+    *,
+    model: Model,
+    amount: Annotated[float, typer.Option(help="From 0, the same, to 1, a new sound.")] = 0.3,
+    count: Annotated[int, typer.Option(min=1, help="Variations.")] = 1,
+    seed: EditSeed = 0,
+    prompt: EditPrompt = None,
+    steps: Steps = None,
+    out: EditOut = None,
+) -> None:
+    """Make variations of a sound.
+
+    A take of the model is varied from its seed, any other sound from what is heard.
+    """
+    from audiogen.takes.edit import vary as vary_file
+    from audiogen.takes.sources import EditRequest
+
+    request = EditRequest(out=out or model / "edits", seed=seed, prompt=prompt, steps=steps)
+    for path in vary_file(model, file, request, amount=amount, count=count):
+        typer.echo(path)
+
+
+@edit.command()
+def inpaint(
+    file: SoundFile,
+    *,
+    model: Model,
+    region: Annotated[
+        list[str],
+        typer.Option(metavar="START:STOP", help="Seconds, such as 1.2:2.0; may be repeated."),
+    ],
+    seed: EditSeed = 0,
+    prompt: EditPrompt = None,
+    steps: Steps = None,
+    out: EditOut = None,
+) -> None:
+    """Fill regions of a sound with new sound.
+
+    Outside of the regions its samples stay as they are.
+    """
+    from audiogen.takes.edit import inpaint as inpaint_file
+    from audiogen.takes.sources import EditRequest
+
+    request = EditRequest(out=out or model / "edits", seed=seed, prompt=prompt, steps=steps)
+    typer.echo(inpaint_file(model, file, request, regions=region))
+
+
+@edit.command()
+def extend(
+    file: SoundFile,
+    *,
+    model: Model,
+    seconds: Annotated[float, typer.Option(help="Length of the result.")],
+    before: Annotated[
+        bool, typer.Option("--before", help="Put what is new before the sound, not behind it.")
+    ] = False,
+    seed: EditSeed = 0,
+    prompt: EditPrompt = None,
+    steps: Steps = None,
+    out: EditOut = None,
+) -> None:
+    """Continue a sound, or lead into it.
+
+    Its own samples stay as they are.
+    """
+    from audiogen.takes.edit import extend as extend_file
+    from audiogen.takes.sources import EditRequest
+
+    request = EditRequest(out=out or model / "edits", seed=seed, prompt=prompt, steps=steps)
+    typer.echo(extend_file(model, file, request, seconds=seconds, before=before))
+
+
+@edit.command()
+def morph(
+    first: SoundFile,
+    second: SoundFile,
+    *,
+    model: Model,
+    steps: Annotated[int, typer.Option(min=2, help="Sounds, both ends included.")] = 8,
+    seed: EditSeed = 0,
+    prompt: EditPrompt = None,
+    out: EditOut = None,
+) -> None:
+    """Make the sounds between two sounds.
+
+    Between takes of the model, their seeds and prompts are mixed; between others, what is heard.
+    """
+    from audiogen.takes.morph import morph as morph_files
+    from audiogen.takes.sources import EditRequest
+
+    request = EditRequest(out=out or model / "edits", seed=seed, prompt=prompt)
+    for path in morph_files(model, first, second, request, count=steps):
+        typer.echo(path)

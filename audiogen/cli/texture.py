@@ -1,0 +1,177 @@
+"""`audiogen texture`: from a list of prompts to a pack that is curated, made anew and exported."""
+# ruff: noqa: PLC0415 - a command imports what it needs, so that --help never waits for torch
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from audiogen.cli import export as cli_texture_export
+
+if TYPE_CHECKING:
+    from audiogen.pack.make import Done, Worker
+
+texture = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="From a list of prompts to a pack for a DAW.",
+)
+
+Pack = Annotated[Path, typer.Argument(metavar="PACK", help="A folder that `make` filled.")]
+BatchSize = Annotated[
+    int, typer.Option(min=1, help="Takes made at once; it does not change their sound.")
+]
+Steps = Annotated[int | None, typer.Option(min=1, help="Solver steps.  [default: the recipe's]")]
+
+
+@texture.command()
+def make(  # noqa: PLR0913 - a command's parameters are its options
+    prompts: Annotated[
+        Path,
+        typer.Argument(metavar="LIST", help="Prompts as .txt (one a line), .csv or .yaml."),
+    ],
+    *,
+    model: Annotated[
+        Path, typer.Option("--model", metavar="RUN", help="A run folder, such as runs/diffusion.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="PACK", help="Folder of the pack.")],
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Takes per prompt.  [default: 1]")
+    ] = None,
+    seconds: Annotated[
+        str | None, typer.Option(metavar="S", help="Length, or a range: 5-10.  [default: 5]")
+    ] = None,
+    steps: Steps = None,
+    best_of: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, metavar="N", help="Candidates of each take; the best is kept."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Moves the seeds of all prompts.")] = 0,
+    batch_size: BatchSize = 8,
+) -> None:
+    """Make the takes of a list of prompts.
+
+    Stopped or killed, the same command goes on where it was. What the list says of a prompt goes
+    before the options. `accelerate launch -m audiogen texture make ...` shares the takes out.
+    """
+    from audiogen.pack.make import MakeRequest, Worker, make_pack
+    from audiogen.pack.prompts import TakeSettings
+    from audiogen.schema import parse_config
+
+    given = {"count": count, "seconds": seconds, "steps": steps, "best_of": best_of}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    defaults = parse_config(TakeSettings, options, source="options")
+    request = MakeRequest(
+        prompts=prompts, model=model, out=out, defaults=defaults, seed=seed, batch_size=batch_size
+    )
+    worker = _quiet_but_first(Worker.launched())
+    _finish(out, make_pack(request, worker), worker)
+
+
+@texture.command()
+def page(pack: Pack) -> None:
+    """Write the page on which takes are chosen.
+
+    PACK/index.html is one file that opens from disk; `make` and `redo` write it too.
+    """
+    from audiogen.pack.curation.page import write_page
+
+    typer.echo(write_page(pack))
+
+
+@texture.command()
+def serve(
+    pack: Pack,
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")
+    ] = True,
+) -> None:
+    """Show the page and save the choices.
+
+    They go to PACK/selection.json. Only this machine can open the page. Ctrl-C ends it.
+    """
+    import contextlib
+    import webbrowser
+
+    from audiogen.pack.curation.server import serving
+
+    with serving(pack, port) as server, contextlib.suppress(KeyboardInterrupt):
+        address = f"http://127.0.0.1:{server.server_address[1]}/"
+        typer.echo(f"{address}   (Ctrl-C ends it)")
+        if browser:
+            webbrowser.open(address)
+        server.serve_forever()
+
+
+@texture.command()
+def redo(  # noqa: PLR0913 - a command's parameters are its options
+    pack: Pack,
+    *,
+    kept: Annotated[bool, typer.Option("--kept", help="The kept takes.")] = False,
+    starred: Annotated[bool, typer.Option("--starred", help="The starred takes.")] = False,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Their new length.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Solver steps.")] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Make them as loops.")] = False,
+    bpm: Annotated[
+        float | None, typer.Option(min=1, max=999, help="Tempo of loops whose length is in bars.")
+    ] = None,
+    bars: Annotated[int | None, typer.Option(min=1, help="Bars of such loops.")] = None,
+    vary: Annotated[int, typer.Option(min=0, help="Variations of each.")] = 0,
+    amount: Annotated[float, typer.Option(help="How far: above 0, to 1, a new sound.")] = 0.3,
+    rate: Annotated[
+        int | None, typer.Option(metavar="HZ", help="The same takes at another sample rate.")
+    ] = None,
+    batch_size: BatchSize = 8,
+) -> None:
+    """Make chosen takes anew: longer, with more steps, as loops, varied, or at another rate.
+
+    The new takes go to the same pack and name the take they come from; nothing is replaced.
+    """
+    if kept == starred:
+        raise typer.BadParameter("give --kept or --starred", param_hint="--kept")
+    if (bpm is None) != (bars is None):
+        raise typer.BadParameter("give both --bpm and --bars, or neither", param_hint="--bpm")
+    from audiogen.pack.make import Worker
+    from audiogen.pack.redo import RedoRequest, redo_pack
+    from audiogen.takes.spec import Tempo
+
+    request = RedoRequest(
+        which="star" if starred else "keep",
+        seconds=seconds,
+        steps=steps,
+        loop=loop,
+        tempo=Tempo(bpm=bpm, bars=bars) if bpm and bars else None,
+        vary=vary,
+        amount=amount,
+        rate=rate,
+        batch_size=batch_size,
+    )
+    worker = _quiet_but_first(Worker.launched())
+    _finish(pack, redo_pack(pack, request, worker), worker)
+
+
+texture.command()(cli_texture_export.split)
+texture.command()(cli_texture_export.export)
+
+
+def _quiet_but_first(worker: Worker) -> Worker:
+    """Let only the first of several processes say what happens."""
+    if worker.rank:
+        logging.getLogger("audiogen").setLevel(logging.ERROR)
+    return worker
+
+
+def _finish(pack: Path, done: Done, worker: Worker) -> None:
+    """Write the page and say what was made."""
+    if worker.rank:
+        return
+    from audiogen.pack.curation.page import update_page
+
+    made = len(done.takes) - done.there_before
+    typer.echo(f"{len(done.takes)} takes: {done.there_before} were there, {made} made")
+    typer.echo(update_page(pack))

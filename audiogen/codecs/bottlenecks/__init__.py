@@ -1,0 +1,1 @@
+"""Bottlenecks that turn vectors into tokens."""

@@ -1,0 +1,220 @@
+"""Codecs that others have trained: EnCodec, DAC and Mimi (tokens), Oobleck (continuous latents).
+
+The networks are those of transformers and diffusers. Here they keep to the promises of `Codec`:
+whole frames in, `L * hop_length` samples out, chunks that equal the whole, and a saved folder that
+needs nothing else. They are not trained further. Their weights have licences of their own, which
+also hold for a saved model: read them at the source.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self, TypeVar
+
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from audiogen.codecs.base import Codec, CodecOutput
+from audiogen.codecs.pretrained.library import Library, is_folder
+from audiogen.schema import Config
+from audiogen.types import Kind, LatentSpec
+
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(/[\w.-]+)*")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+ConfigT = TypeVar("ConfigT", bound="PretrainedConfig")
+
+
+class PretrainedConfig(Config):
+    """What the four have in common: a source, and what is known of it before it is opened."""
+
+    pinned: ClassVar[Mapping[str, str]]
+    """The commits that are taken of known sources where none is stated."""
+    weights_licence: ClassVar[str] = ""
+    """Of the weights of the known sources, SPDX; empty where they state none."""
+
+    type: str
+    source: str
+    """Hub repository `owner/name`, with the folder in it behind that; or a local folder, which
+    begins with /, ./, ../ or ~ and is as `save_pretrained` writes it."""
+    revision: str | None = None
+    """Commit of the repository, 40 hexadecimal digits; for a local folder only a note."""
+    sample_rate: int = Field(ge=8000, le=192000)
+    """Hz; that of the source."""
+    audio_channels: Literal[1, 2] = 1
+    """1 is mono, 2 is stereo; that of the source."""
+    hop_length: int = Field(gt=0)
+    """Samples per latent frame; that of the source."""
+    network: dict[str, Any] | None = None
+    """The library's own settings, filled in when a codec is saved: the network is then made of
+    them, and `source` is not opened any more."""
+
+    @property
+    def licence(self) -> str:
+        """Of the weights of `source`, as far as it is known."""
+        return (self.weights_licence if self.source in self.pinned else "") or "not stated"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_sources_have_a_revision(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict) or tree.get("revision") is not None:
+            return tree
+        source = tree.get("source", cls.model_fields["source"].default)
+        return {**tree, "revision": cls.pinned.get(source) if isinstance(source, str) else None}
+
+    @model_validator(mode="after")
+    def _source_stays_as_it_is(self) -> Self:
+        if is_folder(self.source):
+            return self
+        if not _REPOSITORY.fullmatch(self.source):
+            raise ValueError(
+                f"source={self.source}: expected a hub repository owner/name, or a local folder,"
+                " which begins with / or ./"
+            )
+        if self.revision is None or not _COMMIT.fullmatch(self.revision):
+            page = "/".join(self.source.split("/")[:2])
+            raise ValueError(
+                f"revision={self.revision}: expected a commit of {page}, 40 hexadecimal digits, for"
+                " a branch may change under a model; they are listed at"
+                f" https://huggingface.co/{page}/commits/main (a local folder begins with / or ./)"
+            )
+        return self
+
+
+class TokenConfig(PretrainedConfig):
+    """A source of tokens."""
+
+    num_codebooks: int = Field(ge=1)
+    """How many of the source's codebooks are used, the first ones; the others are left out."""
+
+
+class PretrainedCodec(Codec):
+    """A published network, frozen; subclasses say where the parts of theirs are.
+
+    Attributes:
+        config: with the network's settings, so that it describes the codec by itself.
+        network: the library's own, always in evaluation mode.
+    """
+
+    trainable = False
+    library: ClassVar[Library]
+    config: PretrainedConfig
+    network: Any
+
+    @classmethod
+    def _opened(cls, config: ConfigT) -> tuple[Any, ConfigT]:
+        """Return the network that `config` asks for, and `config` with its settings.
+
+        Raises:
+            FileNotFoundError: its files are nowhere to be found.
+            ValueError: it is not such a network, or not what `config` states.
+        """
+        if config.network is not None:
+            network: Any = cls.library.make(config.network)
+        else:
+            network, settings = cls.library.open(config.source, config.revision)
+            config = config.model_copy(update={"network": settings})
+        found = cls._facts(network)
+        wrong = [
+            f"  codec.{name}={getattr(config, name)}, but there it is {value}"
+            for name, value in found.items()
+            if getattr(config, name) != value
+        ]
+        if wrong:
+            lines = [f"codec.source={config.source} is not what the settings state:", *wrong]
+            raise ValueError("\n".join(lines))
+        return network, config
+
+    @staticmethod
+    @abstractmethod
+    def _facts(network: Any) -> dict[str, int]:
+        """Return sample_rate, audio_channels and hop_length of a network.
+
+        Raises:
+            ValueError: the network is of a variant that cannot be a codec here.
+        """
+
+    def _adopt(self, network: nn.Module, config: PretrainedConfig) -> None:
+        """Take the network over, frozen."""
+        self.config = config
+        self.network = network
+        self.requires_grad_(requires_grad=False)
+        self.train(mode=False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode: in training, some networks drop codebooks at random."""
+        del mode
+        return super().train(mode=False)
+
+    def forward(self, wav: Tensor) -> CodecOutput:
+        """Refuse, for there is nothing to train."""
+        del wav
+        raise ValueError(
+            f"codec.type={self.config.type} is trained already; it only encodes and decodes"
+        )
+
+
+class PretrainedTokens(PretrainedCodec):
+    """A pretrained codec of kind tokens."""
+
+    kind: ClassVar[Kind] = "tokens"
+
+    def __init__(self, config: TokenConfig) -> None:
+        network, config = self._opened(config)
+        super().__init__()
+        wanted, there = config.num_codebooks, self._count_codebooks(network)
+        if wanted > there:
+            raise ValueError(
+                f"codec.num_codebooks={wanted}, but codec.source={config.source} has {there}"
+            )
+        self._keep_codebooks(network, wanted)
+        self._adopt(network, config)
+        self.spec = LatentSpec(
+            kind=self.kind,
+            channels=wanted,
+            vocab_size=network.config.codebook_size,
+            hop_length=config.hop_length,
+            sample_rate=config.sample_rate,
+            audio_channels=config.audio_channels,
+        )
+
+    @staticmethod
+    @abstractmethod
+    def _count_codebooks(network: Any) -> int:
+        """Return how many codebooks a network has."""
+
+    @staticmethod
+    @abstractmethod
+    def _keep_codebooks(network: Any, count: int) -> None:
+        """Leave out all but the first `count` codebooks, which do not depend on the others."""
+
+
+def reach(part: nn.Module, step: float) -> float:
+    """Samples on each side that one step of a stack of convolutions depends on, at most.
+
+    Whether a kernel looks back, ahead or both ways is left open: it counts on both sides.
+
+    Args:
+        part: convolutions in the order of their use.
+        step: samples per step of what goes in.
+    """
+    reach = 0.0
+    for layer in part.modules():
+        if isinstance(layer, nn.ConvTranspose1d):
+            step /= layer.stride[0]
+            reach += (layer.kernel_size[0] - 1) * step
+        elif isinstance(layer, nn.Conv1d):
+            reach += (layer.kernel_size[0] - 1) * layer.dilation[0] * step
+            step *= layer.stride[0]
+    return reach
+
+
+def filled_up(wav: Tensor, length: int) -> Tensor:
+    """Fill wav (B, C, T) up to `length` with silence.
+
+    A transposed convolution of odd stride that is padded on both sides alike gives one sample less
+    than whole frames, and later layers multiply it.
+    """
+    return F.pad(wav, (0, length - wav.shape[-1]))

@@ -1,0 +1,1 @@
+"""Token files: sounds as the bits of a codec's tokens."""

@@ -1,0 +1,240 @@
+"""Token files: the bits of a sound's tokens, and a header that says which codec reads them.
+
+A token file is safetensors with one tensor, `tokens`, the packed bits (packing.py). The header
+stands in the metadata as JSON, with a checksum over itself and the bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from json import JSONDecodeError
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from audiogen.codecs.token_files.packing import bits_per_token, pack, unpack
+from audiogen.schema import Config, ConfigError, parse_config
+from audiogen.storage import atomic_write_bytes
+from audiogen.types import LatentSpec
+
+SUFFIX = ".tokens"
+FORMAT = "audiogen-tokens-1"
+METADATA_KEY = "header"
+MOST_CODEBOOKS = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenCodec:
+    """Which codec it is: its name, sixteen hexadecimal digits of its weights, its numbers."""
+
+    name: str
+    digest: str
+    spec: LatentSpec
+
+    def __str__(self) -> str:
+        return _described(self.name, self.digest, self.spec, self.spec.channels)
+
+
+class TokenHeader(Config):
+    """What a token file says about itself."""
+
+    codec: str
+    """Name of the codec."""
+    codec_digest: str = Field(pattern="^[0-9a-f]{16}$")
+    """First digits of the sha256 of its weights file."""
+    sample_rate: int = Field(gt=0)
+    """Hz, of the codec."""
+    audio_channels: int = Field(gt=0)
+    hop_length: int = Field(gt=0)
+    """Samples per frame."""
+    num_codebooks: int = Field(gt=0, le=MOST_CODEBOOKS)
+    """k of the codec's K."""
+    vocab_size: int = Field(gt=0, le=1 << 31)
+    num_frames: int = Field(gt=0)
+    num_samples: int = Field(gt=0)
+    """Exact length at the codec's rate; the last frame may be filled up."""
+    source_rate: int = Field(gt=0)
+    """Hz, of the file that was encoded."""
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> TokenHeader:
+        if -(-self.num_samples // self.hop_length) != self.num_frames:
+            raise ValueError(
+                f"{self.num_samples} samples are not {self.num_frames} frames of {self.hop_length}"
+            )
+        return self
+
+    @classmethod
+    def of(cls, codec: TokenCodec, tokens: Tensor, *, num_samples: int, source_rate: int) -> Self:
+        """Return the header of tokens (k, L) that `codec` made of `num_samples`."""
+        spec = codec.spec
+        return cls(
+            codec=codec.name,
+            codec_digest=codec.digest,
+            sample_rate=spec.sample_rate,
+            audio_channels=spec.audio_channels,
+            hop_length=spec.hop_length,
+            num_codebooks=tokens.shape[0],
+            vocab_size=spec.vocab_size or 0,
+            num_frames=tokens.shape[1],
+            num_samples=num_samples,
+            source_rate=source_rate,
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Duration."""
+        return self.num_samples / self.sample_rate
+
+    @property
+    def spec(self) -> LatentSpec:
+        """The numbers of a codec with just these codebooks."""
+        return LatentSpec(
+            kind="tokens",
+            channels=self.num_codebooks,
+            vocab_size=self.vocab_size,
+            hop_length=self.hop_length,
+            sample_rate=self.sample_rate,
+            audio_channels=self.audio_channels,
+        )
+
+    def __str__(self) -> str:
+        return _described(self.codec, self.codec_digest, self.spec, self.num_codebooks)
+
+
+def write_tokens(path: Path, tokens: Tensor, header: TokenHeader) -> None:
+    """Write a token file, whole or not at all.
+
+    Args:
+        path: missing folders are made; a file there is replaced.
+        tokens: (k, L) integers of 0 to V - 1.
+        header: of these tokens.
+
+    Raises:
+        ValueError: tokens and header do not fit.
+    """
+    from safetensors.numpy import save  # noqa: PLC0415 (loaded when needed)
+
+    wanted = (header.num_codebooks, header.num_frames)
+    if tuple(tokens.shape) != wanted or tokens.is_floating_point():
+        raise ValueError(
+            f"{path}: expected integer tokens {wanted}, got {tuple(tokens.shape)} {tokens.dtype}"
+        )
+    low, high = int(tokens.min()), int(tokens.max())
+    if low < 0 or high >= header.vocab_size:
+        raise ValueError(
+            f"{path}: expected tokens of 0 to {header.vocab_size - 1}, got {low} to {high}"
+        )
+    packed = pack(tokens, header.vocab_size)
+    fields = header.model_dump()
+    written = {"format": FORMAT, **fields, "checksum": _checksum(fields, packed)}
+    # One entry, for the library writes several in an order that is another one each time.
+    metadata = {METADATA_KEY: json.dumps(written)}
+    atomic_write_bytes(path, save({"tokens": packed}, metadata=metadata))
+
+
+def read_tokens(path: Path) -> tuple[TokenHeader, Tensor]:
+    """Read a token file.
+
+    Returns:
+        Its header, and tokens (k, L) of the smallest integer type that holds them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no token file, or it is truncated or damaged.
+    """
+    fields, packed = _read(path)
+    found = fields.pop("format", "no format")
+    if found != FORMAT:
+        raise ValueError(
+            f"{path}: not a token file of this version\n"
+            f"  expected: format {FORMAT}\n  found: {found}"
+        )
+    checksum = fields.pop("checksum", "none")
+    wanted = _checksum(fields, packed)
+    if checksum != wanted:
+        raise ValueError(
+            f"{path}: damaged, its content is not what was written\n"
+            f"  expected: checksum {wanted}\n  found: {checksum}"
+        )
+    try:
+        header = parse_config(TokenHeader, fields, source=str(path))
+    except ConfigError as error:
+        raise ValueError(f"{path}: not a sound token file\n{_second_line(error)}") from None
+    num_bits = header.num_codebooks * header.num_frames * bits_per_token(header.vocab_size)
+    num_bytes = -(-num_bits // 8)
+    if packed.dtype != np.uint8 or packed.shape != (num_bytes,):
+        raise ValueError(
+            f"{path}: header and tokens do not fit\n  expected: {num_bytes} bytes for {header}\n"
+            f"  found: {packed.shape} {packed.dtype}"
+        )
+    tokens = unpack(packed, (header.num_codebooks, header.num_frames), header.vocab_size)
+    if int(tokens.max()) >= header.vocab_size:
+        raise ValueError(
+            f"{path}: tokens beyond the vocabulary\n"
+            f"  expected: at most {header.vocab_size - 1}\n  found: {int(tokens.max())}"
+        )
+    return header, tokens
+
+
+def require_codec(path: Path, header: TokenHeader, codec: TokenCodec) -> None:
+    """Raise ValueError unless `codec` made the tokens of a file at `path` with this `header`."""
+    ours, theirs = codec.spec, header.spec
+    if header.codec_digest != codec.digest:
+        fault = "tokens of another codec"
+    elif ours.vocab_size != theirs.vocab_size or ours.channels < theirs.channels:
+        fault = "tokens of another vocabulary"
+    elif (ours.sample_rate, ours.audio_channels, ours.hop_length) != (
+        theirs.sample_rate, theirs.audio_channels, theirs.hop_length
+    ):  # fmt: skip
+        fault = "tokens of another rate or other channels"
+    else:
+        return
+    raise ValueError(
+        f"{path}: {fault}\n  expected: {codec}\n  found: {header}\n"
+        "  give the model that encoded it as --model"
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+    """The header's fields and the packed bits of a file; ValueError when it is no safetensors."""
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 (loaded when needed)
+
+    size = path.stat().st_size
+    try:
+        with safe_open(path, framework="numpy") as file:
+            fields = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+            is_ours = list(file.keys()) == ["tokens"] and isinstance(fields, dict)
+            packed = file.get_tensor("tokens") if is_ours else np.zeros(0, np.uint8)
+    except (SafetensorError, OSError, JSONDecodeError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: truncated, or not a token file\n"
+            "  expected: a whole file as `audiogen codec encode` writes it\n"
+            f"  found: {size} bytes, {error}"
+        ) from None
+    return fields if is_ours else {}, packed
+
+
+def _checksum(fields: dict[str, Any], packed: NDArray[np.uint8]) -> str:
+    """Sixteen hexadecimal digits over a header and its bits."""
+    found = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
+    found.update(packed.tobytes())
+    return found.hexdigest()[:16]
+
+
+def _second_line(error: ConfigError) -> str:
+    """The first problem that a config error lists."""
+    return str(error).splitlines()[1]
+
+
+def _described(name: str, digest: str, spec: LatentSpec, num_codebooks: int) -> str:
+    return (
+        f"{name} {digest}, {spec.sample_rate} Hz, {spec.audio_channels} channel(s),"
+        f" hop {spec.hop_length}, {num_codebooks} codebook(s) of {spec.vocab_size}"
+    )

@@ -1,0 +1,239 @@
+"""Sound files to token files and back, block by block, so that hours need little memory."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from audiogen.audio.dsp import channel_change, resample_blocks, to_channels
+from audiogen.audio.io.files import stream_audio, write_blocks
+from audiogen.codecs import Codec, load_codec
+from audiogen.codecs.token_files.header import (
+    SUFFIX,
+    TokenCodec,
+    TokenHeader,
+    read_tokens,
+    require_codec,
+    write_tokens,
+)
+from audiogen.codecs.token_files.packing import small_dtype
+from audiogen.schema import read_yaml
+from audiogen.storage import free_path, sha256_file
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transcoded:
+    """One file that was written.
+
+    Attributes:
+        path: of the file.
+        seconds: of sound.
+        nominal_kbits: bit rate of the tokens, log2 V bits each, in kbit/s.
+        file_kbits: of the token file, header included, in kbit/s.
+        times_real_time: seconds of sound per second of work.
+    """
+
+    path: Path
+    seconds: float
+    nominal_kbits: float
+    file_kbits: float
+    times_real_time: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: {self.seconds:.3f} s, {self.nominal_kbits:.2f} kbit/s"
+            f" ({self.file_kbits:.2f} in the file), {self.times_real_time:.0f} times real time"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coder:
+    """A codec of tokens that was read from disk, and what names it in token files."""
+
+    codec: Codec
+    name: TokenCodec
+
+    @classmethod
+    def load(cls, place: Path) -> Coder:
+        """Read the codec of a run folder, of a model folder, or of a codec's own folder.
+
+        Raises:
+            FileNotFoundError: there is no codec; says where it was looked for.
+            ValueError: its latents are continuous.
+        """
+        folder = _find_codec(place)
+        codec = load_codec(folder)
+        kind = read_yaml(folder / "config.yaml")["type"]
+        if codec.spec.kind != "tokens":
+            raise ValueError(
+                f"{folder}: a codec of continuous latents ({kind}), which are no tokens\n"
+                "  expected: a codec of tokens, such as recipes/rvq.yaml trains"
+            )
+        if codec.encode_context is None or codec.decode_context is None:
+            _log.warning("%s codes a sound as a whole: its memory grows with the length", kind)
+        digest = sha256_file(folder / "weights.safetensors")[:16]
+        return cls(codec=codec, name=TokenCodec(name=kind, digest=digest, spec=codec.spec))
+
+
+def encode_files(
+    model: Path, files: Sequence[Path], *, out: Path | None = None, num_codebooks: int | None = None
+) -> Iterator[Transcoded]:
+    """Write sound files as token files; what is there already is kept, and a number put behind.
+
+    Args:
+        model: a run folder, a model folder, or a codec's own folder.
+        files: sounds at any rate, of any length.
+        out: folder of the token files; None is beside each sound.
+        num_codebooks: the first of the codec's codebooks, which alone are kept; None is all.
+
+    Yields:
+        One report per file, as it is done.
+
+    Raises:
+        ValueError: the codec has no tokens, or not as many codebooks.
+        AudioReadError: a file is not audio, or damaged.
+    """
+    coder = Coder.load(model)
+    count = _checked_count(num_codebooks, coder.name.spec.channels, "this codec")
+    for file in files:
+        path = free_path(out or file.parent, file.stem, SUFFIX)
+        yield encode_file(coder, file, path, num_codebooks=count)
+
+
+def decode_files(
+    model: Path,
+    files: Sequence[Path],
+    *,
+    out: Path | None = None,
+    num_codebooks: int | None = None,
+    seed: int = 0,
+) -> Iterator[Transcoded]:
+    """Write token files as 24-bit WAV; what is there already is kept, and a number put behind.
+
+    Args:
+        model: as of `encode_files`; it must hold the codec that encoded the files.
+        files: token files.
+        out: folder of the sounds; None is beside each token file.
+        num_codebooks: the first of the file's codebooks, which alone are decoded; None is all.
+        seed: of the random fine detail.
+
+    Yields:
+        One report per file, as it is done.
+
+    Raises:
+        ValueError: a file is no token file, damaged, or of another codec.
+    """
+    coder = Coder.load(model)
+    for file in files:
+        path = free_path(out or file.parent, file.stem)
+        yield decode_file(coder, file, path, num_codebooks=num_codebooks, seed=seed)
+
+
+def encode_file(coder: Coder, file: Path, path: Path, *, num_codebooks: int) -> Transcoded:
+    """Encode one sound, and write its tokens to `path`; see `encode_files`."""
+    began, codec, spec = time.perf_counter(), coder.codec, coder.name.spec
+    small = small_dtype(spec.vocab_size or 1)
+    with stream_audio(file) as source:
+        if source.sample_rate != spec.sample_rate:
+            text = "%s: resampled %d -> %d Hz"
+            _log.info(text, file.name, source.sample_rate, spec.sample_rate)
+        if source.channels != spec.audio_channels:
+            change = channel_change(source.channels, spec.audio_channels)
+            _log.info("%s: %s", file.name, change)
+        fitted = (to_channels(block, spec.audio_channels) for block in source.blocks)
+        resampled = resample_blocks(fitted, source.sample_rate, spec.sample_rate)
+        blocks = _Counted(file, resampled)
+        pieces = codec.encode_pieces(block.to(codec.device) for block in blocks)
+        tokens = torch.cat([piece[:num_codebooks].to("cpu", small) for piece in pieces], dim=1)
+    header = TokenHeader.of(
+        coder.name, tokens, num_samples=blocks.num_samples, source_rate=source.sample_rate
+    )
+    write_tokens(path, tokens, header)
+    return _report(path, header, num_codebooks, path.stat().st_size, began)
+
+
+def decode_file(
+    coder: Coder, file: Path, path: Path, *, num_codebooks: int | None = None, seed: int = 0
+) -> Transcoded:
+    """Decode one token file, and write its sound to `path`; see `decode_files`."""
+    began, codec = time.perf_counter(), coder.codec
+    header, tokens = read_tokens(file)
+    require_codec(file, header, coder.name)
+    count = _checked_count(num_codebooks, header.num_codebooks, str(file))
+    pieces = codec.decode_pieces(tokens[None, :count].to(codec.device), seeds=[seed])
+    peak = write_blocks(
+        path,
+        _cut((piece[0] for piece in pieces), header.num_samples),
+        header.sample_rate,
+        audio_channels=header.audio_channels,
+        num_samples=header.num_samples,
+    )
+    if peak > 1:
+        _log.warning("%s: peaks at %.3f, beyond full scale: clipped there", path.name, peak)
+    if header.source_rate != header.sample_rate:
+        text = "%s: at the codec's %d Hz; the source had %d Hz"
+        _log.info(text, path.name, header.sample_rate, header.source_rate)
+    return _report(path, header, count, file.stat().st_size, began)
+
+
+class _Counted:
+    """Blocks (C, n) of a file's sound, once, and how many samples they were; ValueError if none."""
+
+    def __init__(self, file: Path, blocks: Iterable[Tensor]) -> None:
+        self._file = file
+        self._blocks = blocks
+        self.num_samples = 0
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for block in self._blocks:
+            self.num_samples += block.shape[1]
+            yield block
+        if self.num_samples == 0:
+            raise ValueError(f"{self._file}: too short, without a sample at the codec's rate")
+
+
+def _cut(blocks: Iterable[Tensor], num_samples: int) -> Iterator[Tensor]:
+    """The first `num_samples` of blocks (C, n)."""
+    left = num_samples
+    for block in blocks:
+        yield block[:, :left]
+        left -= min(left, block.shape[1])
+
+
+def _find_codec(place: Path) -> Path:
+    """Return the codec's folder in a run folder or a model folder, or `place` when it is one."""
+    for folder in (place / "codec" / "model", place / "codec", place):
+        if (folder / "weights.safetensors").is_file():
+            return folder
+    raise FileNotFoundError(
+        f"{place}: no codec here\n"
+        "  expected the folder of a run (codec/model in it), of a model (codec in it) or of a codec"
+    )
+
+
+def _checked_count(wanted: int | None, most: int, of: str) -> int:
+    """How many codebooks to use; ValueError when `of` has not as many."""
+    count = most if wanted is None else wanted
+    if not 1 <= count <= most:
+        raise ValueError(f"{count} codebooks: expected 1 to {most}, as many as {of} has")
+    return count
+
+
+def _report(
+    path: Path, header: TokenHeader, num_codebooks: int, num_bytes: int, began: float
+) -> Transcoded:
+    return Transcoded(
+        path=path,
+        seconds=header.seconds,
+        nominal_kbits=header.spec.bits_per_second(num_codebooks) / 1000,
+        file_kbits=num_bytes * 8 / header.seconds / 1000,
+        times_real_time=header.seconds / (time.perf_counter() - began),
+    )

@@ -1,0 +1,1 @@
+"""Published sets of sounds: downloaded, checked and unpacked."""

@@ -1,0 +1,278 @@
+"""Fetch a published set: download, check, unpack, and write the `metadata.csv` that intake reads.
+
+Each step leaves on disk what the next call needs to go on from there: parts of files, whole
+archives, unpacked files, and `.fetch/state.json`, which says what is done. Intake skips that folder
+because its name begins with a point.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from audiogen.data.fetching.download import bytes_progress, fetch_file, size_text
+from audiogen.data.fetching.published_sets import Bundle, Clip, PublishedSet, metadata_table
+from audiogen.data.fetching.unpack import Archive, ZipEntry, flush_disks
+from audiogen.storage import atomic_write_text, sha256_file
+
+WORK_FOLDER = ".fetch"
+TABLE = "metadata.csv"
+IGNORED = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Unpacked:
+    """What was unpacked of an archive: the checksums of its parts, and files by their sizes."""
+
+    checksums: list[str]
+    files: dict[str, int]
+
+
+@dataclass
+class State:
+    """What has been done in a folder: the set, its archives by name, the table that was written."""
+
+    name: str
+    bundles: dict[str, Unpacked] = field(default_factory=dict)
+    table_sha256: str = ""
+
+
+_STATE = TypeAdapter(State)
+
+
+def fetch_set(
+    wanted: PublishedSet, folder: Path, *, mirror: str = "", keep_archives: bool = False
+) -> list[Clip]:
+    """Have a published set in a folder, ready for `scan_folder`.
+
+    Nothing is downloaded that is there already, and nothing unpacked that is whole.
+
+    Args:
+        wanted: the set.
+        folder: a new or empty folder, or one where the same was begun.
+        mirror: address of a server that holds the archives under their names.
+        keep_archives: keep them, in `.fetch`, once they are unpacked.
+
+    Returns:
+        what `metadata.csv` says, row by row.
+
+    Raises:
+        ValueError: the folder holds other things, or what came is not what was published.
+        OSError: the server cannot be reached, or the disk is full or cannot be written.
+    """
+    state = _claim(wanted, folder)
+    todo = [bundle for bundle in wanted.bundles if not _is_done(bundle, folder, state)]
+    try:
+        _check_space(wanted, folder, state, todo, keep_archives=keep_archives)
+        for bundle in todo:
+            paths = [fetch_file(part, folder / WORK_FOLDER, mirror=mirror) for part in bundle.parts]
+            files = _unpack(wanted, bundle, folder, paths)
+            flush_disks()
+            checksums = [part.checksum for part in bundle.parts]
+            state.bundles[bundle.name] = Unpacked(checksums=checksums, files=files)
+            _write_state(folder, state)
+            if not keep_archives:
+                for path in paths:
+                    path.unlink()
+        clips = _read_clips(wanted, folder)
+        _write_table(folder, state, clips)
+    except OSError as error:
+        if error.errno not in DISK_IS_FULL:
+            raise
+        raise OSError(
+            f"{folder}: the disk is full.\n"
+            "Free some space, and call the same command again; it goes on from what is there."
+        ) from None
+    if nameless := sum(not clip.author for clip in clips):
+        _log.warning("%d clips have no author in the tables of %s", nameless, wanted.title)
+    return clips
+
+
+def summarise(wanted: PublishedSet, folder: Path, clips: Sequence[Clip]) -> str:
+    """Say what is there, under which licences, and what to do next."""
+    counts = Counter(clip.licence or "(not given)" for clip in clips).most_common()
+    width = max(len(name) for name, _ in counts)
+    return "\n".join(
+        [
+            f"{folder}: {len(clips)} sounds of {wanted.title}, described in {TABLE}",
+            *(f"  {name:<{width}}  {count:>6}" for name, count in counts),
+            wanted.terms,
+            f"next: audiogen data check {folder}",
+        ]
+    )
+
+
+def _claim(wanted: PublishedSet, folder: Path) -> State:
+    """Return what was done in the folder before; mark a new or empty one as ours."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; give a new or empty folder.")
+    path = folder / WORK_FOLDER / "state.json"
+    if path.exists():
+        try:
+            state = _STATE.validate_json(path.read_bytes(), strict=True)
+        except ValidationError:
+            raise ValueError(
+                f"{path} is damaged.\nDelete it and all else in {folder}, or give a new folder."
+            ) from None
+        if state.name != wanted.name:
+            raise ValueError(
+                f"{folder} holds {state.name}, or a part of it; give {wanted.name} its own folder."
+            )
+        return state
+    others = _names(folder) if folder.exists() else []
+    if others:
+        shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        raise ValueError(
+            f"{folder} holds other things ({shown}).\nGive a new or empty folder: {wanted.title}"
+            f" brings its own {TABLE}, and other sounds would be taken for a part of it."
+        )
+    state = State(name=wanted.name)
+    _write_state(folder, state)
+    return state
+
+
+def _names(folder: Path) -> list[str]:
+    """Return what lies in a folder, without the archives that someone put into `.fetch`."""
+    return sorted(
+        path.name for path in folder.iterdir() if path.name not in {*IGNORED, WORK_FOLDER}
+    )
+
+
+def _write_state(folder: Path, state: State) -> None:
+    text = json.dumps(asdict(state), indent=1, ensure_ascii=False)
+    atomic_write_text(folder / WORK_FOLDER / "state.json", f"{text}\n")
+
+
+def _is_done(bundle: Bundle, folder: Path, state: State) -> bool:
+    """Whether this very archive was unpacked, and its files are there in their full size."""
+    done = state.bundles.get(bundle.name)
+    if done is None or done.checksums != [part.checksum for part in bundle.parts]:
+        return False
+    return all(_file_size(folder / path) == size for path, size in done.files.items())
+
+
+def _check_space(
+    wanted: PublishedSet,
+    folder: Path,
+    state: State,
+    todo: Sequence[Bundle],
+    *,
+    keep_archives: bool,
+) -> None:
+    """Raise OSError when the disk cannot hold what is to come."""
+    most = used = 0
+    for bundle in todo:
+        download = sum(part.size for part in bundle.parts)
+        most = max(most, used + download + bundle.unpacked_bytes)
+        used += bundle.unpacked_bytes + (download if keep_archives else 0)
+    if not todo:
+        return
+    names = {bundle.name for bundle in todo}
+    done = (one.files for name, one in state.bundles.items() if name not in names)
+    begun = _bytes_in(folder) - sum(sum(files.values()) for files in done)
+    needed, free = most - begun, shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(
+            f"{folder}: {wanted.title} needs {size_text(needed)} on this disk, archives and"
+            f" unpacked files together; {size_text(free)} are free.\n"
+            "Free some space, or give a folder on another disk."
+        )
+
+
+def _unpack(
+    wanted: PublishedSet, bundle: Bundle, folder: Path, paths: Sequence[Path]
+) -> dict[str, int]:
+    """Unpack the tables of an archive, then the sounds they name; return the files with sizes."""
+    texts = wanted.tables | wanted.notices
+    with Archive(paths) as archive:
+        members = dict(_placed(archive.members, bundle.inside))
+        chosen = {path: member for path, member in members.items() if path in texts}
+        _extract(archive, bundle, folder, chosen)
+        if all((folder / path).is_file() for path in wanted.tables):
+            named = {clip.file for clip in wanted.read_clips(folder)}
+            chosen |= {path: member for path, member in members.items() if path in named}
+            _extract(archive, bundle, folder, chosen)
+    return {path: member.size for path, member in chosen.items()}
+
+
+def _placed(members: Iterable[ZipEntry], inside: str) -> Iterable[tuple[str, ZipEntry]]:
+    """Yield the paths in the folder that members get, and the members."""
+    start = f"{inside}/" if inside else ""
+    for member in members:
+        if member.name.startswith(start):
+            yield member.name.removeprefix(start), member
+
+
+def _extract(
+    archive: Archive, bundle: Bundle, folder: Path, chosen: Mapping[str, ZipEntry]
+) -> None:
+    """Write members to their paths; raise ValueError before that if they hold too much."""
+    total = sum(member.size for member in chosen.values())
+    if total > bundle.unpacked_bytes:
+        raise ValueError(
+            f"{archive.label} would unpack to {size_text(total)}; at most"
+            f" {size_text(bundle.unpacked_bytes)} are expected. Nothing was unpacked."
+        )
+    home = folder.resolve()
+    done = 0
+    with bytes_progress(f"unpacking {archive.label}", total) as update:
+        for path, member in chosen.items():
+            target = folder / path
+            if not target.parent.resolve().is_relative_to(home):
+                raise ValueError(f"{target.parent} is a link that leaves {folder}; remove it.")
+            archive.extract(member, target)
+            done += member.size
+            update(done)
+
+
+def _read_clips(wanted: PublishedSet, folder: Path) -> list[Clip]:
+    """Return the clips of the set; raise ValueError unless all of them are there."""
+    lost = sorted(path for path in wanted.tables if not (folder / path).is_file())
+    clips = [] if lost else wanted.read_clips(folder)
+    files = {clip.file for clip in clips}
+    if not lost and not len(clips) == len(files) == wanted.num_clips:
+        raise ValueError(
+            f"{folder}: the tables of {wanted.title} name {len(files)} clips in {len(clips)} rows;"
+            f" {wanted.num_clips} are published.\nIf you have changed them, delete them and call"
+            " the same command again."
+        )
+    lost += sorted(path for path in files if not (folder / path).is_file())
+    if lost:
+        raise ValueError(
+            f"{folder}: the archives of {wanted.title} lack {len(lost)} files, first {lost[0]}."
+        )
+    return clips
+
+
+def _write_table(folder: Path, state: State, clips: Sequence[Clip]) -> None:
+    """Write `metadata.csv`, unless someone has changed the one that is there."""
+    path, text = folder / TABLE, metadata_table(clips)
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    found = sha256_file(path) if path.exists() else ""
+    if found not in {"", sha256, state.table_sha256}:
+        _log.warning("%s has been changed and is left as it is; delete it for a new one", path)
+        return
+    if found != sha256:
+        atomic_write_text(path, text)
+    if state.table_sha256 != sha256:
+        state.table_sha256 = sha256
+        _write_state(folder, state)
+
+
+def _file_size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,117 @@
+"""Train and held-out sides, chosen by whole source recordings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence, Set
+from dataclasses import replace
+
+from audiogen.data.intake.copies import Groups
+from audiogen.data.manifest import ManifestRow, Split
+
+
+def merge_copies(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
+    """Give rows with the same content or sound, directly or through others, one `source_id`."""
+    sources = sorted({row.source_id for row in rows})
+    place = {source: number for number, source in enumerate(sources)}
+    groups = Groups(len(sources))
+    first_with: dict[str, str] = {}
+    source_at = {row.path: row.source_id for row in rows}
+    for row in rows:
+        of_bytes = first_with.setdefault(row.sha256, row.source_id)
+        of_sound = source_at.get(row.copy_of, row.source_id)
+        for other in (of_bytes, of_sound):
+            groups.join(place[row.source_id], place[other])
+    return [replace(row, source_id=sources[groups.root(place[row.source_id])]) for row in rows]
+
+
+def split_by_source(
+    rows: Sequence[ManifestRow], *, held_out: float, seed: int
+) -> list[ManifestRow]:
+    """Hold out a share of every label by whole sources.
+
+    Sources come in the order of a hash of seed and name, so a label's split does not change when
+    files of other sources are added under other labels. A label with two sources or more has one
+    on each side, unless labels share sources in a way that rules it out: then training comes first.
+    A row that already has a side keeps it, and its whole source with it.
+
+    Args:
+        rows: used rows; copies are already one source.
+        held_out: share of each label's files, 0 (none) to below 1.
+        seed: of the order.
+
+    Raises:
+        ValueError: the sides given put one source on both.
+    """
+    given = _given_sides(rows)
+    clips: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        clips[row.label][row.source_id] += 1
+    labels_of: dict[str, list[str]] = defaultdict(list)
+    for label, sources in clips.items():
+        for source in sources:
+            labels_of[source].append(label)
+    held = {source for source, side in given.items() if side == "held_out"}
+    if held_out > 0:
+        for label in sorted(clips):
+            _hold_out(clips[label], labels_of, clips, held, given.keys(), (held_out, seed))
+    return [replace(row, split="held_out" if row.source_id in held else "train") for row in rows]
+
+
+def _given_sides(rows: Sequence[ManifestRow]) -> dict[str, Split]:
+    """Return the sides that rows already have, by source."""
+    first: dict[str, ManifestRow] = {}
+    for row in rows:
+        if not row.split:
+            continue
+        other = first.setdefault(row.source_id, row)
+        if other.split != row.split:
+            raise ValueError(
+                f"The split in the metadata puts one recording on both sides:\n"
+                f"  {other.path} is {other.split}, {row.path} is {row.split};\n"
+                f"  {_why(other, row)}.\n"
+                "Put both on one side, or leave the split of one of them empty."
+            )
+    return {source: row.split for source, row in first.items()}
+
+
+def _why(first: ManifestRow, second: ManifestRow) -> str:
+    """Say why two rows are one source."""
+    if first.sha256 == second.sha256:
+        return "their bytes are the same"
+    if first.copy_of or second.copy_of:
+        return "they hold the same sound, as `audiogen data check` shows"
+    return f"their source is {first.source_id!r}, by metadata, name, or copies of them"
+
+
+def _hold_out(
+    sources: Counter[str],
+    labels_of: dict[str, list[str]],
+    clips: dict[str, Counter[str]],
+    held: set[str],
+    given: Set[str],
+    settings: tuple[float, int],
+) -> None:
+    """Add sources of one label to `held` until their files are as near the share as can be."""
+    share, seed = settings
+    target = share * sources.total()
+    count = sum(num for source, num in sources.items() if source in held)
+    order = sorted(sources.keys() - held - given, key=lambda source: _hash(seed, source))
+
+    def free(source: str) -> bool:
+        """Tell whether every label of the source keeps another one to train on."""
+        return all(clips[label].keys() - held - {source} for label in labels_of[source])
+
+    for source in order:
+        if abs(count + sources[source] - target) < abs(count - target) and free(source):
+            held.add(source)
+            count += sources[source]
+    if not count:  # every source is larger than twice the share: take the smallest
+        smallest = min(filter(free, order), key=lambda source: sources[source], default=None)
+        if smallest is not None:
+            held.add(smallest)
+
+
+def _hash(seed: int, source: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{source}".encode()).digest()

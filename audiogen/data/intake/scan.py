@@ -1,0 +1,272 @@
+"""Intake: look at every file of a folder once, and say what is used, what is not, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from audiogen.audio.io.decoding import AUDIO_SUFFIXES
+from audiogen.audio.io.sandbox import CONTAINED_REASONS, Failure, run_contained
+from audiogen.audio.io.tasks import facts_of, inspect_file
+from audiogen.audio.measure.fingerprint import NO_WORDS, Words
+from audiogen.audio.measure.inspection import SILENT_SWING, WARNINGS
+from audiogen.data.intake.captions import Description, describe
+from audiogen.data.intake.copies import COPY_WARNINGS, mark_copies
+from audiogen.data.intake.held_out import merge_copies, split_by_source
+from audiogen.data.intake.licences import LICENCE_REASONS, LicenceTerms, apply_policy
+from audiogen.data.intake.listing import Listing, list_files, refused_row
+from audiogen.data.manifest import ManifestRow, Split
+
+MIN_SECONDS = 0.01
+MAX_LABEL_LINES = 60
+MAX_WARNED_PATHS = 20
+SPLITS: Mapping[str, Split] = {  # what metadata may call the sides
+    "train": "train", "training": "train",
+    "held_out": "held_out", "test": "held_out", "val": "held_out", "valid": "held_out",
+    "validation": "held_out",
+}  # fmt: skip
+
+INTAKE_REASONS: Mapping[str, str] = {
+    **CONTAINED_REASONS,
+    **LICENCE_REASONS,
+    "silent": "nothing but silence or a constant, below -80 dBFS",
+    "too_short": f"shorter than {MIN_SECONDS * 1000:g} ms",
+    "unsupported": "a format that is not read; convert it to WAV or FLAC",
+    "unreadable_folder": "the folder cannot be opened",
+    "outside": "a path outside the data folder, in metadata or in an archive",
+    "repeated_name": "the archive has an earlier file of this name, which is used",
+    "repeated_row": "the metadata have an earlier row for this file, which is used",
+    "bad_caption": "the .txt or .json beside it is not a short UTF-8 text or record",
+    "bad_name": "the file name is not valid UTF-8",
+}
+INTAKE_WARNINGS: Mapping[str, str] = {**WARNINGS, **COPY_WARNINGS}
+
+
+def scan_folder(
+    folder: Path,
+    *,
+    held_out: float = 0.2,
+    seed: int = 0,
+    terms: LicenceTerms | None = None,
+    num_workers: int | None = None,
+    allow_none: bool = False,
+) -> list[ManifestRow]:
+    """Look at every sound below a folder.
+
+    Hidden files and folders (".name", as macOS leaves them beside every file) are ignored. Each
+    other file that looks like a sound, and each metadata row, ends in a row, used or refused.
+    Files are decoded in child processes with limits (see `contained`). Captions and labels: see
+    `captions.describe`; the split: see `split.split_by_source`.
+
+    Args:
+        folder: WAV, FLAC, Ogg, MP3 and AIFF files, in folders of any depth, in tar archives, and
+            in archives elsewhere that its `shards.txt` lists; see `archives`.
+        held_out: share of each label's files kept from training, 0 to below 1.
+        seed: of the choice.
+        terms: licences that are allowed; None asks for none.
+        num_workers: child processes; None chooses. The rows do not depend on it.
+        allow_none: return the refused rows when nothing is usable, instead of raising.
+
+    Returns:
+        rows in the order of their paths; the same for the same files.
+
+    Raises:
+        ValueError: if the folder is missing, nothing in it is usable or allowed, its metadata are
+            broken, or the split in them puts one recording on both sides.
+    """
+    if not 0 <= held_out < 1:
+        raise ValueError(f"held_out is a share from 0 to below 1, got {held_out}.")
+    if not folder.is_dir():
+        state = "is not a folder" if folder.exists() else "does not exist"
+        raise ValueError(f"{folder} {state}; give a folder of sounds ({_suffixes()}).")
+    listing = list_files(folder, num_workers)
+    used, refused, fingerprints = _look_at(listing, num_workers)
+    refused += listing.refused
+    if not used and not allow_none:
+        raise ValueError(_nothing_usable(folder, refused, listing.others))
+    merged = merge_copies(mark_copies(used, fingerprints))
+    judged = merged if terms is None else apply_policy(merged, terms, folder)
+    refused += [row for row in judged if row.verdict == "refused"]
+    left = [row for row in judged if row.verdict == "used"]
+    rows = split_by_source(left, held_out=held_out, seed=seed) + refused
+    return sorted(rows, key=lambda row: (row.path, row.verdict))
+
+
+def summarise(rows: Sequence[ManifestRow]) -> str:
+    """Say in aligned plain text what is used and what is refused, with every refused file."""
+    used = [row for row in rows if row.verdict == "used"]
+    refused = [row for row in rows if row.verdict == "refused"]
+    sides = Counter(row.split for row in used)
+    lines = [
+        f"used     {len(used):>6}  {_duration(used)}, "
+        f"{sides['train']} to train on, {sides['held_out']} held out",
+        f"refused  {len(refused):>6}",
+    ]
+    if used:
+        lines += ["", *_label_table(used), "", *_licence_table(used)]
+    alone = sorted(
+        {row.label for row in used} - {row.label for row in used if row.split == "held_out"}
+    )
+    if alone:
+        names = ", ".join(name or "(no label)" for name in alone[:5])
+        more = f" and {len(alone) - 5} more" if len(alone) > 5 else ""
+        lines += [
+            "",
+            f"nothing held out for {names}{more}: a label needs two sources;",
+            "a source_id column in metadata.csv says which files are different recordings",
+        ]
+    for reason in sorted({row.reason for row in refused}):
+        paths = [row.path for row in refused if row.reason == reason]
+        lines += ["", f"refused, {reason}: {INTAKE_REASONS.get(reason, 'see the manifest')}"]
+        lines += [f"  {_printable(path)}" for path in paths]
+    return "\n".join([*lines, *_warning_lines(used)])
+
+
+def _warning_lines(used: Sequence[ManifestRow]) -> list[str]:
+    """List the used files of each warning, the first of them only when they are many."""
+    lines: list[str] = []
+    for warning, meaning in INTAKE_WARNINGS.items():
+        rows = [row for row in used if warning in row.warnings]
+        if not rows:
+            continue
+        lines += ["", f"used, but {warning}: {meaning} ({len(rows)})"]
+        for row in rows[:MAX_WARNED_PATHS]:
+            of = f"  of {_printable(row.copy_of)}" if warning in COPY_WARNINGS else ""
+            lines.append(f"  {_printable(row.path)}{of}")
+        if len(rows) > MAX_WARNED_PATHS:
+            lines.append(f"  ... and {len(rows) - MAX_WARNED_PATHS} more, in the manifest")
+    return lines
+
+
+def _look_at(
+    listing: Listing, num_workers: int | None
+) -> tuple[list[ManifestRow], list[ManifestRow], list[Words]]:
+    """Describe and decode the sounds; return used rows, refused rows, and the used fingerprints."""
+    known: dict[str, tuple[Description, Split]] = {}
+    refused: list[ManifestRow] = []
+    for path in sorted(listing.sounds):
+        entry = listing.entry(path)
+        try:
+            sidecar = listing.caption(path)
+        except ValueError:
+            refused.append(refused_row(path, "bad_caption"))
+            continue
+        known[path] = describe(PurePosixPath(path), entry, sidecar), _side(path, entry)
+    used: list[ManifestRow] = []
+    fingerprints: list[Words] = []
+    results = run_contained(
+        inspect_file, [listing.sound(path) for path in known], num_workers=num_workers
+    )
+    for (path, (description, split)), result in zip(known.items(), results, strict=True):
+        row, words = _row(path, result, {**asdict(description), "split": split})
+        row = replace(row, **listing.place(path))
+        if row.verdict == "refused":
+            refused.append(row)
+        else:
+            used.append(row)
+            fingerprints.append(words)
+    return used, refused, fingerprints
+
+
+def _row(
+    path: str, result: Mapping[str, Any] | Failure, known: Mapping[str, Any]
+) -> tuple[ManifestRow, Words]:
+    """Return the row of one file, used or refused, and its fingerprint."""
+    if isinstance(result, Failure):
+        return refused_row(path, result.reason), NO_WORDS
+    try:
+        facts = facts_of(result)
+    except (KeyError, TypeError, ValueError):  # a file took over the process that decoded it
+        return refused_row(path, "decoder_crashed"), NO_WORDS
+    if facts.seconds < MIN_SECONDS:
+        return refused_row(path, "too_short"), NO_WORDS
+    if facts.swing < SILENT_SWING:
+        return refused_row(path, "silent"), NO_WORDS
+    row = ManifestRow(
+        path=path,
+        sha256=str(result["sha256"]),
+        seconds=facts.seconds,
+        sample_rate=facts.sample_rate,
+        channels=facts.channels,
+        warnings=facts.warnings,
+        **known,
+    )
+    return row, facts.fingerprint
+
+
+def _side(path: str, entry: Mapping[str, str]) -> Split:
+    """Return the side of the split that the metadata ask for; empty when they do not."""
+    wanted = entry.get("split", "").lower()
+    if wanted and wanted not in SPLITS:
+        names = ", ".join(SPLITS)
+        raise ValueError(f"{path}: its split in the metadata is {wanted!r}.\nUse one of {names}.")
+    return SPLITS.get(wanted, "")
+
+
+def _suffixes() -> str:
+    return " ".join(sorted(AUDIO_SUFFIXES))
+
+
+def _nothing_usable(folder: Path, refused: Sequence[ManifestRow], others: Counter[str]) -> str:
+    found = [f"{count} {suffix}" for suffix, count in others.most_common(5)]
+    lines = [
+        f"{folder} holds no usable sound.",
+        f"Looked for {_suffixes()} in it and below; other files: {', '.join(found) or 'none'}.",
+    ]
+    if refused:
+        reasons = Counter(row.reason for row in refused).most_common(4)
+        counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
+        first = refused[0]
+        lines.append(
+            f"Refused: {counts}; first {_printable(first.path)} ({INTAKE_REASONS[first.reason]})."
+        )
+    return "\n".join(lines)
+
+
+def _duration(rows: Iterable[ManifestRow]) -> str:
+    seconds = sum(row.seconds for row in rows)
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 7200:
+        return f"{int(seconds / 60)} min {int(seconds % 60):02d} s"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _label_table(used: Sequence[ManifestRow]) -> list[str]:
+    counts = Counter(row.label for row in used)
+    shown = [label for label, _ in counts.most_common(MAX_LABEL_LINES)]
+    cells: list[tuple[str, ...]] = [("label", "files", "duration", "train", "held out", "sources")]
+    for label in sorted(shown):
+        rows = [row for row in used if row.label == label]
+        held = sum(row.split == "held_out" for row in rows)
+        sources = len({row.source_id for row in rows})
+        numbers = (len(rows), _duration(rows), len(rows) - held, held, sources)
+        cells.append((_printable(label) or "(no label)", *map(str, numbers)))
+    lines = _aligned(cells)
+    if len(counts) > len(shown):
+        lines.append(f"... and {len(counts) - len(shown)} labels with fewer files")
+    return lines
+
+
+def _licence_table(used: Sequence[ManifestRow]) -> list[str]:
+    counts = Counter(_printable(row.licence) or "(not given)" for row in used)
+    return _aligned([("licence", "files"), *((name, str(n)) for name, n in counts.most_common())])
+
+
+def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Lay out rows of cells: the first column to the left, numbers to the right."""
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in cells
+    ]
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

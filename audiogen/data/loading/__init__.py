@@ -1,0 +1,1 @@
+"""From used sounds to batches: clips, latents, archives and the loader."""

@@ -1,0 +1,114 @@
+"""Clips: audio of manifest rows at the codec's rate and channels, cut to windows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from audiogen.audio.dsp import resample, set_loudness, to_channels
+from audiogen.audio.io.files import read_audio
+from audiogen.data.manifest import ManifestRow
+from audiogen.types import LatentSpec
+
+SPEED_RANGE = 0.04
+"""Share by which versions of a sound are faster or slower, at most: two thirds of a semitone."""
+SPEED_STEPS = 10_000
+"""Speeds are parts of this; as a sample rate it is one that `resample` takes."""
+
+
+def read_clip(folder: Path, row: ManifestRow, spec: LatentSpec) -> Tensor:
+    """Read a whole file as wav (C, T) at the codec's rate and channels, at one loudness.
+
+    Raises:
+        AudioReadError: the file has changed since intake and cannot be read any more.
+    """
+    wav, sample_rate = read_audio(row.sound(folder))
+    wav = to_channels(resample(wav, sample_rate, spec.sample_rate), spec.audio_channels)
+    return set_loudness(wav, spec.sample_rate)
+
+
+def versions_of(wav: Tensor, count: int) -> Iterator[Tensor]:
+    """Yield a sound, and others that say the same: faster and slower ones (Ko et al. 2015).
+
+    What is gained is another cut into frames, and so other latents or tokens. Every second
+    pair has its polarity reversed. None is longer than the sound.
+
+    Args:
+        wav: (C, T).
+        count: of versions, with the sound itself.
+    """
+    yield wav
+    for number in range(1, count):
+        place = (number + 1) // 2
+        change = round(SPEED_RANGE * SPEED_STEPS * place / (count // 2))
+        speed = SPEED_STEPS + (change if number % 2 else -change)
+        changed = resample(wav, speed, SPEED_STEPS)[:, : wav.shape[1]]
+        yield -changed if place % 2 else changed
+
+
+@dataclass(frozen=True)
+class Position:
+    """Which item of which epoch: all that the randomness of an item depends on."""
+
+    epoch: int
+    index: int
+
+
+class ClipDataset(Dataset[Tensor]):
+    """Random excerpts of fixed length for codec training; a pure function of seed and position.
+
+    Decoded files are kept in memory up to a limit, so that small sets are decoded once.
+    """
+
+    def __init__(
+        self, folder: Path, rows: Sequence[ManifestRow], spec: LatentSpec, *,
+        crop_frames: int, seed: int, cache_bytes: int = 4 << 30,
+    ) -> None:  # fmt: skip
+        self._folder, self._spec, self._seed = folder, spec, seed
+        self._length = crop_frames * spec.hop_length
+        window = self._length / spec.sample_rate
+        # Long files give as many excerpts per epoch as they have windows of about a clip's length.
+        self._items = [row for row in rows for _ in range(max(1, round(row.seconds / 4 / window)))]
+        self._cache: dict[str, Tensor] = {}
+        self._free = cache_bytes
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, position: Position) -> Tensor:
+        """Excerpt (C, T): random place, gain of 0 to -10 dB, and polarity."""
+        row = self._items[position.index]
+        wav = self._read(row)
+        random = torch.Generator().manual_seed(item_seed(self._seed, position))
+        spare = wav.shape[1] - self._length
+        start = int(torch.randint(max(spare, 0) + 1, (), generator=random))
+        wav = F.pad(wav[:, start : start + self._length], (0, max(-spare, 0)))
+        gain = 10 ** (-0.5 * torch.rand((), generator=random))
+        sign = 1 - 2 * torch.randint(2, (), generator=random)
+        return wav * gain * sign
+
+    def name_of(self, position: Position) -> str:
+        """File that an item is cut from."""
+        return self._items[position.index].path
+
+    def _read(self, row: ManifestRow) -> Tensor:
+        if row.path not in self._cache:
+            wav = read_clip(self._folder, row, self._spec)
+            if wav.nbytes > self._free:
+                return wav
+            self._free -= wav.nbytes
+            self._cache[row.path] = wav
+        return self._cache[row.path]
+
+
+def item_seed(seed: int, position: Position) -> int:
+    """Seed of one item of one epoch, the same in every process and worker."""
+    text = f"{seed}/{position.epoch}/{position.index}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])

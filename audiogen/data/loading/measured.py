@@ -1,0 +1,119 @@
+"""Training windows with what is measured of each: values of the controls that a model learns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from audiogen.audio.measure.measures import measure_some
+from audiogen.conditioning.controls import (
+    CONTROL_NAMES,
+    KEY_RANGE,
+    MEASURES,
+    ControlName,
+    Range,
+    control_number,
+)
+from audiogen.types import LatentSpec
+
+PERCENTILES = (1, 99)
+"""Of the windows, between which a control's range lies: a few odd ones do not stretch it."""
+RANGE_DIGITS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredWindow:
+    """A window of an encoded file.
+
+    Attributes:
+        start: its first latent frame.
+        measures: numbers by control; NaN where the sound has none, such as the tempo of rain.
+    """
+
+    start: int
+    measures: Mapping[str, float]
+
+    def to_tree(self) -> dict[str, Any]:
+        """Return it as JSON types, which have no NaN."""
+        numbers = {
+            name: None if math.isnan(number) else number for name, number in self.measures.items()
+        }
+        return {"start": self.start, "measures": numbers}
+
+    @classmethod
+    def from_tree(cls, tree: Any) -> MeasuredWindow:
+        """Read what `to_tree` gave; TypeError or ValueError for anything else."""
+        match tree:
+            case {"start": int(start), "measures": dict(found)}:
+                numbers = {
+                    name: math.nan if number is None else float(number)
+                    for name, number in found.items()
+                }
+                if start >= 0 and numbers.keys() <= set(CONTROL_NAMES):
+                    return cls(start=start, measures=numbers)
+        raise ValueError(f"no measured window: {tree!r:.60}")
+
+
+def measure_windows(
+    wav: Tensor, spec: LatentSpec, window_frames: int, controls: Sequence[ControlName]
+) -> tuple[MeasuredWindow, ...]:
+    """Measure what a model hears of a file at once: the file, or the windows of a long one.
+
+    Each number is of the very samples whose latents are an item of training, at the codec's rate
+    and channels, without padding. Windows of a long file lie half a window apart, and the last one
+    ends with it; a measure of the file as a whole would be wrong for most of them.
+
+    Args:
+        wav: (C, T), the whole file.
+        spec: of the codec's latents.
+        window_frames: latent frames of a training window.
+        controls: what is measured; nothing is no windows.
+    """
+    if not controls:
+        return ()
+    hop = spec.hop_length
+    spare = max(0, -(-wav.shape[1] // hop) - window_frames)
+    starts = [*range(0, spare, max(1, window_frames // 2)), spare]
+    attributes = [MEASURES[name].attribute for name in controls]
+    windows = []
+    for start in starts:
+        heard = wav[:, start * hop : (start + window_frames) * hop]
+        found = measure_some(heard, spec.sample_rate, attributes)
+        values = {str(name): found[MEASURES[name].attribute] for name in controls}
+        numbers = {
+            name: math.nan if value is None else control_number(name, value)
+            for name, value in values.items()
+        }
+        windows.append(MeasuredWindow(start=start, measures=numbers))
+    return tuple(windows)
+
+
+def find_ranges(
+    windows: Iterable[MeasuredWindow], controls: Iterable[ControlName]
+) -> dict[ControlName, Range]:
+    """Ranges of controls over training windows, from the 1st percentile to the 99th.
+
+    Raises:
+        ValueError: a control has fewer than two values, of which nothing can be learnt.
+    """
+    measured = [window.measures for window in windows]
+    ranges: dict[ControlName, Range] = {}
+    for name in controls:
+        values = np.array(
+            [one[name] for one in measured if not math.isnan(one.get(name, math.nan))]
+        )
+        low, high = np.percentile(values, PERCENTILES) if len(values) else (0.0, 0.0)
+        low, high = (float(f"{value:.{RANGE_DIGITS}g}") for value in (low, high))
+        if low >= high:
+            raise ValueError(
+                f"generator.conditioner.controls: {name} cannot be learnt: no two different values"
+                f"\n  {len(values)} of {len(measured)} training windows have one"
+                "\n  leave it out, or take sounds in which it varies"
+            )
+        ranges[name] = KEY_RANGE if name == "key" else (low, high)
+    return ranges

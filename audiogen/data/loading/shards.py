@@ -1,0 +1,106 @@
+"""Packs a folder of sounds into tar archives of a size, for sets of very many files."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+
+from audiogen.audio.io.member import Member
+from audiogen.data.intake.captions import COLUMNS, describe
+from audiogen.data.intake.listing import Listing, list_files
+from audiogen.data.manifest import ManifestRow
+from audiogen.storage import publish_folder
+
+SHARD_NAME = "shard-{:05d}.tar"
+Record = dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """What packing did: archives written, sounds in them, and what was left out and why."""
+
+    archives: int
+    sounds: int
+    left_out: tuple[ManifestRow, ...]
+
+
+def pack_folder(folder: Path, target: Path, *, archive_bytes: int) -> Packed:
+    """Copy the sounds below a folder into archives, each with what is known of it as JSON.
+
+    Archives have WebDataset's layout. The same folder gives the same bytes. Sounds are copied as
+    they are; whether they can be used, intake decides.
+
+    Args:
+        folder: as of `intake.scan_folder`; only read.
+        target: new folder for `shard-00000.tar` and so on; it appears when complete.
+        archive_bytes: an archive is closed once it holds so much.
+
+    Raises:
+        ValueError: the folder holds no sound, or `target` is there.
+    """
+    if target.exists():
+        raise ValueError(f"{target} exists; give the name of a new folder.")
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder; give a folder of sounds.")
+    listing = list_files(folder)
+    left_out = list(listing.refused)
+    packable = list(_packable(listing, left_out))
+    if not packable:
+        raise ValueError(f"{folder} holds no sound to pack.")
+    with publish_folder(target) as temporary:
+        shards = _shards(listing, packable, archive_bytes)
+        for number, shard in enumerate(shards):
+            _write(temporary / SHARD_NAME.format(number), listing, shard)
+    return Packed(archives=len(shards), sounds=len(packable), left_out=tuple(left_out))
+
+
+def _packable(listing: Listing, left_out: list[ManifestRow]) -> Iterator[tuple[str, Record]]:
+    """Sounds by path, and their records; others are added to `left_out`."""
+    for path in sorted(listing.sounds):
+        try:
+            caption = listing.caption(path)
+        except ValueError:
+            left_out.append(ManifestRow(path=path, verdict="refused", reason="bad_caption"))
+            continue
+        entry = listing.entry(path)
+        known = asdict(describe(PurePosixPath(path), entry, caption))
+        known["split"] = entry.get("split", "")
+        yield path, {COLUMNS[key][0]: value for key, value in known.items() if value}
+
+
+def _shards(
+    listing: Listing, records: Sequence[tuple[str, Record]], archive_bytes: int
+) -> list[list[tuple[int, str, Record]]]:
+    """Numbered sounds in groups that each just reach a size."""
+    shards: list[list[tuple[int, str, Record]]] = [[]]
+    size = 0
+    for number, (path, record) in enumerate(records):
+        if size >= archive_bytes:
+            shards.append([])
+            size = 0
+        shards[-1].append((number, path, record))
+        sound = listing.sound(path)
+        size += sound.num_bytes if isinstance(sound, Member) else sound.stat().st_size
+    return shards
+
+
+def _write(archive: Path, listing: Listing, shard: Sequence[tuple[int, str, Record]]) -> None:
+    with tarfile.open(archive, "w") as tar:
+        for number, path, record in shard:
+            sound = listing.sound(path)
+            content = sound.open().read() if isinstance(sound, Member) else sound.read_bytes()
+            # The number keeps keys apart; keys of WebDataset end at the first dot.
+            key = f"{number:07d}-{PurePosixPath(path).stem.replace('.', '_')}"
+            _add(tar, f"{key}{PurePosixPath(path).suffix.lower()}", content)
+            _add(tar, f"{key}.json", json.dumps(record, ensure_ascii=False).encode())
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Add a file without the date, owner and mode of this machine."""
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    tar.addfile(info, io.BytesIO(content))

@@ -1,0 +1,93 @@
+"""Footsteps on loose ground, by colliding particles (Cook 1997, PhISEM; Cook 2002, gait)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from audiogen.data.synthetic.family import DISTANCE, Family, Settings
+from audiogen.data.synthetic.synthesis import (
+    Canvas,
+    Signal,
+    add_grains,
+    band,
+    between,
+    envelope_draws,
+    noise_grains,
+    regular_times,
+    sine_grains,
+    unit_rms,
+)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Particles under the foot: collisions per step, pitch range in Hz, decays in 1/s, thud."""
+
+    collisions: int
+    low_hz: float
+    high_hz: float
+    slow_decay: float
+    fast_decay: float
+    noise: float
+    thud: float
+
+
+GROUNDS = {
+    "gravel": Ground(150, 900.0, 4200.0, 260.0, 900.0, 0.5, 0.5),
+    "dry leaves": Ground(300, 1900.0, 7000.0, 700.0, 2200.0, 0.9, 0.35),
+    "snow": Ground(360, 600.0, 2600.0, 250.0, 600.0, 0.6, 0.3),
+}
+
+
+def press(t: Signal, length: float) -> Signal:
+    """Force of the ground on one foot: heel, a quieter roll, toe (Farnell, "Footsteps")."""
+    heel = np.exp(-0.5 * ((t - 0.12 * length) / (0.07 * length)) ** 2)
+    roll = 0.25 * np.exp(-0.5 * ((t - 0.4 * length) / (0.2 * length)) ** 2)
+    toe = 0.75 * np.exp(-0.5 * ((t - 0.68 * length) / (0.1 * length)) ** 2)
+    return np.where((t >= 0.0) & (t <= length), heel + roll + toe, 0.0)
+
+
+def render_footsteps(canvas: Canvas, settings: Settings) -> Signal:
+    """The force of each step sets how many particles collide, and how hard."""
+    ground = GROUNDS[settings.kind]
+    period = between(0.85, 0.34, settings.rate)
+    length = min(0.42, 0.7 * period)
+    steps = regular_times(canvas, period, jitter=0.03, first=0.05)
+    t = canvas.time()
+    force = np.zeros_like(t)
+    for number, start in enumerate(steps):
+        side = 1.0 if number % 2 else 0.88
+        force += side * canvas.rng.uniform(0.8, 1.0) * press(t - start, length)
+    weight = between(0.6, 1.6, settings.intensity)
+    count = max(8, round(ground.collisions * weight * len(steps)))
+    times = envelope_draws(canvas, force, count)
+    hardness = force[np.minimum((times * canvas.sample_rate).astype(int), len(force) - 1)]
+    sizes = (hardness * canvas.rng.pareto(2.5, count))[:, None]
+    freqs = canvas.octaves(ground.low_hz, ground.high_hz, count) / weight**0.3
+    decays = canvas.octaves(ground.slow_decay, ground.fast_decay, count)
+    burst = noise_grains(canvas, 2 * decays, 0.012)
+    ring = sine_grains(canvas, freqs, decays, 0.012)
+    grains = sizes * ((1 - ground.noise) * ring + ground.noise * burst * ring.std() / burst.std())
+    crunch = add_grains(canvas, times, grains, width=0.5)
+    crunch = unit_rms(band(canvas, crunch, 0.6 * ground.low_hz, 1.5 * ground.high_hz))
+    thumps = sine_grains(canvas, np.full(len(steps), 85.0), np.full(len(steps), 35.0), 0.12)
+    body = add_grains(canvas, steps + 0.08 * length, thumps, width=0.3)
+    return crunch + ground.thud * weight * 3.0 * body
+
+
+FOOTSTEPS = Family(
+    label="footsteps",
+    render=render_footsteps,
+    kinds={
+        "gravel": ("footsteps on gravel", "walking on a gravel path"),
+        "dry leaves": ("footsteps in dry leaves", "walking through dry leaves"),
+        "snow": ("footsteps in snow", "walking over crunching snow"),
+    },
+    axes={
+        "rate": (("slow", "unhurried"), ("",), ("fast", "running")),
+        "intensity": (("soft", "light"), ("",), ("heavy", "stomping")),
+        "distance": DISTANCE,
+    },
+)

@@ -1,0 +1,167 @@
+"""Writes the default data set: sound files by family and `metadata.jsonl`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from audiogen.audio.io.files import write_audio
+from audiogen.data.synthetic.animals import BIRDS, CRICKETS
+from audiogen.data.synthetic.drone import DRONE
+from audiogen.data.synthetic.family import Family, Settings
+from audiogen.data.synthetic.fire import FIRE
+from audiogen.data.synthetic.footsteps import FOOTSTEPS
+from audiogen.data.synthetic.machines import CLOCK, ENGINE, HELICOPTER
+from audiogen.data.synthetic.space import finish, place
+from audiogen.data.synthetic.struck import BELL, CHIMES, METAL
+from audiogen.data.synthetic.synthesis import Canvas, Signal
+from audiogen.data.synthetic.water import SEA, STREAM
+from audiogen.data.synthetic.weather import RAIN, THUNDER, WIND
+from audiogen.data.synthetic.wording import caption, draw_settings
+
+# The order is part of the data set: clip k belongs to family k modulo their number.
+FAMILIES: tuple[Family, ...] = (
+    RAIN,
+    BELL,
+    WIND,
+    BIRDS,
+    SEA,
+    CLOCK,
+    FIRE,
+    ENGINE,
+    STREAM,
+    FOOTSTEPS,
+    THUNDER,
+    CRICKETS,
+    HELICOPTER,
+    CHIMES,
+    DRONE,
+    METAL,
+)
+LICENCE = "CC0-1.0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """What clip `index` of a seed is, before it is heard.
+
+    Attributes:
+        family: its family.
+        number: how many clips of the family come before it.
+        settings: what it sounds like.
+        caption: the settings in words.
+        sound_seed: seed of its random stream.
+    """
+
+    family: Family
+    number: int
+    settings: Settings
+    caption: str
+    sound_seed: np.random.SeedSequence
+
+    @property
+    def file(self) -> str:
+        """Path below the data folder, posix."""
+        return f"{self.family.folder}/{self.family.folder}-{self.number:04d}.wav"
+
+
+def plan_clip(seed: int, index: int) -> Clip:
+    """Decide clip `index` of the set with `seed`; no other clip has a say in it."""
+    drawn, worded, sounded = np.random.SeedSequence([seed, index]).spawn(3)
+    family = FAMILIES[index % len(FAMILIES)]
+    number = index // len(FAMILIES)
+    kinds = tuple(family.kinds)
+    settings = draw_settings(family, kinds[number % len(kinds)], np.random.default_rng(drawn))
+    return Clip(
+        family=family,
+        number=number,
+        settings=settings,
+        caption=caption(family, settings, np.random.default_rng(worded)),
+        sound_seed=sounded,
+    )
+
+
+def render_clip(clip: Clip, *, seconds: float, sample_rate: int, audio_channels: int) -> Signal:
+    """The sound of a clip: (C, T) in [-1, 1], peak at most -1 dBFS, silent at both ends."""
+    rng = np.random.default_rng(clip.sound_seed)
+    canvas = Canvas(round(seconds * sample_rate), sample_rate, audio_channels, rng)
+    dry = clip.family.render(canvas, clip.settings)
+    return finish(canvas, place(canvas, dry, clip.settings), clip.settings)
+
+
+def write_textures(
+    folder: Path,
+    *,
+    num_clips: int,
+    seconds: float,
+    sample_rate: int,
+    audio_channels: int,
+    seed: int,
+) -> None:
+    """Write the procedural data set, or leave a finished one alone.
+
+    The sound of a clip depends on `seed` and its index only, so a larger set begins with the
+    smaller one. The folder appears when it is complete: files are written beside it first, in
+    a hidden folder that the next call replaces; one process at a time may write a given folder.
+
+    Args:
+        folder: gets `<family>/<family>-0000.wav` and `metadata.jsonl`, one row a file with file,
+            label, caption, licence, author, source and source_id.
+        num_clips: spread evenly over the families.
+        seconds: length of each clip, at least 0.5.
+        sample_rate: Hz, at least 16000.
+        audio_channels: 1 or 2; stereo is rendered in stereo, not doubled.
+        seed: 0 or more.
+
+    Raises:
+        ValueError: a number is out of range, or `folder` holds something else.
+    """
+    if num_clips < 1 or seconds < 0.5 or sample_rate < 16000 or seed < 0:
+        raise ValueError(
+            f"textures: num_clips={num_clips}, seconds={seconds}, sample_rate={sample_rate}, "
+            f"seed={seed}\nExpected num_clips >= 1, seconds >= 0.5, sample_rate >= 16000, seed >= 0"
+        )
+    if audio_channels not in {1, 2}:
+        raise ValueError(f"textures: audio_channels={audio_channels}; expected 1 or 2")
+    if (folder / "metadata.jsonl").is_file():
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(
+            f"{folder} exists and is not a finished set of textures (it has no metadata.jsonl)\n"
+            "Choose another folder, or remove this one."
+        )
+    partial = folder.parent / f".{folder.name}.partial"
+    if partial.exists():
+        shutil.rmtree(partial)  # left by a run that was killed
+    partial.mkdir(parents=True)
+    with (partial / "metadata.jsonl").open("w", encoding="utf-8") as metadata:
+        for index in range(num_clips):
+            clip = plan_clip(seed, index)
+            sound = render_clip(
+                clip, seconds=seconds, sample_rate=sample_rate, audio_channels=audio_channels
+            )
+            wav = torch.from_numpy(sound.astype(np.float32))
+            write_audio(partial / clip.file, wav, sample_rate)
+            metadata.write(json.dumps(metadata_row(clip, seed), ensure_ascii=False) + "\n")
+        metadata.flush()
+        os.fsync(metadata.fileno())
+    partial.rename(folder)
+
+
+def metadata_row(clip: Clip, seed: int) -> dict[str, str]:
+    """One line of `metadata.jsonl`; every clip is its own source."""
+    return {
+        "file": clip.file,
+        "label": clip.family.label,
+        "caption": clip.caption,
+        "licence": LICENCE,
+        "author": "audiogen",
+        "source": "procedural",
+        "source_id": f"seed-{seed}-{clip.family.folder}-{clip.number:04d}",
+    }

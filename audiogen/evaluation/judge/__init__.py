@@ -1,0 +1,1 @@
+"""A classifier of real sounds, and the judge that travels with a model."""

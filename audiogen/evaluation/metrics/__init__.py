@@ -1,0 +1,1 @@
+"""Numbers that compare sets of sounds."""

@@ -1,0 +1,126 @@
+"""How well a generator predicts recordings: bits per latent dimension, or per second of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from audiogen.conditioning.controls import make_controls
+from audiogen.data.loading.latents import encode_files, prompts_of
+from audiogen.data.manifest import ManifestRow
+from audiogen.experiment import ExperimentConfig
+from audiogen.generators.ode.base import ODEGenerator
+from audiogen.generators.ode.likelihood import NOISE_LEVEL, bits_per_dimension
+from audiogen.generators.tokens.autoregressive import (
+    AutoregressiveGenerator,
+    bits_per_second,
+    perplexity,
+)
+from audiogen.nn.lowbit import WeightKind
+from audiogen.pipeline import Pipeline
+from audiogen.types import Batch, Conditions
+
+TOLERANCE = 3e-3
+"""Of the solver; a hundredth of a bit, while clips differ by tenths."""
+TOKEN_CLIPS = 256
+"""Most clips of a split whose tokens are predicted; one pass of the network is cheap."""
+_SPLITS = ("held_out", "train")
+WEIGHTS: tuple[WeightKind, ...] = ("fp32", "bf16", "int8")
+
+
+def density(config: ExperimentConfig, pipeline: Pipeline) -> dict[str, Any]:
+    """How well held-out and training clips are predicted, given their prompts.
+
+    Empty for generators without a density, and where `evaluate.likelihood_clips` is 0. A few-step
+    model has none: it jumps to the end of a path, and is no denoiser any more.
+    """
+    generator = pipeline.generator
+    if config.evaluate.likelihood_clips == 0:
+        return {}
+    if isinstance(generator, AutoregressiveGenerator):
+        return {"token_likelihood": _of_tokens(config, pipeline, generator)}
+    if isinstance(generator, ODEGenerator) and config.distil is None:
+        return {"bits_per_dimension": _of_latents(config, pipeline, generator)}
+    return {}
+
+
+def _of_latents(
+    config: ExperimentConfig, pipeline: Pipeline, generator: ODEGenerator
+) -> dict[str, Any]:
+    """Mean bits per latent dimension; every clip is an ODE to solve, so there are few."""
+    found: dict[str, Any] = {"noise_level": NOISE_LEVEL}
+    for split in _SPLITS:
+        rows = _some(config, split, config.evaluate.likelihood_clips)
+        clips = _clips(config, pipeline, rows, generator.window_frames)
+        bits = bits_per_dimension(
+            generator,
+            clips.latents,
+            clips.mask,
+            clips.conditions,
+            seeds=range(len(rows)),
+            rtol=TOLERANCE,
+            atol=TOLERANCE,
+        )
+        found[split] = float(bits.mean())
+        found[f"{split}_std"] = float(bits.std(correction=0))
+        found[f"{split}_clips"] = len(rows)
+    return found
+
+
+def _of_tokens(
+    config: ExperimentConfig, pipeline: Pipeline, generator: AutoregressiveGenerator
+) -> dict[str, Any]:
+    """Exact bits per second of audio, and the perplexity of each codebook.
+
+    For held-out clips also the bits with the Transformer's weights in fewer bits.
+    """
+    found: dict[str, Any] = {}
+    spec = pipeline.codec.spec
+    for split in _SPLITS:
+        rows = _some(config, split, TOKEN_CLIPS)
+        clips = _clips(config, pipeline, rows, generator.window_frames)
+        frames = clips.mask.sum(dim=1)
+        for weights in WEIGHTS if split == "held_out" else WEIGHTS[:1]:
+            parts = clips.pieces(config.evaluate.batch_size)
+            each = [generator.log_likelihood(part, weights=weights) for part in parts]
+            likelihood = torch.cat(each)
+            bits = bits_per_second(likelihood, frames, spec.frame_rate)
+            name = split if weights == "fp32" else f"{split}_{weights}"
+            found[name] = float((bits * frames).sum() / frames.sum())
+            if weights == "fp32":
+                found[f"{split}_std"] = float(bits.std(correction=0))
+                found[f"{split}_perplexity"] = perplexity(likelihood, frames).tolist()
+        found[f"{split}_clips"] = len(rows)
+    return {**found, "uniform": spec.bits_per_second()}
+
+
+def _some(config: ExperimentConfig, split: str, count: int) -> list[ManifestRow]:
+    """At most `count` rows of a split, spread over it."""
+    rows = config.rows("held_out" if split == "held_out" else "train")
+    return rows[:: -(-len(rows) // count)]
+
+
+def _clips(
+    config: ExperimentConfig, pipeline: Pipeline, rows: Sequence[ManifestRow], window: int
+) -> Batch:
+    """Encode the first window of each file."""
+    codec = pipeline.codec
+    items = list(encode_files(config.sounds, rows, codec, min_frames=window))
+    frames = [min(item.num_frames, window) for item in items]
+    mask = torch.arange(window)[None] < torch.tensor(frames)[:, None]
+    states = pipeline.text([prompts_of(row)[0] for row in rows])
+    controls = make_controls(
+        seconds=[number / codec.spec.frame_rate for number in frames],
+        roles=["slice" if item.num_frames > window else item.row.role for item in items],
+    )
+    conditions = Conditions(
+        text=states.states, text_mask=states.mask, pooled=states.pooled, controls=controls
+    )
+    batch = Batch(
+        latents=torch.stack([item.latents[:, :window] for item in items]),
+        mask=mask,
+        conditions=conditions,
+    )
+    return batch.to(codec.device)

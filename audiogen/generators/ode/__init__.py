@@ -1,0 +1,1 @@
+"""Diffusion and flow: generators whose sampler is an ODE from noise to latents."""

@@ -1,0 +1,201 @@
+"""Exact likelihood of latents under diffusion and flow, whose samplers are ODEs.
+
+Both give x_t = alpha(t) clean + t noise and dx/dt = f(x, t) = (x - D(x; t)) / t. Along the ODE the
+log density changes by the divergence of f (instantaneous change of variables; Chen et al. 2018,
+arXiv 1806.07366, theorem 1), so that with x(T) reached from x(t0)
+
+    ln p_t0(x(t0)) = ln p_T(x(T)) + integral from t0 to T of div f(x(t), t) dt
+
+(Song et al. 2021, arXiv 2011.13456, eq. 39). The divergence is estimated as e^T (df/dx) e with
+random signs e, one fixed e for the whole path of an item (Hutchinson's estimator; Grathwohl et al.
+2019, arXiv 1810.01367, eq. 8).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from audiogen.generators.ode.adaptive import Parts, dopri5
+from audiogen.generators.ode.base import ODEGenerator
+from audiogen.generators.ode.scene import Scene
+from audiogen.types import Conditions
+
+NOISE_LEVEL = 0.01
+"""Noise on the latents whose density is asked for, as a share of their standard deviation. Without
+any, the density of latents that fill no volume would not exist."""
+LIKELIHOOD_STREAM = 1 << 42
+"""Stream of that noise and of the signs, apart from those of takes."""
+
+
+def bits_per_dimension(
+    generator: ODEGenerator,
+    latents: Tensor,
+    mask: Tensor,
+    conditions: Conditions,
+    *,
+    seeds: Sequence[int],
+    rtol: float = 1e-3,
+    atol: float = 1e-3,
+    num_probes: int = 1,
+) -> Tensor:
+    """Measure how well a generator predicts latents, given their conditions and no guidance.
+
+    It is -log2 of the density of clean + NOISE_LEVEL noise, divided by its numbers D times real
+    frames; lower is better. Flow and diffusion compare, since the density is in units of clean
+    latents for both. Independent standard normal numbers cost 2.05 bits; on average none can cost
+    less than -4.6 bits, the entropy of the noise.
+
+    The density at the ODE's noisy end is normal with variance T^2 + alpha(T)^2: N(0, 1) for flow
+    (T = 1), N(0, sigma_max^2 + 1) for diffusion, as codecs give latents of unit variance.
+
+    Args:
+        generator: in evaluation mode.
+        latents: (B, D, L) as the codec gives them; what lies behind the generator's window is
+            cut off.
+        mask: (B, L), True where a frame is real; other frames neither move nor count.
+        conditions: of B items.
+        seeds: one per item; they give the noise and the signs. An item's result depends on its own
+            seed, and on its batch only within the tolerance.
+        rtol: relative tolerance of the solver.
+        atol: absolute tolerance of the solver, for latents and for nats per number.
+        num_probes: vectors of signs per item; more of them make the estimate less noisy.
+
+    Returns:
+        Bits per latent dimension (B,).
+
+    Raises:
+        ValueError: shapes or seeds do not fit, the generator is in training mode, or the solver
+            meets no tolerance.
+    """
+    _check(generator, latents, mask, conditions, seeds)
+    if num_probes < 1:
+        raise ValueError(f"bits_per_dimension: num_probes must be at least 1, got {num_probes}")
+    mask = mask[:, : generator.window_frames].to(torch.bool)
+    # float32 throughout: the tolerances are beyond bf16.
+    clean = latents[..., : generator.window_frames].float() * mask[:, None]
+    noise, probes = _draw(seeds, mask, clean.shape[1], num_probes)
+    start = _time_of(generator, NOISE_LEVEL)
+    alpha = float(generator.alpha(torch.tensor(start)))
+    end = float(generator.times(1, mask.sum(dim=1), 1.0)[0].max())
+    with torch.no_grad():
+        drift = _Drift(generator, mask, conditions, probes)
+        before = (alpha * clean + start * noise, torch.zeros(len(clean), device=clean.device))
+        # Levels of noise matter by their ratios: even steps of ln t are about equally hard.
+        x, change = dopri5(drift, before, math.log(start), math.log(end), rtol=rtol, atol=atol)
+        prior = _prior(generator, x, end, drift.sizes)
+    # Dividing x by alpha gives latents again, whose density is higher by alpha per number.
+    nats = prior + change + math.log(alpha)
+    return (-nats / math.log(2)).float()
+
+
+def estimated_trace(out: Tensor, x: Tensor, probes: Tensor) -> Tensor:
+    """Estimate the trace of d out / d x of each item (B,).
+
+    Args:
+        out: (B, D, L), computed from x so that gradients can flow.
+        x: (B, D, L) that asks for a gradient.
+        probes: random signs (P, B, D, L); the mean over these is taken.
+    """
+    total = torch.zeros(len(x), device=x.device)
+    for number, probe in enumerate(probes):
+        (product,) = torch.autograd.grad(out, x, probe, retain_graph=number + 1 < len(probes))
+        total = total + (product * probe).sum(dim=(1, 2))
+    return total / len(probes)
+
+
+class _Drift:
+    """dx / d ln t, and the same of the log density in nats per number."""
+
+    def __init__(
+        self, generator: ODEGenerator, mask: Tensor, conditions: Conditions, probes: Tensor
+    ) -> None:
+        self._generator, self._probes = generator, probes
+        self._real = mask[:, None]
+        self.sizes = mask.sum(dim=1) * probes.shape[2]
+        everywhere = bool(mask.all())
+        self._scene = Scene(
+            context=generator.conditioner(conditions), mask=None if everywhere else mask
+        )
+
+    def __call__(self, state: Parts, log_t: float) -> Parts:
+        t = torch.full((len(state[0]),), math.exp(log_t), device=state[0].device)
+        with torch.enable_grad():
+            x = state[0].detach().requires_grad_()
+            rate = (x - self._generator.denoise(x, t, self._scene)) * self._real
+            divergence = estimated_trace(rate, x, self._probes)
+        return rate.detach(), divergence / self.sizes
+
+
+def _prior(generator: ODEGenerator, x: Tensor, t: float, sizes: Tensor) -> Tensor:
+    """Log density in nats per number (B,) of x (B, D, L) at the noisy end t of the ODE."""
+    variance = t**2 + float(generator.alpha(torch.tensor(t))) ** 2
+    energy = x.double().square().sum(dim=(1, 2)) / sizes / variance
+    return -0.5 * (math.log(2 * math.pi * variance) + energy)
+
+
+def _check(
+    generator: ODEGenerator,
+    latents: Tensor,
+    mask: Tensor,
+    conditions: Conditions,
+    seeds: Sequence[int],
+) -> None:
+    if generator.training:
+        raise ValueError(
+            "bits_per_dimension: the generator is in training mode, which drops conditions;"
+            " call generator.eval() first"
+        )
+    if latents.dim() != 3 or latents.shape[1] != generator.spec.channels:
+        raise ValueError(
+            f"bits_per_dimension: expected latents (B, {generator.spec.channels}, L),"
+            f" got shape {tuple(latents.shape)}"
+        )
+    count, _, num_frames = latents.shape
+    if mask.shape != (count, num_frames):
+        raise ValueError(
+            f"bits_per_dimension: expected a mask ({count}, {num_frames}) for these latents,"
+            f" got shape {tuple(mask.shape)}"
+        )
+    if len(conditions) != count or len(seeds) != count:
+        raise ValueError(
+            f"bits_per_dimension: {count} items but {len(conditions)} conditions"
+            f" and {len(seeds)} seeds"
+        )
+    empty = (~mask[:, : generator.window_frames].bool().any(dim=1)).nonzero().flatten().tolist()
+    if count == 0 or empty:
+        raise ValueError(
+            f"bits_per_dimension: no real frame in items {empty} of {count};"
+            " leave out items whose mask is False everywhere"
+        )
+
+
+def _time_of(generator: ODEGenerator, level: float) -> float:
+    """Time t at which t / alpha(t) is `level`, which is small."""
+    t = level
+    for _ in range(8):  # each round brings it closer by a factor of `level`
+        t = level * float(generator.alpha(torch.tensor(t, dtype=torch.float64)))
+    return t
+
+
+def _draw(
+    seeds: Sequence[int], mask: Tensor, channels: int, num_probes: int
+) -> tuple[Tensor, Tensor]:
+    """Noise (B, D, L) and signs (P, B, D, L), zero where no frame is real.
+
+    Item b depends on seed b and its number of real frames alone, not on padding.
+    """
+    real = mask.cpu()
+    noise = torch.zeros(len(seeds), channels, real.shape[1])
+    probes = torch.zeros(num_probes, *noise.shape)
+    for item, seed in enumerate(seeds):
+        source = torch.Generator().manual_seed(seed + LIKELIHOOD_STREAM)
+        shape = (channels, int(real[item].sum()))
+        noise[item][:, real[item]] = torch.randn(shape, generator=source)
+        for probe in probes:
+            signs = 2 * torch.randint(2, shape, generator=source).float() - 1
+            probe[item][:, real[item]] = signs
+    return noise.to(mask.device), probes.to(mask.device)

@@ -1,0 +1,231 @@
+"""What the generators of tokens share: embeddings, heads, conditioning, guidance, checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from audiogen.conditioning.conditioner import Conditioner
+from audiogen.generators.base import LatentGenerator, NetworkConfig, Start
+from audiogen.generators.ode.scene import Scene
+from audiogen.generators.sampling import SamplingConfig, TokenSamplingConfig
+from audiogen.nn.decoder import Backbone
+from audiogen.nn.lowbit import WeightKind, with_weights
+from audiogen.types import Batch, Conditions, Context, Kind, LatentSpec
+
+
+class TokenConfig(NetworkConfig):
+    """The network and the conditioning of a generator of tokens."""
+
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Of the Transformer, while training; a small set is soon learnt by heart without it."""
+
+
+class TokenGenerator(LatentGenerator):
+    """A network from K codebooks of V tokens to logits.
+
+    Every codebook has one id more than tokens, V. As an input it is "nothing here": before the
+    start, in a pattern's hole, behind the end of a sound, or masked. As an output of the first
+    codebook it is "the sound has ended"; the other codebooks never give it.
+    """
+
+    accepts: ClassVar[Kind] = "tokens"
+
+    def __init__(
+        self,
+        config: TokenConfig,
+        spec: LatentSpec,
+        text_dim: int,
+        window_frames: int,
+        backbone: Backbone,
+    ) -> None:
+        super().__init__()
+        if spec.vocab_size is None:
+            raise ValueError("tokens: the codec's spec has no vocab_size")
+        self.spec = spec
+        self.window_frames = window_frames
+        self.num_codebooks, self.vocab_size = spec.channels, spec.vocab_size
+        rows = self.num_codebooks * (self.vocab_size + 1)
+        self.conditioner = Conditioner(config.conditioner, text_dim, config.dim)
+        self.embedding = nn.Embedding(rows, config.dim)
+        self.backbone = backbone
+        self.heads = nn.Linear(config.dim, rows)
+        # The sum over codebooks has unit variance; untrained logits are all about alike.
+        nn.init.normal_(self.embedding.weight, std=self.num_codebooks**-0.5)
+        nn.init.normal_(self.heads.weight, std=0.02)
+        nn.init.zeros_(self.heads.bias)
+
+    @property
+    def nothing(self) -> int:
+        """V: the id of "nothing here" and of "the sound has ended"."""
+        return self.vocab_size
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Sum the embeddings of tokens (B, K, S): (B, S, dim)."""
+        first = torch.arange(self.num_codebooks, device=tokens.device) * (self.vocab_size + 1)
+        embedded: Tensor = self.embedding(tokens + first[:, None])
+        return embedded.sum(dim=1)
+
+    def by_codebook(self, raw: Tensor) -> Tensor:
+        """What the heads give, (B, S, K (V + 1)), as float32 logits (B, S, K, V + 1)."""
+        return raw.float().reshape(*raw.shape[:-1], self.num_codebooks, self.vocab_size + 1)
+
+    def network(self, weights: WeightKind) -> tuple[Any, Any]:
+        """Backbone and heads, or copies of them with weights of another kind.
+
+        A copy takes the time of a few dozen steps, and is made anew each time: it cannot be of
+        weights that have changed since.
+
+        Args:
+            weights: fp32 is no copy.
+        """
+        if weights == "fp32":
+            return self.backbone, self.heads
+        return with_weights(self.backbone, weights), with_weights(self.heads, weights)
+
+    def guided_context(
+        self, conditions: Conditions, negative: Conditions | None, scale: float
+    ) -> Context:
+        """Context of B items, or, where guidance acts, of 2 B: with and without the prompt."""
+        context: Context = self.conditioner(conditions)
+        if scale == 1:
+            return context
+        opposite = self.conditioner(negative or conditions.without_prompt())
+        return Scene(context=context).beside(opposite).context
+
+    def check_batch(self, batch: Batch) -> None:
+        """Raise ValueError when a batch is not of this codec's tokens or longer than a window."""
+        _, num_codebooks, num_frames = batch.latents.shape
+        if num_codebooks != self.num_codebooks or num_frames > self.window_frames:
+            raise ValueError(
+                f"{type(self).__name__}: expected tokens (B, {self.num_codebooks}, L) of at most"
+                f" {self.window_frames} frames, got {tuple(batch.latents.shape)}"
+            )
+
+
+def guided(logits: Tensor, scale: float) -> Tensor:
+    """Guide logits: uncond + scale (cond - uncond) (Ho and Salimans 2022, on logits).
+
+    Args:
+        logits: (2 B, ...), with the prompt and then without; (B, ...) where the scale is 1.
+        scale: 1 is off.
+    """
+    if scale == 1:
+        return logits
+    conditional, unconditional = logits.chunk(2)
+    return unconditional + scale * (conditional - unconditional)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be sampled, checked.
+
+    Attributes:
+        conditions: of B items.
+        negative: what guidance leads away from; None is no prompt.
+        sampling: settings.
+        lengths: frames of each item.
+        tokens: (B, K, L), given where `keep`, else "nothing here".
+        keep: (B, L), True where tokens are given.
+    """
+
+    conditions: Conditions
+    negative: Conditions | None
+    sampling: TokenSamplingConfig
+    lengths: list[int]
+    tokens: Tensor
+    keep: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        generator: TokenGenerator,
+        conditions: Conditions,
+        num_frames: int | Sequence[int],
+        *,
+        sampling: SamplingConfig,
+        num_seeds: int,
+        negative: Conditions | None,
+        start: Start | None,
+    ) -> Request:
+        """Check what `sample` is asked for.
+
+        Raises:
+            ValueError: settings of another family, counts that do not fit, a negative prompt
+                without guidance, or a start that is not one of tokens.
+        """
+        count = len(conditions)
+        lengths = [num_frames] * count if isinstance(num_frames, int) else list(num_frames)
+        if num_seeds != count or len(lengths) != count:
+            raise ValueError(
+                f"sample: {count} items but {num_seeds} seeds and {len(lengths)} lengths"
+            )
+        if min(lengths) < 1:
+            raise ValueError(f"sample: num_frames must be at least 1, got {min(lengths)}")
+        checked = of_tokens(sampling)
+        if negative is not None and checked.guidance_scale == 1:
+            raise ValueError(
+                "sample: a negative prompt acts through guidance, which is off (guidance_scale=1)"
+            )
+        tokens, keep = _given(generator, count, max(lengths), start)
+        device = conditions.text.device
+        return cls(
+            conditions=conditions,
+            negative=negative,
+            sampling=checked,
+            lengths=lengths,
+            tokens=tokens.to(device),
+            keep=keep.to(device),
+        )
+
+    def __getitem__(self, items: list[int]) -> Request:
+        """The same for some of the items, cut to the longest of them."""
+        lengths = [self.lengths[index] for index in items]
+        return Request(
+            conditions=self.conditions[items],
+            negative=None if self.negative is None else self.negative[items],
+            sampling=self.sampling,
+            lengths=lengths,
+            tokens=self.tokens[items, :, : max(lengths)],
+            keep=self.keep[items, : max(lengths)],
+        )
+
+
+def of_tokens(sampling: SamplingConfig) -> TokenSamplingConfig:
+    """Return `sampling`; ValueError when it is that of another family."""
+    if not isinstance(sampling, TokenSamplingConfig):
+        raise ValueError(f"sample: expected sampling of type tokens, got {type(sampling).__name__}")
+    return sampling
+
+
+def _given(
+    generator: TokenGenerator, count: int, num_frames: int, start: Start | None
+) -> tuple[Tensor, Tensor]:
+    """Tokens (B, K, L), "nothing here" where none are given, and where they are given (B, L)."""
+    shape = (count, generator.num_codebooks, num_frames)
+    start = start or Start()
+    if start.noise is not None or start.level < 1:
+        raise ValueError(
+            "sample: tokens are drawn and not made of noise: Start.noise and Start.level say"
+            " nothing here\n  take other seeds, or keep frames with Start.latents and Start.keep"
+        )
+    if start.latents is None or start.keep is None:
+        tokens = torch.full(shape, generator.nothing)
+        return tokens, torch.zeros(count, num_frames, dtype=torch.bool)
+    if start.latents.shape != shape or start.keep.shape != (count, num_frames):
+        raise ValueError(
+            f"sample: expected Start.latents {shape} and Start.keep {(count, num_frames)},"
+            f" got {tuple(start.latents.shape)} and {tuple(start.keep.shape)}"
+        )
+    kept = torch.where(start.keep[:, None], start.latents, 0)
+    if kept.is_floating_point() or kept.min() < 0 or kept.max() >= generator.vocab_size:
+        raise ValueError(
+            f"sample: Start.latents must be tokens, whole numbers from 0 to"
+            f" {generator.vocab_size - 1}; encode the sound with the model's own codec"
+        )
+    return torch.where(start.keep[:, None], start.latents, generator.nothing), start.keep

@@ -1,0 +1,169 @@
+"""Step by step: tokens from a causal network with a cache, in the order of any pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiogen.generators.tokens.base import Request, TokenGenerator, guided
+from audiogen.generators.tokens.drawing import Drawing, draw_chances, sources_of
+from audiogen.generators.tokens.patterns import build, revert
+from audiogen.nn.decoder import Backbone
+
+
+def window_starts(num_frames: int, window: int) -> range:
+    """First frames of the windows that a sound is made in, one after the other.
+
+    Each but the first begins with half a window of frames that are there already.
+    """
+    return range(0, num_frames, window - window // 2)
+
+
+def wanted(layout: Tensor, first: Tensor, stop: Tensor) -> Tensor:
+    """Where a layout (S, K) holds the frames from `first` to `stop` of an item, each (B,).
+
+    Returns:
+        (B, K, S).
+    """
+    frames = layout.T
+    return (frames >= first[:, None, None]) & (frames < stop[:, None, None])
+
+
+def busy_steps(draw: Tensor, ask: Tensor | None = None) -> list[int]:
+    """Steps at which anything is drawn, `draw` (B, K, S), or asked, `ask` (B, S)."""
+    busy = draw.any(dim=1) if ask is None else draw.any(dim=1) | ask
+    steps: list[int] = busy.any(dim=0).nonzero().flatten().tolist()
+    return steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """One run over a batch.
+
+    Attributes:
+        generator: whose embeddings and conditioner are used.
+        backbone: its network, with weights as they are wanted for sampling.
+        heads: likewise.
+        layout: (S, K) over one frame more than the window has.
+        request: what is to be sampled; what it keeps is a beginning.
+        drawing: how.
+        ends: whether a sound is over where the model says so, or else at its length.
+    """
+
+    generator: TokenGenerator
+    backbone: Backbone
+    heads: nn.Module
+    layout: Tensor
+    request: Request
+    drawing: Drawing
+    ends: bool
+
+    def run(self, seeds: Sequence[int]) -> tuple[Tensor, list[int]]:
+        """Make all items, window after window.
+
+        Returns:
+            Tokens (B, K, L), "nothing here" behind the end of an item, and frames of each item.
+        """
+        window, num_codebooks = self.generator.window_frames, self.generator.num_codebooks
+        tokens, sources = self.request.tokens.clone(), sources_of(seeds)
+        stop = torch.tensor(self.request.lengths)
+        done = self.request.keep.sum(dim=1).cpu().minimum(stop)
+        for first in window_starts(int(stop.max()), window):
+            last = stop.clamp(max=first + window)
+            items: list[int] = (done < last).nonzero().flatten().tolist()
+            if not items:
+                continue
+            steps = [len(self.layout)] * len(items)
+            chances = draw_chances([sources[index] for index in items], steps, num_codebooks)
+            piece = tokens[items, :, first : first + window]
+            made, reached, over = self._fill(
+                items, piece, done[items] - first, last[items] - first, chances
+            )
+            tokens[items, :, first : first + window] = made
+            done[items] = first + reached
+            stop[items] = torch.where(over, first + reached, stop[items])
+        return tokens, stop.tolist()
+
+    def _fill(
+        self, items: list[int], piece: Tensor, known: Tensor, stop: Tensor, chances: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Make the frames of one window that are not known.
+
+        Args:
+            items: which of the request.
+            piece: (b, K, W) tokens, "nothing here" from `known` on.
+            known: frames that each item begins with (b,).
+            stop: frames that each item is to have in this window (b,).
+            chances: (b, S, K).
+
+        Returns:
+            The window, how many frames of it each item has, and whether the sound is over then.
+        """
+        layout, nothing = self.layout, self.generator.nothing
+        device, width = piece.device, piece.shape[-1]
+        chances, known, reached = chances.to(device), known.to(device), stop.to(device)
+        draw = wanted(layout, known, reached)
+        # Whether the sound ends with its last frame is asked in the frame behind it.
+        ask = (layout[:, 0] == reached[:, None]) & self.ends
+        over = torch.zeros_like(ask[:, 0])
+        room = self.generator.window_frames + 1 - width
+        sequence, _ = build(layout, F.pad(piece, (0, room), value=nothing), nothing)
+        # A step sees the tokens of the one before: what it holds stands one place further on.
+        sequence = F.pad(sequence, (1, 0), value=nothing)
+        steps, coarse_frames = busy_steps(draw, ask), layout[:, 0].tolist()
+        reader = self._reader(items, steps[-1] + 1)
+        for step in steps:
+            frame, here = coarse_frames[step], draw[..., step]
+            # The frame behind what is known was asked in the window before; no sound is empty.
+            logits = self._allowed(reader.logits(sequence, step), may_end=frame > known)
+            drawn = self.drawing(logits, chances[:, step])
+            sequence[..., step + 1] = torch.where(here, drawn, sequence[..., step + 1])
+            if self.ends:
+                ended = (here[:, 0] | ask[:, step]) & (drawn[:, 0] == nothing)
+                over, reached = over | ended, torch.where(ended, frame, reached)
+                draw, ask = draw & wanted(layout, known, reached), ask & ~over[:, None]
+                if not bool(draw[..., step + 1 :].any() | ask[:, step + 1 :].any()):
+                    break
+        return revert(layout, sequence[..., 1:])[..., :width], reached.cpu(), over.cpu()
+
+    def _reader(self, items: list[int], max_steps: int) -> _Reader:
+        request = self.request[items]
+        scale, graph = request.sampling.guidance_scale, request.sampling.cuda_graph
+        context = self.generator.guided_context(request.conditions, request.negative, scale)
+        cache = self.backbone.cache(context, max_steps, graph=graph)
+        return _Reader(self.generator, self.backbone, self.heads, cache, scale)
+
+    def _allowed(self, logits: Tensor, *, may_end: Tensor) -> Tensor:
+        """Forbid the end in logits (B, K, V + 1): but in the first codebook of items that may."""
+        if not self.ends:
+            return logits[..., :-1]
+        forbidden = torch.ones_like(logits, dtype=torch.bool)
+        forbidden[..., :-1] = False
+        forbidden[:, 0, -1] = ~may_end
+        return logits.masked_fill(forbidden, -torch.inf)
+
+
+@dataclass
+class _Reader:
+    """Reads a sequence as it grows."""
+
+    generator: TokenGenerator
+    backbone: Backbone
+    heads: nn.Module
+    cache: Any
+    scale: float
+    num_read: int = 0
+
+    def logits(self, sequence: Tensor, step: int) -> Tensor:
+        """Guided logits (B, K, V + 1) of a step, from the places of (B, K, S + 1) up to its own."""
+        x = self.generator.embed(sequence[..., self.num_read : step + 1])
+        if self.scale != 1:
+            x = torch.cat([x, x])
+        last = self.backbone.step(x, self.cache)[:, -1]
+        self.num_read = step + 1
+        return guided(self.generator.by_codebook(self.heads(last)), self.scale)

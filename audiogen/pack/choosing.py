@@ -1,0 +1,203 @@
+"""Best of N: several candidates for one take, of which the one with the best score is kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiogen.audio.dsp import loudness_lufs
+from audiogen.evaluation.judge.judge import JUDGE_FILE, Judge, label_words, named_label
+from audiogen.pack.curation.cards import NEAR_DB, FloatArray, fingerprint
+from audiogen.pages.pictures import spectrogram
+from audiogen.pipeline import Pipeline
+from audiogen.takes.making import Made, make_takes
+from audiogen.takes.spec import TakeSpec
+
+CANDIDATE_STEP = 100_000_000
+"""From one candidate's seed to the next; loops that are made again lie between them."""
+CLIPPED_SHARE = 0.02
+"""Of flattened peaks; from here on the score is 0."""
+FLAT_SAMPLES = 3
+"""So many equal samples at the peak are a peak that was cut."""
+QUIET_LUFS = (-60.0, -40.0)
+"""Below the first there is nothing to hear; from the second on a take is loud enough."""
+FRAME_SECONDS = 0.02
+EMPTY = 1e-5
+"""Largest sample of a frame without sound (-100 dBFS)."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """What a candidate is worth; each from 0 to 1.
+
+    Attributes:
+        texture: 1 for a sound that is not clipped, silent or broken off, whose seam is not heard
+            and that is not nearly another take of its prompt.
+        prompt: how probably it is what the prompt names; None where nobody can say.
+    """
+
+    texture: float
+    prompt: float | None
+
+    @property
+    def total(self) -> float:
+        """That of the texture times that of the prompt, where there is one."""
+        return round(self.texture * (1 if self.prompt is None else self.prompt), 4)
+
+    def report(self) -> dict[str, float | None]:
+        """The three numbers, as a sidecar tells them."""
+        prompt = None if self.prompt is None else round(self.prompt, 4)
+        return {"score": self.total, "texture": round(self.texture, 4), "prompt": prompt}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The kept one of several candidates.
+
+    Attributes:
+        made: the take.
+        note: what its sidecar tells of all candidates.
+    """
+
+    made: Made
+    note: Mapping[str, Any]
+
+
+@dataclass
+class Chooser:
+    """Makes candidates with one model and chooses between them.
+
+    Attributes:
+        pipeline: the model.
+        judge: the recogniser that lies beside it; None chooses by texture alone.
+    """
+
+    pipeline: Pipeline
+    judge: Judge | None
+    _named: dict[str, str | None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, pipeline: Pipeline) -> Chooser:
+        """Of a model with its recogniser, if it has one; the log says where it has none.
+
+        Raises:
+            ValueError: the recogniser is damaged, or one of sounds of another rate.
+        """
+        path = None if pipeline.folder is None else pipeline.folder / JUDGE_FILE
+        if path is None or not path.is_file():
+            text = (
+                "%s: no recogniser beside the model tells how a take fits its prompt; the best is"
+                " chosen by its texture alone (`audiogen evaluate` makes one)"
+            )
+            _log.warning(text, pipeline.config.name)
+            return cls(pipeline, None)
+        judge, rate = Judge.read(path), pipeline.codec.spec.sample_rate
+        if judge.sample_rate != rate:
+            raise ValueError(
+                f"{path}: for sounds at {judge.sample_rate} Hz; this model makes {rate} Hz\n"
+                "  delete it; `audiogen evaluate` makes it again"
+            )
+        return cls(pipeline, judge)
+
+    def choose(self, specs: Sequence[TakeSpec], count: int, batch_size: int) -> list[Choice]:
+        """Make `count` candidates for each of a few takes of one prompt, and keep the best.
+
+        The takes are chosen in turn, so that one that is nearly another loses. Of equal scores
+        the first candidate's counts.
+
+        Args:
+            specs: of takes alike in settings.
+            count: candidates of each.
+            batch_size: sounds made at once; it does not change what is chosen.
+        """
+        asked = [
+            replace(spec, seed=spec.seed + number * CANDIDATE_STEP)
+            for spec in specs
+            for number in range(count)
+        ]
+        made: list[Made] = []
+        for first in range(0, len(asked), batch_size):
+            made += make_takes(self.pipeline, asked[first : first + batch_size])
+        taken: list[FloatArray] = []
+        choices = []
+        for first in range(0, len(made), count):
+            candidates = made[first : first + count]
+            prints = [fingerprint(spectrogram(one.wav, self._rate)) for one in candidates]
+            scores = [
+                self._score(one, print_, taken)
+                for one, print_ in zip(candidates, prints, strict=True)
+            ]
+            best = max(range(count), key=lambda number: (scores[number].total, -number))
+            taken.append(prints[best])
+            choices.append(Choice(made=candidates[best], note=self._note(candidates, scores, best)))
+        return choices
+
+    @property
+    def _rate(self) -> int:
+        return self.pipeline.codec.spec.sample_rate
+
+    def _score(self, made: Made, print_: FloatArray, taken: Sequence[FloatArray]) -> Score:
+        near = min([NEAR_DB, *(float(np.sqrt(((print_ - one) ** 2).mean())) for one in taken)])
+        seam = 1.0 if made.seam is None else 1 / max(1.0, made.seam.score)
+        label, prompt = self._label(made.spec.prompt), None
+        if self.judge is not None and label is not None:
+            prompt = self.judge.probabilities(made.wav)[label]
+        texture = soundness(made.wav, self._rate) * seam * near / NEAR_DB
+        return Score(texture=texture, prompt=prompt)
+
+    def _label(self, prompt: str) -> str | None:
+        """The label that a prompt names; the log says of each prompt that names none."""
+        if self.judge is None:
+            return None
+        if prompt not in self._named:
+            names = self.judge.labels
+            found = self.pipeline.text([prompt, *map(label_words, names)]).pooled
+            self._named[prompt] = named_label(prompt, names, found[0], found[1:])
+            if self._named[prompt] is None:
+                text = "%.60r names no sound that the recogniser knows; chosen by texture alone"
+                _log.warning(text, prompt)
+        return self._named[prompt]
+
+    def _note(
+        self, candidates: Sequence[Made], scores: Sequence[Score], best: int
+    ) -> dict[str, Any]:
+        label = self._label(candidates[best].spec.prompt)
+        told = [
+            {"seed": made.spec.seed, **score.report()}
+            for made, score in zip(candidates, scores, strict=True)
+        ]
+        judged = {} if self.judge is None else {"label": label, "judge": self.judge.digest}
+        return {"count": len(told), "chosen": best, **judged, "candidates": told}
+
+
+def soundness(wav: Tensor, sample_rate: int) -> float:
+    """1 for a sound (C, T) without clipping, silence or gaps; 0 for one that is nothing else."""
+    lufs, (nothing, enough) = loudness_lufs(wav, sample_rate), QUIET_LUFS
+    loud = min(1.0, max(0.0, (lufs - nothing) / (enough - nothing)))
+    size = max(1, min(wav.shape[1], round(FRAME_SECONDS * sample_rate)))
+    peaks = wav[:, : wav.shape[1] // size * size].abs().amax(dim=0).reshape(-1, size).amax(dim=1)
+    sounding = float((peaks > EMPTY).float().mean())
+    return loud * sounding * max(0.0, 1 - clipped_share(wav) / CLIPPED_SHARE)
+
+
+def clipped_share(wav: Tensor) -> float:
+    """Share of the samples of (C, T) that belong to a peak with a flat top."""
+    if wav.shape[1] < FLAT_SAMPLES:
+        return 0.0
+    peak = wav.abs().amax(dim=1, keepdim=True)
+    for_sign = [((sign * wav) >= peak * (1 - 1e-5)) & (peak > EMPTY) for sign in (1, -1)]
+    flat = 0
+    for at_peak in for_sign:
+        runs = at_peak.unfold(1, FLAT_SAMPLES, 1).all(dim=2)
+        inside = torch.zeros_like(at_peak)
+        for shift in range(FLAT_SAMPLES):
+            inside[:, shift : shift + runs.shape[1]] |= runs
+        flat += int(inside.sum())
+    return flat / wav.numel()

@@ -1,0 +1,1 @@
+"""The curation page: takes are heard, compared, kept or rejected."""

@@ -1,0 +1,124 @@
+"""The curation page of a pack: one self-contained file that works from disk and offline."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from audiogen.pack.curation.cards import Card, near_duplicates
+from audiogen.pack.curation.choices import SELECTION_FILE, read_selection
+from audiogen.pack.curation.room import THREADS, page_sounds
+from audiogen.pack.curation.store import CardStore
+from audiogen.pack.job import read_job
+from audiogen.pack.progress import show_progress
+from audiogen.pages.pictures import picture_uri, shared_reference
+from audiogen.storage import atomic_write_text, digest_of
+
+PAGE_FILE = "index.html"
+NEAREST = 3
+"""Near-duplicates that a card names."""
+
+
+def write_page(pack: Path) -> Path:
+    """Write `pack`/index.html of the takes that are made so far.
+
+    What the last page showed of a take that is still the same is taken from there.
+
+    Returns:
+        The page.
+
+    Raises:
+        ValueError: no take is made, or one is damaged.
+    """
+    takes = [take for take in read_job(pack) if take.path(pack).exists()]
+    if not takes:
+        raise ValueError(
+            f"{pack}: no takes here; `audiogen texture make LIST --model RUN --out {pack}` makes"
+            " some"
+        )
+    cards, store = [], CardStore(pack)
+    with show_progress("cards", len(takes), 0) as update, ThreadPoolExecutor(THREADS) as pool:
+        for card in pool.map(store.card, takes):
+            cards.append(card)
+            update(len(cards))
+    sounds = page_sounds(store, list(zip(takes, cards, strict=True)))
+    page = fill_page(_tree(pack, cards), sounds)
+    target = pack / PAGE_FILE
+    atomic_write_text(target, page)
+    return target
+
+
+def update_page(pack: Path) -> Path:
+    """Write the page of a pack unless it is newer than all its takes; see `write_page`."""
+    page = pack / PAGE_FILE
+    files = (take.path(pack) for take in read_job(pack))
+    newest = max((file.stat().st_mtime for file in files if file.exists()), default=math.inf)
+    return page if page.is_file() and page.stat().st_mtime > newest else write_page(pack)
+
+
+def fill_page(tree: Mapping[str, Any], sounds: Sequence[str]) -> str:
+    """Put data and sounds into the template.
+
+    Only its own script may run, and nothing may be fetched but from a server of its own. All
+    texts go in as JSON that cannot leave its element, and the script shows them as text.
+    """
+    here = Path(__file__)
+    template = here.with_name("page.html").read_text(encoding="utf-8")
+    script = here.with_name("page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    blocks = "\n".join(
+        f'<script type="text/plain" id="sound-{number}">{uri}</script>'
+        for number, uri in enumerate(sounds)
+    )
+    parts = {
+        "title": html.escape(str(tree["name"])),
+        "data": script_json(tree),
+        "script": script,
+        "script_hash": f"'sha256-{digest}'",
+        "sounds": blocks,
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
+
+
+def script_json(tree: Mapping[str, Any]) -> str:
+    """Return JSON that stands in a script element: nothing in it ends the element."""
+    text = json.dumps(tree, ensure_ascii=False, allow_nan=False)
+    return re.sub("[<>&\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _tree(pack: Path, cards: Sequence[Card]) -> dict[str, Any]:
+    """All that the page knows but its sounds."""
+    reference = shared_reference([card.image for card in cards])
+    with ThreadPoolExecutor(THREADS) as pool:
+        draw = partial(picture_uri, reference_db=reference)
+        pictures = list(pool.map(draw, [card.image for card in cards]))
+    near = near_duplicates([card.fingerprint for card in cards])
+    takes = [
+        {
+            **card.facts,
+            "picture": picture,
+            "near": [
+                [cards[other].facts["file"], round(distance, 1)]
+                for other, distance in others[:NEAREST]
+            ],
+        }
+        for card, picture, others in zip(cards, pictures, near, strict=True)
+    ]
+    chosen = pack / SELECTION_FILE
+    return {
+        "name": pack.resolve().name,
+        # Choices that a browser keeps belong to this pack, wherever it is moved.
+        "id": digest_of([card.facts["file"] for card in cards[:1]]),
+        "selection": read_selection(pack).model_dump(mode="json"),
+        "selection_time": chosen.stat().st_mtime * 1000 if chosen.exists() else 0,
+        "takes": takes,
+    }

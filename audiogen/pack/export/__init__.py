@@ -1,0 +1,1 @@
+"""Export of the kept takes for a DAW."""

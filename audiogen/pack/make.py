@@ -1,0 +1,259 @@
+"""Packs in the making: a list of prompts to takes, by one process or many, stopped at any time."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from audiogen.pack.curation.maker import CardMaker, clear_leftovers
+from audiogen.pack.job import (
+    TAKES_FOLDER,
+    JobTake,
+    add_takes,
+    job_batches,
+    plan_takes,
+    read_job,
+    write_job,
+)
+from audiogen.pack.lock import hold_pack
+from audiogen.pack.progress import show_progress
+from audiogen.pack.prompts import TakeSettings, Wish, read_prompts
+from audiogen.pipeline import Pipeline
+from audiogen.storage import remove_leftovers
+from audiogen.takes.making import Made, make_takes, write_take
+
+if TYPE_CHECKING:
+    from audiogen.pack.choosing import Chooser
+
+SHOWN_PROMPTS = 5
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakeRequest:
+    """What `audiogen texture make` is asked for.
+
+    Attributes:
+        prompts: the list.
+        model: run folder of prompts that name none.
+        out: the pack.
+        defaults: what holds where the list says nothing.
+        seed: moves all seeds that come from prompts.
+        batch_size: takes made at once.
+    """
+
+    prompts: Path
+    model: Path
+    out: Path
+    defaults: TakeSettings = field(default_factory=TakeSettings)
+    seed: int = 0
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.seed < 0:
+            raise ValueError(
+                f"expected batch_size >= 1 and seed >= 0, got {self.batch_size}, {self.seed}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """Which of several processes on a job this is.
+
+    Attributes:
+        rank: from 0; the first writes the job.
+        count: of processes.
+        wait: returns when all processes have called it.
+        device: to make takes on.
+    """
+
+    rank: int = 0
+    count: int = 1
+    wait: Callable[[], None] = lambda: None
+    device: str = "cpu"
+
+    @classmethod
+    def launched(cls) -> Worker:
+        """The one that `accelerate launch` made of this process; alone without it."""
+        from accelerate import PartialState  # noqa: PLC0415 (slow to import)
+
+        # Without `cpu`, processes on machines that have no GPU would not be joined.
+        state = PartialState(cpu=not torch.accelerator.is_available())
+        return cls(
+            rank=state.process_index,
+            count=state.num_processes,
+            wait=state.wait_for_everyone,
+            device=str(state.device),
+        )
+
+    def holding(self, pack: Path) -> AbstractContextManager[None]:
+        """Hold a pack; the first process does so for all. Errors as of `hold_pack`."""
+        return hold_pack(pack) if self.rank == 0 else nullcontext()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What came of a job: its takes that were wanted, and how many were there before."""
+
+    takes: Sequence[JobTake]
+    there_before: int
+
+
+def make_pack(request: MakeRequest, worker: Worker) -> Done:
+    """Make the takes of a list of prompts that are not there yet.
+
+    Nothing that is there is changed. Takes of prompts that have left the list stay, and the log
+    names them. Takes made again from others (`texture redo`) that are missing are made as well.
+
+    Raises:
+        ConfigError: all mistakes in the list.
+        FileNotFoundError: a model is not there.
+        PackBusyError: another process is making takes in this pack.
+    """
+    wishes = read_prompts(request.prompts, request.defaults)
+    models = load_models([str(request.model), *_models_of(wishes)])
+    planned = plan_takes(wishes, models, str(request.model), request.seed)
+    with worker.holding(request.out):
+        planned += [take for take in read_job(request.out) if take.parent]
+        done = run_job(request.out, planned, models, worker, request.batch_size)
+        if worker.rank == 0:
+            _report_unlisted(request.out, done.takes)
+    return done
+
+
+def run_job(
+    pack: Path,
+    wanted: Sequence[JobTake],
+    models: Mapping[str, Pipeline],
+    worker: Worker,
+    batch_size: int,
+) -> Done:
+    """Write down what is wanted, then make what is missing, each take once.
+
+    Args:
+        pack: its folder, which the first process holds.
+        wanted: takes; those that the job does not have are added to it.
+        models: by name; those that the job names besides are loaded.
+        worker: which process this is, of how many.
+        batch_size: takes made at once.
+    """
+    if worker.rank == 0:
+        (pack / TAKES_FOLDER).mkdir(parents=True, exist_ok=True)
+        remove_leftovers(pack / TAKES_FOLDER)
+        remove_leftovers(pack)
+        clear_leftovers(pack)
+        before = read_job(pack)
+        _check_models(before, models)
+        after = add_takes(pack, before, wanted)
+        if len(after) > len(before):
+            write_job(pack, after)
+    worker.wait()
+    job, keys = read_job(pack), {take.key for take in wanted}
+    asked = [take for take in job if take.key in keys]
+    missing = [take for take in asked if not take.path(pack).exists()]
+    worker.wait()  # all have looked before anyone writes, so that they share the same batches out
+    if missing:
+        loaded = {**models, **load_models({take.model for take in missing} - models.keys())}
+        _check_models(missing, loaded)
+        for pipeline in loaded.values():
+            if str(pipeline.codec.device) != worker.device:
+                pipeline.to(worker.device)
+        _make_missing(pack, (job, asked, missing), loaded, worker, batch_size)
+    worker.wait()
+    return Done(takes=asked, there_before=len(asked) - len(missing))
+
+
+def load_models(names: Iterable[str]) -> dict[str, Pipeline]:
+    """Load run folders by their names."""
+    return {name: Pipeline.from_pretrained(name) for name in dict.fromkeys(names)}
+
+
+def _make_missing(
+    pack: Path,
+    takes: tuple[Sequence[JobTake], Sequence[JobTake], Sequence[JobTake]],
+    models: Mapping[str, Pipeline],
+    worker: Worker,
+    batch_size: int,
+) -> None:
+    """Make this process's share; `takes` are all of the job, those asked for, those missing."""
+    job, asked, missing = takes
+    names = {take.file for take in missing}
+    open_batches = [
+        batch for batch in job_batches(job, batch_size) if names & {take.file for take in batch}
+    ]
+    there = {take.file for take in asked} - names
+    sounds: list[tuple[Made, dict[str, Any]]]
+    choosers = _choosers(missing, models)
+    with CardMaker(pack, job) as cards, show_progress("takes", len(asked), len(there)) as update:
+        for batch in open_batches[worker.rank :: worker.count]:
+            pipeline, specs = _model_of(batch[0], models), [take.spec for take in batch]
+            chooser = choosers.get(pipeline.digest) if batch[0].best_of > 1 else None
+            if chooser is None:
+                sounds = [(made, {}) for made in make_takes(pipeline, specs)]
+            else:
+                chosen = chooser.choose(specs, batch[0].best_of, batch_size)
+                sounds = [(one.made, {"best_of": one.note}) for one in chosen]
+            for take, (made, note) in zip(batch, sounds, strict=True):
+                path = take.path(pack)
+                if take.file in names and not path.exists():
+                    parent = {"parent": f"{take.parent}.wav"} if take.parent else {}
+                    write_take(pipeline, made, path, {**parent, **note})
+                    cards.add(take)
+            there |= {take.file for take in missing if take.path(pack).exists()}  # others' too
+            if worker.rank == 0:
+                update(len(there))
+
+
+def _choosers(takes: Iterable[JobTake], models: Mapping[str, Pipeline]) -> dict[str, Chooser]:
+    """By the model's digest: what chooses between its candidates, where there are any."""
+    chosen = [take for take in takes if take.best_of > 1]
+    if not chosen:
+        return {}
+    from audiogen.pack.choosing import Chooser  # noqa: PLC0415 (imports scikit-learn)
+
+    used = {one.digest: one for one in (_model_of(take, models) for take in chosen)}
+    return {digest: Chooser.of(pipeline) for digest, pipeline in used.items()}
+
+
+def _model_of(take: JobTake, models: Mapping[str, Pipeline]) -> Pipeline:
+    """The model of a take, also where it goes by another name now."""
+    named = models.get(take.model)
+    if named is not None and named.digest == take.model_digest:
+        return named
+    return next(one for one in models.values() if one.digest == take.model_digest)
+
+
+def _check_models(takes: Iterable[JobTake], models: Mapping[str, Pipeline]) -> None:
+    """Raise ValueError when a run's model is another one than when the job was written."""
+    digests = {one.digest for one in models.values()}
+    for take in takes:
+        now = models.get(take.model)
+        if now is not None and now.digest != take.model_digest and take.model_digest not in digests:
+            raise ValueError(
+                f"{take.model}: its model has changed since this pack was begun\n"
+                f"  takes were made by {take.model_digest}, now it is {now.digest}\n"
+                "  give another --out for the new model, or put the old one back"
+            )
+
+
+def _models_of(wishes: Iterable[Wish]) -> list[str]:
+    return [wish.settings.model for wish in wishes if wish.settings.model is not None]
+
+
+def _report_unlisted(pack: Path, wanted: Iterable[JobTake]) -> None:
+    """Say which prompts have takes and are not in the list any more, or not with these settings."""
+    keys = {take.key for take in wanted}
+    left = [take for take in read_job(pack) if take.key not in keys]
+    prompts = Counter(take.spec.prompt for take in left)
+    for prompt, count in prompts.most_common(SHOWN_PROMPTS):
+        text = "%.60r: %d take%s no longer in the list, or with other settings; nothing is deleted"
+        _log.warning(text, prompt, count, "" if count == 1 else "s")
+    if len(prompts) > SHOWN_PROMPTS:
+        _log.warning("... and takes of %d more prompts", len(prompts) - SHOWN_PROMPTS)

@@ -1,0 +1,327 @@
+"""Lists of prompts: text, CSV or YAML in, one wish per prompt out, and all mistakes at once."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from audiogen.conditioning.controls import ControlName, parse_controls
+from audiogen.schema import Config, ConfigError, load_config, parse_config
+from audiogen.takes.spec import MAX_SEED, Tempo
+
+MAX_WISHES = 100_000
+"""Prompts that a list may expand to; more is a slip in a grid."""
+MIN_SECONDS = 0.5  # of a take that is no loop
+_RANGE = re.compile(r"\s*([0-9.]+)\s*-\s*([0-9.]+)\s*")
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_LENGTHS = ({"seconds"}, {"bpm", "bars", "beats_per_bar"})  # the one sets aside the other
+
+
+def _read_range(value: Any) -> Any:
+    """Return what `5`, `"5-10"` and `[5, 10]` mean as a pair."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return (value, value)
+    if isinstance(value, str):
+        found = _RANGE.fullmatch(value)
+        return found.groups() if found else (value, value)
+    return value
+
+
+Range = Annotated[
+    tuple[Annotated[float, Field(gt=0, le=86_400)], Annotated[float, Field(gt=0, le=86_400)]],
+    BeforeValidator(_read_range),
+]
+
+
+def _read_controls(value: Any) -> Any:
+    """Return what the text `brightness=2500 density=3` of a spreadsheet's cell means."""
+    return parse_controls(value.replace(";", " ").split()) if isinstance(value, str) else value
+
+
+class TakeSettings(Config):
+    """How takes of a prompt are made; what is left out is as `defaults`, then as the command."""
+
+    count: int | None = Field(default=None, ge=1, le=100_000)
+    """Takes of each prompt."""
+    seconds: Range | None = None
+    """Length, or a range such as 5-10 in which each take has a length of its own."""
+    loop: bool | None = None
+    bpm: float | None = Field(default=None, ge=1, le=999)
+    """Tempo of a loop whose length is counted in bars."""
+    bars: int | None = Field(default=None, ge=1, le=10_000)
+    beats_per_bar: int | None = Field(default=None, ge=1, le=64)
+    negative_prompt: str | None = None
+    guidance_scale: float | None = Field(default=None, ge=0)
+    """Weight of the prompt; 1 is off."""
+    controls: Annotated[
+        dict[ControlName, Annotated[float | str, Field(union_mode="left_to_right")]] | None,
+        BeforeValidator(_read_controls),
+    ] = None
+    """How the takes should sound, such as {brightness: 2500}; what the model was trained with."""
+    steps: int | None = Field(default=None, ge=1)
+    seed: int | None = Field(default=None, ge=0, lt=MAX_SEED)
+    """Of the first take; the next takes count up from it. Without it the prompt gives it."""
+    best_of: int | None = Field(default=None, ge=1, le=64)
+    """Candidates of each take, of which the one with the best score is kept."""
+    model: str | None = Field(default=None, min_length=1)
+    """A run folder; without it that of the command."""
+
+
+class Entry(TakeSettings):
+    """One prompt, or a theme or template that gives many."""
+
+    prompt: str | None = None
+    theme: str | None = Field(default=None, min_length=1)
+    template: str | None = Field(default=None, min_length=1)
+    variants: tuple[str, ...] | dict[str, tuple[str, ...]] | None = Field(
+        default=None, min_length=1
+    )
+    """Of a theme: a list, or for `{name}` in a template a list by name."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        low, high = self.seconds or (1.0, 1.0)
+        wrong = [
+            (low > high, "a range goes from the shorter to the longer, such as 5-10"),
+            (
+                self.seconds is not None and not self.loop and low < MIN_SECONDS,
+                f"a take has at least {MIN_SECONDS} s; only loops may be shorter",
+            ),
+            ((self.bpm is None) != (self.bars is None), "give both bpm and bars, or neither"),
+            (self.bpm is not None and not self.loop, "a tempo is for loops: add loop: true"),
+            (
+                self.bpm is not None and self.seconds is not None,
+                "bpm and bars set the length: leave out seconds",
+            ),
+            (self.beats_per_bar is not None and self.bpm is None, "beats_per_bar needs bpm"),
+            (_has_surrogates(self.model_dump()), "text with half a character (a lone surrogate)"),
+        ]
+        found = [text for is_wrong, text in wrong if is_wrong] + self._faults_of_template()
+        if found:
+            raise ValueError("; ".join(found))
+        return self
+
+    def _faults_of_template(self) -> list[str]:
+        if (self.prompt is None) == (self.theme is None):
+            return ["give a prompt or a theme"]
+        if self.variants is None:
+            return ["a theme or template needs variants"] if self.prompt is None else []
+        if self.prompt is not None and self.template is not None:
+            return ["a prompt is its own template: leave one of the two out"]
+        values = self._values()
+        if any(not texts for texts in values.values()):
+            return ["variants: a name without values"]
+        names = _PLACEHOLDER.findall(self._pattern())
+        unknown = [name for name in names if name not in values]
+        unused = [name for name in values if name not in names and name != "theme"]
+        faults = [f"no variants for {{{name}}}{_near(name, values)}" for name in unknown]
+        return faults + [f"variants {name!r} do not stand in the template" for name in unused]
+
+    def _pattern(self) -> str:
+        if self.prompt is not None:
+            return self.prompt
+        if self.template is not None:
+            return self.template
+        names = self.variants if isinstance(self.variants, Mapping) else ("variant",)
+        return ", ".join(["{theme}", *(f"{{{name}}}" for name in names)])
+
+    def _values(self) -> dict[str, Sequence[str]]:
+        variants = self.variants or {}
+        named = dict(variants) if isinstance(variants, Mapping) else {"variant": variants}
+        return {**named, **({} if self.theme is None else {"theme": (self.theme,)})}
+
+    @property
+    def size(self) -> int:
+        """How many prompts it gives."""
+        total = 1
+        for texts in self._values().values():
+            total *= max(1, len(texts))
+        return total
+
+    def prompts(self) -> Iterator[str]:
+        """The prompts: one, or the grid of all variants."""
+        pattern, values = self._pattern(), self._values()
+        if not values:
+            yield pattern
+            return
+        for chosen in itertools.product(*values.values()):
+            given = dict(zip(values, chosen, strict=True))
+            pieces = _PLACEHOLDER.split(pattern)  # text and names by turns
+            pieces[1::2] = [given[name] for name in pieces[1::2]]
+            yield "".join(pieces)
+
+
+class PromptList(Config):
+    """A list of prompts as YAML: `defaults`, and `prompts`, each a text or a section."""
+
+    defaults: TakeSettings = TakeSettings()
+    prompts: tuple[Entry, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, tree: Any) -> Any:
+        """Let texts be prompts, and let `defaults` hold where an entry says nothing else."""
+        if not isinstance(tree, Mapping) or not isinstance(tree.get("prompts"), list):
+            return tree
+        defaults = tree.get("defaults") or {}
+        try:
+            TakeSettings.model_validate(defaults)
+        except ValidationError:
+            defaults = {}  # its mistakes are reported where they stand, and only there
+        return {**tree, "prompts": [_with_defaults(one, defaults) for one in tree["prompts"]]}
+
+
+class Wish(Config):
+    """One prompt with its settings, and where it stands in the list."""
+
+    where: str
+    prompt: str
+    settings: TakeSettings
+
+    @property
+    def tempo(self) -> Tempo | None:
+        """Of a loop whose length is counted in bars."""
+        given = self.settings
+        if given.bpm is None or given.bars is None:
+            return None
+        return Tempo(bpm=given.bpm, bars=given.bars, beats_per_bar=given.beats_per_bar or 4)
+
+
+def read_prompts(path: Path, defaults: TakeSettings) -> list[Wish]:
+    """Read a list: `.txt` (a prompt a line), `.csv` (a column per setting), `.yaml` or `.yml`.
+
+    Args:
+        path: of the list.
+        defaults: what holds where the list says nothing.
+
+    Raises:
+        ConfigError: the file cannot be read, or all mistakes in it, one per line.
+    """
+    given = defaults.model_dump(exclude_none=True)
+    suffix = path.suffix.lower()
+    if suffix in {".yaml", ".yml"}:
+        # A setting of the list sets aside the command's, as an entry's does.
+        listed = load_config(PromptList, path)
+        entries = [
+            (where, parse_config(Entry, _with_defaults(_plain(one), given), f"{path}, {where}"))
+            for where, one in ((f"prompts.{n}", one) for n, one in enumerate(listed.prompts))
+        ]
+    elif suffix == ".csv":
+        entries = _read_csv(path, given)
+    elif suffix == ".txt":
+        lines = enumerate(_read_text(path).splitlines(), start=1)
+        texts = [(f"line {number}", line.strip()) for number, line in lines if line.strip()]
+        entries = [
+            (where, parse_config(Entry, _with_defaults(text, given), f"{path}, {where}"))
+            for where, text in texts
+        ]
+    else:
+        raise ConfigError(f"{path}: a list of prompts is a .txt, .csv or .yaml file")
+    if not entries:
+        raise ConfigError(f"{path}: no prompt in it")
+    total = sum(entry.size for _, entry in entries)
+    if total > MAX_WISHES:
+        raise ConfigError(f"{path}: expands to {total:,} prompts, more than {MAX_WISHES:,}")
+    return [
+        Wish(where=where, prompt=prompt, settings=TakeSettings(**_settings(entry)))
+        for where, entry in entries
+        for prompt in entry.prompts()
+    ]
+
+
+def _plain(entry: Entry) -> dict[str, Any]:
+    return entry.model_dump(exclude_none=True)
+
+
+def _settings(entry: Entry) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in TakeSettings.model_fields}
+
+
+def _with_defaults(entry: Any, defaults: Mapping[str, Any]) -> Any:
+    """Put `defaults` under an entry; a length given one way sets aside the default of the other."""
+    if isinstance(entry, str):
+        entry = {"prompt": entry}
+    if not isinstance(entry, Mapping):
+        return entry
+    seconds, tempo = _LENGTHS
+    aside = set()
+    if tempo & entry.keys():
+        aside |= seconds
+    if "seconds" in entry or entry.get("loop") is False:
+        aside |= tempo
+    kept = {name: value for name, value in defaults.items() if name not in aside}
+    if seconds & kept.keys() and tempo & kept.keys():
+        kept.pop("seconds")
+    return {**kept, **entry}
+
+
+def _read_csv(path: Path, defaults: Mapping[str, Any]) -> list[tuple[str, Entry]]:
+    """One entry per row, named by its line; a cell that is empty says nothing."""
+    reader = csv.DictReader(io.StringIO(_read_text(path), newline=""), restkey="")
+    known = ["prompt", *TakeSettings.model_fields]
+    columns = [str(name).strip() for name in reader.fieldnames or ()]
+    problems = [
+        f"line 1: unknown column {name!r}{_near(name, known)}"
+        for name in columns
+        if name not in known
+    ]
+    if "prompt" not in columns:
+        problems.append(f"line 1: no column 'prompt'; columns may be {', '.join(known)}")
+    if problems:
+        raise ConfigError("\n  ".join([f"{path}:", *problems]))
+    entries = []
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            raise ConfigError(f"{path}, line {reader.line_num + 1}: {error}") from None
+        if row is None:
+            break
+        where = f"line {reader.line_num}"
+        if "" in row:
+            problems.append(f"{where}: more cells than columns; put text with commas in quotes")
+            continue
+        cells = {str(key).strip(): (value or "").strip() for key, value in row.items()}
+        tree = {key: value for key, value in cells.items() if value or key == "prompt"}
+        try:
+            entry = parse_config(Entry, _with_defaults(tree, defaults), source=where)
+        except ConfigError as error:
+            problems += [f"{where}, {line.strip()}" for line in str(error).splitlines()[1:]]
+        else:
+            entries.append((where, entry))
+    if problems:
+        raise ConfigError("\n  ".join([f"{path}:", *problems]))
+    return entries
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _near(name: str, names: Sequence[str] | Mapping[str, Any]) -> str:
+    near = get_close_matches(name.lower(), list(names), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _has_surrogates(tree: Any) -> bool:
+    """Whether a text in a tree is none that can be written to a file."""
+    if isinstance(tree, str):
+        return any("\ud800" <= letter <= "\udfff" for letter in tree)
+    if isinstance(tree, Mapping):
+        return any(_has_surrogates(one) for one in tree.values())
+    return isinstance(tree, list | tuple) and any(_has_surrogates(one) for one in tree)

@@ -1,0 +1,275 @@
+"""The same take again from its own sidecar, and kept takes of a pack made anew."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from audiogen.audio.io.decoding import SAMPLE_RATES_HZ
+from audiogen.audio.io.files import read_audio
+from audiogen.audio.loops import measure_seam
+from audiogen.pack.curation.choices import read_selection
+from audiogen.pack.job import JobTake, read_job
+from audiogen.pack.make import Done, Worker, load_models, run_job
+from audiogen.pipeline import Pipeline
+from audiogen.storage import free_path
+from audiogen.takes.making import Made, make_batch, take_rate, write_take
+from audiogen.takes.request import changed_sampling
+from audiogen.takes.sidecar import read_sidecar
+from audiogen.takes.spec import TakeSpec, Tempo, Variation
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redone:
+    """A take made again: its file, and how far its samples are from the first ones'.
+
+    Attributes:
+        path: of the new file.
+        difference: the largest of a sample; 0 is bit-equal, infinity another length.
+        reason: why it may differ; empty where nothing is known.
+    """
+
+    path: Path
+    difference: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedoRequest:
+    """What `audiogen texture redo` is asked for.
+
+    Attributes:
+        which: the kept takes, or the starred ones.
+        seconds: a new length; None leaves it as it is.
+        steps: of the solver; None leaves them.
+        loop: whether to make them as loops.
+        tempo: of loops whose length is counted in bars.
+        vary: how many variations of each; 0 is none.
+        amount: how far variations go, from 0 to 1.
+        rate: Hz, of the same takes; the model's samples are resampled at the end.
+        batch_size: takes made at once.
+    """
+
+    which: Literal["keep", "star"] = "keep"
+    seconds: float | None = None
+    steps: int | None = None
+    loop: bool = False
+    tempo: Tempo | None = None
+    vary: int = 0
+    amount: float = 0.3
+    rate: int | None = None
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        if self.vary < 0 or not 0 < self.amount <= 1 or self.batch_size < 1:
+            raise ValueError(
+                "expected vary >= 0, batch_size >= 1 and an amount above 0 up to 1, got"
+                f" {self.vary}, {self.batch_size}, {self.amount:g}"
+            )
+        if self.tempo is not None and (not self.loop or self.seconds is not None):
+            raise ValueError("a tempo is for loops, and sets their length")
+        changed = bool(self.seconds or self.steps or self.loop or self.vary)
+        if not changed and self.rate is None:
+            raise ValueError("say how they are made again: seconds, steps, loop, vary or rate")
+        low, high = SAMPLE_RATES_HZ
+        if self.rate is not None and not low <= self.rate <= high:
+            raise ValueError(f"rate: expected {low} to {high} Hz, got {self.rate}")
+        if self.rate is not None and changed:
+            raise ValueError(
+                "a rate is of takes as they were chosen, and is changed alone\n"
+                "  make them again first, keep what is good, and then give --rate"
+            )
+
+
+def redo_take(file: Path, model: Path | None, out: Path | None) -> Redone:
+    """Make the samples of a take again, by what its own sidecar tells.
+
+    Args:
+        file: the take; it is only read.
+        model: run folder; None looks for it around the file.
+        out: folder of the new file; None takes `redo` beside the file.
+
+    Raises:
+        ValueError: there is no sidecar, it is an edit's, or the model is another one.
+    """
+    sidecar = _take_sidecar(file)
+    spec = TakeSpec.from_sidecar(sidecar, str(file.with_suffix(".json")))
+    run = model or _find_run(file, sidecar)
+    pipeline = Pipeline.from_pretrained(run)
+    if pipeline.digest != sidecar.get("model_digest"):
+        raise ValueError(
+            f"{file}: made by {sidecar.get('model')} {sidecar.get('model_digest')}\n"
+            f"  the model in {run} is {pipeline.config.name} {pipeline.digest}\n"
+            "  give the run that made it with --model"
+        )
+    device = Worker.launched().device
+    if device != "cpu":
+        pipeline.to(device)
+    batch, place = _batch(sidecar, spec, file)
+    wav = make_batch(pipeline, batch)[place]
+    target = free_path(out or file.parent / "redo", file.stem)
+    seam = measure_seam(wav, take_rate(pipeline, spec)) if spec.loop else None
+    made = Made(spec=spec, wav=wav, seam=seam, tries=1, batch=batch, place=place)
+    write_take(pipeline, made, target)
+    return Redone(
+        path=target,
+        difference=_difference(file, target),
+        reason=_other_build(sidecar, pipeline.codec.device.type),
+    )
+
+
+def describe(redone: Redone) -> str:
+    """Say in a sentence how the samples compare with the first ones."""
+    if redone.difference == 0:
+        return "bit-equal"
+    if math.isinf(redone.difference):
+        return "not as long as the file: it was cut or resampled since it was made"
+    reason = f": {redone.reason}" if redone.reason else ""
+    return f"samples differ by up to {redone.difference:.2g}{reason}"
+
+
+def redo_pack(pack: Path, request: RedoRequest, worker: Worker) -> Done:
+    """Make the chosen takes of a pack again, otherwise, as new takes that name their parent.
+
+    Raises:
+        ValueError: none is chosen, or the model is not there any more.
+        PackBusyError: another process is making takes in this pack.
+    """
+    parents = _chosen(pack, request)
+    with worker.holding(pack):
+        models = load_models(take.model for take in parents)
+        wanted = [take for parent in parents for take in _again(pack, parent, request, models)]
+        return run_job(pack, wanted, models, worker, request.batch_size)
+
+
+def _chosen(pack: Path, request: RedoRequest) -> list[JobTake]:
+    """The takes of a pack that are kept, or starred; ValueError where none is."""
+    chosen = read_selection(pack).takes
+    stems = {
+        name
+        for name, choice in chosen.items()
+        if (choice.star if request.which == "star" else choice.status == "keep")
+    }
+    parents = [take for take in read_job(pack) if take.file in stems]
+    if not parents:
+        verb = "starred" if request.which == "star" else "kept"
+        raise ValueError(
+            f"{pack}: no take is {verb}; choose on its page (`audiogen texture serve {pack}`)"
+        )
+    return parents
+
+
+def _again(
+    pack: Path, parent: JobTake, request: RedoRequest, models: Mapping[str, Pipeline]
+) -> Iterator[JobTake]:
+    """The takes that a request makes of one."""
+    path = parent.path(pack)
+    if not path.exists():
+        _log.warning("%s: not made yet; left out", path.name)
+        return
+    before = TakeSpec.from_sidecar(_take_sidecar(path), str(path.with_suffix(".json")))
+    spec = replace(before, sampling=changed_sampling(before.sampling, {"steps": request.steps}))
+    if request.rate is not None:
+        own = models[parent.model].codec.spec.sample_rate
+        spec = replace(spec, rate=None if request.rate == own else request.rate)
+    if request.loop:
+        seconds = before.seconds if request.seconds is None else request.seconds
+        seconds = seconds if request.tempo is None else request.tempo.seconds
+        spec = replace(spec, loop=True, tempo=request.tempo or spec.tempo, seconds=seconds)
+        spec = replace(spec, begins_as=None, to_end=False)
+    elif request.seconds is not None:
+        spec = replace(spec, seconds=request.seconds, tempo=None)
+        grows = request.seconds > before.seconds and not (before.loop or request.vary)
+        is_noise = models[parent.model].codec.spec.kind == "continuous"
+        if grows and is_noise and before.variation is None and before.begins_as is None:
+            spec = replace(spec, begins_as=before.seconds)
+    if not request.vary:
+        if spec != before:
+            yield replace(parent, file="", spec=spec, parent=parent.file, best_of=1)
+        else:
+            _log.info("%s: is so already", path.name)
+        return
+    if before.variation is not None or spec.begins_as is not None or spec.to_end:
+        _log.warning("%s: made from another take; it cannot be varied by its seed", path.name)
+        return
+    variation = Variation(from_seed=spec.seed, amount=request.amount)
+    for number in range(1, request.vary + 1):
+        varied = replace(spec, seed=spec.seed + number, variation=variation)
+        yield replace(parent, file="", spec=varied, parent=parent.file, best_of=1)
+
+
+def _take_sidecar(file: Path) -> dict[str, Any]:
+    """The sidecar of a take; ValueError where there is none, or it is not a take's."""
+    if not file.is_file():
+        raise ValueError(f"{file}: there is no such file")
+    note = file.with_suffix(".json")
+    sidecar = read_sidecar(file)
+    if not sidecar:
+        raise ValueError(
+            f"{file}: no {note.name} beside it that tells what it was made of\n"
+            "  the file that audiogen wrote with it is needed to make it again"
+        )
+    if "edit" in sidecar:
+        operation = str(sidecar["edit"].get("operation", "edit"))[:20]
+        raise ValueError(
+            f"{file}: an edit of other files ({operation}), not a take\n"
+            f"  its JSON file tells of which; make it again with `audiogen edit {operation}`"
+        )
+    return sidecar
+
+
+def _find_run(file: Path, sidecar: Mapping[str, Any]) -> Path:
+    """The run folder of the model that made a file: around it, or as its pack's job tells."""
+    folder = file.resolve().parent
+    for around in (folder.parent, folder):
+        if (around / "generator" / "model").is_dir():
+            return around
+    for take in read_job(folder.parent):
+        if take.model_digest == sidecar.get("model_digest") and Path(take.model).is_dir():
+            return Path(take.model)
+    raise ValueError(
+        f"{file}: made by {sidecar.get('model')} {sidecar.get('model_digest')}\n"
+        "  give the run folder of that model with --model"
+    )
+
+
+def _batch(
+    sidecar: Mapping[str, Any], spec: TakeSpec, file: Path
+) -> tuple[Sequence[TakeSpec], int]:
+    """All that was made at once with a take, and the take's place in it."""
+    told = sidecar.get("batch")
+    if told is None:
+        return [spec], 0
+    try:
+        batch = [
+            replace(spec, prompt=str(prompt), seed=int(seed), seconds=float(seconds))
+            for prompt, seed, seconds in told["takes"]
+        ]
+        if batch[told["place"]] == spec:
+            return batch, int(told["place"])
+    except (KeyError, IndexError, TypeError, ValueError):
+        pass
+    raise ValueError(f"{file.with_suffix('.json')}: its batch is not as audiogen wrote it")
+
+
+def _difference(first: Path, second: Path) -> float:
+    one, other = read_audio(first)[0], read_audio(second)[0]
+    return float((one - other).abs().max()) if one.shape == other.shape else float("inf")
+
+
+def _other_build(sidecar: Mapping[str, Any], device: str) -> str:
+    """How the machine differs from the one that made a take; empty where it does not."""
+    told = sidecar.get("made_with")
+    now = {"torch": torch.__version__, "device": device}
+    if not isinstance(told, Mapping) or dict(told) == now:
+        return ""
+    then = ", ".join(f"{name} {value}" for name, value in told.items())
+    return f"made with {then}; here {', '.join(f'{name} {value}' for name, value in now.items())}"

@@ -1,0 +1,1 @@
+"""What every HTML page of audiogen is made of: markup, pictures and charts."""

@@ -1,0 +1,160 @@
+"""Charts of a report: curves over steps, bars, a scale between two references, a heat table.
+
+They are inline SVG and CSS, not pictures: sharp at every size, light or dark as the page is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from audiogen.pages.markup import Markup, finite, number, tag
+from audiogen.pages.pictures import FloatArray, colours
+
+_MAX_POINTS = 160
+
+
+def percent(fraction: float) -> str:
+    """Return a CSS length, 0 to 100 %."""
+    return f"{100 * min(1.0, max(0.0, fraction)):.1f}%"
+
+
+def scale(takes: object, floor: object, ceiling: object) -> Markup:
+    """Draw where the takes lie between the real floor (left) and the noise ceiling (right)."""
+    way = way_to_noise(takes, floor, ceiling)
+    if way is None:
+        return tag("span", "no scale: noise is not above the real floor", class_="quiet")
+    text = f"{100 * way:.0f} % of the way from real to noise"
+    return tag(
+        "div", tag("i"), class_="scale", style=f"--at:{percent(way)}", role="img", aria_label=text
+    )
+
+
+def way_to_noise(takes: object, floor: object, ceiling: object) -> float | None:
+    """Return (takes - floor) / (ceiling - floor), or None where it has no meaning."""
+    value, low, high = finite(takes), finite(floor), finite(ceiling)
+    if value is None or low is None or high is None or high <= low:
+        return None
+    return (value - low) / (high - low)
+
+
+def bar(value: object, *, kind: str, mark: object = None, limit: float = 1.0) -> Markup:
+    """Draw a bar from 0 to `limit`, with an optional mark such as chance, and its value."""
+    found, at = finite(value), finite(mark)
+    line = tag("b", style=f"--at:{percent(at / limit)}") if at is not None else ""
+    fill = tag("i", style=f"--at:{percent((found or 0.0) / limit)}")
+    track = tag("div", fill, line, class_=f"bar {kind}")
+    return tag("div", track, tag("span", _short(found)), class_="barline")
+
+
+def _short(value: float | None) -> str:
+    """Write whole numbers whole and others with two decimals, so that they line up."""
+    if value is None or (value == int(value) and value > 1):
+        return number(value, 9)
+    return f"{value:.2f}"
+
+
+def heat_table(rows: Mapping[str, Mapping[str, Any]]) -> Markup:
+    """Draw a confusion matrix: a row per prompted label, a column per recognised one."""
+    columns = [*rows, *sorted({name for row in rows.values() for name in row} - set(rows))]
+    body = []
+    for label, row in rows.items():
+        total = sum(finite(count) or 0.0 for count in row.values()) or 1.0
+        cells = []
+        for column in columns:
+            share = (finite(row.get(column)) or 0.0) / total
+            style = f"--heat:{100 * share:.0f}%"
+            name = ("hit" if column == label else "miss") + (" strong" if share > 0.55 else "")
+            text = number(row.get(column)) if share else "·"
+            cells.append(tag("td", text, class_=name, style=style))
+        body.append(tag("tr", tag("th", label, scope="row"), *cells))
+    heads = (tag("th", tag("span", name), scope="col") for name in columns)
+    head = tag("tr", tag("td", "prompted ↓  heard →", class_="quiet"), *heads)
+    grid = tag("table", tag("thead", head), tag("tbody", *body), class_="heat")
+    return tag("div", grid, class_="wide", tabindex=0)
+
+
+Series = Sequence[tuple[float, float]]
+
+
+def line_chart(title: str, curves: Mapping[str, Series], *, size: str = "") -> Markup:
+    """Draw curves over steps; several share the axes and have a legend.
+
+    The line is the mean of the values that fall on one point, the shade their range. The vertical
+    axis is logarithmic when all values are above zero and spread more than twentyfold.
+    """
+    series = {name: _condense(points) for name, points in curves.items() if points}
+    if not series:
+        return Markup("")
+    low = min(float(points[:, 2].min()) for points in series.values())
+    high = max(float(points[:, 3].max()) for points in series.values())
+    end = max(float(points[-1, 0]) for points in series.values()) or 1.0
+    logarithmic = low > 0 and high > 20 * low
+    bottom, top = _span(low, high, logarithmic)
+    palette = colours(len(series)) if len(series) > 1 else ["var(--accent)"]
+    shapes, legend = [], []
+    for (name, points), colour in zip(series.items(), palette, strict=True):
+        levels = np.log10(points[:, 1:]) if logarithmic else points[:, 1:]
+        xs = 100 * points[:, 0] / end
+        ys = 100 * (top - levels) / (top - bottom)
+        outline = [*zip(xs, ys[:, 1], strict=True), *zip(xs[::-1], ys[::-1, 2], strict=True)]
+        if len(series) == 1:
+            shapes.append(tag("path", d=f"{_path(outline)}Z", fill=colour, class_="range"))
+        line = _path(list(zip(xs, ys[:, 0], strict=True)))
+        shapes.append(tag("path", d=line, stroke=colour, class_="line"))
+        legend.append(tag("span", tag("i", style=f"background:{colour}"), name))
+    grid, labels = [], []
+    for text, height in _ticks(bottom, top, logarithmic):
+        grid.append(tag("path", d=f"M0 {height:.2f}H100", class_="grid"))
+        labels.append(tag("span", text, style=f"top:{height:.2f}%"))
+    drawing = tag("svg", *grid, *shapes, viewBox="0 0 100 100", preserveAspectRatio="none")
+    final = number(next(iter(series.values()))[-1, 1]) if len(series) == 1 else ""
+    return tag(
+        "figure",
+        tag("figcaption", tag("span", title), tag("span", final, class_="quiet")),
+        tag("div", drawing, *labels, class_="plot", role="img", aria_label=f"{title} over steps"),
+        tag("div", tag("span", "0"), tag("span", f"{end:,.0f} steps"), class_="steps"),
+        tag("div", *legend, class_="legend") if len(series) > 1 else "",
+        class_=f"chart {size}".strip(),
+    )
+
+
+def _condense(points: Series) -> FloatArray:
+    """Return rows (step, mean, least, greatest), at most `_MAX_POINTS` of them."""
+    values = np.array(sorted(points), dtype=np.float64)
+    pieces = np.array_split(values, min(_MAX_POINTS, len(values)))
+    rows = [(p[-1, 0], p[:, 1].mean(), p[:, 1].min(), p[:, 1].max()) for p in pieces]
+    return np.array(rows, dtype=np.float64)
+
+
+def _span(low: float, high: float, logarithmic: bool) -> tuple[float, float]:
+    """Return the ends of the vertical axis with a little air, in the axis's own units."""
+    if logarithmic:
+        low, high = math.log10(low), math.log10(high)
+    air = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+    return low - air, high + air
+
+
+def _ticks(bottom: float, top: float, logarithmic: bool) -> list[tuple[str, float]]:
+    """Return labels of the vertical axis with their distance from the top in percent."""
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 (slow to import)
+
+    if logarithmic:
+        decades = range(math.floor(bottom), math.ceil(top) + 1)
+        whole = [float(10**d if d >= 0 else 1 / 10**-d) for d in decades]
+        inside = [v for v in whole if bottom < math.log10(v) < top]
+        values = inside if len(inside) >= 3 else [f * v for v in whole for f in (1, 2, 5)]
+        levels = [(value, math.log10(value)) for value in values]
+    else:
+        levels = [(float(v), float(v)) for v in MaxNLocator(4).tick_values(bottom, top)]
+    inner = [(value, level) for value, level in levels if bottom < level < top]
+    inner = inner[:: max(1, -(-len(inner) // 6))]
+    return [(number(value), 100 * (top - level) / (top - bottom)) for value, level in inner]
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    """Return an SVG path through `points`."""
+    return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in points)

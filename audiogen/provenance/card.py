@@ -1,0 +1,128 @@
+"""What travels with a model: what it says about itself, its card, and whose sounds it learnt."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from audiogen.codecs.pretrained.base import PretrainedConfig
+from audiogen.conditioning.controls import describe_range
+from audiogen.data.intake.licences import LicenceTerms
+from audiogen.data.manifest import ManifestRow
+from audiogen.experiment import ExperimentConfig
+from audiogen.generators import GeneratorConfig
+from audiogen.model_config import ModelConfig
+from audiogen.provenance.attribution import ATTRIBUTION_FILE, attribution_csv
+from audiogen.provenance.croissant import CROISSANT_FILE, croissant_json
+
+CARD_FILE = "README.md"
+
+
+def model_config(
+    config: ExperimentConfig, generator: GeneratorConfig, rows: Sequence[ManifestRow]
+) -> ModelConfig:
+    """What the model of an experiment says about itself; `rows` are the training files."""
+    codec = config.codec
+    return ModelConfig(
+        name=config.name,
+        codec=codec,
+        text=config.text,
+        generator=generator,
+        sample=config.sample,
+        clip_seconds=config.data.clip_seconds,
+        licences=count_licences(rows),
+        terms=config.terms,
+        codec_licence=codec.licence if isinstance(codec, PretrainedConfig) else "",
+    )
+
+
+def count_licences(rows: Sequence[ManifestRow]) -> dict[str, int]:
+    """Files by licence, in the order of the names."""
+    return dict(sorted(Counter(row.licence or "unknown" for row in rows).items()))
+
+
+def documents(
+    name: str, card: str, rows: Sequence[ManifestRow], terms: LicenceTerms
+) -> dict[str, str]:
+    """The files beside the weights, by name: the card, the attributions and the Croissant."""
+    today = datetime.now(UTC).date()
+    return {
+        CARD_FILE: card,
+        ATTRIBUTION_FILE: attribution_csv(rows),
+        CROISSANT_FILE: croissant_json(name, rows, terms, published=today),
+    }
+
+
+def model_card(config: ModelConfig, rows: Sequence[ManifestRow]) -> str:
+    """Return README.md of a model folder: what it is, what it learnt from, how to use it."""
+    prompt = min((row.label for row in rows if row.label), default="rain")
+    return f"""# {config.name}
+
+An audiogen model: codec `{config.codec.type}` at {config.codec.sample_rate} Hz,
+generator `{config.generator.type}`, trained on windows of {config.clip_seconds:g} s.
+
+{_sounds(rows, config.terms)}{_codec_licence(config)}
+## Use
+
+    audiogen sample THIS_FOLDER --prompt "{prompt}" --seconds 5 --count 4 --out takes
+
+`audiogen whois TAKE.wav --model THIS_FOLDER` says of a take whose sounds are behind it.
+{_controls(config)}
+## Limits
+
+It makes sounds like those it was trained on, and knows no others. Long prompts are cut at
+{config.text.max_tokens} tokens.
+"""
+
+
+def _controls(config: ModelConfig) -> str:
+    """What can be asked of a take besides the prompt, a line each; empty where nothing can."""
+    ranges = config.generator.conditioner.ranges
+    if not ranges:
+        return ""
+    listed = "\n".join(f"- {describe_range(name, span)}" for name, span in ranges.items())
+    return f"\n`--control NAME=VALUE` asks for a sound that measures so:\n\n{listed}\n"
+
+
+def codec_card(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> str:
+    """Return README.md of the folder of a codec that was trained here."""
+    codec = config.codec
+    return f"""# {config.name}, codec
+
+An audiogen codec of type `{codec.type}` at {codec.sample_rate} Hz.
+
+{_sounds(rows, config.terms)}"""
+
+
+def _sounds(rows: Sequence[ManifestRow], terms: LicenceTerms | None) -> str:
+    """The section on the training sounds: how many of what, under which licences and policy."""
+    hours = sum(row.seconds for row in rows) / 3600
+    labels = Counter(row.label or "(none)" for row in rows)
+    sounds = ", ".join(f"{label} ({count})" for label, count in sorted(labels.items()))
+    licences = "\n".join(f"- {name}: {count} files" for name, count in count_licences(rows).items())
+    policy = "Nobody stated a licence policy." if terms is None else terms.describe()
+    return f"""## Training sounds
+
+{len(rows)} files, {hours:.2f} hours: {sounds}.
+
+{policy}
+
+Licences of the training sounds ({ATTRIBUTION_FILE} names each file, its author and source;
+{CROISSANT_FILE} says the same to machines):
+
+{licences}
+"""
+
+
+def _codec_licence(config: ModelConfig) -> str:
+    """The section on the licence of a codec that others trained; empty for one trained here."""
+    codec = config.codec
+    if not isinstance(codec, PretrainedConfig):
+        return ""
+    return f"""
+## Licence of the codec
+
+The codec is `{codec.source}`, trained by others. Licence of its weights: {config.codec_licence}.
+It also holds for the copy in `codec/`, and the licence policy above says nothing about it.
+"""

@@ -1,0 +1,1 @@
+"""Takes: generated sounds, how they are made and edited, and the file beside each."""

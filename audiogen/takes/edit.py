@@ -1,0 +1,311 @@
+"""Edits of a sound: variations, new insides of regions, and continuations."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from audiogen.conditioning.controls import Controls
+from audiogen.generators import SamplingConfig, Start
+from audiogen.pipeline import MAX_WINDOWS, Pipeline
+from audiogen.takes.making import vary_take
+from audiogen.takes.request import changed_sampling
+from audiogen.takes.sources import (
+    EditRequest,
+    Source,
+    read_source,
+    short_stem,
+    write_edit,
+)
+from audiogen.takes.spec import Variation
+from audiogen.takes.splice import append, below_full_scale, replace_region
+
+MIN_REGION_SECONDS = 0.02
+BATCH = 8
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """An edit under way: the model, the sound, and what is asked for."""
+
+    pipeline: Pipeline
+    source: Source
+    request: EditRequest
+
+    @classmethod
+    def of(cls, run: Path, file: Path, request: EditRequest) -> _Task:
+        pipeline = Pipeline.from_pretrained(run)
+        return cls(pipeline=pipeline, source=read_source(file, pipeline), request=request)
+
+    @property
+    def prompt(self) -> str:
+        given = self.request.prompt
+        return self.source.prompt if given is None else given
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        recipe = self.source.recipe
+        base = self.pipeline.config.sample if recipe is None else recipe.sampling
+        return changed_sampling(base, {"steps": self.request.steps})
+
+    @property
+    def controls(self) -> Controls:
+        recipe = self.source.recipe
+        return {} if recipe is None else recipe.controls
+
+    def write(self, wav: Tensor, name: str, seed: int, edit: dict[str, Any]) -> Path:
+        return write_edit(
+            self.pipeline,
+            wav,
+            f"{short_stem(self.source)}-{name}",
+            made_of={
+                "prompt": self.prompt,
+                "seed": seed,
+                "sampling": self.sampling,
+                "controls": self.controls,
+            },
+            edit=edit,
+            sources=[self.source],
+            out=self.request.out,
+        )
+
+
+def vary(
+    run: Path, file: Path, request: EditRequest, *, amount: float, count: int = 1
+) -> list[Path]:
+    """Write sounds like `file`; `amount` 0 gives its own samples, 1 a new sound.
+
+    The noise that a take of this model was made of is turned towards new noise by amount pi/2
+    (as "retake" of ACE-Step does); its fine grain stays. Any other sound is covered with that
+    much noise and made clean again (SDEdit; Meng et al. 2021).
+
+    Raises:
+        ValueError: an amount outside [0, 1], or a sound that is too short or too long.
+    """
+    if not 0 <= amount <= 1 or count < 1:
+        raise ValueError(
+            f"amount={amount:g}, count={count}: expected an amount of 0 (the same sound) to 1 (a"
+            " new one), and at least one"
+        )
+    task = _Task.of(run, file, request)
+    recipe, seeds = task.source.recipe, range(request.seed, request.seed + count)
+    is_same = amount == 0 and (recipe is None or (request.prompt is None and request.steps is None))
+    paths = []
+    for first in range(0, count, BATCH):
+        part = list(seeds[first : first + BATCH])
+        if is_same:
+            wavs = [task.source.wav] * len(part)
+        elif recipe is not None:
+            variation = Variation(from_seed=recipe.seed, amount=amount)
+            spec = replace(recipe, prompt=task.prompt, sampling=task.sampling, variation=variation)
+            wavs = vary_take(task.pipeline, spec, part)
+        else:
+            wavs = _vary_sound(task, part, amount)
+        edit = {"operation": "vary", "amount": amount, "from_seed": recipe and recipe.seed}
+        for seed, wav in zip(part, wavs, strict=True):
+            paths.append(task.write(wav, f"vary{amount:g}-seed{seed}", seed, edit))
+    return paths
+
+
+def _vary_sound(task: _Task, seeds: Sequence[int], amount: float) -> list[Tensor]:
+    """Sounds (C, T) like any file's, at its own level."""
+    pipeline, source = task.pipeline, task.source
+    spec, codec = pipeline.codec.spec, pipeline.codec
+    seconds = source.wav.shape[1] / spec.sample_rate
+    _check_length(pipeline, spec.num_frames(seconds))
+    levelled, gain = source.levelled(spec.sample_rate)
+    latents = codec.encode(levelled[None].to(codec.device)).expand(len(seeds), -1, -1)
+    made = pipeline.generator.sample(
+        pipeline.conditions([task.prompt] * len(seeds), [seconds] * len(seeds)),
+        latents.shape[-1],
+        sampling=task.sampling,
+        seeds=seeds,
+        start=Start(latents=latents, level=amount),
+    )
+    decoded = codec.decode(made, seeds=seeds)[..., : source.wav.shape[1]].cpu()
+    return [below_full_scale(wav / gain) for wav in decoded]
+
+
+def inpaint(run: Path, file: Path, request: EditRequest, *, regions: Sequence[str]) -> Path:
+    """Write `file` with new sound in `regions`; outside of them the samples stay as they are.
+
+    Raises:
+        ValueError: a region is not within the file, or hardly anything is left of it; or the
+            model was trained without infill.
+    """
+    task = _Task.of(run, file, request)
+    pipeline, wav = task.pipeline, task.source.wav
+    spec = pipeline.codec.spec
+    spans = find_regions(regions, wav.shape[1], spec.sample_rate)
+    levelled, gain = task.source.levelled(spec.sample_rate)
+    known = pipeline.codec.encode(levelled[None].to(pipeline.codec.device))
+    keep = torch.ones(known.shape[-1], dtype=torch.bool)
+    for start, stop in spans:  # a frame that is partly in a region is made anew
+        keep[start // spec.hop_length : -(-stop // spec.hop_length)] = False
+    if not bool(keep.any()):
+        raise ValueError(
+            f"{file}: the regions leave no whole latent frame ({1 / spec.frame_rate:.3f} s) of it;"
+            " make a new take with `audiogen sample`"
+        )
+    new, offset = _filled(task, known, keep)
+    for start, stop in spans:
+        inside = new[:, start - offset : stop - offset] / gain
+        wav = replace_region(wav, inside, start, spec.sample_rate)
+    seconds = [[start / spec.sample_rate, stop / spec.sample_rate] for start, stop in spans]
+    edit = {"operation": "inpaint", "regions": seconds}
+    return task.write(wav, f"inpaint-seed{request.seed}", request.seed, edit)
+
+
+def find_regions(texts: Sequence[str], length: int, sample_rate: int) -> list[tuple[int, int]]:
+    """Regions as (start, stop) in samples, in order; those that overlap are merged.
+
+    Args:
+        texts: START:STOP in seconds; without START from the beginning, without STOP to the end.
+        length: samples of the file.
+        sample_rate: Hz.
+
+    Raises:
+        ValueError: a region is no such text, reversed, outside of the file, or shorter than a
+            fade.
+    """
+    if not texts:
+        raise ValueError("give at least one region, such as --region 1.2:2.0")
+    total = length / sample_rate
+    found = []
+    for text in texts:
+        start, stop = _numbers(text, total)
+        if not start < stop:
+            raise ValueError(f"region {text}: expected a START before its STOP, in seconds")
+        if start < 0 or round(stop * sample_rate) > length:
+            raise ValueError(f"region {text}: the file reaches from 0 to {total:.3f} s")
+        if stop - start < MIN_REGION_SECONDS:
+            raise ValueError(f"region {text}: shorter than {1000 * MIN_REGION_SECONDS:.0f} ms")
+        found.append((round(start * sample_rate), round(stop * sample_rate)))
+    merged: list[tuple[int, int]] = []
+    for start, stop in sorted(found):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
+            _log.info("regions that overlap are merged, up to %.3f s", merged[-1][1] / sample_rate)
+        else:
+            merged.append((start, stop))
+    return merged
+
+
+def _numbers(text: str, total: float) -> tuple[float, float]:
+    first, colon, second = text.partition(":")
+    try:
+        if not colon:
+            raise ValueError
+        return float(first or 0), float(second or total)
+    except ValueError:
+        message = f"region {text!r}: expected START:STOP in seconds, such as 1.2:2.0"
+        raise ValueError(message) from None
+
+
+def extend(
+    run: Path, file: Path, request: EditRequest, *, seconds: float, before: bool = False
+) -> Path:
+    """Write `file` with new sound behind it, or before it, to a length of `seconds`.
+
+    The file's own samples stay as they are; what fades lies in the new part.
+
+    Raises:
+        ValueError: it is as long already, or too long; or the model was trained without infill.
+    """
+    task = _Task.of(run, file, request)
+    wav, spec = task.source.wav, task.pipeline.codec.spec
+    hop, rate = spec.hop_length, spec.sample_rate
+    missing = spec.num_samples(seconds) - wav.shape[1] if math.isfinite(seconds) else 0
+    if missing < 1:
+        raise ValueError(
+            f"{file}: lasts {wav.shape[1] / rate:.3f} s; --seconds {seconds:g} is the length to"
+            " extend it to, and must be more"
+        )
+    latents, gain = _open_ended(task, before=before)  # whole frames of the file
+    if before:
+        fresh = -(-missing // hop)
+        known = F.pad(latents, (fresh, 0))
+    else:
+        fresh = -(-spec.num_samples(seconds) // hop) - latents.shape[-1]
+        known = F.pad(latents, (0, fresh))
+    place = torch.arange(known.shape[-1])
+    keep = place >= fresh if before else place < latents.shape[-1]
+    new, offset = _filled(task, known, keep)
+    if before:
+        stop = fresh * hop - offset  # where the file begins
+        part = new[:, stop - missing : stop] / gain
+        wav = append(wav.flip(1), part.flip(1), rate).flip(1)
+    else:
+        start = wav.shape[1] - offset
+        wav = append(wav, new[:, start : start + missing] / gain, rate)
+    edit = {"operation": "extend", "seconds": seconds, "before": before}
+    return task.write(wav, f"extend-seed{request.seed}", request.seed, edit)
+
+
+def _open_ended(task: _Task, *, before: bool) -> tuple[Tensor, float]:
+    """Latents (1, D, L) of the file's whole frames, as if it went on, and the gain they need.
+
+    It is reflected at the end that is to be continued: silence there would be heard as an ending.
+    """
+    codec, hop = task.pipeline.codec, task.pipeline.codec.spec.hop_length
+    levelled, gain = task.source.levelled(codec.spec.sample_rate)
+    whole = levelled.shape[1] // hop
+    most = (levelled.shape[1] - 1) // hop
+    margin = most if codec.encode_context is None else min(codec.encode_context, most)
+    sides = (margin * hop, 0) if before else (0, margin * hop)
+    wav = F.pad(levelled[None].to(codec.device), sides, mode="reflect")
+    first = margin if before else 0
+    return codec.encode(wav)[..., first : first + whole], gain
+
+
+def _filled(task: _Task, known: Tensor, keep: Tensor) -> tuple[Tensor, int]:
+    """Make the frames that are not kept; decode an excerpt (C, T) around them.
+
+    Args:
+        task: prompt, seed, sampling and model.
+        known: latents (1, D, L).
+        keep: (L,), True where they stay.
+
+    Returns:
+        The sound at the level of the latents, and at which sample of all it begins. Around what
+        is made there is about half a training window, so that long files cost no more.
+    """
+    pipeline, seed = task.pipeline, task.request.seed
+    spec, device = pipeline.codec.spec, pipeline.codec.device
+    window, length = spec.num_frames(pipeline.config.clip_seconds), len(keep)
+    open_frames = (~keep).nonzero().flatten()
+    low = max(0, int(open_frames[0]) - window // 2)
+    high = min(length, max(int(open_frames[-1]) + 1 + window // 2, low + window))
+    low = max(0, min(low, high - window))
+    _check_length(pipeline, high - low)
+    seconds = (high - low) / spec.frame_rate
+    is_whole = high - low == length <= window
+    latents = pipeline.generator.sample(
+        pipeline.conditions(
+            [task.prompt], [seconds], "whole" if is_whole else "slice", task.controls
+        ),
+        high - low,
+        sampling=task.sampling,
+        seeds=[seed],
+        start=Start(latents=known[..., low:high].to(device), keep=keep[None, low:high].to(device)),
+    )
+    wav = pipeline.codec.decode(latents, seeds=[seed])[0].cpu()
+    return wav, low * spec.hop_length
+
+
+def _check_length(pipeline: Pipeline, num_frames: int) -> None:
+    spec, window = pipeline.codec.spec, pipeline.config.clip_seconds
+    if num_frames > MAX_WINDOWS * spec.num_frames(window):
+        raise ValueError(
+            f"{num_frames / spec.frame_rate:.1f} s are to be made at once, and this model makes"
+            f" {MAX_WINDOWS * window:g} s at the most"
+        )

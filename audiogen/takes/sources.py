@@ -1,0 +1,178 @@
+"""Sounds to be edited: a file, what its sidecar tells, and the file that comes of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from audiogen.audio.dsp import channel_change, resample, set_loudness, to_channels
+from audiogen.audio.io.files import read_audio, write_audio
+from audiogen.pipeline import Pipeline
+from audiogen.storage import free_path, sha256_file
+from audiogen.takes.sidecar import read_sidecar, take_sidecar
+from audiogen.takes.spec import TakeSpec
+from audiogen.takes.splice import below_full_scale
+from audiogen.types import LatentSpec
+
+_log = logging.getLogger(__name__)
+STEM_CHARACTERS = 80
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A file as the model can use it.
+
+    Attributes:
+        path: of the file, which is only read.
+        sha256: of its bytes.
+        wav: (C, T) at the model's rate and channels; the file's own samples where those fit.
+        changes: what had to be converted, a line each.
+        prompt: its sidecar's, or empty.
+        recipe: None for a sound that the model at hand cannot make again.
+    """
+
+    path: Path
+    sha256: str
+    wav: Tensor
+    changes: tuple[str, ...]
+    prompt: str
+    recipe: TakeSpec | None
+
+    def levelled(self, sample_rate: int) -> tuple[Tensor, float]:
+        """The sound at the loudness of training clips, and the gain that took it there."""
+        levelled = set_loudness(self.wav, sample_rate)
+        peak = float(self.wav.abs().max())
+        return levelled, float(levelled.abs().max()) / peak if peak > 0 else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditRequest:
+    """What all edits are asked for.
+
+    Attributes:
+        out: folder of the results.
+        seed: of what is new.
+        prompt: None takes that of the file's sidecar, if there is any.
+        steps: of the solver; None takes the sidecar's, or the model's own.
+    """
+
+    out: Path
+    seed: int = 0
+    prompt: str | None = None
+    steps: int | None = None
+
+
+def read_source(path: Path, pipeline: Pipeline) -> Source:
+    """Read a file for editing with `pipeline`; the log says what had to be converted.
+
+    Raises:
+        AudioReadError: the file is not audio, or damaged.
+        ValueError: it is shorter than two latent frames.
+    """
+    spec = pipeline.codec.spec
+    wav, sample_rate = read_audio(path)
+    try:
+        sidecar = read_sidecar(path)
+    except ValueError as error:  # any sound can be edited
+        _log.warning("%s", error)
+        sidecar = {}
+    recipe = _recipe(sidecar, wav, sample_rate, pipeline)
+    wav, changes = _fitted(wav, sample_rate, spec)
+    if wav.shape[1] < 2 * spec.hop_length:
+        raise ValueError(
+            f"{path}: {wav.shape[1] / spec.sample_rate:.3f} s is too short to be edited; this"
+            f" model needs {2 / spec.frame_rate:.3f} s, two latent frames"
+        )
+    for change in changes:
+        _log.info("%s: %s", path.name, change)
+    prompt = sidecar.get("prompt")
+    return Source(
+        path=path,
+        sha256=sha256_file(path),
+        wav=wav,
+        changes=changes,
+        prompt=prompt if isinstance(prompt, str) else "",
+        recipe=recipe,
+    )
+
+
+def write_edit(
+    pipeline: Pipeline,
+    wav: Tensor,
+    stem: str,
+    *,
+    made_of: Mapping[str, Any],
+    edit: Mapping[str, Any],
+    sources: Sequence[Source],
+    out: Path,
+) -> Path:
+    """Write one result as 24-bit WAV with a sidecar that records the edit; return its path.
+
+    Args:
+        pipeline: that made it.
+        wav: (C, T) in [-1, 1].
+        stem: of the file's name; a name that is taken gets a number.
+        made_of: prompt, seed and sampling, and controls where there are any.
+        edit: the operation and its settings.
+        sources: what it was made from.
+        out: folder, made if missing.
+    """
+    rate = pipeline.codec.spec.sample_rate
+    sidecar = take_sidecar(
+        pipeline, made_of["prompt"], made_of["seed"], wav.shape[1] / rate, made_of["sampling"]
+    )
+    if made_of.get("controls"):
+        sidecar["controls"] = dict(made_of["controls"])
+    files = [
+        {"file": one.path.name, "sha256": one.sha256, "changes": list(one.changes)}
+        for one in sources
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    path = free_path(out, stem)
+    write_audio(path, wav, rate, sidecar={**sidecar, "edit": {**edit, "sources": files}})
+    return path
+
+
+def short_stem(source: Source) -> str:
+    """The file's name without its suffix, cut where it is very long."""
+    return source.path.stem[:STEM_CHARACTERS]
+
+
+def _fitted(wav: Tensor, sample_rate: int, spec: LatentSpec) -> tuple[Tensor, tuple[str, ...]]:
+    """The sound at the model's rate and channels below full scale, and what was changed."""
+    changes = []
+    if sample_rate != spec.sample_rate:
+        changes.append(f"resampled {sample_rate} -> {spec.sample_rate} Hz")
+        wav = resample(wav, sample_rate, spec.sample_rate)
+    if wav.shape[0] != spec.audio_channels:
+        changes.append(channel_change(wav.shape[0], spec.audio_channels))
+        wav = to_channels(wav, spec.audio_channels)
+    peak = float(wav.abs().max())
+    if peak > 1:
+        changes.append(f"peaks at {peak:.3f}, beyond full scale: lowered until it does not")
+        wav = below_full_scale(wav)
+    return wav, tuple(changes)
+
+
+def _recipe(
+    sidecar: Mapping[str, Any], wav: Tensor, sample_rate: int, pipeline: Pipeline
+) -> TakeSpec | None:
+    """What the file was made of, if it is a take of this very model as it was written."""
+    spec, seed, seconds = pipeline.codec.spec, sidecar.get("seed"), sidecar.get("seconds")
+    if not pipeline.digest or sidecar.get("model_digest") != pipeline.digest:
+        return None
+    if sidecar.keys() & {"edit", "variation", "begins_as", "ended_within_seconds"}:
+        return None  # not made by prompt, seed and length alone
+    if not isinstance(seed, int) or not isinstance(seconds, int | float):
+        return None
+    if (*wav.shape, sample_rate) != (
+        spec.audio_channels, spec.num_samples(seconds), spec.sample_rate
+    ):  # fmt: skip
+        _log.info("not as long as its sidecar says: its sound is used, not its seed")
+        return None
+    return TakeSpec.from_sidecar(sidecar, source="its sidecar")

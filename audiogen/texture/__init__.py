@@ -1,1 +1,0 @@
-"""Sounds made for use: takes, loops, and edits of either."""

@@ -1,0 +1,1 @@
+"""Checkpoints, and what a stage needs to go on as if it had never stopped."""

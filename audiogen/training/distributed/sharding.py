@@ -1,0 +1,147 @@
+"""FSDP2: weights, gradients, optimizer and average split over the processes (Zhao et al. 2023).
+
+Each process keeps some rows of every parameter (arXiv 2304.11277); those of a block are gathered
+while it computes. What a process saves are its rows, as `<group>-00001-of-00008.safetensors`; read
+back they are whole tensors again, so that another number of processes can go on with them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch.distributed as dist
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
+
+from audiogen.storage import write_tensors
+from audiogen.training.loop.blocks import blocks_of
+
+_PART = re.compile(r"([a-z][a-z0-9_]*)-\d{5}-of-(\d{5})\.safetensors")
+
+
+def shard_over_processes(module: nn.Module, device: torch.device) -> None:
+    """Split the parameters of a module on `device` over all processes, in place, block by block."""
+    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    for block in blocks_of(module):
+        fully_shard(block, mesh=mesh)
+    fully_shard(module, mesh=mesh)
+
+
+@contextlib.contextmanager
+def without_exchange(module: nn.Module) -> Iterator[None]:
+    """Keep the gradients of a split module in each process, to be added to those that follow."""
+    split = cast("FSDPModule", module)
+    split.set_requires_gradient_sync(False)
+    try:
+        yield
+    finally:
+        split.set_requires_gradient_sync(True)
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Whether `shard_over_processes` was called for it."""
+    return isinstance(module, FSDPModule)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All rows of a tensor; every process must call it for one that is split."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def own_rows(tensor: Tensor) -> Tensor:
+    """This process's rows of a tensor that is split, sharing its memory, or all of another."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def split_like(full: Tensor, like: Tensor) -> Tensor:
+    """`full`, which every process has, split over the processes as `like` of the same shape is."""
+    if not isinstance(like, DTensor):
+        return full
+    size = -(-len(full) // like.device_mesh.size())  # of each part but the last ones
+    begin = like.device_mesh.get_local_rank() * size
+    rows = full[begin : begin + size].to(like.device, copy=True)
+    return DTensor.from_local(
+        rows, like.device_mesh, like.placements, shape=full.shape, stride=full.stride()
+    )
+
+
+def own_part(tensors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+    """What this process saves of {group: {name: tensor}}; the first saves what is not split."""
+    return {
+        group: {
+            name: own_rows(tensor)
+            for name, tensor in named.items()
+            if dist.get_rank() == 0 or isinstance(tensor, DTensor)
+        }
+        for group, named in tensors.items()
+    }
+
+
+def write_part(folder: Path, part: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Write an `own_part` for `take_parts` to find after all processes have written theirs."""
+    rank, count = dist.get_rank(), dist.get_world_size()
+    place = _part_folder(folder, rank)
+    shutil.rmtree(place, ignore_errors=True)  # of a save that was interrupted
+    place.mkdir(parents=True)
+    for group, named in part.items():
+        write_tensors(place / f"{group}-{rank + 1:05d}-of-{count:05d}.safetensors", named)
+
+
+def take_parts(folder: Path, checkpoint: Path) -> None:
+    """Move what all processes have written into the folder `checkpoint`."""
+    for rank in range(dist.get_world_size()):
+        for file in sorted(_part_folder(folder, rank).iterdir()):
+            file.rename(checkpoint / file.name)
+    for part in folder.glob("part-*"):  # also of more processes, whose save was interrupted
+        shutil.rmtree(part)
+
+
+def _part_folder(folder: Path, rank: int) -> Path:
+    return folder / f"part-{rank:05d}"
+
+
+class JoinedTensors(Mapping[str, Tensor]):
+    """The tensors of one group, read from the files of its parts when they are asked for."""
+
+    def __init__(self, files: list[Path]) -> None:
+        """Take the files in the order of the processes that wrote them."""
+        self._places: dict[str, list[Path]] = {}
+        for file in files:
+            with safe_open(file, "pt") as part:
+                for name in part.keys():  # noqa: SIM118 - it is no mapping
+                    self._places.setdefault(name, []).append(file)
+
+    def __getitem__(self, name: str) -> Tensor:
+        parts = []
+        for file in self._places[name]:
+            with safe_open(file, "pt") as part:
+                parts.append(part.get_tensor(name))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+def joined_groups(folder: Path) -> dict[str, JoinedTensors]:
+    """The groups of tensors that lie in a folder in parts; ValueError when one is missing."""
+    found: dict[tuple[str, int], list[Path]] = {}
+    for file in sorted(folder.glob("*-of-*.safetensors")):
+        match = _PART.fullmatch(file.name)
+        if match is not None:
+            found.setdefault((match[1], int(match[2])), []).append(file)
+    for (group, count), files in found.items():
+        if len(files) != count:
+            raise ValueError(f"{folder}: {group} lies in {count} parts, of which some are missing")
+    return {group: JoinedTensors(files) for (group, _), files in found.items()}

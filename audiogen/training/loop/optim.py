@@ -1,0 +1,165 @@
+"""The optimiser: AdamW, and Muon for the matrices of a network's blocks."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from audiogen.schedule import OptimConfig
+from audiogen.training.loop.blocks import blocks_of
+
+MOMENTUM = 0.95
+ITERATIONS = 5
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+
+_log = logging.getLogger(__name__)
+
+
+def build_optimizer(module: nn.Module, config: OptimConfig, precision: str = "no") -> Optimizer:
+    """Return the optimizer that `config` describes over the trained parameters of `module`.
+
+    Args:
+        module: what is trained.
+        config: settings.
+        precision: accelerate's, of the training.
+    """
+    lr, betas, weight_decay = config.lr, config.betas, config.weight_decay
+    has_matrices = bool(_block_matrices(module))
+    if config.algorithm == "muon" and not has_matrices:
+        _log.warning("muon: %s has no matrix in blocks: all is AdamW's", type(module).__name__)
+    if config.algorithm == "adamw" or not has_matrices:
+        return adamw(module, lr=lr, betas=betas, weight_decay=weight_decay)
+    # Where training in bf16 pays, so do these products; elsewhere they may be ten times slower.
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return MuonAdamW(module, lr=lr, betas=betas, weight_decay=weight_decay, dtype=dtype)
+
+
+def adamw(
+    module: nn.Module,
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    weight_decay: float,
+    without: Iterable[nn.Parameter] = (),
+) -> AdamW:
+    """Return AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) over the trained parameters.
+
+    Weight decay acts on matrices and kernels. It leaves out vectors (biases, norms, gains), which
+    set scales rather than directions, and embeddings, whose unused rows it would shrink. The fused
+    kernel is used: on one CPU core it updates 9 M parameters in 5 ms, the default one in 60 ms.
+
+    Args:
+        module: what is trained.
+        lr: learning rate.
+        betas: see `OptimConfig`.
+        weight_decay: see `OptimConfig`.
+        without: parameters that another optimizer updates.
+    """
+    embeddings = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Embedding)}
+    taken = {id(parameter) for parameter in without}
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for parameter in module.parameters():
+        if parameter.requires_grad and id(parameter) not in taken:
+            plain = parameter.ndim < 2 or id(parameter) in embeddings
+            (others if plain else decayed).append(parameter)
+    if not decayed and not others:
+        raise ValueError(f"adamw: {type(module).__name__} has no parameter that requires gradients")
+    groups = [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
+
+
+class MuonAdamW(Optimizer):
+    """Muon for the matrices of the blocks, AdamW for all else.
+
+    Muon (Jordan et al. 2024) moves a matrix by its momentum made orthogonal, so that all directions
+    are learnt alike. What reads inputs and gives outputs (embeddings, heads, projections outside
+    the blocks) is AdamW's, and so are vectors. Muon's steps are scaled to the size of AdamW's (Liu
+    et al. 2025, arXiv 2502.16982), so that one learning rate serves both.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        lr: float,
+        betas: tuple[float, float],
+        weight_decay: float,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Over the trained parameters of `module`; ValueError when it has no matrix in a block.
+
+        Args:
+            module: what is trained.
+            lr: learning rate.
+            betas: see `OptimConfig`; of AdamW.
+            weight_decay: see `OptimConfig`.
+            dtype: of the products that make a matrix orthogonal; bf16 is enough where it is fast.
+        """
+        matrices = _block_matrices(module)
+        if not matrices:
+            raise ValueError(f"muon: {type(module).__name__} has no matrix in blocks; use adamw")
+        self.dtype = dtype
+        self._adamw = adamw(module, lr=lr, betas=betas, weight_decay=weight_decay, without=matrices)
+        group = {"params": matrices, "lr": lr, "weight_decay": weight_decay}
+        super().__init__([group, *self._adamw.param_groups], {})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """Update the parameters; ValueError for a closure."""
+        if closure is not None:
+            raise ValueError("MuonAdamW: expected no closure")
+        matrices, *others = self.param_groups
+        # Loading a state puts new objects in the place of these.
+        self._adamw.state, self._adamw.param_groups = self.state, others
+        self._adamw.step()
+        lr, kept = matrices["lr"], 1 - matrices["lr"] * matrices["weight_decay"]
+        for matrix in matrices["params"]:
+            gradient = matrix.grad
+            if gradient is None:
+                continue
+            state = self.state[matrix]
+            if not state:
+                state["momentum"] = torch.zeros_like(gradient)
+            momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+            direction = orthogonal(gradient.lerp(momentum, MOMENTUM), self.dtype)
+            size = 0.2 * math.sqrt(max(matrix.shape))
+            matrix.mul_(kept).sub_(direction.to(matrix.dtype), alpha=lr * size)
+
+
+def _block_matrices(module: nn.Module) -> list[nn.Parameter]:
+    """The trained matrices in the blocks of a network; those of LSTMs and convolutions are not."""
+    inside = [parameter for block in blocks_of(module) for parameter in block.parameters()]
+    return [parameter for parameter in inside if parameter.requires_grad and parameter.ndim == 2]
+
+
+def orthogonal(matrix: Tensor, dtype: torch.dtype) -> Tensor:
+    """The matrix (m, n) with all singular values made about 1, in `dtype`.
+
+    Five Newton-Schulz iterations of fifth degree, with the coefficients of Jordan et al. 2024: they
+    leave the singular values between 0.7 and 1.2.
+    """
+    x: Tensor = (matrix / matrix.norm().clamp_min(1e-7)).to(dtype)
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    x = x.T if is_tall else x
+    first, third, fifth = NEWTON_SCHULZ
+    for _ in range(ITERATIONS):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=third, alpha=fifth), x, beta=first)
+    return x.T if is_tall else x
+
+
+def set_lr(optimizer: Optimizer, lr: float) -> None:
+    """Give every parameter group the learning rate `lr`."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr

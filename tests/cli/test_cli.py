@@ -1,0 +1,461 @@
+"""The command line: what it passes on, what it prints when something is wrong, what it imports."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import audiogen
+from audiogen.cli import main as cli
+from audiogen.conditioning.controls import MEASURES
+from audiogen.schema import Config, ConfigError
+
+CODINGS = ("encode", "decode")
+COMMANDS = (
+    "config",
+    "prepare",
+    "train",
+    "evaluate",
+    "compare",
+    "sample",
+    "redo",
+    "edit",
+    "codec",
+    "data",
+    "texture",
+    "doctor",
+    "whois",
+)
+DATA = ("check", "fetch", "forget", "pack")
+EDITS = ("vary", "inpaint", "extend", "morph")
+TEXTURES = ("make", "page", "serve", "redo", "split", "export")
+
+
+class FakeConfig(Config):
+    recipe: str
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakesRequest:
+    prompts: tuple[str, ...]
+    seconds: float
+    count: int
+    seed: int
+    out: Path
+    negative_prompt: str
+    loop: bool
+    tempo: "Tempo | None"
+    to_end: bool
+    sampling: dict[str, Any]
+    controls: dict[str, Any]
+    batch_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tempo:
+    bpm: float
+    bars: int
+    beats_per_bar: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditRequest:
+    out: Path
+    seed: int
+    prompt: str | None
+    steps: int | None = None
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Stand in for every module that a command calls; return what they were called with."""
+    calls: dict[str, Any] = {}
+
+    def fake(module: str, **names: Any) -> None:
+        stand_in = ModuleType(module)
+        vars(stand_in).update(names)
+        monkeypatch.setitem(sys.modules, module, stand_in)
+
+    def recording(name: str, answer: Any) -> Callable[..., Any]:
+        def call(*given: Any, **settings: Any) -> Any:
+            calls[name] = (*given, settings) if settings else given
+            return answer
+
+        return call
+
+    def load(recipe: Path, overrides: Any) -> FakeConfig:
+        return FakeConfig(recipe=str(recipe), overrides=tuple(overrides))
+
+    fake("audiogen.experiment", load_experiment=load)
+    fake(
+        "audiogen.training.stages",
+        prepare=recording("prepare", "3 sounds used"),
+        train=recording("train", Path("runs/x/generator/model")),
+    )
+    fake("audiogen.evaluation.evaluate", evaluate=recording("evaluate", Path("runs/x/report.html")))
+    takes = [Path("a.wav"), Path("b.wav")]
+    fake(
+        "audiogen.takes.request",
+        TakesRequest=TakesRequest,
+        write_takes=recording("takes", takes),
+    )
+    fake("audiogen.takes.spec", Tempo=Tempo)
+    fake("audiogen.takes.sources", EditRequest=EditRequest)
+    fake(
+        "audiogen.takes.edit",
+        vary=recording("vary", takes),
+        inpaint=recording("inpaint", takes[0]),
+        extend=recording("extend", takes[0]),
+    )
+    fake("audiogen.takes.morph", morph=recording("morph", takes))
+    fake(
+        "audiogen.codecs.token_files.transcode",
+        encode_files=recording("encode", ["a.tokens: 1 s"]),
+        decode_files=recording("decode", ["a.wav: 1 s", "b.wav: 2 s"]),
+    )
+    return calls
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in this process; return exit code, stdout and stderr."""
+    monkeypatch.setenv(cli.DEBUG_VARIABLE, "")
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["audiogen", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        said = capsys.readouterr()
+        code = stopped.value.code
+        return (code if isinstance(code, int) else 0), said.out, said.err
+
+    return call
+
+
+def test_config_prints_yaml(run: Run, stages: dict[str, Any]) -> None:
+    assert run("config", "r.yaml", "a=1", "b.c=2") == (
+        0,
+        "recipe: r.yaml\noverrides:\n- a=1\n- b.c=2\n",
+        "",
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "printed"),
+    [
+        ("prepare", "3 sounds used\n"),
+        ("train", "model: runs/x/generator/model\n"),
+        ("evaluate", "report: runs/x/report.html\n"),
+    ],
+)
+def test_a_stage_gets_the_config(
+    run: Run, stages: dict[str, Any], command: str, printed: str
+) -> None:
+    assert run(command, "r.yaml", "run_dir=x") == (0, printed, "")
+    assert stages == {command: (FakeConfig(recipe="r.yaml", overrides=("run_dir=x",)),)}
+
+
+@pytest.mark.parametrize("command", ["prepare", "train"])
+@pytest.mark.parametrize("spelling", ["--licence-policy", "--license-policy"])
+def test_options_on_licences_are_settings(
+    run: Run, stages: dict[str, Any], command: str, spelling: str
+) -> None:
+    assert run(command, "r.yaml", "seed=1", spelling, "research", "--i-own-these")[0] == 0
+    overrides = ("seed=1", "data.licence_policy=research", "data.i_own_these=true")
+    assert stages == {command: (FakeConfig(recipe="r.yaml", overrides=overrides),)}
+
+
+def test_forget_says_when_something_could_not_be_searched(run: Run, tmp_path: Path) -> None:
+    code, printed, _ = run("data", "forget", "17", "--runs", str(tmp_path))
+    assert (code, printed.splitlines()[0]) == (0, "No model here was trained on 17.")
+    (tmp_path / "manifest.jsonl").write_text("{")
+    code, printed, _ = run("data", "forget", "17", "--runs", str(tmp_path))
+    assert code == 1
+    assert "Could not be searched" in printed
+
+
+def test_whois_passes_its_options_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ModuleType("audiogen.provenance.whois")
+    asked.whois = lambda file, **places: f"{file} {places}"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "audiogen.provenance.whois", asked)
+    places = {"model": Path("runs/x"), "runs": Path("runs")}
+    assert run("whois", "a.wav", "--model", "runs/x") == (0, f"a.wav {places}\n", "")
+
+
+def test_evaluate_takes_a_run_where_it_is_now(
+    run: Run, stages: dict[str, Any], tmp_path: Path
+) -> None:
+    assert run("evaluate", str(tmp_path), "evaluate.seed=3")[0] == 0
+    overrides = (f"run_dir={tmp_path}", "evaluate.seed=3")
+    assert stages["evaluate"] == (FakeConfig(recipe=str(tmp_path), overrides=overrides),)
+
+
+def test_sample_passes_its_options_on(run: Run, stages: dict[str, Any], tmp_path: Path) -> None:
+    listed = tmp_path / "themes.txt"
+    listed.write_text("sea waves\n\n  Bolivia \n", encoding="utf-8")
+    options = "--seconds 8 --count 4 --seed 7 --steps 20 --guidance-scale 2.5 --batch-size 2"
+    options += " --setting temperature=0.9 --control brightness=2500 --control key=F#min"
+    given = ["--prompt", "rain", "--prompt", "", "--prompts", str(listed), "--out", "takes"]
+    assert run("sample", "runs/x", *given, *options.split()) == (0, "a.wav\nb.wav\n", "")
+    place, request = stages["takes"]
+    assert place == Path("runs/x")
+    assert asdict(request) == {
+        "prompts": ("rain", "", "sea waves", "Bolivia"),
+        "seconds": 8.0,
+        "count": 4,
+        "seed": 7,
+        "out": Path("takes"),
+        "negative_prompt": "",
+        "loop": False,
+        "tempo": None,
+        "to_end": False,
+        "sampling": {"steps": 20, "guidance_scale": 2.5, "temperature": 0.9},
+        "controls": {"brightness": 2500.0, "key": "F#min"},
+        "batch_size": 2,
+    }
+
+
+def test_sample_defaults_leave_the_choice_to_the_recipe(run: Run, stages: dict[str, Any]) -> None:
+    assert run("sample", "runs/x", "--prompt", "")[0] == 0
+    request = stages["takes"][1]
+    assert (request.out, request.sampling, request.seconds) == (Path("runs/x/takes"), {}, 5.0)
+    assert request.controls == {}
+
+
+def test_the_help_of_sample_names_every_control_with_its_unit(run: Run) -> None:
+    told = " ".join(run("sample", "--help")[1].split())
+    for name, measure in MEASURES.items():
+        assert f" {name}" in told
+        assert measure.unit in told
+
+
+@pytest.mark.parametrize("wrong", ["brightness", "=3", "brightness="])
+def test_an_ill_formed_control_is_a_mistake_of_usage(
+    run: Run, stages: dict[str, Any], wrong: str
+) -> None:
+    code, _, told = run("sample", "runs/x", "--prompt", "a", "--control", wrong)
+    assert code == cli.EXIT_USAGE
+    assert f"control {wrong!r}: expected NAME=VALUE, such as brightness=2500" in told
+
+
+def test_compare_prints_the_table(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = ModuleType("audiogen.evaluation.scoreboard")
+    shown.scoreboard = lambda runs: f"table of {[str(run) for run in runs]}"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "audiogen.evaluation.scoreboard", shown)
+    assert run("compare", "runs/a", "runs/b") == (0, "table of ['runs/a', 'runs/b']\n", "")
+
+
+def test_sample_makes_loops_of_seconds_or_bars(run: Run, stages: dict[str, Any]) -> None:
+    given = ["sample", "runs/x", "--prompt", "a", "--negative-prompt", "music", "--loop"]
+    assert run(*given, "--seconds", "0.3")[0] == 0
+    request = stages["takes"][1]
+    assert (request.negative_prompt, request.loop, request.tempo, request.seconds) == (
+        "music", True, None, 0.3
+    )  # fmt: skip
+    assert run(*given, "--bpm", "90", "--bars", "4", "--beats-per-bar", "3")[0] == 0
+    assert stages["takes"][1].tempo == Tempo(bpm=90, bars=4, beats_per_bar=3)
+
+
+@pytest.mark.parametrize(
+    ("command", "passed", "settings"),
+    [
+        ("vary a.wav --amount 0.5 --count 3", ["a.wav"], {"amount": 0.5, "count": 3}),
+        ("vary a.wav", ["a.wav"], {"amount": 0.3, "count": 1}),
+        (
+            "inpaint a.wav --region 1.2:2 --region :0.5",
+            ["a.wav"],
+            {"regions": ["1.2:2", ":0.5"]},
+        ),
+        ("extend a.wav --seconds 12 --before", ["a.wav"], {"seconds": 12.0, "before": True}),
+        ("morph a.wav b.wav --steps 5", ["a.wav", "b.wav"], {"count": 5}),
+    ],
+)
+def test_edits_pass_their_options_on(
+    run: Run, stages: dict[str, Any], command: str, passed: list[str], settings: dict[str, Any]
+) -> None:
+    name, *rest = command.split()
+    code, out, _ = run("edit", name, *rest, "--model", "runs/x", "--seed", "3", "--prompt", "rain")
+    assert (code, out) == (0, "a.wav\nb.wav\n" if name in {"vary", "morph"} else "a.wav\n")
+    request = EditRequest(out=Path("runs/x/edits"), seed=3, prompt="rain")
+    files = [Path(one) for one in passed]
+    assert stages[name] == (Path("runs/x"), *files, request, settings)
+
+
+@pytest.mark.parametrize(
+    ("command", "printed", "files", "settings"),
+    [
+        ("encode a.wav", "a.tokens: 1 s\n", ["a.wav"], {"out": None, "num_codebooks": None}),
+        (
+            "encode a.wav b.mp3 --out t --codebooks 2",
+            "a.tokens: 1 s\n",
+            ["a.wav", "b.mp3"],
+            {"out": Path("t"), "num_codebooks": 2},
+        ),
+        (
+            "decode a.tokens b.tokens --seed 3 --codebooks 1",
+            "a.wav: 1 s\nb.wav: 2 s\n",
+            ["a.tokens", "b.tokens"],
+            {"out": None, "num_codebooks": 1, "seed": 3},
+        ),
+    ],
+)
+def test_codings_pass_their_options_on(
+    run: Run,
+    stages: dict[str, Any],
+    command: str,
+    printed: str,
+    files: list[str],
+    settings: dict[str, Any],
+) -> None:
+    assert run("codec", *command.split(), "--model", "runs/x") == (0, printed, "")
+    paths = [Path(file) for file in files]
+    assert stages[command.split(maxsplit=1)[0]] == (Path("runs/x"), paths, settings)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["codec", "encode", "a.wav"], "Missing option '--model'"),
+        (["codec", "decode", "--model", "runs/x"], "Missing argument"),
+        (["codec", "encode", "a.wav", "--model", "x", "--codebooks", "0"], "'--codebooks'"),
+        (["sample", "runs/x"], "give --prompt TEXT or --prompts FILE"),
+        (["sample", "runs/x", "--prompts", "none.txt"], "none.txt: No such file"),
+        (
+            ["sample", "runs/x", "--prompt", "a", "--seconds", "0.1"],
+            "Input should be greater than or equal to 0.5",
+        ),
+        (["sample", "runs/x", "--prompt", "a", "--bpm", "90"], "both --bpm and --bars"),
+        (
+            ["sample", "runs/x", "--prompt", "a", "--bpm", "90", "--bars", "4"],
+            "a tempo is for loops; add --loop",
+        ),
+        (
+            [
+                "sample",
+                "runs/x",
+                "--prompt",
+                "a",
+                "--loop",
+                "--seconds",
+                "3",
+                "--bpm",
+                "90",
+                "--bars",
+                "4",
+            ],
+            "--bpm and --bars set the length",
+        ),
+        (["edit", "vary", "a.wav"], "Missing option '--model'"),
+        (["edit", "inpaint", "a.wav", "--model", "runs/x"], "Missing option '--region'"),
+        (["edit", "extend", "a.wav", "--model", "runs/x"], "Missing option '--seconds'"),
+        (
+            ["sample", "runs/x", "--prompt", "a", "--count", "0"],
+            "--count': Input should be greater than or equal to 1",
+        ),
+        (["sample", "runs/x", "--promt", "a"], "--prompt"),
+        (["train"], "Missing argument"),
+        (["trian", "r.yaml"], "No such command"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(
+    run: Run, stages: dict[str, Any], arguments: list[str], said: str
+) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert stages == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ConfigError("r.yaml:\n  a\n  b\n  c\n  d\n  e"), 2, "r.yaml:\n  a\n  b\n  c\n  d\n  e"),
+        (ValueError("1\n2\n3\n4\n5"), 1, "1\n2\n3\n4"),
+        (FileNotFoundError(2, "No such file", "x"), 1, "[Errno 2] No such file: 'x'"),
+        (OSError(), 1, "OSError"),
+    ],
+)
+def test_an_expected_error_is_told_in_few_lines(
+    run: Run,
+    stages: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    code: int,
+    said: str,
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sys.modules["audiogen.training.stages"], "train", fail)
+    assert run("train", "r.yaml") == (code, "", f"error: {said}\n")
+    monkeypatch.setattr(sys, "argv", ["audiogen", "--debug", "train", "r.yaml"])
+    with pytest.raises(type(error)):
+        cli.main()
+
+
+def test_an_unexpected_error_keeps_its_traceback(
+    stages: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(sys.modules["audiogen.training.stages"], "train", fail)
+    monkeypatch.setattr(sys, "argv", ["audiogen", "train", "r.yaml"])
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main()
+
+
+def test_version_and_module_are_the_same_program() -> None:
+    command = [sys.executable, "-m", "audiogen", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"audiogen {audiogen.__version__}\n"
+
+
+def test_help_of_every_command_loads_nothing_heavy() -> None:
+    code = f"""
+import sys
+from typer.testing import CliRunner
+from audiogen.cli.main import app
+edits = [["edit", name] for name in {EDITS!r}]
+codings = [["codec", name] for name in {CODINGS!r}]
+data = [["data", name] for name in {DATA!r}]
+textures = [["texture", name] for name in {TEXTURES!r}]
+groups = [*edits, *codings, *data, *textures]
+for arguments in ([], *groups, *([command] for command in {COMMANDS!r})):
+    result = CliRunner().invoke(app, [*arguments, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "Usage:" in result.output
+    print(result.output)
+heavy = {{"torch", "numpy", "rich", "yaml", "transformers", "audiogen.schema"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    names = (*COMMANDS, *EDITS, *CODINGS, *DATA, *TEXTURES)
+    assert all(f"  {name} " in done.stdout for name in names)
+    listing = done.stdout.partition("Commands:")[2].partition("Exit codes")[0]
+    assert "..." not in listing  # no description is cut off
+
+
+def test_import_audiogen_loads_no_torch_and_knows_its_names() -> None:
+    code = "import sys, audiogen; print('torch' in sys.modules, dir(audiogen))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "False ['Pipeline', '__version__', 'load_config']\n"
+    with pytest.raises(AttributeError, match="no attribute 'Pipelines'"):
+        _ = audiogen.Pipelines  # type: ignore[attr-defined]
+
+
+def test_the_public_names_come_from_where_they_live(stages: dict[str, Any]) -> None:
+    config = audiogen.load_config(Path("r.yaml"), ["a=1"])
+    assert config == FakeConfig(recipe="r.yaml", overrides=("a=1",))

@@ -1,0 +1,153 @@
+"""Cards made while a job runs: all are there for the page, and no take depends on one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audiogen.pack.curation import maker as card_making
+from audiogen.pack.curation import room as page_sounds
+from audiogen.pack.curation import store as card_store
+from audiogen.pack.curation.cards import VORBIS_LEVELS
+from audiogen.pack.curation.maker import CardMaker
+from audiogen.pack.curation.page import write_page
+from audiogen.pack.curation.room import SoundRoom
+from audiogen.pack.curation.store import STORE_FOLDER, CardStore
+from audiogen.pack.job import JobTake, read_job
+from audiogen.pack.make import MakeRequest, Worker, make_pack
+from audiogen.storage import temporary_name
+
+LIST = "prompts: [{prompt: rain, count: 3, seconds: 0.6}, {prompt: hum, seconds: 0.5, loop: true}]"
+NO_PROCESS = 1 << 30
+MakePack = Callable[..., list[JobTake]]
+
+
+def make(model: Path, listed: Path, pack: Path) -> None:
+    make_pack(MakeRequest(prompts=listed, model=model, out=pack, batch_size=2), Worker())
+
+
+@pytest.fixture
+def nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return a function after whose call no card and no sound can be made."""
+
+    def refuse(*given: Any) -> None:
+        raise AssertionError(f"made again: {given}")
+
+    def forbid() -> None:
+        monkeypatch.setattr(card_store, "make_card", refuse)
+        monkeypatch.setattr(card_store, "card_sound", refuse)
+
+    return forbid
+
+
+@pytest.mark.usefixtures("fake_text")
+def test_the_page_after_a_job_measures_and_encodes_nothing(
+    model: Path, listed: Path, tmp_path: Path, nothing_is_made: Callable[[], None]
+) -> None:
+    pack = tmp_path / "pack"
+    make(model, listed, pack)
+    nothing_is_made()
+    text = write_page(pack).read_text(encoding="utf-8")
+    assert text.count("data:audio/ogg;base64,") == len(read_job(pack)) == 4
+
+
+@pytest.mark.usefixtures("fake_text")
+@pytest.mark.parametrize("error", [OSError("No space left on device"), MemoryError(), KeyError(1)])
+def test_a_card_that_fails_costs_no_take_and_is_made_by_the_page(
+    model: Path, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture, error: Exception,
+) -> None:  # fmt: skip
+    pack, whole = tmp_path / "pack", card_store.make_card
+
+    def failing(folder: Path, take: JobTake) -> Any:
+        if "hum" in take.file:
+            raise error
+        return whole(folder, take)
+
+    caplog.set_level("INFO")
+    with monkeypatch.context() as patch:
+        patch.setattr(card_store, "make_card", failing)
+        make(model, listed, pack)
+    takes = read_job(pack)
+    assert all(take.path(pack).is_file() for take in takes)
+    assert f"card of {takes[3].file}: {error!r}; the page makes it anew" in caplog.text
+    assert len(list((pack / STORE_FOLDER).glob("*.card"))) == 3
+    write_page(pack)
+    assert len(list((pack / STORE_FOLDER).glob("*.card"))) == 4
+
+
+def test_a_job_that_stops_makes_only_the_cards_it_has_begun(
+    tmp_path: Path, make_pack_of: MakePack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card_making, "THREADS", 1)
+    takes = make_pack_of(tmp_path, [f"rain {n}" for n in range(20)])
+
+    def stopped() -> None:
+        with CardMaker(tmp_path, takes) as cards:
+            for take in takes:
+                cards.add(take)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert len(list((tmp_path / STORE_FOLDER).glob("*.card"))) < len(takes)
+
+
+@pytest.mark.usefixtures("fake_text")
+def test_what_a_killed_job_left_half_written_is_cleared(
+    model: Path, listed: Path, tmp_path: Path
+) -> None:
+    pack = tmp_path / "pack"
+    name, _, _ = temporary_name("rain.card-7").rpartition("-")
+    left = pack / STORE_FOLDER / f"{name}-{NO_PROCESS}"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"{")
+    make(model, listed, pack)
+    assert not left.exists()
+
+
+def test_a_job_and_its_page_compress_alike_where_there_is_little_room(
+    tmp_path: Path, make_pack_of: MakePack, monkeypatch: pytest.MonkeyPatch,
+    nothing_is_made: Callable[[], None],
+) -> None:  # fmt: skip
+    takes = make_pack_of(tmp_path, [f"rain {n}" for n in range(24)])
+    store = CardStore(tmp_path)
+    sizes = [len(store.sound(take, store.card(take), VORBIS_LEVELS[0])) for take in takes]
+    for entry in (tmp_path / STORE_FOLDER).iterdir():
+        entry.unlink()
+    monkeypatch.setattr(page_sounds, "SOUND_BYTES", int(0.95 * sum(sizes)))
+    with CardMaker(tmp_path, takes) as cards:
+        for take in takes:
+            cards.add(take)
+    best, next_best = (
+        [take for take in takes if store.kept_sound(take, level) is not None]
+        for level in VORBIS_LEVELS[:2]
+    )
+    assert len(best) < len(takes)  # once enough were known, the others went on with the next level
+    assert {take.file for take in takes} == {take.file for take in (*best, *next_best)}
+    write_page(tmp_path)
+    nothing_is_made()
+    write_page(tmp_path)  # what was tried is kept, too
+    kept = [store.kept_sound(take, VORBIS_LEVELS[1]) for take in takes]
+    assert sum(len(uri) for uri in kept if uri) <= page_sounds.SOUND_BYTES
+    assert None not in kept
+
+
+def test_room_is_told_by_shares_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_sounds, "SOUND_BYTES", 1000)
+    monkeypatch.setattr(page_sounds, "TRIED_SOUNDS", 2)
+    first, second, third, last = VORBIS_LEVELS
+    room = SoundRoom({"a": 1.0, "b": 3.0, "c": 6.0})
+    room.note("a", first, 500)
+    assert room.level() == first  # one sound tells too little
+    room.note("b", first, 50)
+    assert room.level() == second  # 550 of 4 s are 1375 of 10 s
+    room.note("a", second, 200)
+    room.note("b", second, 200)
+    assert room.level() == second  # exactly as much as there is
+    room.note("c", second, 601)
+    assert room.level() == third
+    for file in "abc":
+        room.note(file, third, 400)
+    assert room.level() == last

@@ -1,0 +1,347 @@
+"""Packs for a DAW: what is in them is at its level, in its folder, under its name, and whole."""
+
+import csv
+import html.parser
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import Tensor
+from typer.testing import CliRunner
+
+from audiogen.audio.dsp import loudness_lufs
+from audiogen.audio.io.files import read_audio, write_audio
+from audiogen.audio.io.riff import read_chunks
+from audiogen.audio.loops import measure_seam
+from audiogen.audio.measure.measures import true_peak_db
+from audiogen.cli.texture import texture
+from audiogen.data.manifest import ManifestRow
+from audiogen.pack.curation.choices import Choice, Selection, write_selection
+from audiogen.pack.export.documents import csv_cell, rpp_text
+from audiogen.pack.export.exporting import ExportRequest, export_pack
+from audiogen.pack.export.names import parse_stem
+from audiogen.pack.make import MakeRequest, Worker, make_pack
+from audiogen.provenance.attribution import attribution_csv
+from audiogen.takes.request import TakesRequest, Tempo, write_takes
+
+RATE = 22_050
+HOSTILE = (
+    "../../../etc/passwd", "..\\..\\evil", "/root/x", "con", "NUL.wav", "a\0b\x1b[31m",
+    "x" * 10_000, "rain\u202egpj.exe", "مطر على سقف", "雨", "<script>alert(1)</script>",
+    '"><img src=x onerror=y>', "=cmd|'/c calc'!A0", "@SUM(A1)", "+1", "", "rain", "rain", "RAIN",
+    '" \' `', "a\nb\n>", "$x$",
+)  # fmt: skip
+
+
+def ring(seconds: float, seed: int = 0) -> Tensor:
+    """A loop of noise without a seam, darker towards the top."""
+    count = round(seconds * RATE)
+    generator = torch.Generator().manual_seed(seed)
+    spectrum = torch.fft.rfft(torch.randn(2, count, generator=generator))
+    wav = torch.fft.irfft(spectrum / (1 + torch.linspace(0, 20, spectrum.shape[1])), n=count)
+    return 0.5 * wav / wav.abs().max() + 0.1
+
+
+def shot() -> Tensor:
+    time = torch.arange(RATE) / RATE
+    return (0.4 * torch.sin(2 * math.pi * 440 * time) * torch.exp(-12 * time))[None]
+
+
+def bed(seconds: float = 2.0) -> Tensor:
+    return 0.01 * torch.randn(1, round(seconds * RATE)) + 0.05
+
+
+def told(prompt: str, **more: Any) -> dict[str, Any]:
+    return {"prompt": prompt, "seed": 3, "model": "small", "model_digest": "abc",
+            "licences": {"CC0-1.0": 4, "CC-BY-4.0": 2}, **more}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pack of two loops, a one-shot, a texture, and a take that was rejected."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("work") / "My Pack"
+    for name, bpm in (("first", 93.0), ("second", 120.0)):
+        wav = ring(4 * 60 / bpm)
+        loop = {"samples": wav.shape[1], "bpm": bpm, "bars": 1, "beats_per_bar": 4}
+        write_audio(folder / f"{name}.wav", wav, RATE, sidecar=told("tin rain", loop=loop))
+    write_audio(folder / "shot.wav", shot(), RATE, sidecar=told("pluck"))
+    write_audio(folder / "bed.wav", bed(), RATE, sidecar=told("wind 24"))
+    write_audio(folder / "no.wav", bed(), RATE, sidecar=told("no"))
+    kept = {stem: {"status": "keep", "star": stem == "bed", "note": "=1+1"}
+            for stem in ("first", "second", "shot", "bed")}  # fmt: skip
+    choices = {"takes": {**kept, "no": {"status": "reject", "star": False, "note": ""}}}
+    (folder / "selection.json").write_text(json.dumps(choices))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_pack(pack, ExportRequest(to=tmp_path_factory.mktemp("to") / "out"))
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_each_take_lies_in_its_folder_under_its_name(exported: Path, pack: Path) -> None:
+    found = [row["file"] for row in rows(exported)]
+    assert sorted(re.sub(r"_[A-G]#?(maj|min)\b", "", name) for name in found) == [
+        "Loops/tin_rain_93.wav", "Loops/tin_rain_b_120.wav", "OneShots/pluck.wav",
+        "Textures/wind.wav",
+    ]  # fmt: skip
+    assert sorted(str(path.relative_to(exported)) for path in exported.rglob("*.wav")) == sorted(
+        found
+    )
+    for name in found:
+        parse_stem(Path(name).stem, "splice")
+        info = soundfile.info(exported / name)
+        assert (info.samplerate, info.subtype) == (48_000, "PCM_24")
+        note = json.loads((exported / name).with_suffix(".json").read_text())
+        assert note["export"]["note"] == "=1+1"
+        assert note["export"]["file"] in {path.name for path in pack.iterdir()}
+
+
+def test_levels_are_those_asked_for(exported: Path) -> None:
+    for row in rows(exported):
+        wav, rate = read_audio(exported / row["file"])
+        is_loop = row["kind"] == "Loops"
+        peak = true_peak_db(wav, rate, ring=is_loop)
+        assert peak <= -1.0
+        if row["kind"] == "OneShots":
+            assert peak == pytest.approx(-1.0, abs=0.05)
+        else:
+            assert loudness_lufs(wav, rate) == pytest.approx(-23.0, abs=0.05)
+        assert float(wav.mean(dim=1).abs().max()) < 1e-3  # -60 dBFS
+        assert float(row["loudness_lufs"]) == pytest.approx(loudness_lufs(wav, rate), abs=0.01)
+
+
+def test_loops_have_the_length_of_their_bars_and_keep_their_seam(exported: Path) -> None:
+    for bpm, name in ((93, "tin_rain_93"), (120, "tin_rain_b_120")):
+        path = next((exported / "Loops").glob(f"{name}*.wav"))
+        wav, rate = read_audio(path)
+        assert wav.shape[1] == round(4 * 60 / bpm * rate)
+        assert measure_seam(wav, rate).passes
+        # The ends are not faded: near the join it is as loud as elsewhere.
+        near = torch.cat([wav[:, -240:], wav[:, :240]], dim=1).square().mean()
+        assert float(near / wav.square().mean()) > 0.2
+        chunks = read_chunks(path)
+        assert chunks.sampler is not None
+        assert chunks.acid is not None
+        assert chunks.sampler.loops == ((0, wav.shape[1]),)
+        assert (chunks.acid.bpm, chunks.acid.beats, chunks.acid.one_shot) == (bpm, 4, False)
+        assert [cue.label for cue in chunks.cues] == ["bar 1"]
+
+
+def test_edges_of_one_shots_are_faded_and_the_chunks_tell_of_them(exported: Path) -> None:
+    path = next((exported / "OneShots").glob("*.wav"))
+    wav, rate = read_audio(path)
+    assert float(wav[:, 0].abs().max()) < 1e-4
+    assert float(wav[:, -1].abs().max()) < 1e-4
+    chunks = read_chunks(path)
+    assert chunks.acid is not None
+    assert chunks.acid.one_shot
+    assert chunks.sampler is not None
+    assert chunks.sampler.loops == ()
+    assert chunks.broadcast is not None
+    assert chunks.broadcast.true_peak_db == pytest.approx(true_peak_db(wav, rate), abs=0.011)
+    assert chunks.info["INAM"] == chunks.ixml["NOTE"] == "pluck"
+    assert chunks.info["ICOP"] == "Training sounds: CC-BY-4.0, CC0-1.0"
+    assert chunks.ixml["USER/SEED"] == "3"
+    assert chunks.ixml["PROJECT"] == "My Pack"
+
+
+def test_texts_beside_the_sounds(exported: Path) -> None:
+    found = rows(exported)
+    assert {row["note"] for row in found} == {"'=1+1"}
+    assert [row["star"] for row in found if row["kind"] == "Textures"] == ["True"]
+    assert "CC-BY-4.0: 2 recordings" in (exported / "LICENSE.txt").read_text()
+    assert (exported / "contact.png").read_bytes().startswith(b"\x89PNG")
+    project = (exported / "loops.rpp").read_text()
+    assert project.count("<TRACK") == 2
+    assert project.count("<") == len(re.findall(r"^ *>$", project, re.MULTILINE))
+    for name in re.findall(r'FILE "(.*)"', project):
+        assert (exported / name).is_file()
+    assert not (exported / "ATTRIBUTION.csv").exists()
+
+
+def test_a_folder_that_is_there_is_refused_and_the_pack_stays(exported: Path, pack: Path) -> None:
+    before = {path: path.read_bytes() for path in (*pack.iterdir(), *exported.rglob("*.wav"))}
+    with pytest.raises(ValueError, match="nothing was changed"):
+        ExportRequest(to=exported)
+    with pytest.raises(ValueError, match="nothing was changed"):
+        ExportRequest(to=pack)
+    assert all(path.read_bytes() == data for path, data in before.items())
+
+
+@pytest.mark.parametrize(("audio_format", "rate"), [("wav16", 44_100), ("flac", 48_000)])
+def test_formats_and_rates_and_the_same_bits_twice(
+    audio_format: Any, rate: int, pack: Path, tmp_path: Path
+) -> None:
+    request = ExportRequest(to=tmp_path / "a", audio_format=audio_format, rate=rate, naming="ucs")
+    first = export_pack(pack, request)
+    second = export_pack(pack, replace(request, to=tmp_path / "b"))
+    names = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
+    for name in set(names) - {Path("contact.html")}:  # Ogg streams have random serial numbers
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+    sounds = [name for name in names if name.suffix in {".wav", ".flac"}]
+    assert len(sounds) == 4
+    for name in sounds:
+        info = soundfile.info(first / name)
+        assert (info.samplerate, info.subtype) == (
+            rate, "PCM_16" if audio_format == "wav16" else "PCM_24",
+        )  # fmt: skip
+        assert parse_stem(name.stem, "ucs").source == "MyPack"
+        wav, _ = read_audio(first / name)
+        assert true_peak_db(wav, rate, ring=name.parts[0] == "Loops") <= -1.0
+
+
+def test_dither_is_triangular_and_leaves_no_trace_of_a_faint_tone() -> None:
+    from audiogen.pack.export.sound import dithered  # noqa: PLC0415
+
+    time = torch.arange(200_000) / 48_000
+    faint = (0.4 / 32768 * torch.sin(2 * math.pi * 1000 * time))[None]  # rounds to nothing
+    bits = dithered(faint, "a")
+    assert torch.equal(bits, dithered(faint, "a"))
+    assert not torch.equal(bits, dithered(faint, "b"))
+    steps = bits * 32768
+    assert torch.equal(steps, steps.round())
+    error = (steps - faint * 32768).double()
+    assert float(error.var()) == pytest.approx(1 / 4, rel=0.02)  # 2/12 of dither, 1/12 of rounding
+    assert abs(float((error * faint / faint.abs().max()).mean())) < 0.01  # the tone survives
+
+
+class Reader(html.parser.HTMLParser):
+    """Collects the tags and attributes of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.sources: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.sources += [value or "" for name, value in attrs if name in {"src", "href"}]
+
+
+def test_hostile_prompts_stay_in_the_folder_and_out_of_the_page(tmp_path: Path) -> None:
+    work = tmp_path / "work" / "pack"
+    for number, prompt in enumerate(HOSTILE):
+        write_audio(work / f"{number:02d}.wav", bed(0.2), RATE, sidecar=told(prompt, seed=prompt))
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    out = export_pack(work, ExportRequest(to=tmp_path / "work" / "out"))
+    new = {path for path in tmp_path.rglob("*") if path.is_file()} - before
+    assert all(path.is_relative_to(out) for path in new)
+    assert len(list(out.rglob("*.wav"))) == len(HOSTILE)
+    reader = Reader()
+    reader.feed((out / "contact.html").read_text(encoding="utf-8"))
+    assert "script" not in reader.tags
+    assert not {name for name in reader.attributes if name.startswith("on")}
+    assert all(source.startswith("data:") for source in reader.sources)
+    for row in rows(out):
+        assert not row["prompt"].startswith(("=", "+", "-", "@"))
+    long = next(path for path in out.rglob("*.json") if len(path.read_text()) > 10_000)
+    assert json.loads(long.read_text())["cut_in_wav"]["INAM"] == "x" * 10_000
+
+
+def test_cells_and_quotes() -> None:
+    assert [csv_cell(one) for one in ("=1", "-2", "\t=1", " @x", -2.0, "ok")] == [
+        "'=1", "'-2", "'=1", "'@x", -2.0, "ok",
+    ]  # fmt: skip
+    assert [rpp_text(one) for one in ("a b", 'a"b', "a\"'b", "a\"'`b", "a\n>")] == [
+        '"a b"', "'a\"b'", "`a\"'b`", "`a\"''b`", '"a >"',
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("selection.json", "{", "not valid JSON"),
+        ("selection.json", "[]", "expected"),
+        ("selection.json", '{"takes": {"a": {"status": "maybe"}}}', "'keep'"),
+        ("selection.json", '{"takes": {"a": {"status": "reject"}}}', "no take is kept"),
+        ("selection.json", '{"takes": {"b": {"status": "keep"}}}', "not there"),
+        ("a.json", '{"loop": {"bpm": 0, "bars": 1, "beats_per_bar": 4}}', "loop.bpm"),
+        ("a.json", '{"loop": {"bpm": 60, "bars": 9, "beats_per_bar": 4}}', "does not last"),
+        ("a.wav", "noise", "a.wav"),
+    ],
+)
+def test_what_is_wrong_is_said_and_nothing_is_left(
+    name: str, text: str, said: str, tmp_path: Path
+) -> None:
+    work = tmp_path / "pack"
+    write_audio(work / "a.wav", bed(1.0), RATE)
+    (work / name).write_text(text)
+    with pytest.raises(ValueError, match=re.escape(said)) as error:
+        export_pack(work, ExportRequest(to=tmp_path / "out"))
+    assert len(str(error.value).splitlines()) <= 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pack"]
+
+
+@pytest.mark.usefixtures("fake_text")
+def test_takes_of_a_model_and_its_attribution(
+    make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    model = make_model()
+    request = TakesRequest(
+        prompts=["rain"], seconds=1.0, count=1, seed=0, out=tmp_path / "pack", loop=True,
+        tempo=Tempo(bpm=133.7, bars=1, beats_per_bar=3),
+    )  # fmt: skip
+    write_takes(model, request)
+    with pytest.raises(ValueError, match="leave --model out"):
+        export_pack(tmp_path / "pack", ExportRequest(to=tmp_path / "out", model=model))
+    attribution = model / "generator" / "model" / "ATTRIBUTION.csv"
+    attribution.write_text("path,author\na.wav,=Ann\n")
+    with pytest.raises(ValueError, match="not a table of attributions"):
+        export_pack(tmp_path / "pack", ExportRequest(to=tmp_path / "out", model=model))
+    row = ManifestRow(path="a.wav", seconds=1, sample_rate=8000, channels=1, split="train",
+                      sha256="0" * 64, author="=Ann")  # fmt: skip
+    attribution.write_text(attribution_csv([row]))
+    out = export_pack(tmp_path / "pack", ExportRequest(to=tmp_path / "out", model=model))
+    assert '"\'=Ann"' in (out / "ATTRIBUTION.csv").read_text()
+    sound = next((out / "Loops").glob("rain_134*.wav"))
+    assert soundfile.info(sound).frames == round(3 * 60 / 133.7 * 48_000)
+
+
+@pytest.mark.usefixtures("fake_text")
+def test_from_a_list_of_prompts_to_the_kept_takes_of_a_pack(model: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.yaml"
+    listed.write_text(
+        "prompts:\n  - {prompt: rain, count: 2, seconds: 1}\n"
+        "  - {prompt: bells, loop: true, bpm: 240, bars: 1}\n"
+    )
+    pack = tmp_path / "pack"
+    done = make_pack(MakeRequest(prompts=listed, model=model, out=pack), Worker())
+    kept = [done.takes[0].file, done.takes[2].file]
+    choices = {name: Choice(status="keep" if name in kept else "reject")
+               for name in (take.file for take in done.takes)}  # fmt: skip
+    write_selection(pack, Selection(takes=choices))
+    out = export_pack(pack, ExportRequest(to=tmp_path / "out"))
+    found = {row["take"]: row for row in rows(out)}
+    assert sorted(found) == sorted(f"{name}.wav" for name in kept)
+    assert int(found[f"{kept[1]}.wav"]["samples"]) == 48_000
+
+
+def test_the_commands(pack: Path, tmp_path: Path) -> None:
+    run = CliRunner().invoke
+    done = run(texture, ["export", str(pack), "--to", str(tmp_path / "out"), "--naming", "plain"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "out" / "Textures" / "wind-24-001.wav").is_file()
+    done = run(texture, ["split", str(pack / "bed.wav"), "--by", "bands", "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert [Path(line).name for line in done.output.split("\n")[:3]] == [
+        "bed-low.wav", "bed-mid.wav", "bed-high.wav",
+    ]  # fmt: skip
+    layers = [soundfile.read(tmp_path / f"bed-{name}.wav")[0] for name in ("low", "mid", "high")]
+    assert float(np.abs(sum(layers) - soundfile.read(pack / "bed.wav")[0]).max()) < 1e-4

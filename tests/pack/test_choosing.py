@@ -1,0 +1,333 @@
+"""Best of several: the best candidate is kept, always the same, and one is no choice at all."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fake_text import FakeTextEncoder
+
+from audiogen.audio.dsp import resample
+from audiogen.audio.io.files import read_audio
+from audiogen.evaluation.judge.classifier import SoundClassifier
+from audiogen.evaluation.judge.judge import JUDGE_FILE, Judge, label_words, named_label
+from audiogen.pack import choosing
+from audiogen.pack.choosing import CANDIDATE_STEP, Chooser, Score, clipped_share, soundness
+from audiogen.pack.curation.cards import make_card
+from audiogen.pack.curation.choices import Choice, Selection, write_selection
+from audiogen.pack.job import read_job
+from audiogen.pack.make import Done, MakeRequest, Worker, make_pack
+from audiogen.pack.prompts import TakeSettings
+from audiogen.pack.redo import RedoRequest, redo_pack, redo_take
+from audiogen.pipeline import Pipeline
+from audiogen.storage import read_tensors, write_tensors
+from audiogen.takes import making
+from audiogen.takes.making import Made
+from audiogen.takes.spec import TakeSpec
+
+RATE = 16_000
+LIST = """\
+defaults: {count: 2, seconds: 0.6-0.9, best_of: 3}
+prompts:
+  - rain on a roof
+  - {prompt: hum, count: 3}
+  - {prompt: bells, loop: true, bpm: 480, bars: 1, best_of: 2}
+  - {prompt: wind, best_of: 1}
+"""
+pytestmark = pytest.mark.usefixtures("fake_text")
+
+
+def tone(hz: float, seconds: float = 1.0) -> torch.Tensor:
+    return 0.3 * torch.sin(2 * torch.pi * hz * torch.arange(round(seconds * RATE)) / RATE)[None]
+
+
+def hiss(seed: int, seconds: float = 1.0) -> torch.Tensor:
+    source = torch.Generator().manual_seed(seed)
+    return 0.1 * torch.randn(1, round(seconds * RATE), generator=source)
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    """One that knows hum and rain."""
+    wavs = [*(tone(100 + 10 * n) for n in range(4)), *(hiss(n) for n in range(4))]
+    return Judge.of(SoundClassifier(RATE, num_versions=1).fit(wavs, ["hum"] * 4 + ["rain"] * 4))
+
+
+@pytest.fixture
+def judged(make_model: Callable[..., Path], judge: Judge) -> Path:
+    """A small model with that judge beside it."""
+    run = make_model()
+    judge.write(run / "generator" / "model" / JUDGE_FILE)
+    return run
+
+
+def make(model: Path, listed: Path, out: Path, **changes: Any) -> Done:
+    asked = MakeRequest(prompts=listed, model=model, out=out, batch_size=4)
+    return make_pack(replace(asked, **changes), Worker())
+
+
+def digests(pack: Path) -> dict[str, str]:
+    files = sorted((pack / "takes").iterdir())
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def note(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return found
+
+
+# The choice
+
+
+def sounding(monkeypatch: pytest.MonkeyPatch, sounds: list[torch.Tensor]) -> None:
+    """Let the candidates be these, in the order of their seeds."""
+
+    def made(_: object, specs: list[TakeSpec]) -> list[Made]:
+        return [
+            Made(spec=one, wav=sounds[one.seed // CANDIDATE_STEP + one.seed % 10], seam=None,
+                 tries=1, batch=specs, place=place)
+            for place, one in enumerate(specs)
+        ]  # fmt: skip
+
+    monkeypatch.setattr(choosing, "make_takes", made)
+
+
+def spec(model: Path, prompt: str, seed: int = 0) -> TakeSpec:
+    sampling = Pipeline.from_pretrained(model).config.sample
+    return TakeSpec(prompt=prompt, seed=seed, seconds=1.0, sampling=sampling)
+
+
+@pytest.mark.parametrize(("prompt", "best"), [("rain", 1), ("hum", 2)])
+def test_the_candidate_that_fits_the_prompt_is_kept(
+    model: Path, judge: Judge, monkeypatch: pytest.MonkeyPatch, prompt: str, best: int
+) -> None:
+    sounding(monkeypatch, [0.5 * hiss(50) + tone(125), hiss(51), tone(135), tone(130) * 1e-4])
+    chooser = Chooser(Pipeline.from_pretrained(model), judge)
+    [choice] = chooser.choose([spec(model, prompt)], 4, batch_size=3)
+    scores = [one["score"] for one in choice.note["candidates"]]
+    assert scores.index(max(scores)) == choice.note["chosen"] == best
+    assert choice.made.spec.seed == best * CANDIDATE_STEP == choice.note["candidates"][best]["seed"]
+    assert scores[3] == 0  # silent
+    assert choice.note["label"] == prompt
+
+
+def test_what_no_label_is_like_is_chosen_by_texture(
+    model: Path, judge: Judge, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clipped = (8 * tone(130)).clamp(-0.8, 0.8)
+    sounding(monkeypatch, [clipped, torch.cat([hiss(1, 0.5), torch.zeros(1, 8000)], 1), hiss(2)])
+    chooser = Chooser(Pipeline.from_pretrained(model), judge)
+    [choice] = chooser.choose([spec(model, "Bolivia")], 3, batch_size=8)
+    assert choice.note["chosen"] == 2
+    assert [one["prompt"] for one in choice.note["candidates"]] == [None] * 3
+    assert choice.note["candidates"][0]["texture"] == 0
+    assert choice.note["candidates"][1]["texture"] == pytest.approx(0.5, abs=0.01)
+    assert caplog.text.count("'Bolivia' names no sound that the recogniser knows") == 1
+
+
+def test_a_take_that_is_nearly_another_of_its_prompt_loses(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swell = torch.linspace(-3, 3, RATE).exp() / 20
+    sounding(monkeypatch, [hiss(1) * swell, hiss(1) * swell / 2, hiss(3) * swell.flip(0)])
+    chooser = Chooser(Pipeline.from_pretrained(model), None)
+    first, second = chooser.choose([spec(model, "a"), spec(model, "a", seed=1)], 2, batch_size=8)
+    assert first.note["chosen"] == 0  # of equals the first
+    assert second.note["chosen"] == 1
+    near, other = (one["texture"] for one in second.note["candidates"])
+    assert near == pytest.approx(0, abs=0.05)
+    assert other > 0.9
+
+
+def test_soundness_tells_whole_sounds_from_broken_ones() -> None:
+    assert soundness(hiss(1), RATE) == 1
+    assert soundness(tone(440), RATE) == 1
+    assert soundness(torch.zeros(1, RATE), RATE) == 0
+    assert clipped_share(tone(440)) == 0
+    for level in (1.2, 1.5, 4.0):  # of the sine's peaks, so much is cut
+        share = 1 - 2 / np.pi * np.arcsin(1 / level)
+        cut = (level * tone(441) / 0.3).clamp(-1, 1)
+        assert clipped_share(cut) == pytest.approx(share, abs=0.04)
+    one_side = torch.cat([tone(440), (1.5 * tone(441) / 0.3).clamp(-1, 1)])
+    assert 0 < clipped_share(one_side) < clipped_share(one_side[1:])
+    assert Score(texture=0.5, prompt=0.5).total == 0.25
+    assert Score(texture=0.5, prompt=None).total == 0.5
+
+
+# Packs
+
+
+def test_a_pack_is_the_same_whatever_the_batches_and_stops(
+    judged: Path, listed: Path, tmp_path: Path
+) -> None:
+    done = make(judged, listed, tmp_path / "one")
+    assert (len(done.takes), done.there_before) == (9, 0)
+    expected = digests(tmp_path / "one")
+    for path in sorted((tmp_path / "one" / "takes").glob("*.wav"))[::2]:
+        path.unlink()
+    again = make(judged, listed, tmp_path / "one")
+    assert (len(again.takes), again.there_before) == (9, 4)
+    assert digests(tmp_path / "one") == expected
+    make(judged, listed, tmp_path / "other", batch_size=1)
+    share = MakeRequest(prompts=listed, model=judged, out=tmp_path / "two", batch_size=4)
+    barrier = threading.Barrier(2, timeout=120)
+    workers = [Worker(rank=n, count=2, wait=lambda: barrier.wait() and None) for n in (0, 1)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(partial(make_pack, share), workers))
+    assert digests(tmp_path / "two") == expected
+    for take in done.takes:
+        one, other = (take.path(tmp_path / name) for name in ("one", "other"))
+        assert note(one)["seed"] == note(other)["seed"]
+        assert float((read_audio(one)[0] - read_audio(other)[0]).abs().max()) <= 1e-5
+
+
+def test_the_sidecar_tells_all_candidates_and_the_take_is_made_again_by_it(
+    judged: Path, judge: Judge, listed: Path, tmp_path: Path
+) -> None:
+    pack, seeds = tmp_path / "pack", set()
+    for take in make(judged, listed, pack).takes:
+        path, told = take.path(pack), note(take.path(pack))
+        assert redo_take(path, judged, None).difference == 0
+        if take.spec.prompt == "wind":
+            assert (take.best_of, "best_of" in told) == (1, False)
+            assert make_card(pack, take).facts["score"] is None
+            continue
+        found = told["best_of"]
+        assert found["count"] == take.best_of == len(found["candidates"])
+        kept = found["candidates"][found["chosen"]]
+        assert kept["score"] == max(one["score"] for one in found["candidates"])
+        assert kept["seed"] == told["seed"]
+        starts = [one["seed"] // CANDIDATE_STEP for one in found["candidates"]]
+        assert starts == list(range(take.best_of))
+        assert told["seed"] % 1_000_000 == take.spec.seed
+        label = {"rain on a roof": "rain", "hum": "hum"}.get(take.spec.prompt)
+        assert found["label"] == label
+        if label is not None:
+            wav = read_audio(path)[0]
+            assert kept["prompt"] == pytest.approx(judge.probabilities(wav)[label], abs=2e-3)
+        facts = make_card(pack, take).facts
+        assert facts["score"]["score"] == kept["score"]
+        seeds.add(told["seed"] // CANDIDATE_STEP)
+    assert len(seeds) > 1  # not always the first
+    kept_take = read_job(pack)[0]
+    write_selection(pack, Selection(takes={kept_take.file: Choice(status="keep")}))
+    [finer] = redo_pack(pack, RedoRequest(steps=6), Worker()).takes
+    assert (finer.best_of, finer.spec.seed) == (1, note(kept_take.path(pack))["seed"])
+
+
+def test_best_of_one_is_no_choice(model: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.csv"
+    listed.write_text("prompt,count,seconds\nrain,2,0.6\n", encoding="utf-8")
+    make(model, listed, tmp_path / "none")
+    make(model, listed, tmp_path / "one", defaults=TakeSettings(best_of=1))
+    assert digests(tmp_path / "one") == digests(tmp_path / "none")
+    assert (tmp_path / "one" / "job.jsonl").read_bytes() == (
+        tmp_path / "none" / "job.jsonl"
+    ).read_bytes()
+    done = make(model, listed, tmp_path / "one", defaults=TakeSettings(best_of=2))
+    assert (len(done.takes), done.there_before) == (2, 0)  # another choice is another take
+    assert len(read_job(tmp_path / "one")) == 4
+
+
+def test_a_model_without_a_recogniser_says_so_once(
+    model: Path, listed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = make(model, listed, tmp_path / "pack")
+    assert caplog.text.count("small: no recogniser beside the model") == 1
+    found = note(done.takes[0].path(tmp_path / "pack"))["best_of"]
+    assert "judge" not in found
+    assert {one["prompt"] for one in found["candidates"]} == {None}
+
+
+# The recogniser
+
+
+def test_a_judge_is_the_linear_half_of_the_classifier_and_is_read_as_written(
+    judge: Judge, tmp_path: Path
+) -> None:
+    for labels in (["hum", "rain"], ["hum", "rain", "sea"]):
+        wavs = [tone(100), tone(120), hiss(0), hiss(1), tone(900), tone(950)][: 2 * len(labels)]
+        names = [label for label in labels for _ in range(2)]
+        classifier = SoundClassifier(RATE, num_versions=1).fit(wavs, names)
+        one = Judge.of(classifier)
+        scaler, linear = classifier.linear
+        features = scaler.transform(classifier._features(wavs))
+        expected = linear.predict_proba(features)
+        found = [list(one.probabilities(wav).values()) for wav in wavs]
+        assert np.allclose(found, expected, atol=1e-4)
+    path = tmp_path / JUDGE_FILE
+    judge.write(path)
+    again = Judge.read(path)
+    assert len(again.digest) == 16
+    assert again.probabilities(hiss(9)) == judge.probabilities(hiss(9))
+    assert path.stat().st_size < 50_000
+
+
+def test_a_damaged_judge_or_one_of_another_rate_is_refused(judged: Path, judge: Judge) -> None:
+    path = judged / "generator" / "model" / JUDGE_FILE
+    pipeline = Pipeline.from_pretrained(judged)
+    replace(judge, sample_rate=8000).write(path)
+    with pytest.raises(ValueError, match="for sounds at 8000 Hz; this model makes 16000 Hz"):
+        Chooser.of(pipeline)
+    for damaged in (
+        replace(judge, weights=judge.weights[:, :-1]),
+        replace(judge, bias=judge.bias * float("nan")),
+        replace(judge, labels=("one",)),
+    ):
+        damaged.write(path)
+        with pytest.raises(ValueError, match="not a recogniser as audiogen writes it"):
+            Chooser.of(pipeline)
+    deep = torch.full((100_000,), ord("["), dtype=torch.uint8)
+    write_tensors(path, {**read_tensors(path), "about": deep})
+    with pytest.raises(ValueError, match="nested too deeply"):
+        Chooser.of(pipeline)
+    path.write_bytes(b"\0" * 64)
+    with pytest.raises(ValueError, match="not a readable safetensors file"):
+        Chooser.of(pipeline)
+
+
+def test_a_judge_goes_with_copies_of_the_model(judged: Path, tmp_path: Path) -> None:
+    Pipeline.from_pretrained(judged).save_pretrained(tmp_path / "copy")
+    written = judged / "generator" / "model" / JUDGE_FILE
+    assert (tmp_path / "copy" / JUDGE_FILE).read_bytes() == written.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "label"),
+    [
+        ("rain on a roof", "rain"), ("A Dog, far away", "dog"), ("waves of the sea", "sea_waves"),
+        ("waves", "sea_waves"), ("Bolivia", None), ("", None), ("brain", None),
+    ],
+)  # fmt: skip
+def test_prompts_name_labels_only_where_they_are_alike(prompt: str, label: str | None) -> None:
+    names = ["rain", "dog", "sea_waves"]
+    texts: Any = FakeTextEncoder()([prompt, *map(label_words, names)])
+    assert named_label(prompt, names, texts.pooled[0], texts.pooled[1:]) == label
+
+
+@pytest.mark.slow
+def test_the_linear_half_recognises_real_recordings_from_other_sources(esc10: Path) -> None:
+    sides: dict[bool, tuple[list[torch.Tensor], list[str]]] = {True: ([], []), False: ([], [])}
+    for path in sorted(esc10.glob("*/*.ogg")):
+        wavs, labels = sides[int(path.stem.split("-")[1]) % 5 == 0]
+        wavs.append(resample(*read_audio(path), 22_050))
+        labels.append(path.parent.name)
+    judge = Judge.of(SoundClassifier(22_050).fit(*sides[False]))
+    heard = [judge.probabilities(wav) for wav in sides[True][0]]
+    right = [
+        max(one, key=one.__getitem__) == label
+        for one, label in zip(heard, sides[True][1], strict=True)
+    ]
+    assert np.mean(right) >= 0.85
+
+
+def test_loops_are_made_again_between_the_seeds_of_candidates() -> None:
+    assert (making.MAX_REMAKES + 1) * making.REMAKE_STEP < CANDIDATE_STEP
