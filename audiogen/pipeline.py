@@ -17,7 +17,6 @@ from audiogen.conditioning.controls import Controls, Role, make_controls
 from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.generators import LatentGenerator, SamplingConfig, Start, build_generator
 from audiogen.generators.base import check_finite
-from audiogen.generators.tokens.autoregressive import AutoregressiveGenerator
 from audiogen.hub import find_model, model_digest, write_documents
 from audiogen.model_config import ModelConfig
 from audiogen.schema import dump_config, load_config
@@ -173,7 +172,7 @@ class Pipeline:
             ValueError: as of a call, or the generator is none that ends its sounds.
         """
         generator, lengths = self.generator, [max_seconds] * len(prompts)
-        if not isinstance(generator, AutoregressiveGenerator):
+        if not generator.ends_sounds:
             raise ValueError(
                 f"a model of type {self.config.generator.type} is told how long a sound is\n"
                 "  give its seconds, or take a model of type autoregressive"

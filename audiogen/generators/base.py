@@ -78,6 +78,8 @@ class LatentGenerator(nn.Module, ABC):
     """A model of latents given conditions."""
 
     accepts: ClassVar[Kind]
+    ends_sounds: ClassVar[bool] = False
+    """Whether `sample_to_end` makes sounds that end where the model ends them."""
 
     @abstractmethod
     def forward(self, batch: Batch) -> LossOutput:
@@ -109,6 +111,33 @@ class LatentGenerator(nn.Module, ABC):
         Returns:
             (B, D, L) or (B, K, L); zeros behind the end of a shorter item.
         """
+
+    def sample_to_end(
+        self,
+        conditions: Conditions,
+        max_frames: int,
+        *,
+        sampling: SamplingConfig,
+        seeds: Sequence[int],
+        negative: Conditions | None = None,
+    ) -> list[Tensor]:
+        """Sample sounds that end where the model ends them.
+
+        Args:
+            conditions: of B items; the role should be "whole", whose ends are learnt, and
+                `seconds` left out (NaN), which would tell the end.
+            max_frames: a sound that has not ended by then is cut.
+            sampling: of the generator's own kind.
+            seeds: one per item.
+            negative: what guidance leads away from; None is no prompt.
+
+        Returns:
+            Tokens of each item (K, L), L from 1 to `max_frames`.
+
+        Raises:
+            ValueError: the generator does not end its sounds (see `ends_sounds`).
+        """
+        raise ValueError(f"sample_to_end: {type(self).__name__} is told how long a sound is")
 
     @abstractmethod
     def network_evaluations(self, sampling: SamplingConfig, num_frames: int) -> int:

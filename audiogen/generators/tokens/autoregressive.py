@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +45,8 @@ class AutoregressiveGenerator(TokenGenerator):
     """Predicts the tokens of a step from those of earlier steps, in the order of a pattern."""
 
     layout: Tensor
+
+    ends_sounds: ClassVar[bool] = True
 
     def __init__(
         self, config: AutoregressiveConfig, spec: LatentSpec, text_dim: int, window_frames: int
@@ -189,19 +191,7 @@ class AutoregressiveGenerator(TokenGenerator):
         seeds: Sequence[int],
         negative: Conditions | None = None,
     ) -> list[Tensor]:
-        """Sample sounds that end where the model ends them.
-
-        Args:
-            conditions: of B items; the role should be "whole", whose ends are learnt, and
-                `seconds` left out (NaN), which would tell the end.
-            max_frames: a sound that has not ended by then is cut.
-            sampling: as of `sample`.
-            seeds: as of `sample`.
-            negative: as of `sample`.
-
-        Returns:
-            Tokens of each item (K, L), L from 1 to `max_frames`.
-        """
+        """Sample sounds that end where the model ends them; see `LatentGenerator`."""
         request = Request.of(
             self,
             conditions,
