@@ -12,6 +12,18 @@ from torch import Tensor
 
 Kind = Literal["continuous", "tokens"]
 
+# Streams of seeds: an item's seed plus one of these draws noise apart from that of the seed itself.
+NOISE_STREAM = 1 << 40
+"""Noise that a codec's decoder starts from."""
+FRESH_NOISE = 1 << 41
+"""Noise that stochastic samplers add, apart from that of the start."""
+LIKELIHOOD_STREAM = 1 << 42
+"""Noise of the likelihood's estimate."""
+PATH_SEEDS = 1 << 43
+"""Seeds of the paths that distillation learns from."""
+VARIATION_STREAM = 1 << 44
+"""Noise that variations of a take are made of."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LatentSpec:

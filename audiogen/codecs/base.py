@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from audiogen.codecs.frames import FrameStream
-from audiogen.types import Kind, LatentSpec
+from audiogen.types import NOISE_STREAM, Kind, LatentSpec
 
-NOISE_STREAM = 1 << 40
 ALL_FRAMES = 1 << 40
 """More than any sound has."""
 

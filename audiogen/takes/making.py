@@ -21,14 +21,13 @@ from audiogen.pipeline import Pipeline, loop_frames
 from audiogen.takes.sidecar import take_sidecar
 from audiogen.takes.spec import TakeSpec
 from audiogen.takes.splice import below_full_scale
+from audiogen.types import VARIATION_STREAM
 
 MAX_REMAKES = 8
 """How often a loop whose seam is heard is made again, at most."""
 REMAKE_STEP = 1_000_000
 """From a loop's seed to that of its next try: which seed stands in for which does not depend on
 what else is made."""
-VARIATION_STREAM = 1 << 44
-"""Noise of variations; no take has it, so that it is never the noise it is mixed with."""
 _log = logging.getLogger(__name__)
 
 

@@ -28,14 +28,12 @@ from audiogen.generators import Start
 from audiogen.generators.ode.base import ODEGenerator
 from audiogen.generators.ode.infill import draw_kept_frames
 from audiogen.storage import publish_folder, read_json, read_tensors, write_tensors
-from audiogen.types import Batch, PathPoint
+from audiogen.types import PATH_SEEDS, Batch, PathPoint
 
 _log = logging.getLogger(__name__)
 
 SHARD_PATHS = 32
 """Paths that are sampled together and kept in one file."""
-PATH_SEEDS = 1 << 43
-"""Stream of the paths' noise: takes have other seeds than what the model learnt from."""
 EMPTY_PROMPTS = 0.1
 """Share of the paths without prompt, so that the few-step model knows that case too."""
 

@@ -24,6 +24,7 @@ from audiogen.generators.windows import batches_of, over_windows
 from audiogen.nn.chance import randn
 from audiogen.nn.dit import DiT
 from audiogen.types import (
+    FRESH_NOISE,
     Batch,
     Conditions,
     Kind,
@@ -34,8 +35,6 @@ from audiogen.types import (
 
 TOKEN_RATE_HZ = 11.0
 """Tokens of the Transformer per second, about, unless the frames per token are given."""
-FRESH_NOISE = 1 << 41
-"""Stream of the noise that stochastic samplers add, apart from that of the start."""
 PLAIN_SOLVERS: Mapping[str, solvers.Solver] = {
     "euler": solvers.euler,
     "midpoint": solvers.midpoint,

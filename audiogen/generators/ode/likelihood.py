@@ -22,13 +22,11 @@ from torch import Tensor
 from audiogen.generators.ode.adaptive import Parts, dopri5
 from audiogen.generators.ode.base import ODEGenerator
 from audiogen.generators.ode.scene import Scene
-from audiogen.types import Conditions
+from audiogen.types import LIKELIHOOD_STREAM, Conditions
 
 NOISE_LEVEL = 0.01
 """Noise on the latents whose density is asked for, as a share of their standard deviation. Without
 any, the density of latents that fill no volume would not exist."""
-LIKELIHOOD_STREAM = 1 << 42
-"""Stream of that noise and of the signs, apart from those of takes."""
 
 
 def bits_per_dimension(
