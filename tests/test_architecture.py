@@ -1,7 +1,11 @@
 """The package's shape is tested: layers, sizes, names, and nothing that runs code from data."""
 
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -151,6 +155,33 @@ def test_functions_are_small(path: Path) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=label)
 def test_no_code_comes_from_data(path: Path) -> None:
     assert banned(parse(path)) == []
+
+
+def third_party(tree: ast.Module) -> set[str]:
+    """Return the top-level packages of others that a module imports, wherever it does so."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+        elif isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+    return names - sys.stdlib_module_names - {"audiogen"}
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    lists = [project["dependencies"], *(extras[name] for name in extras if name != "dev")]
+    declared = {re.split(r"[^\w-]", one)[0].lower() for names in lists for one in names}
+    imported_ = set().union(*(third_party(parse(path)) for path in MODULES))
+    known = packages_distributions()
+    undeclared = {
+        name
+        for name in imported_
+        if name not in declared and not {d.lower() for d in known.get(name, [])} & declared
+    }
+    assert undeclared <= {"c2pa"}  # an extra that may not be installed: of c2pa-python
+    assert {"torch", "yaml", "sklearn", "PIL", "llvmlite"} <= imported_
 
 
 def test_the_checks_themselves_find_what_they_look_for() -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from audiogen.generators import GeneratorConfig, build_generator
+from audiogen.generators.ode import likelihood
 from audiogen.generators.ode.base import ODEGenerator
 from audiogen.generators.ode.diffusion import DiffusionConfig, DiffusionGenerator
 from audiogen.generators.ode.flow import FlowConfig, FlowGenerator
@@ -252,3 +253,33 @@ def test_a_network_that_is_broken_is_reported() -> None:
             generator, torch.randn(1, CHANNELS, WINDOW), masks([WINDOW], WINDOW),
             make_conditions(1), seeds=[0],
         )  # fmt: skip
+
+
+def test_a_tolerance_that_no_step_meets_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(likelihood, "MAX_STEPS", 1)
+    with pytest.raises(ValueError, match=r"no step of the solver meets rtol=0\.0001"):
+        bits_per_dimension(
+            gaussian("flow"),
+            torch.randn(1, CHANNELS, WINDOW),
+            masks([WINDOW], WINDOW),
+            make_conditions(1),
+            seeds=[0],
+            **FINE,
+        )
+
+
+def test_every_item_must_meet_the_tolerance() -> None:
+    """One hard item among a hundred easy ones is solved as well as alone.
+
+    A norm over the whole batch, which is the solver's default, would hide its error.
+    """
+
+    def drift(time: Tensor, state: likelihood.State) -> likelihood.State:
+        del time
+        return -rates * state[0], torch.zeros_like(state[1])
+
+    rates = torch.full((100, 1, 1), 1e-3, dtype=torch.float64)
+    rates[0] = 5.0
+    start = torch.ones(100, 1, 1, dtype=torch.float64), torch.zeros(100, dtype=torch.float64)
+    solved, _ = likelihood._solved(drift, start, (0.0, 1.0), 1e-5, 1e-5)  # type: ignore[arg-type]
+    torch.testing.assert_close(solved, (-rates).exp(), rtol=0, atol=3e-5)

@@ -18,12 +18,15 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torchdiffeq import odeint
 
-from audiogen.generators.ode.adaptive import Parts, dopri5
 from audiogen.generators.ode.base import ODEGenerator
 from audiogen.generators.ode.scene import Scene
 from audiogen.types import LIKELIHOOD_STREAM, Conditions
 
+State = tuple[Tensor, Tensor]
+"""Latents (B, D, L), and the change of the log density in nats per number (B,)."""
+MAX_STEPS = 10_000
 NOISE_LEVEL = 0.01
 """Noise on the latents whose density is asked for, as a share of their standard deviation. Without
 any, the density of latents that fill no volume would not exist."""
@@ -83,7 +86,7 @@ def bits_per_dimension(
         drift = _Drift(generator, mask, conditions, probes)
         before = (alpha * clean + start * noise, torch.zeros(len(clean), device=clean.device))
         # Levels of noise matter by their ratios: even steps of ln t are about equally hard.
-        x, change = dopri5(drift, before, math.log(start), math.log(end), rtol=rtol, atol=atol)
+        x, change = _solved(drift, before, (math.log(start), math.log(end)), rtol, atol)
         prior = _prior(generator, x, end, drift.sizes)
     # Dividing x by alpha gives latents again, whose density is higher by alpha per number.
     nats = prior + change + math.log(alpha)
@@ -119,13 +122,51 @@ class _Drift:
             context=generator.conditioner(conditions), mask=None if everywhere else mask
         )
 
-    def __call__(self, state: Parts, log_t: float) -> Parts:
-        t = torch.full((len(state[0]),), math.exp(log_t), device=state[0].device)
+    def __call__(self, log_t: Tensor, state: State) -> State:
+        t = torch.full((len(state[0]),), math.exp(float(log_t)), device=state[0].device)
         with torch.enable_grad():
             x = state[0].detach().requires_grad_()
             rate = (x - self._generator.denoise(x, t, self._scene)) * self._real
             divergence = estimated_trace(rate, x, self._probes)
+        if not bool(divergence.isfinite().all()):
+            raise ValueError(
+                f"bits_per_dimension: the generator's output at t={float(t[0]):.3g} is not finite\n"
+                "  its training has failed, or the latents are not those of its codec"
+            )
         return rate.detach(), divergence / self.sizes
+
+
+def _solved(
+    drift: _Drift, state: State, interval: tuple[float, float], rtol: float, atol: float
+) -> State:
+    """Solve the ODE of `drift` by Dormand and Prince's method of order 5(4).
+
+    All items share one step, which is accepted when the error of each of them meets the
+    tolerance; so an item's result varies with its batch, but only within the tolerance.
+
+    Raises:
+        ValueError: no step meets the tolerance.
+    """
+    times = torch.tensor(interval, dtype=torch.float64)
+    options = {"norm": _largest, "max_num_steps": MAX_STEPS}
+    try:
+        path = odeint(drift, state, times, rtol=rtol, atol=atol, method="dopri5", options=options)
+    except AssertionError as error:  # how torchdiffeq says that it found no step
+        raise ValueError(
+            f"bits_per_dimension: no step of the solver meets rtol={rtol:g}, atol={atol:g}\n"
+            f"  torchdiffeq: {str(error)[:80]}"
+        ) from None
+    x, change = (part[-1] for part in path)
+    return x, change
+
+
+def _largest(errors: State) -> Tensor:
+    """Largest root mean square of any item's numbers, over the parts of a state."""
+    return (
+        torch.stack([part.reshape(len(part), -1).square().mean(dim=1) for part in errors])
+        .max()
+        .sqrt()
+    )
 
 
 def _prior(generator: ODEGenerator, x: Tensor, t: float, sizes: Tensor) -> Tensor:
