@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,17 +15,17 @@ from audiogen.conditioning.text import TextConfig
 from audiogen.data.intake.licences import LicenceTerms
 from audiogen.data.manifest import ManifestRow, read_manifest
 from audiogen.generators import (
-    TOKEN_TYPES,
     AnySampling,
     GeneratorConfig,
     ODESamplingConfig,
     check_kind,
+    class_of,
 )
-from audiogen.schedule import OptimConfig
 from audiogen.schema import Config, load_config
 from audiogen.storage import digest_of
 
 Stage = Literal["codec", "generator", "distil"]
+Schedule = Literal["constant", "cosine", "linear", "wsd"]
 
 
 class TexturesConfig(Config):
@@ -48,6 +48,36 @@ class DataConfig(LicenceTerms):
     """Share of the recordings kept for evaluation."""
     num_workers: int = Field(default=0, ge=0)
     """Loader processes; 0 loads in the training process, which is fastest for small sets."""
+
+
+Beta = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
+class OptimConfig(Config):
+    """The optimizer and its learning-rate schedule."""
+
+    algorithm: Literal["adamw", "muon"] = "adamw"
+    """muon moves the matrices of the network's blocks by Muon, and all else by AdamW."""
+    lr: float = Field(default=3e-4, gt=0, le=1, allow_inf_nan=False)
+    """Peak learning rate, reached after the warm-up."""
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
+    """Decay of AdamW's running mean of gradients and of their squares; each in [0, 1)."""
+    weight_decay: float = Field(default=0.01, ge=0, le=1, allow_inf_nan=False)
+    """Decoupled weight decay of matrices and kernels; vectors and embeddings have none."""
+    warmup_steps: int = Field(default=200, ge=0)
+    """Steps over which the learning rate rises linearly from near 0 to `lr`."""
+    schedule: Schedule = "cosine"
+    """Course after the warm-up: constant, cosine, linear, or wsd (flat, then a late cooldown)."""
+    final_ratio: float = Field(default=0.05, ge=0, le=1, allow_inf_nan=False)
+    """Learning rate at the last step as a share of `lr`; unused by the constant schedule."""
+    max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """Gradients are scaled down to this norm over all parameters when they exceed it."""
+
+    @model_validator(mode="after")
+    def _second_beta_is_slower(self) -> Self:
+        if self.betas[1] < self.betas[0]:
+            raise ValueError(f"betas: the second must not be below the first (got {self.betas})")
+        return self
 
 
 class CodecTrainConfig(Config):
@@ -185,10 +215,12 @@ class ExperimentConfig(Config):
     def _sampling_follows_the_generator(cls, tree: Any) -> Any:
         """Fill in `sample.type`, which the generator's type implies."""
         match tree:
-            case {"generator": {"type": str(kind)}} if kind in TOKEN_TYPES:
-                family = "tokens"
+            case {"generator": {"type": str(name)}}:
+                generator = class_of(name)
             case _:
-                family = "ode"
+                generator = None
+        sampling = generator.sampling if generator is not None else ODESamplingConfig
+        family = sampling.model_fields["type"].default
         given = tree.get("sample", {}) if isinstance(tree, dict) else None
         if not isinstance(given, dict):
             return tree  # not a block: the field itself says what is wrong
@@ -210,13 +242,13 @@ class ExperimentConfig(Config):
             raise ValueError("distil needs a generator to learn from; add a generator section")
         if self.generator is not None:
             check_kind(self.generator, kind_of(self.codec))
-            family = "tokens" if self.generator.type in TOKEN_TYPES else "ode"
-            if self.sample.type != family:
+            generator = class_of(self.generator.type)
+            if generator is not None and not isinstance(self.sample, generator.sampling):
                 raise ValueError(
                     f"sample.type={self.sample.type}: generator.type={self.generator.type}"
-                    f" takes {family}"
+                    f" takes {generator.sampling.model_fields['type'].default}"
                 )
-            if self.distil is not None and family != "ode":
+            if self.distil is not None and not (generator is not None and generator.has_paths):
                 raise ValueError("distil: only diffusion and flow have paths to learn from")
         return self
 
@@ -249,6 +281,25 @@ class ExperimentConfig(Config):
         """Rows of the run's manifest on one side of the split."""
         rows = read_manifest(self.run_dir / "manifest.jsonl")
         return [row for row in rows if row.split == split]
+
+
+class ModelConfig(Config):
+    """What a model folder says about itself; its codec has a folder and config of its own."""
+
+    format: int = 1
+    name: str
+    codec: CodecConfig
+    text: TextConfig
+    generator: GeneratorConfig
+    sample: AnySampling
+    clip_seconds: float = Field(gt=0)
+    """The generator's training window."""
+    licences: dict[str, int] = Field(default_factory=dict)
+    """Training files by licence."""
+    terms: LicenceTerms | None = None
+    """Under which its sounds were used; None when nobody said."""
+    codec_licence: str = ""
+    """Of the weights of a pretrained codec; empty when the codec was trained here."""
 
 
 def load_experiment(recipe: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:

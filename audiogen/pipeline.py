@@ -15,10 +15,10 @@ from audiogen.audio.loops import resample_ring
 from audiogen.codecs import Codec, load_codec, save_codec
 from audiogen.conditioning.controls import Controls, Role, make_controls
 from audiogen.conditioning.text import TEXT_DIM, TextEncoder
+from audiogen.experiment import ModelConfig
 from audiogen.generators import LatentGenerator, SamplingConfig, Start, build_generator
 from audiogen.generators.base import check_finite
 from audiogen.hub import find_model, model_digest, write_documents
-from audiogen.model_config import ModelConfig
 from audiogen.schema import dump_config, load_config
 from audiogen.seal import require_whole, seal_folder
 from audiogen.storage import publish_folder, read_tensors, write_tensors

@@ -71,10 +71,10 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     from audiogen.codecs import build_codec  # noqa: PLC0415
     from audiogen.codecs.vae import VAEConfig  # noqa: PLC0415
     from audiogen.conditioning.text import TEXT_DIM, TextConfig  # noqa: PLC0415
+    from audiogen.experiment import ModelConfig  # noqa: PLC0415
     from audiogen.generators import ODESamplingConfig, build_generator  # noqa: PLC0415
     from audiogen.generators.ode.flow import FlowConfig  # noqa: PLC0415
     from audiogen.generators.ode.infill import InfillConfig  # noqa: PLC0415
-    from audiogen.model_config import ModelConfig  # noqa: PLC0415
     from audiogen.pipeline import Pipeline  # noqa: PLC0415
 
     def make(

@@ -13,12 +13,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "audiogen"
 LAYERS = (  # a module may import from its own package and from rows above it, never from below
-    {"types", "schema", "storage", "seal", "schedule", "hub"},
+    {"types", "schema", "storage", "seal", "hub"},
     {"audio", "pages"},
     {"nn"},
     {"codecs", "conditioning"},
     {"generators", "data"},
-    {"experiment", "model_config"},
+    {"experiment"},
     {"pipeline"},
     {"takes"},
     {"provenance"},
@@ -29,7 +29,6 @@ LAYERS = (  # a module may import from its own package and from rows above it, n
 )
 RANK = {name: row for row, names in enumerate(LAYERS) for name in names}
 SAME_ROW = {
-    ("schedule", "schema"),  # settings stand on the base class of settings
     ("seal", "storage"),  # what is sealed has been written
     ("hub", "seal"),  # the names of weights come from seals
     ("pages", "audio"),  # spectrograms are drawn of sounds

@@ -67,6 +67,10 @@ class Codec(nn.Module, ABC):
     def forward(self, wav: Tensor) -> CodecOutput:
         """Training pass over wav (B, C, T), T a multiple of `hop_length`."""
 
+    def untrained(self) -> Codec | None:
+        """Return a codec of the same latents that needs no training, to compare with; or None."""
+        return None
+
     def set_scale(self, latents: Tensor) -> None:
         """Make `encode` return zero mean and unit variance per channel on data like `latents`.
 

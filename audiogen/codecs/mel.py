@@ -231,8 +231,10 @@ class MelCodec(ContinuousCodec):
         gain = (self.spread @ (log_bands - (found + FLOOR).log())).clamp(-MOST, MOST).exp()
         return istft((spectrum * gain).flatten(0, 1), n_fft, hop).reshape(wav.shape)
 
-    def with_griffin_lim(self) -> MelCodec:
-        """Return a codec of the same latents that decodes by Griffin-Lim: what training adds to."""
+    def untrained(self) -> MelCodec | None:
+        """Return a codec of the same latents that decodes by Griffin-Lim; None for itself one."""
+        if not self.trainable:
+            return None
         other = MelCodec(self.config.model_copy(update={"vocoder": "griffin_lim"}))
         other.latent_mean.copy_(self.latent_mean)
         other.latent_std.copy_(self.latent_std)

@@ -32,7 +32,6 @@ _CLASSES: dict[type[Config], Any] = {
 }
 
 __all__ = [
-    "TOKEN_TYPES",
     "AnySampling",
     "GeneratorConfig",
     "LatentGenerator",
@@ -42,16 +41,19 @@ __all__ = [
     "TokenSamplingConfig",
     "build_generator",
     "check_kind",
+    "class_of",
     "parse_sampling",
 ]
 
 
-TOKEN_TYPES = frozenset(
-    config.model_fields["type"].default
-    for config, generator in _CLASSES.items()
-    if generator.accepts == "tokens"
-)
-"""Types of the generators that model tokens, and sample as `TokenSamplingConfig` says."""
+_BY_TYPE: dict[str, type[LatentGenerator]] = {
+    config.model_fields["type"].default: generator for config, generator in _CLASSES.items()
+}
+
+
+def class_of(name: str) -> type[LatentGenerator] | None:
+    """Return the class of the generators whose `type` is `name`; None where there is none."""
+    return _BY_TYPE.get(name)
 
 
 def check_kind(config: GeneratorConfig, kind: Kind) -> None:

@@ -78,6 +78,10 @@ class LatentGenerator(nn.Module, ABC):
     """A model of latents given conditions."""
 
     accepts: ClassVar[Kind]
+    sampling: ClassVar[type[SamplingConfig]]
+    """The settings that `sample` takes."""
+    has_paths: ClassVar[bool] = False
+    """Whether sampling follows a path from noise to latents, of which few steps can be learnt."""
     ends_sounds: ClassVar[bool] = False
     """Whether `sample_to_end` makes sounds that end where the model ends them."""
 

@@ -10,9 +10,8 @@ from audiogen.codecs.pretrained.base import PretrainedConfig
 from audiogen.conditioning.controls import describe_range
 from audiogen.data.intake.licences import LicenceTerms
 from audiogen.data.manifest import ManifestRow
-from audiogen.experiment import ExperimentConfig
+from audiogen.experiment import ExperimentConfig, ModelConfig
 from audiogen.generators import GeneratorConfig
-from audiogen.model_config import ModelConfig
 from audiogen.provenance.attribution import ATTRIBUTION_FILE, attribution_csv
 from audiogen.provenance.croissant import CROISSANT_FILE, croissant_json
 

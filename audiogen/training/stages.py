@@ -21,11 +21,10 @@ from audiogen.data.loading.clips import ClipDataset, read_clip
 from audiogen.data.loading.latents import TextTable, encode_files, prompts_of
 from audiogen.data.manifest import ManifestRow, read_manifest, write_manifest
 from audiogen.data.synthetic import write_textures
-from audiogen.experiment import ExperimentConfig, Stage
+from audiogen.experiment import ExperimentConfig, ModelConfig, Stage
 from audiogen.generators import GeneratorConfig, build_generator
 from audiogen.generators.ode.base import ODEGenerator
 from audiogen.hub import write_documents
-from audiogen.model_config import ModelConfig
 from audiogen.pipeline import Pipeline
 from audiogen.provenance.card import codec_card, documents, model_card, model_config
 from audiogen.schema import dump_config

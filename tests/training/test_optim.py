@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audiogen.schedule import OptimConfig
+from audiogen.experiment import OptimConfig
 from audiogen.training.checkpoint.folder import optimizer_tensors, restore_optimizer
 from audiogen.training.loop.optim import MuonAdamW, adamw, build_optimizer, set_lr
 

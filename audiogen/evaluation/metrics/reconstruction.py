@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from audiogen.codecs import Codec
-from audiogen.codecs.mel import MelCodec
 from audiogen.data.loading.latents import encode_files
 from audiogen.evaluation.material import Sounds, Speed, reconstructions
 from audiogen.evaluation.metrics.distances import reconstruction_metrics
@@ -34,9 +33,10 @@ def codec_metrics(
         "decode_times_realtime": speed.decode_times_realtime,
         "parameters": sum(part.numel() for part in codec.parameters()),
     }
-    if isinstance(codec, MelCodec) and codec.trainable:
-        untrained, _ = reconstructions(config, codec.with_griffin_lim(), real)
-        found["griffin_lim"] = _distances(real, untrained, rate)
+    untrained = codec.untrained()
+    if untrained is not None:
+        other, _ = reconstructions(config, untrained, real)
+        found["griffin_lim"] = _distances(real, other, rate)
     if codec.spec.kind == "tokens":
         found |= _token_metrics(config, codec, real)
     return found

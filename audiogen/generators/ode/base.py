@@ -65,6 +65,8 @@ class ODEGenerator(LatentGenerator):
     """
 
     accepts: ClassVar[Kind] = "continuous"
+    sampling = ODESamplingConfig
+    has_paths = True
     level_borders: ClassVar[tuple[float, ...]]
     """Times between which the losses of items are logged together, from data to noise."""
 

@@ -35,6 +35,7 @@ class TokenGenerator(LatentGenerator):
     """
 
     accepts: ClassVar[Kind] = "tokens"
+    sampling = TokenSamplingConfig
 
     def __init__(
         self,

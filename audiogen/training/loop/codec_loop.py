@@ -26,7 +26,7 @@ from audiogen.training.checkpoint.resume import Resumable
 from audiogen.training.loop.blocks import prepare_blocks
 from audiogen.training.loop.divergence import Guard, Undo
 from audiogen.training.loop.ema import EMA
-from audiogen.training.loop.optim import adamw, build_optimizer, set_lr
+from audiogen.training.loop.optim import adamw, build_optimizer, lr_at, set_lr
 from audiogen.training.loop.steps import Demo, Items, Stage, places_of, run_steps
 
 
@@ -117,7 +117,7 @@ class _Players:
     def _update(self, step: int, wav: Tensor) -> dict[str, float]:
         plan = self.plan
         wav = wav.to(self.accelerator.device)
-        lr = plan.optim.lr_at(step, total_steps=plan.steps)
+        lr = lr_at(plan.optim, step, total_steps=plan.steps)
         set_lr(self.optimizer, lr)
         undo = [Undo(self.codec.buffers())]  # codebooks learn in the forward pass
         output = self.codec(wav)

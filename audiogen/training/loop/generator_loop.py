@@ -27,7 +27,7 @@ from audiogen.training.distributed.sharding import (
 from audiogen.training.loop.blocks import prepare_blocks
 from audiogen.training.loop.divergence import Guard
 from audiogen.training.loop.ema import EMA
-from audiogen.training.loop.optim import build_optimizer, set_lr
+from audiogen.training.loop.optim import build_optimizer, lr_at, set_lr
 from audiogen.training.loop.steps import Demo, Items, Stage, places_of, run_steps
 from audiogen.types import Batch
 
@@ -119,7 +119,7 @@ class _Learner:
     def update(self, step: int, batch: Batch) -> dict[str, float]:
         """Update number `step`, over the micro-batches of `batch`."""
         plan, accelerator = self.plan, self.accelerator
-        lr = plan.optim.lr_at(step, total_steps=plan.steps)
+        lr = lr_at(plan.optim, step, total_steps=plan.steps)
         set_lr(self.optimizer, lr)
         self.optimizer.zero_grad()
         metrics: dict[str, list[float]] = {}

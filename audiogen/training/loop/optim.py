@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from audiogen.schedule import OptimConfig
+from audiogen.experiment import OptimConfig
 from audiogen.training.loop.blocks import blocks_of
+
+COOLDOWN = 0.2  # share of the steps in which "wsd" decays; 10 to 20 % in Haegele et al. 2024
 
 MOMENTUM = 0.95
 ITERATIONS = 5
@@ -163,3 +165,43 @@ def set_lr(optimizer: Optimizer, lr: float) -> None:
     """Give every parameter group the learning rate `lr`."""
     for group in optimizer.param_groups:
         group["lr"] = lr
+
+
+def lr_at(config: OptimConfig, step: int, *, total_steps: int) -> float:
+    """Return the learning rate of update number `step`.
+
+    Update 0 already moves: the warm-up gives `lr * (step + 1) / warmup_steps`, so that its last
+    update has `lr`. The decay ends in `lr * final_ratio` at update `total_steps - 1` and stays
+    there. A warm-up longer than the run is never left. The courses after it are constant; cosine
+    (Loshchilov and Hutter 2017, arXiv 1608.03983, eq. 5); linear; and wsd, which is flat, and goes
+    down as 1 - sqrt(progress) over the last fifth of the run (Haegele et al. 2024, arXiv
+    2405.18392).
+
+    Args:
+        config: peak rate, warm-up, course and final ratio.
+        step: number of updates done so far, from 0.
+        total_steps: updates of the whole run, at least 1.
+
+    Raises:
+        ValueError: a negative step, or a run without updates.
+    """
+    if step < 0 or total_steps < 1:
+        raise ValueError(
+            f"lr_at: expected step >= 0 and total_steps >= 1, got {step}, {total_steps}"
+        )
+    warmup = config.warmup_steps
+    if step < warmup:
+        return config.lr * (step + 1) / warmup
+    start = warmup if config.schedule != "wsd" else max(warmup, total_steps * (1 - COOLDOWN))
+    span = max(1.0, total_steps - 1 - start)
+    progress = min(1.0, max(0.0, (step - start) / span))
+    match config.schedule:
+        case "constant":
+            remaining = 1.0
+        case "cosine":
+            remaining = 0.5 * (1 + math.cos(math.pi * progress))
+        case "linear":
+            remaining = 1 - progress
+        case "wsd":
+            remaining = 1 - math.sqrt(progress)
+    return config.lr * (config.final_ratio + (1 - config.final_ratio) * remaining)
