@@ -21,6 +21,7 @@ from audiogen.generators import (
     check_kind,
     class_of,
 )
+from audiogen.run_folder import RunFolder
 from audiogen.schema import Config, load_config
 from audiogen.storage import digest_of
 
@@ -260,6 +261,11 @@ class ExperimentConfig(Config):
         )
 
     @property
+    def run(self) -> RunFolder:
+        """Where the run keeps what."""
+        return RunFolder(self.run_dir)
+
+    @property
     def stages(self) -> tuple[Stage, ...]:
         """What is trained, in order; each is a folder of the run."""
         wanted: dict[Stage, object] = {"generator": self.generator, "distil": self.distil}
@@ -279,7 +285,7 @@ class ExperimentConfig(Config):
 
     def rows(self, split: Literal["train", "held_out"]) -> list[ManifestRow]:
         """Rows of the run's manifest on one side of the split."""
-        rows = read_manifest(self.run_dir / "manifest.jsonl")
+        rows = read_manifest(self.run.manifest)
         return [row for row in rows if row.split == split]
 
 
@@ -308,5 +314,5 @@ def load_experiment(recipe: Path, overrides: Sequence[str] = ()) -> ExperimentCo
     Raises:
         ConfigError: lists everything that is wrong, by key path.
     """
-    path = recipe / "config.yaml" if recipe.is_dir() else recipe
+    path = RunFolder(recipe).config if recipe.is_dir() else recipe
     return load_config(ExperimentConfig, path, overrides)

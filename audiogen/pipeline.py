@@ -18,13 +18,13 @@ from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.experiment import ModelConfig
 from audiogen.generators import LatentGenerator, SamplingConfig, Start, build_generator
 from audiogen.generators.base import check_finite
-from audiogen.hub import find_model, model_digest, write_documents
+from audiogen.run_folder import CONFIG, WEIGHTS, find_model, model_digest, write_documents
 from audiogen.schema import dump_config, load_config
 from audiogen.seal import require_whole, seal_folder
 from audiogen.storage import publish_folder, read_tensors, write_tensors
 from audiogen.types import Conditions, LatentSpec
 
-FILES = ("config.yaml", "generator.safetensors")
+FILES = (CONFIG, WEIGHTS)
 """Of a model, which its seal covers; its codec has one of its own."""
 
 MIN_SECONDS = 0.5
@@ -364,11 +364,11 @@ class Pipeline:
         """
         folder = find_model(Path(path))
         require_whole(folder, FILES)
-        config = load_config(ModelConfig, folder / "config.yaml")
+        config = load_config(ModelConfig, folder / CONFIG)
         codec = load_codec(folder / "codec")
         window = codec.spec.num_frames(config.clip_seconds)
         generator = build_generator(config.generator, codec.spec, TEXT_DIM, window)
-        generator.load_state_dict(read_tensors(folder / "generator.safetensors"))
+        generator.load_state_dict(read_tensors(folder / WEIGHTS))
         generator.requires_grad_(requires_grad=False)
         pipeline = cls(config, codec, generator, digest=model_digest(folder))
         pipeline.folder = folder
@@ -383,12 +383,16 @@ class Pipeline:
                 `training.card.documents`; the others are those of the folder it was read from.
         """
         with publish_folder(Path(path)) as folder:
-            (folder / "config.yaml").write_text(dump_config(self.config), encoding="utf-8")
-            (folder / "codec").mkdir()
-            save_codec(folder / "codec", self.codec, self.config.codec)
-            write_tensors(folder / "generator.safetensors", self.generator.state_dict())
-            seal_folder(folder, FILES)
-            write_documents(folder, documents or {}, self.folder)
+            self.write_into(folder, documents)
+
+    def write_into(self, folder: Path, documents: Mapping[str, str] | None = None) -> None:
+        """Write the files of `save_pretrained` into an empty folder that the caller publishes."""
+        (folder / CONFIG).write_text(dump_config(self.config), encoding="utf-8")
+        (folder / "codec").mkdir()
+        save_codec(folder / "codec", self.codec, self.config.codec)
+        write_tensors(folder / WEIGHTS, self.generator.state_dict())
+        seal_folder(folder, FILES)
+        write_documents(folder, documents or {}, self.folder)
 
 
 def loop_frames(spec: LatentSpec, seconds: float) -> int:

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "audiogen"
 LAYERS = (  # a module may import from its own package and from rows above it, never from below
-    {"types", "schema", "storage", "seal", "hub"},
+    {"types", "schema", "storage", "seal", "run_folder"},
     {"audio", "pages"},
     {"nn"},
     {"codecs", "conditioning"},
@@ -30,7 +30,7 @@ LAYERS = (  # a module may import from its own package and from rows above it, n
 RANK = {name: row for row, names in enumerate(LAYERS) for name in names}
 SAME_ROW = {
     ("seal", "storage"),  # what is sealed has been written
-    ("hub", "seal"),  # the names of weights come from seals
+    ("run_folder", "seal"),  # the names of weights come from seals
     ("pages", "audio"),  # spectrograms are drawn of sounds
 }
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "misc", "core", "base_utils"}

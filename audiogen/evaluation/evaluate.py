@@ -37,12 +37,11 @@ from audiogen.evaluation.metrics.features import Array, FeatureSpace, texture_fe
 from audiogen.evaluation.metrics.reconstruction import codec_metrics, codec_summary
 from audiogen.evaluation.report.run_page import write_report
 from audiogen.experiment import ExperimentConfig
-from audiogen.hub import find_model, model_digest
 from audiogen.pipeline import Pipeline
+from audiogen.run_folder import find_model, model_digest
 from audiogen.storage import atomic_write_text, read_json, sha256_file
 
 Metrics = dict[str, Any]
-CODEC_FOLDER = Path("codec") / "model"
 """The finished codec in a run folder."""
 
 _log = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ def evaluate(config: ExperimentConfig) -> Path:
     weights and these settings already.
     """
     run = config.run_dir
-    report, metrics_file = run / "report.html", run / "evaluation" / "metrics.json"
+    report, metrics_file = config.run.report, config.run.scores
     key = {
         "model_digest": _digest(config),
         "sample": config.sample.model_dump(mode="json"),
@@ -65,7 +64,7 @@ def evaluate(config: ExperimentConfig) -> Path:
     is_done = metrics.get("key") == key and report.is_file() and not _lacks_judge(config, metrics)
     if not is_done:
         if config.generator is None:
-            found = compare(config, load_codec(run / CODEC_FOLDER), None)
+            found = compare(config, load_codec(config.run.model("codec")), None)
         else:
             pipeline = Pipeline.from_pretrained(run)
             found = compare(config, pipeline.codec, pipeline)
@@ -88,7 +87,7 @@ def _digest(config: ExperimentConfig) -> str:
     """Name the weights that are evaluated; FileNotFoundError when training has not made them."""
     if config.generator is not None:
         return model_digest(find_model(config.run_dir))
-    weights = config.run_dir / CODEC_FOLDER / "weights.safetensors"
+    weights = config.run.model("codec") / "weights.safetensors"
     if not weights.is_file():
         raise FileNotFoundError(
             f"{config.run_dir}: no finished codec here\n"
@@ -116,7 +115,7 @@ def compare(config: ExperimentConfig, codec: Codec, pipeline: Pipeline | None) -
     training = real_sounds(config, spec, config.rows("train"), MAX_TRAINING)
     real = real_sounds(config, spec, config.rows("held_out"), MAX_HELD_OUT)
     decoded, speed = reconstructions(config, codec, real)
-    pairs = config.run_dir / "evaluation" / "reconstructions"
+    pairs = config.run.reconstructions
     write_pairs(pairs, real, decoded, spec.sample_rate)
     metrics: Metrics = {"codec": codec_metrics(config, codec, real, decoded, speed)}
     made = None

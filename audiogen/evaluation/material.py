@@ -111,7 +111,7 @@ def takes(
         The takes, and the median seconds that one took in a full batch; None when no full batch
         had to be made.
     """
-    folder, batch = config.run_dir / "evaluation" / "takes", config.evaluate.batch_size
+    folder, batch = config.run.evaluated_takes, config.evaluate.batch_size
     folder.mkdir(parents=True, exist_ok=True)
     jobs = _jobs(config, pipeline, prompts, folder)
     missing = [job for job in jobs if not job.is_done()]

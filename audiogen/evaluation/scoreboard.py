@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from audiogen.experiment import ExperimentConfig, load_experiment
+from audiogen.run_folder import RunFolder
 from audiogen.storage import read_json, sha256_file
 
 HEADER = (
@@ -27,7 +28,7 @@ def scoreboard(runs: Sequence[Path]) -> str:
         _row(run, config, found) for run, config, found in zip(runs, configs, metrics, strict=True)
     ]
     notes = [_references(metrics[0])]
-    if len({sha256_file(run / "manifest.jsonl") for run in runs}) > 1:
+    if len({sha256_file(RunFolder(run).manifest) for run in runs}) > 1:
         notes.append("The runs were not trained on the same data: their figures do not compare.")
     if len({json.dumps(found["key"]["evaluate"]) for found in metrics}) > 1:
         notes.append("The runs were not evaluated alike: see evaluate in their config.yaml.")
@@ -35,7 +36,7 @@ def scoreboard(runs: Sequence[Path]) -> str:
 
 
 def _metrics(run: Path) -> dict[str, Any]:
-    file = run / "evaluation" / "metrics.json"
+    file = RunFolder(run).scores
     if not file.is_file():
         raise FileNotFoundError(
             f"{run}: not evaluated\n  expected {file}; `audiogen evaluate {run}` makes it"

@@ -18,6 +18,7 @@ from audiogen.pack.curation.choices import read_selection
 from audiogen.pack.job import JobTake, read_job
 from audiogen.pack.make import Done, Worker, load_models, run_job
 from audiogen.pipeline import Pipeline
+from audiogen.run_folder import RunFolder
 from audiogen.storage import free_path
 from audiogen.takes.making import Made, make_batch, take_rate, write_take
 from audiogen.takes.request import changed_sampling
@@ -230,7 +231,7 @@ def _find_run(file: Path, sidecar: Mapping[str, Any]) -> Path:
     """The run folder of the model that made a file: around it, or as its pack's job tells."""
     folder = file.resolve().parent
     for around in (folder.parent, folder):
-        if (around / "generator" / "model").is_dir():
+        if RunFolder(around).model("generator").is_dir():
             return around
     for take in read_job(folder.parent):
         if take.model_digest == sidecar.get("model_digest") and Path(take.model).is_dir():

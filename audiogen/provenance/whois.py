@@ -9,8 +9,8 @@ from typing import Any
 
 from audiogen.audio.io.files import stream_audio
 from audiogen.audio.io.samples import samples_digest
-from audiogen.hub import model_digest, model_folders
 from audiogen.provenance.attribution import ATTRIBUTION_FILE, read_attribution
+from audiogen.run_folder import model_digest, model_folders
 from audiogen.takes.sidecar import read_sidecar
 
 MAX_AUTHORS = 20

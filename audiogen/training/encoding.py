@@ -44,7 +44,7 @@ def training_set(
         frame_rate=spec.frame_rate,
         seed=config.seed,
     )
-    return dataset, Collate(TextTable.read(config.run_dir / "text"))
+    return dataset, Collate(TextTable.read(config.run.text))
 
 
 def with_ranges_of(generator: GeneratorConfig, items: Sequence[LatentItem]) -> GeneratorConfig:
@@ -73,14 +73,14 @@ def _latents(config: ExperimentConfig, codec: Codec, accelerator: Accelerator) -
     window, controls = codec.spec.num_frames(config.data.clip_seconds), _controls(config)
     versions = config.train.generator.versions
     made_from = {
-        "codec": sha256_file(config.run_dir / "codec" / "model" / "weights.safetensors"),
+        "codec": sha256_file(config.run.model("codec") / "weights.safetensors"),
         "text": config.text.model_dump(mode="json"),
         "window": window,
-        "manifest": sha256_file(config.run_dir / "manifest.jsonl"),
+        "manifest": sha256_file(config.run.manifest),
         **({"controls": controls} if controls else {}),
         "versions": versions,
     }
-    final = config.run_dir / "latents" / digest_of(made_from)
+    final = config.run.latents(digest_of(made_from))
     accelerator.wait_for_everyone()
     if final.is_dir():
         return final

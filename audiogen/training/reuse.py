@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from audiogen.run_folder import RunFolder
 from audiogen.storage import atomic_write_text, publish_folder, read_json
 
 
@@ -22,9 +23,9 @@ def adopt_stage(run: Path, stage: str, settings: Mapping[str, Any]) -> Path | No
         The run it was taken from, the first by name; None when there is none.
     """
     for other in sorted(run.parent.iterdir()):
-        model = other / stage / "model"
+        model = RunFolder(other).model(stage)
         if other != run and _settings_of(model) == settings:
-            with publish_folder(run / stage / "model") as folder:
+            with publish_folder(RunFolder(run).model(stage)) as folder:
                 shutil.copytree(model, folder, dirs_exist_ok=True)
             _copy_records(other, run, stage)
             return other
@@ -41,11 +42,11 @@ def _settings_of(model: Path) -> object:
 
 def _copy_records(source: Path, run: Path, stage: str) -> None:
     """Copy the curves and demos of a stage, so that the report shows how its model was trained."""
-    metrics = source / "metrics.jsonl"
+    metrics = RunFolder(source).metrics
     lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
     own = [line for line in lines if f'"stage": "{stage}"' in line]
     if own:
-        target = run / "metrics.jsonl"
+        target = RunFolder(run).metrics
         before = target.read_text(encoding="utf-8") if target.is_file() else ""
         atomic_write_text(target, before + "".join(f"{line}\n" for line in own))
     demos = Path("demos") / stage

@@ -24,9 +24,9 @@ from audiogen.data.synthetic import write_textures
 from audiogen.experiment import ExperimentConfig, ModelConfig, Stage
 from audiogen.generators import GeneratorConfig, build_generator
 from audiogen.generators.ode.base import ODEGenerator
-from audiogen.hub import write_documents
 from audiogen.pipeline import Pipeline
 from audiogen.provenance.card import codec_card, documents, model_card, model_config
+from audiogen.run_folder import WEIGHTS, write_documents
 from audiogen.schema import dump_config
 from audiogen.storage import atomic_write_text, digest_of, publish_folder, read_json, sha256_file
 from audiogen.training.checkpoint.resume import require_same_settings
@@ -52,8 +52,8 @@ def prepare(config: ExperimentConfig) -> str:
 
     Does nothing when sounds and settings are those of the last time.
     """
-    run, folder = config.run_dir, config.sounds
-    run.mkdir(parents=True, exist_ok=True)
+    run, folder = config.run, config.sounds
+    run.path.mkdir(parents=True, exist_ok=True)
     if config.data.path is None:
         textures = config.data.textures
         write_textures(
@@ -65,20 +65,18 @@ def prepare(config: ExperimentConfig) -> str:
             seed=textures.seed,
         )
     key = _preparation_key(config, folder)
-    done = run / "prepared.json"
-    manifest = run / "manifest.jsonl"
-    if not (done.is_file() and manifest.is_file() and read_json(done) == key):
+    if not (run.prepared.is_file() and run.manifest.is_file() and read_json(run.prepared) == key):
         rows = scan_folder(
             folder, held_out=config.data.held_out, seed=config.seed, terms=config.terms
         )
-        write_manifest(manifest, rows)
+        write_manifest(run.manifest, rows)
         _encode_captions(config, rows)
-        atomic_write_text(run / "environment.json", json.dumps(_environment(), indent=1))
-        atomic_write_text(done, json.dumps(key))
+        atomic_write_text(run.environment, json.dumps(_environment(), indent=1))
+        atomic_write_text(run.prepared, json.dumps(key))
     for stage in config.stages:
         _is_done(config, stage)  # raises when the run was made with other settings
-    atomic_write_text(run / "config.yaml", dump_config(config))
-    return summarise(read_manifest(manifest))
+    atomic_write_text(run.config, dump_config(config))
+    return summarise(read_manifest(run.manifest))
 
 
 def train(config: ExperimentConfig) -> Path:
@@ -94,7 +92,7 @@ def train(config: ExperimentConfig) -> Path:
         missing = [stage for stage in config.stages if not _is_done(config, stage)]
         if missing:
             _run(missing, config, state)
-    return config.run_dir / config.stages[-1] / "model"
+    return config.run.model(config.stages[-1])
 
 
 def _run(stages: Sequence[Stage], config: ExperimentConfig, state: PartialState) -> None:
@@ -114,7 +112,7 @@ def _adopt_finished_stages(config: ExperimentConfig) -> None:
     for stage in config.stages if config.reuse else ():
         if _is_done(config, stage):
             continue
-        if (config.run_dir / stage / "checkpoints").is_dir():
+        if config.run.checkpoints(stage).is_dir():
             return  # begun here; later stages depend on this one
         source = adopt_stage(config.run_dir, stage, _settings(config, stage))
         if source is None:
@@ -129,7 +127,7 @@ def _settings(config: ExperimentConfig, stage: str) -> dict[str, Any]:
         "seed": config.seed,
         "codec": tree["codec"],
         "train": {"codec": tree["train"]["codec"]},
-        "manifest": sha256_file(config.run_dir / "manifest.jsonl")[:16],
+        "manifest": sha256_file(config.run.manifest)[:16],
     }
     if stage != "codec":
         settings["generator"] = tree["generator"]
@@ -143,11 +141,11 @@ def _settings(config: ExperimentConfig, stage: str) -> dict[str, Any]:
 
 def _is_done(config: ExperimentConfig, stage: str) -> bool:
     """Whether the stage's model is there; ValueError when it was made with other settings."""
-    folder = config.run_dir / stage
-    if not (folder / "model").is_dir():
+    model = config.run.model(stage)
+    if not model.is_dir():
         return False
-    found = read_json(folder / "model" / "settings.json")
-    require_same_settings(found, _settings(config, stage), folder)
+    found = read_json(model / "settings.json")
+    require_same_settings(found, _settings(config, stage), config.run.stage(stage))
     return True
 
 
@@ -182,7 +180,7 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
         few = rows[:: max(1, len(rows) // SCALE_FILES)]
         latents = [item.latents for item in encode_files(folder, few, codec, min_frames=1)]
         codec.set_scale(torch.cat(latents, dim=-1).to(codec.device))
-    with publish_folder(config.run_dir / "codec" / "model") as model:
+    with publish_folder(config.run.model("codec")) as model:
         save_codec(model, codec, config.codec)
         if codec.trainable:
             card = codec_card(config, rows)
@@ -192,7 +190,7 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
 
 def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     """Encode the training files if need be, train the generator, and publish generator/model."""
-    codec = load_codec(config.run_dir / "codec" / "model").to(accelerator.device)
+    codec = load_codec(config.run.model("codec")).to(accelerator.device)
     window = codec.spec.num_frames(config.data.clip_seconds)
     items = encoded_files(config, codec, accelerator)
     dataset, collate = training_set(config, items, codec.spec)
@@ -217,7 +215,7 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
 def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     """Record paths of the generator, teach a copy of it to jump to their ends, and publish it."""
     plan = config.distil
-    teacher = config.run_dir / "generator" / "model"
+    teacher = config.run.model("generator")
     pipeline = Pipeline.from_pretrained(teacher)
     pipeline.to(accelerator.device)
     generator = pipeline.generator
@@ -226,12 +224,12 @@ def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     items = encoded_files(config, pipeline.codec, accelerator)
     dataset, collate = training_set(config, items, pipeline.codec.spec)
     asked = {
-        "teacher": sha256_file(teacher / "generator.safetensors"),
+        "teacher": sha256_file(teacher / WEIGHTS),
         "seed": config.seed,
         "sampling": plan.teacher.model_dump(mode="json"),
         "num_paths": plan.num_paths,
     }
-    paths = config.run_dir / "paths" / digest_of(asked)
+    paths = config.run.paths(digest_of(asked))
     write_paths(
         paths, generator, dataset, collate, config=plan, seed=config.seed, accelerator=accelerator
     )
@@ -283,11 +281,8 @@ def _publish(config: ExperimentConfig, pipeline: Pipeline, stage: Stage) -> None
     """Write the stage's model: the pipeline with its card, attribution and settings."""
     rows = config.rows("train")
     texts = documents(config.name, model_card(pipeline.config, rows), rows, config.terms)
-    with publish_folder(config.run_dir / stage / "model") as folder:
-        pipeline.save_pretrained(folder / "model", texts)
-        for path in (folder / "model").iterdir():
-            path.rename(folder / path.name)
-        (folder / "model").rmdir()
+    with publish_folder(config.run.model(stage)) as folder:
+        pipeline.write_into(folder, texts)
         _write_settings(folder, config, stage)
 
 
@@ -318,7 +313,7 @@ def _encode_captions(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> N
     """Encode every prompt that training may use, once."""
     used = [row for row in rows if row.verdict == "used"]
     prompts = sorted({prompt for row in used for prompt in prompts_of(row)} | {""})
-    TextTable.write(config.run_dir / "text", prompts, TextEncoder(config.text)(prompts))
+    TextTable.write(config.run.text, prompts, TextEncoder(config.text)(prompts))
 
 
 def _preparation_key(config: ExperimentConfig, folder: Path) -> dict[str, str]:

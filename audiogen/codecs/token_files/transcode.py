@@ -23,6 +23,7 @@ from audiogen.codecs.token_files.header import (
     write_tokens,
 )
 from audiogen.codecs.token_files.packing import small_dtype
+from audiogen.run_folder import RunFolder
 from audiogen.schema import read_yaml
 from audiogen.storage import free_path, sha256_file
 
@@ -210,7 +211,7 @@ def _cut(blocks: Iterable[Tensor], num_samples: int) -> Iterator[Tensor]:
 
 def _find_codec(place: Path) -> Path:
     """Return the codec's folder in a run folder or a model folder, or `place` when it is one."""
-    for folder in (place / "codec" / "model", place / "codec", place):
+    for folder in (RunFolder(place).model("codec"), place / "codec", place):
         if (folder / "weights.safetensors").is_file():
             return folder
     raise FileNotFoundError(

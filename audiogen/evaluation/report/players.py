@@ -23,6 +23,7 @@ from audiogen.pages.pictures import (
     sound_uri,
     spectrogram,
 )
+from audiogen.run_folder import RunFolder
 from audiogen.storage import read_json
 
 MAX_TAKES = 160  # shown; more would make the page heavy. They are spread evenly over the groups.
@@ -73,7 +74,7 @@ def takes_section(run_dir: Path, near_copies: Sequence[str]) -> tuple[Markup, Ma
         run_dir: the run folder; reads evaluation/takes/.
         near_copies: file names of takes that the copy check flags.
     """
-    title, files = "Takes", sound_files(run_dir / "evaluation" / "takes")
+    title, files = "Takes", sound_files(RunFolder(run_dir).evaluated_takes)
     if not files:
         command = f"audiogen evaluate {run_dir}"
         return section("takes", title, missing("There are no takes.", command)), Markup("")
@@ -106,7 +107,7 @@ def takes_section(run_dir: Path, near_copies: Sequence[str]) -> tuple[Markup, Ma
 
 def pairs_section(run_dir: Path) -> Markup:
     """Return the section that sets held-out recordings beside what the codec makes of them."""
-    title, folder = "Codec: real and reconstructed", run_dir / "evaluation" / "reconstructions"
+    title, folder = "Codec: real and reconstructed", RunFolder(run_dir).reconstructions
     pairs = [
         (path, path.with_name(path.name.replace(".real.", ".codec.")))
         for path in sound_files(folder)
@@ -135,7 +136,7 @@ def demos_section(run_dir: Path) -> Markup:
     blocks = [
         block
         for stage in ("codec", "generator", "distil")
-        if (block := _stage_demos(stage, run_dir / "demos" / stage))
+        if (block := _stage_demos(stage, RunFolder(run_dir).demos(stage)))
     ]
     if not blocks:
         body = missing("There are no training demos.", "audiogen train RECIPE")

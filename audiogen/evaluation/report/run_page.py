@@ -33,6 +33,7 @@ from audiogen.pages.markup import (
     tag,
     tiles,
 )
+from audiogen.run_folder import RunFolder
 from audiogen.storage import atomic_write_text, parse_json
 
 _STAGES = ("codec", "generator")
@@ -109,7 +110,7 @@ def write_report(run_dir: Path) -> Path:
     head = tag("header", tag("h1", name), _summary(run), strip, tiles(_key_figures(run)))
     links = (tag("a", anchor, href=f"#{anchor}") for anchor in _SECTIONS[run.codec_only :])
     page = fill_page(f"{name} · audiogen", join([tag("nav", *links, class_="menu"), head, *body]))
-    target = run_dir / "report.html"
+    target = RunFolder(run_dir).report
     atomic_write_text(target, page)
     return target
 
@@ -129,7 +130,7 @@ def _read_run(run_dir: Path) -> RunFiles:
     rows: Sequence[ManifestRow] = ()
     if _read_text(run_dir, "manifest.jsonl", problems):
         try:
-            rows = read_manifest(run_dir / "manifest.jsonl")
+            rows = read_manifest(RunFolder(run_dir).manifest)
         except ValueError as error:
             problems["manifest.jsonl"] = f"manifest.jsonl cannot be read: {error}"
     training, skipped = _read_training(_read_text(run_dir, "metrics.jsonl", problems))

@@ -15,7 +15,6 @@ from audiogen.audio.io.decoding import AUDIO_SUFFIXES
 from audiogen.audio.io.files import read_audio, write_audio
 from audiogen.audio.io.riff import write_chunks
 from audiogen.audio.loops import measure_seam
-from audiogen.hub import find_model, model_digest
 from audiogen.pack.curation.choices import SELECTION_FILE, find_selection
 from audiogen.pack.export.documents import (
     SHEET_RATE,
@@ -41,6 +40,7 @@ from audiogen.pack.export.sound import (
 )
 from audiogen.pack.job import TAKES_FOLDER
 from audiogen.provenance.attribution import ATTRIBUTION_FILE, read_attribution
+from audiogen.run_folder import find_model, model_digest
 from audiogen.storage import atomic_write_text, publish_folder, sha256_file
 from audiogen.takes.sidecar import read_sidecar
 

@@ -65,7 +65,7 @@ def train_codec(
         model, critic, optimizer, rival, distance, guard, accelerator, plan, config.seed
     )
     state = Resumable(
-        config.run_dir / "codec" / "checkpoints",
+        config.run.checkpoints("codec"),
         modules={"codec": codec, "discriminators": discriminators},
         optimizers={"codec": optimizer, "discriminators": rival},
         ema=ema,

@@ -66,7 +66,7 @@ def train_generator(
     guard = Guard(accelerator, spike_factor=config.train.spike_factor)
     learner = _Learner(model, optimizer, accelerator, plan, guard, config.seed)
     state = Resumable(
-        config.run_dir / stage / "checkpoints",
+        config.run.checkpoints(stage),
         modules={"generator": trained},
         optimizers={"generator": optimizer},
         ema=ema,

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from audiogen.audio.io.files import write_audio
 from audiogen.audio.spectral import stft
+from audiogen.run_folder import RunFolder
 from audiogen.storage import atomic_write_bytes, atomic_write_text, parse_json
 
 WandbMode = Literal["off", "offline", "online"]
@@ -73,7 +74,7 @@ class Tracker:
     def __enter__(self) -> Self:
         self._entered_at = time.monotonic()
         if self._is_main:
-            path = self._run_dir / "metrics.jsonl"
+            path = RunFolder(self._run_dir).metrics
             kept = cut_metrics(path, self.stage, self._start_step)
             self._seconds_before = max((float(line["seconds"]) for line in kept), default=0.0)
             self._logged_at_start = {
@@ -129,7 +130,7 @@ class Tracker:
         """Cut the metrics after `step`, from where training goes on; what happened stays."""
         if self._file is not None:
             self._file.close()
-            path = self._run_dir / "metrics.jsonl"
+            path = RunFolder(self._run_dir).metrics
             cut_metrics(path, self.stage, step, keep_events=True)
             self._file = path.open("a", encoding="utf-8")
 
@@ -159,7 +160,7 @@ class Tracker:
             )
         if not self._is_main:
             return
-        folder = self._run_dir / "demos" / self.stage / f"step-{step:08d}"
+        folder = RunFolder(self._run_dir).demos(self.stage) / f"step-{step:08d}"
         folder.mkdir(parents=True, exist_ok=True)
         plain = wav.detach().float().cpu()
         peak = max(1.0, float(plain.abs().max()))

@@ -1,0 +1,152 @@
+"""Where a run keeps what: its stages and models, and what names the weights of a model."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from audiogen.seal import sealed_sha256
+
+WEIGHTS = "generator.safetensors"
+"""Of a model folder: the generator's weights."""
+CONFIG = "config.yaml"
+"""Of a run folder, a model folder and a codec folder: what it says of itself."""
+DOCUMENTS = ("README.md", "ATTRIBUTION.csv", "croissant.json", "judge.safetensors")
+"""What tells of a model whose sounds it learnt from, and the recogniser of those sounds where there
+is one; copies of the model keep it."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder that everything a recipe makes is written to.
+
+    >>> RunFolder(Path("runs/rain")).model("codec").as_posix()
+    'runs/rain/codec/model'
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The recipe with every default, as the run was started."""
+        return self.path / CONFIG
+
+    @property
+    def environment(self) -> Path:
+        """The software and the machine."""
+        return self.path / "environment.json"
+
+    @property
+    def manifest(self) -> Path:
+        """One line per sound that intake looked at."""
+        return self.path / "manifest.jsonl"
+
+    @property
+    def prepared(self) -> Path:
+        """What manifest and captions were made from."""
+        return self.path / "prepared.json"
+
+    @property
+    def text(self) -> Path:
+        """Encoded captions."""
+        return self.path / "text"
+
+    @property
+    def metrics(self) -> Path:
+        """One line per step that was logged."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def report(self) -> Path:
+        """The page of the run."""
+        return self.path / "report.html"
+
+    @property
+    def takes(self) -> Path:
+        """Takes of `audiogen sample`."""
+        return self.path / "takes"
+
+    @property
+    def evaluated_takes(self) -> Path:
+        """Takes that an evaluation made."""
+        return self.path / "evaluation" / "takes"
+
+    @property
+    def reconstructions(self) -> Path:
+        """Real clips beside what the codec makes of them."""
+        return self.path / "evaluation" / "reconstructions"
+
+    @property
+    def scores(self) -> Path:
+        """What `audiogen evaluate` measured."""
+        return self.path / "evaluation" / "metrics.json"
+
+    def stage(self, name: str) -> Path:
+        """Return the folder of one stage: codec, generator or distil."""
+        return self.path / name
+
+    def checkpoints(self, stage: str) -> Path:
+        """Return the folder of a stage's checkpoints."""
+        return self.path / stage / "checkpoints"
+
+    def model(self, stage: str) -> Path:
+        """Return the folder of a stage's model, which is there when the stage is done."""
+        return self.path / stage / "model"
+
+    def demos(self, stage: str) -> Path:
+        """Return the folder of the sounds that a stage made while it trained."""
+        return self.path / "demos" / stage
+
+    def latents(self, digest: str) -> Path:
+        """Return the folder of the latents that were made from what `digest` names."""
+        return self.path / "latents" / digest
+
+    def paths(self, digest: str) -> Path:
+        """Return the folder of a teacher's paths, made from what `digest` names."""
+        return self.path / "paths" / digest
+
+
+def find_model(path: Path) -> Path:
+    """Return the model folder of a run folder, or `path` itself when it is one."""
+    for folder in model_folders(path):
+        return folder
+    raise FileNotFoundError(
+        f"{path}: no finished model here\n"
+        "  expected a run folder (with generator/model/) or a model folder; `audiogen train`"
+        " makes one"
+    )
+
+
+def model_folders(path: Path) -> list[Path]:
+    """Return every model folder of a run folder, the one to use first, or `path` itself."""
+    run = RunFolder(path)
+    places = (run.model("distil"), run.model("generator"), path)
+    return [folder for folder in places if (folder / WEIGHTS).is_file()]
+
+
+def model_digest(folder: Path) -> str:
+    """Name the weights of a model folder by sixteen hexadecimal digits.
+
+    They come from the folder's seals; that the files are those, loading the model verifies.
+
+    Raises:
+        ValueError: it is not sealed.
+    """
+    sums = (
+        sealed_sha256(folder, WEIGHTS),
+        sealed_sha256(folder / "codec", "weights.safetensors"),
+    )
+    return hashlib.sha256("".join(sums).encode()).hexdigest()[:16]
+
+
+def write_documents(folder: Path, texts: Mapping[str, str], origin: Path | None = None) -> None:
+    """Write texts by file name; `DOCUMENTS` that are not given come from the folder `origin`."""
+    if origin is not None:
+        for name in DOCUMENTS:
+            if (origin / name).is_file():
+                shutil.copyfile(origin / name, folder / name)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="")
