@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from audiogen.experiment import load_experiment as load_config
+    from audiogen.experiment import load_config
     from audiogen.pipeline import Pipeline
 
 __all__ = ["Pipeline", "__version__", "load_config"]
@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "Pipeline": ("audiogen.pipeline", "Pipeline"),
-    "load_config": ("audiogen.experiment", "load_experiment"),
+    "load_config": ("audiogen.experiment", "load_config"),
 }
 
 

@@ -22,7 +22,7 @@ from audiogen.generators import (
     class_of,
 )
 from audiogen.run_folder import RunFolder
-from audiogen.schema import Config, load_config
+from audiogen.schema import Config, read_config
 from audiogen.storage import digest_of
 
 Stage = Literal["codec", "generator", "distil"]
@@ -308,11 +308,11 @@ class ModelConfig(Config):
     """Of the weights of a pretrained codec; empty when the codec was trained here."""
 
 
-def load_experiment(recipe: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+def load_config(recipe: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     """Read a recipe, or the recipe of a run folder, with `key.path=value` overrides.
 
     Raises:
         ConfigError: lists everything that is wrong, by key path.
     """
     path = RunFolder(recipe).config if recipe.is_dir() else recipe
-    return load_config(ExperimentConfig, path, overrides)
+    return read_config(ExperimentConfig, path, overrides)

@@ -19,7 +19,7 @@ from audiogen.experiment import ModelConfig
 from audiogen.generators import LatentGenerator, SamplingConfig, Start, build_generator
 from audiogen.generators.base import check_finite
 from audiogen.run_folder import CONFIG, WEIGHTS, find_model, model_digest, write_documents
-from audiogen.schema import dump_config, load_config
+from audiogen.schema import dump_config, read_config
 from audiogen.seal import require_whole, seal_folder
 from audiogen.storage import publish_folder, read_tensors, write_tensors
 from audiogen.types import Conditions, LatentSpec
@@ -364,7 +364,7 @@ class Pipeline:
         """
         folder = find_model(Path(path))
         require_whole(folder, FILES)
-        config = load_config(ModelConfig, folder / CONFIG)
+        config = read_config(ModelConfig, folder / CONFIG)
         codec = load_codec(folder / "codec")
         window = codec.spec.num_frames(config.clip_seconds)
         generator = build_generator(config.generator, codec.spec, TEXT_DIM, window)

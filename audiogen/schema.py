@@ -44,7 +44,7 @@ def default_type(tag: str) -> BeforeValidator:
     return BeforeValidator(fill_in)
 
 
-def load_config(cls: type[ConfigT], path: Path, overrides: Iterable[str] = ()) -> ConfigT:
+def read_config(cls: type[ConfigT], path: Path, overrides: Iterable[str] = ()) -> ConfigT:
     """Read the YAML file `path`, apply `key.path=value` overrides and validate the result as `cls`.
 
     Overrides of a block's `type` come first, whatever their place; the rest follow in order. A new

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from audiogen.audio.io.files import write_audio
-from audiogen.experiment import load_experiment
+from audiogen.experiment import load_config
 from audiogen.training.stages import train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,7 +34,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "recipes").symlink_to(ROOT / "recipes")
     for name in ("diffusion", "rvq"):
         recipe = ROOT / "recipes" / "tiny" / f"{name}.yaml"
-        train(load_experiment(recipe, [f"run_dir={folder / 'runs' / name}"]))
+        train(load_config(recipe, [f"run_dir={folder / 'runs' / name}"]))
     write_audio(folder / "recording.wav", 0.1 * torch.randn(1, 22050), 22050)
     return folder
 

@@ -7,7 +7,7 @@ import torch
 
 from audiogen.codecs import build_codec
 from audiogen.conditioning.text import TEXT_DIM
-from audiogen.experiment import ExperimentConfig, load_experiment
+from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.generators import build_generator
 from audiogen.schema import dump_config
 
@@ -30,15 +30,15 @@ def num_parameters(config: ExperimentConfig) -> list[int]:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_recipe_validates_reloads_equal_and_builds(path: Path, tmp_path: Path) -> None:
-    config = load_experiment(path)
+    config = load_config(path)
     copy = tmp_path / "copy.yaml"
     copy.write_text(dump_config(config), encoding="utf-8")
-    assert load_experiment(copy) == config
+    assert load_config(copy) == config
     assert min(num_parameters(config)) > 0
 
 
 def test_the_cluster_recipe_is_full_size() -> None:
-    config = load_experiment(ROOT / "recipes" / "cluster" / "diffusion.yaml")
+    config = load_config(ROOT / "recipes" / "cluster" / "diffusion.yaml")
     assert (config.codec.sample_rate, config.codec.audio_channels) == (44100, 2)
     assert num_parameters(config)[1] >= 300_000_000
 
@@ -46,14 +46,14 @@ def test_the_cluster_recipe_is_full_size() -> None:
 def test_mistakes_across_blocks_are_named() -> None:
     recipe = ROOT / "recipes" / "diffusion.yaml"
     with pytest.raises(ValueError, match=r"dim=100 must be a multiple of twice num_heads=6"):
-        load_experiment(recipe, ["generator.dim=100"])
+        load_config(recipe, ["generator.dim=100"])
     with pytest.raises(ValueError, match="distil needs a generator"):
-        load_experiment(ROOT / "recipes" / "flow-fewstep.yaml", ["generator=null"])
+        load_config(ROOT / "recipes" / "flow-fewstep.yaml", ["generator=null"])
     with pytest.raises(ValueError, match=r"data\.clip_seconds=0\.1 is shorter than four"):
-        load_experiment(recipe, ["data.clip_seconds=0.1"])
+        load_config(recipe, ["data.clip_seconds=0.1"])
 
 
 def test_the_recipes_of_tokens_have_one_codec_that_runs_take_from_each_other() -> None:
-    found = [load_experiment(ROOT / "recipes" / f"{name}.yaml") for name in TOKEN_RECIPES]
+    found = [load_config(ROOT / "recipes" / f"{name}.yaml") for name in TOKEN_RECIPES]
     assert all(config.codec == found[0].codec for config in found)
     assert all(config.train.codec == found[0].train.codec for config in found)

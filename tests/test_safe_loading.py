@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from audiogen.codecs import load_codec
-from audiogen.experiment import load_experiment
+from audiogen.experiment import load_config
 from audiogen.pipeline import FILES, Pipeline
 from audiogen.seal import seal_folder, verify_folder
 
@@ -158,7 +158,7 @@ def test_hostile_configs_are_refused_although_they_are_sealed(
     for load in (
         lambda: Pipeline.from_pretrained(copy),
         lambda: load_codec(copy / "codec"),
-        lambda: load_experiment(tmp_path / "recipe.yaml"),
+        lambda: load_config(tmp_path / "recipe.yaml"),
     ):
         with pytest.raises(ValueError, match=r"\.yaml"):
             load()

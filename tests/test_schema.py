@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import Field, model_validator
 
-from audiogen.schema import Config, ConfigError, dump_config, load_config, parse_config
+from audiogen.schema import Config, ConfigError, dump_config, parse_config, read_config
 
 
 class Mel(Config):
@@ -51,7 +51,7 @@ class Experiment(Config):
 def load(folder: Path, text: str, *overrides: str) -> Experiment:
     file = folder / "r.yaml"
     file.write_text(text, encoding="utf-8")
-    return load_config(Experiment, file, overrides)
+    return read_config(Experiment, file, overrides)
 
 
 def message(folder: Path, text: str, *overrides: str) -> str:
@@ -166,10 +166,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         "": "a folder, expected a YAML file",
     }.items():
         with pytest.raises(ConfigError) as caught:
-            load_config(Experiment, tmp_path / name)
+            read_config(Experiment, tmp_path / name)
         assert str(caught.value) == f"{tmp_path / name}: {expected}"
     with pytest.raises(ConfigError, match=r"diffusion.yaml:2: not UTF-8 text"):
-        load_config(Experiment, tmp_path / "diffusion.yaml")
+        read_config(Experiment, tmp_path / "diffusion.yaml")
 
 
 OVERRIDES = {
@@ -303,7 +303,7 @@ EXPERIMENTS = st.builds(
 def test_a_dump_reloads_equal(config: Experiment, tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.getbasetemp() / "dumped.yaml"
     file.write_bytes(dump_config(config).encode())
-    assert load_config(Experiment, file) == config
+    assert read_config(Experiment, file) == config
 
 
 @given(config=EXPERIMENTS)

@@ -143,10 +143,10 @@ def _options(
 @app.command()
 def config(recipe: Recipe, overrides: Overrides = None) -> None:
     """Print a recipe with every default."""
-    from audiogen.experiment import load_experiment
+    from audiogen.experiment import load_config
     from audiogen.schema import dump_config
 
-    typer.echo(dump_config(load_experiment(recipe, overrides or ())), nl=False)
+    typer.echo(dump_config(load_config(recipe, overrides or ())), nl=False)
 
 
 @app.command()
@@ -162,11 +162,11 @@ def prepare(
     Finds captions, splits the recordings, writes the manifest, and sums up what is used and why
     the rest is not.
     """
-    from audiogen.experiment import load_experiment
+    from audiogen.experiment import load_config
     from audiogen.training.stages import prepare as prepare_sounds
 
     given = _with_terms(overrides, licence_policy, i_own_these)
-    typer.echo(prepare_sounds(load_experiment(recipe, given)))
+    typer.echo(prepare_sounds(load_config(recipe, given)))
 
 
 @app.command()
@@ -185,12 +185,12 @@ def train(
 
     The same command again goes on where it stopped, and does nothing once all is done.
     """
-    from audiogen.experiment import load_experiment
+    from audiogen.experiment import load_config
     from audiogen.training.stages import train as train_stages
 
     given = _with_terms(overrides, licence_policy, i_own_these)
     given += ["train.allow_change=true"] if allow_change else []
-    typer.echo(f"model: {train_stages(load_experiment(recipe, given))}")
+    typer.echo(f"model: {train_stages(load_config(recipe, given))}")
 
 
 def _with_terms(overrides: list[str] | None, policy: str | None, own: bool) -> list[str]:
@@ -217,11 +217,11 @@ def plan(
 
     Parameters, memory per GPU, and steps per day at best. No sound is read, nothing is written.
     """
-    from audiogen.experiment import load_experiment
+    from audiogen.experiment import load_config
     from audiogen.training.plan import Machine, describe_plan
 
     machine = Machine(gpus=gpus, memory_gb=gpu_memory, tflops=gpu_tflops, utilisation=utilisation)
-    typer.echo(describe_plan(load_experiment(recipe, overrides or ()), machine))
+    typer.echo(describe_plan(load_config(recipe, overrides or ()), machine))
 
 
 @app.command()
@@ -231,12 +231,12 @@ def evaluate(recipe: RecipeOrRun, overrides: Overrides = None) -> None:
     Makes takes and compares them, and the codec, with held-out recordings.
     """
     from audiogen.evaluation.evaluate import evaluate as evaluate_run
-    from audiogen.experiment import load_experiment
+    from audiogen.experiment import load_config
 
     given = overrides or []
     if recipe.is_dir():  # a run that was moved since is evaluated where it is now
         given = [f"run_dir={recipe}", *given]
-    typer.echo(f"report: {evaluate_run(load_experiment(recipe, given))}")
+    typer.echo(f"report: {evaluate_run(load_config(recipe, given))}")
 
 
 @app.command()

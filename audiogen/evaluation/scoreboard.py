@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from audiogen.experiment import ExperimentConfig, load_experiment
+from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.run_folder import RunFolder
 from audiogen.storage import read_json, sha256_file
 
@@ -23,7 +23,7 @@ def scoreboard(runs: Sequence[Path]) -> str:
         FileNotFoundError: a run was not evaluated.
     """
     metrics = [_metrics(run) for run in runs]
-    configs = [load_experiment(run) for run in runs]
+    configs = [load_config(run) for run in runs]
     rows = [
         _row(run, config, found) for run, config, found in zip(runs, configs, metrics, strict=True)
     ]

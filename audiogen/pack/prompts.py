@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from audiogen.conditioning.controls import ControlName, parse_controls
-from audiogen.schema import Config, ConfigError, load_config, parse_config
+from audiogen.schema import Config, ConfigError, parse_config, read_config
 from audiogen.takes.spec import MAX_SEED, Tempo
 
 MAX_WISHES = 100_000
@@ -211,7 +211,7 @@ def read_prompts(path: Path, defaults: TakeSettings) -> list[Wish]:
     suffix = path.suffix.lower()
     if suffix in {".yaml", ".yml"}:
         # A setting of the list sets aside the command's, as an entry's does.
-        listed = load_config(PromptList, path)
+        listed = read_config(PromptList, path)
         entries = [
             (where, parse_config(Entry, _with_defaults(_plain(one), given), f"{path}, {where}"))
             for where, one in ((f"prompts.{n}", one) for n, one in enumerate(listed.prompts))

@@ -95,7 +95,7 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def load(recipe: Path, overrides: Any) -> FakeConfig:
         return FakeConfig(recipe=str(recipe), overrides=tuple(overrides))
 
-    fake("audiogen.experiment", load_experiment=load)
+    fake("audiogen.experiment", load_config=load)
     fake(
         "audiogen.training.stages",
         prepare=recording("prepare", "3 sounds used"),
@@ -451,11 +451,11 @@ def test_import_audiogen_loads_no_torch_and_knows_its_names() -> None:
     code = "import sys, audiogen; print('torch' in sys.modules, dir(audiogen))"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "False ['Pipeline', '__version__', 'load_config']\n"
+    assert done.stdout == "False ['Pipeline', '__version__', 'read_config']\n"
     with pytest.raises(AttributeError, match="no attribute 'Pipelines'"):
         _ = audiogen.Pipelines  # type: ignore[attr-defined]
 
 
 def test_the_public_names_come_from_where_they_live(stages: dict[str, Any]) -> None:
-    config = audiogen.load_config(Path("r.yaml"), ["a=1"])
+    config = audiogen.read_config(Path("r.yaml"), ["a=1"])
     assert config == FakeConfig(recipe="r.yaml", overrides=("a=1",))

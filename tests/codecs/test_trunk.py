@@ -9,7 +9,7 @@ from audiogen.codecs.bottlenecks.quantise import FSQConfig, ResidualVQConfig
 from audiogen.codecs.rvq import RVQCodec, RVQConfig
 from audiogen.codecs.trunk import ConvTrunkConfig, FourierTrunkConfig
 from audiogen.codecs.vae import VAECodec, VAEConfig
-from audiogen.experiment import load_experiment
+from audiogen.experiment import load_config
 from audiogen.schema import ConfigError
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "rvq.yaml"
@@ -24,7 +24,7 @@ def test_blocks_without_a_type_are_of_the_default_type() -> None:
 
 
 def test_overrides_reach_into_trunk_and_bottleneck() -> None:
-    codec = load_experiment(
+    codec = load_config(
         RECIPE,
         ["codec.trunk.decoder_dim=96", "codec.trunk.wave_bins=5", "codec.bottleneck.vocab_size=64"],
     ).codec
@@ -33,7 +33,7 @@ def test_overrides_reach_into_trunk_and_bottleneck() -> None:
     assert codec.trunk.decoder_dim == 96
     assert codec.trunk.wave_bins == 5
     assert codec.bottleneck.num_codebooks == 4  # the recipe's
-    other = load_experiment(
+    other = load_config(
         RECIPE, ["codec.trunk.type=convnet", "codec.bottleneck={type: fsq, levels: [4, 4]}"]
     ).codec
     assert isinstance(other, RVQConfig)
@@ -70,11 +70,11 @@ def test_settings_that_do_not_fit_are_named(
 
 def test_mistakes_are_named_by_their_path() -> None:
     with pytest.raises(ConfigError, match=r"codec\.trunk\.decoder_dm: unknown key; did you mean"):
-        load_experiment(RECIPE, ["codec.trunk.decoder_dm=96"])
+        load_config(RECIPE, ["codec.trunk.decoder_dm=96"])
     with pytest.raises(ConfigError, match=r"codec\.trunk\.type: no type 'convnett'; .*'convnet'"):
-        load_experiment(RECIPE, ["codec.trunk.type=convnett"])
+        load_config(RECIPE, ["codec.trunk.type=convnett"])
     with pytest.raises(ConfigError, match=r"codec\.bottleneck\.levels: .*belongs to type: fsq"):
-        load_experiment(RECIPE, ["codec.bottleneck.levels=[3, 3]"])
+        load_config(RECIPE, ["codec.bottleneck.levels=[3, 3]"])
 
 
 def test_the_spec_and_the_bitrate_follow_the_bottleneck() -> None:

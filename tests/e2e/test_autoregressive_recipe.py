@@ -10,7 +10,7 @@ import pytest
 from audiogen.audio.io.files import read_audio
 from audiogen.evaluation.evaluate import evaluate
 from audiogen.evaluation.scoreboard import scoreboard
-from audiogen.experiment import ExperimentConfig, load_experiment
+from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.pipeline import Pipeline
 from audiogen.takes.edit import extend, inpaint, vary
 from audiogen.takes.request import TakesRequest, write_takes
@@ -23,7 +23,7 @@ RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "autoregress
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
     """The tiny recipe, trained."""
-    config = load_experiment(RECIPE, [f"run_dir={tmp_path_factory.mktemp('run') / 'tokens'}"])
+    config = load_config(RECIPE, [f"run_dir={tmp_path_factory.mktemp('run') / 'tokens'}"])
     train(config)
     return config
 
@@ -94,7 +94,7 @@ def test_the_masked_model_of_the_same_tokens_inpaints_and_loops(
 ) -> None:
     size = ("generator.type=masked", "generator.dim=32", "generator.depth=2")
     run = finished.run_dir.parent / "masked"  # beside it, so that the codec is taken from there
-    config = load_experiment(RECIPE, [f"run_dir={run}", *size, "generator.num_heads=2"])
+    config = load_config(RECIPE, [f"run_dir={run}", *size, "generator.num_heads=2"])
     train(config)
     request = TakesRequest(prompts=["rain"], seconds=1.0, count=1, seed=0, out=tmp_path)
     take = write_takes(run, request)[0]

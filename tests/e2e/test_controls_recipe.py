@@ -11,7 +11,7 @@ import torch
 from audiogen.audio.io.files import write_audio
 from audiogen.audio.measure.measures import measure_some
 from audiogen.data.manifest import read_manifest
-from audiogen.experiment import ExperimentConfig, load_experiment
+from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.pipeline import Pipeline
 from audiogen.storage import read_json
 from audiogen.training.stages import train
@@ -24,7 +24,7 @@ RATE = 16_000
 def tiny(run: Path, *overrides: str) -> ExperimentConfig:
     few = ("data.textures.num_clips=28", "train.codec.steps=2", "train.generator.steps=2")
     fewer = ("distil.num_paths=40", "distil.train.steps=2")
-    return load_experiment(TINY / "flow-fewstep.yaml", [f"run_dir={run}", *few, *fewer, *overrides])
+    return load_config(TINY / "flow-fewstep.yaml", [f"run_dir={run}", *few, *fewer, *overrides])
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def noises(folder: Path, *, num_files: int) -> Path:
 def controlled(run: Path, sounds: Path, *overrides: str) -> ExperimentConfig:
     """A small diffusion model of mel bands, whose vocoder needs no training."""
     codec = "{type: mel, sample_rate: 16000, hop_length: 512, n_fft: 1024, num_bands: 24,"
-    return load_experiment(
+    return load_config(
         TINY / "diffusion.yaml",
         [
             f"run_dir={run}", f"data.path={sounds}", "data.i_own_these=true", "reuse=false",

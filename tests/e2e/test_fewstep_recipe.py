@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from audiogen.evaluation.evaluate import evaluate
-from audiogen.experiment import ExperimentConfig, load_experiment
+from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.pipeline import Pipeline
 from audiogen.storage import read_tensors
 from audiogen.training.loop.tracking import Tracker
@@ -19,7 +19,7 @@ RECIPE = ROOT / "recipes" / "tiny" / "flow-fewstep.yaml"
 
 
 def tiny(run: Path, *overrides: str) -> ExperimentConfig:
-    return load_experiment(RECIPE, [f"run_dir={run}", *overrides])
+    return load_config(RECIPE, [f"run_dir={run}", *overrides])
 
 
 @pytest.fixture(scope="module")

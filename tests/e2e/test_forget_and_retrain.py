@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from audiogen.audio.io.files import write_audio
-from audiogen.experiment import ExperimentConfig, load_experiment
+from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.provenance.forget import find_uses
 from audiogen.training.stages import prepare, train
 
@@ -26,7 +26,7 @@ def sounds(tmp_path: Path) -> Path:
 
 def mine(sounds: Path, *overrides: str) -> ExperimentConfig:
     run = sounds.parent / "runs" / "mine"
-    return load_experiment(RECIPE, [f"run_dir={run}", f"data.path={sounds}", *overrides])
+    return load_config(RECIPE, [f"run_dir={run}", f"data.path={sounds}", *overrides])
 
 
 def test_own_sounds_need_the_statement(sounds: Path) -> None:
@@ -49,7 +49,7 @@ def test_forget_then_train_again(sounds: Path) -> None:
     (sounds / gone.path).unlink()
     for folder in [*uses.models, *uses.runs[config.run_dir]]:
         shutil.rmtree(folder)
-    train(load_experiment(config.run_dir))
+    train(load_config(config.run_dir))
     assert all((model / "ATTRIBUTION.csv").is_file() for model in models)
     again = find_uses(gone.path, config.run_dir.parent)
     assert (again.models, again.runs, again.unreadable) == ({}, {}, [])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from audiogen.codecs import load_codec
-from audiogen.experiment import load_experiment
+from audiogen.experiment import load_config
 from audiogen.storage import read_tensors
 from audiogen.training.loop.tracking import Tracker
 from audiogen.training.stages import train
@@ -16,9 +16,9 @@ RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "rvq.yaml"
 
 @pytest.mark.slow
 def test_a_crash_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = load_experiment(RECIPE, [f"run_dir={tmp_path / 'whole'}"])
+    whole = load_config(RECIPE, [f"run_dir={tmp_path / 'whole'}"])
     train(whole)
-    crashed = load_experiment(RECIPE, [f"run_dir={tmp_path / 'crashed'}", "reuse=false"])
+    crashed = load_config(RECIPE, [f"run_dir={tmp_path / 'crashed'}", "reuse=false"])
 
     def crash(_: Tracker, step: int, __: object) -> None:
         if step == 6:

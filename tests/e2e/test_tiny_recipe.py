@@ -13,7 +13,7 @@ import torch
 
 from audiogen.data.manifest import read_manifest
 from audiogen.evaluation.evaluate import evaluate
-from audiogen.experiment import ExperimentConfig, load_experiment
+from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.pipeline import Pipeline
 from audiogen.storage import read_tensors
 from audiogen.takes.request import TakesRequest, write_takes
@@ -25,7 +25,7 @@ RECIPE = ROOT / "recipes" / "tiny" / "diffusion.yaml"
 
 
 def tiny(run: Path, *overrides: str) -> ExperimentConfig:
-    return load_experiment(RECIPE, [f"run_dir={run}", *overrides])
+    return load_config(RECIPE, [f"run_dir={run}", *overrides])
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_changed_settings_are_named_and_nothing_is_lost(finished: ExperimentConf
         train(changed)
     assert len(str(caught.value).splitlines()) <= 4
     assert all(torch.equal(before[name], value) for name, value in weights(finished).items())
-    assert load_experiment(finished.run_dir) == finished  # config.yaml is still the run's
+    assert load_config(finished.run_dir) == finished  # config.yaml is still the run's
 
 
 def test_a_take_does_not_depend_on_its_batch(finished: ExperimentConfig) -> None:
@@ -186,9 +186,9 @@ def test_kill_9_in_a_stage_and_the_same_command_again(
     run = tmp_path / "run"
     code = (
         "import sys;"
-        "from pathlib import Path; from audiogen.experiment import load_experiment;"
+        "from pathlib import Path; from audiogen.experiment import load_config;"
         "from audiogen.training.stages import train; from audiogen.evaluation.evaluate import"
-        " evaluate; c = load_experiment(Path(sys.argv[1]), [f'run_dir={sys.argv[2]}']);"
+        " evaluate; c = load_config(Path(sys.argv[1]), [f'run_dir={sys.argv[2]}']);"
         "train(c); evaluate(c)"
     )
     command = [sys.executable, "-c", code, str(RECIPE), str(run)]

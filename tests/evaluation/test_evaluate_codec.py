@@ -14,7 +14,7 @@ from audiogen.data.intake.scan import scan_folder
 from audiogen.data.manifest import write_manifest
 from audiogen.data.synthetic import write_textures
 from audiogen.evaluation.evaluate import evaluate
-from audiogen.experiment import ExperimentConfig, load_experiment
+from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.schema import dump_config
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "mel.yaml"
@@ -22,7 +22,7 @@ RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "mel.yaml"
 
 def make_run(run: Path, *overrides: str) -> ExperimentConfig:
     """Return the experiment of a run folder with sounds, manifest and an untrained codec."""
-    config = load_experiment(RECIPE, [f"run_dir={run}", *overrides])
+    config = load_config(RECIPE, [f"run_dir={run}", *overrides])
     textures = config.data.textures
     write_textures(
         config.sounds, num_clips=48, seconds=textures.seconds, sample_rate=16000,
@@ -133,7 +133,7 @@ def test_griffin_lim_itself_has_no_second_figures(tmp_path: Path) -> None:
 
 
 def test_no_codec_is_a_clear_error(tmp_path: Path) -> None:
-    config = load_experiment(RECIPE, [f"run_dir={tmp_path}"])
+    config = load_config(RECIPE, [f"run_dir={tmp_path}"])
     with pytest.raises(FileNotFoundError, match="no finished codec here") as caught:
         evaluate(config)
     assert len(str(caught.value).splitlines()) == 2

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from audiogen.evaluation.scoreboard import scoreboard
-from audiogen.experiment import load_experiment
+from audiogen.experiment import load_config
 from audiogen.schema import dump_config
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
@@ -23,7 +23,7 @@ METRICS: dict[str, Any] = {
 
 def write_run(folder: Path, recipe: str, manifest: str = "{}\n", **more: Any) -> Path:
     (folder / "evaluation").mkdir(parents=True)
-    config = load_experiment(RECIPES / recipe, [f"run_dir={folder}"])
+    config = load_config(RECIPES / recipe, [f"run_dir={folder}"])
     (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     (folder / "manifest.jsonl").write_text(manifest, encoding="utf-8")
     text = json.dumps({**METRICS, **more})

@@ -7,7 +7,7 @@ import pytest
 
 from audiogen.data.intake.licences import OWN, LicenceTerms
 from audiogen.data.manifest import ManifestRow
-from audiogen.experiment import ExperimentConfig, load_experiment
+from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.pipeline import Pipeline
 from audiogen.provenance.attribution import read_attribution
 from audiogen.provenance.card import codec_card, documents, model_card, model_config
@@ -24,7 +24,7 @@ ROWS = [
 
 def experiment(*overrides: str) -> ExperimentConfig:
     recipe = ROOT / "recipes" / "tiny" / "diffusion.yaml"
-    return load_experiment(recipe, ["data.i_own_these=true", *overrides])
+    return load_config(recipe, ["data.i_own_these=true", *overrides])
 
 
 def card_of(config: ExperimentConfig) -> str:

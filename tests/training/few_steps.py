@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 
 from audiogen.codecs import build_codec
 from audiogen.data.loading.clips import Position, item_seed
-from audiogen.experiment import ExperimentConfig, load_experiment
+from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.generators import build_generator
 from audiogen.storage import write_tensors
 from audiogen.training.distributed.launch import joined_processes, make_accelerator
@@ -143,7 +143,7 @@ def load(run_dir: Path, family: str, overrides: Sequence[str]) -> ExperimentConf
     given = [f"run_dir={run_dir}", "train.checkpoint_every=1000", *overrides]
     if family in {"flow", "masked"}:
         given.append(f"generator={{type: {family}, dim: 32, depth: 2, num_heads: 2}}")
-    config = load_experiment(RECIPES / f"{recipe.get(family, family)}.yaml", given)
+    config = load_config(RECIPES / f"{recipe.get(family, family)}.yaml", given)
     return config.model_copy(update={"generator": None}) if family == "vae" else config
 
 

@@ -32,7 +32,7 @@ from fake_text import FakeTextEncoder  # noqa: E402
 
 import audiogen.pipeline  # noqa: E402
 from audiogen import seal, storage  # noqa: E402
-from audiogen.experiment import ExperimentConfig, load_experiment  # noqa: E402
+from audiogen.experiment import ExperimentConfig, load_config  # noqa: E402
 from audiogen.storage import sha256_file  # noqa: E402
 from audiogen.training import stages  # noqa: E402
 from audiogen.training.checkpoint import folder as checkpoint  # noqa: E402
@@ -218,7 +218,7 @@ def prepared(folder: Path, stage: str) -> ExperimentConfig:
     """Make the sounds of a run and all stages before `stage`; return its configuration."""
     only = ["generator=null"] if stage == "codec" else []
     recipe = ROOT / "recipes" / "tiny" / "diffusion.yaml"
-    config = load_experiment(recipe, [*SETTINGS, *only, f"run_dir={folder / 'base'}"])
+    config = load_config(recipe, [*SETTINGS, *only, f"run_dir={folder / 'base'}"])
     pid = os.fork()  # this process itself never computes
     if pid == 0:
         status = 1

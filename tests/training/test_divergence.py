@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from fake_text import FakeTextEncoder
 from torch import nn
 
-from audiogen.experiment import ExperimentConfig, load_experiment
+from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.storage import read_tensors
 from audiogen.training import stages
 from audiogen.training.loop import codec_loop
@@ -95,7 +95,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def tiny(run: Path) -> ExperimentConfig:
     settings = ["generator=null", "reuse=false", "data.textures.num_clips=34", f"run_dir={run}",
                 "train.checkpoint_every=2", "train.log_every=1", "train.codec.steps=8"]  # fmt: skip
-    return load_experiment(ROOT / "recipes" / "tiny" / "diffusion.yaml", settings)
+    return load_config(ROOT / "recipes" / "tiny" / "diffusion.yaml", settings)
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, is_bad: Any) -> list[bool]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from audiogen.conditioning.text import TEXT_DIM
-from audiogen.experiment import ExperimentConfig, load_experiment
+from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.generators import build_generator
 from audiogen.training.plan import Machine, describe_plan
 from audiogen.types import LatentSpec
@@ -16,7 +16,7 @@ DEEP = ("generator.depth=6", "generator.dim=128", "train.generator.batch_size=32
 
 
 def load(*overrides: str, name: str = "diffusion") -> ExperimentConfig:
-    return load_experiment(TINY / f"{name}.yaml", list(overrides))
+    return load_config(TINY / f"{name}.yaml", list(overrides))
 
 
 def numbers(text: str, stage: str) -> dict[str, float]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from audiogen.experiment import load_experiment
+from audiogen.experiment import load_config
 from audiogen.pipeline import Pipeline
 from audiogen.training.checkpoint.folder import load_latest
 from audiogen.training.stages import train
@@ -31,7 +31,7 @@ RECIPE = ROOT / "recipes" / "cluster" / "diffusion.yaml"
 
 @pytest.mark.slow
 def test_a_few_steps_of_the_cluster_recipe_in_stereo(tmp_path: Path) -> None:
-    config = load_experiment(RECIPE, [*NARROW, f"run_dir={tmp_path / 'run'}"])
+    config = load_config(RECIPE, [*NARROW, f"run_dir={tmp_path / 'run'}"])
     assert config.codec.hop_length == 2048
     model = train(config)
     pipeline = Pipeline.from_pretrained(model)

@@ -25,7 +25,7 @@ from audiogen.codecs import build_codec
 from audiogen.conditioning.text import TEXT_DIM
 from audiogen.data.loading.clips import Position
 from audiogen.evaluation.machine import processor_name
-from audiogen.experiment import ExperimentConfig, load_experiment
+from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.generators import build_generator
 from audiogen.training.checkpoint.resume import Resumable
 from audiogen.training.loop import codec_loop, steps
@@ -123,9 +123,7 @@ def measure(
         saves.append(time.perf_counter() - before)
 
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        config = load_experiment(
-            recipe, [f"run_dir={folder}/run", f"train.{stage}.steps={num_steps}"]
-        )
+        config = load_config(recipe, [f"run_dir={folder}/run", f"train.{stage}.steps={num_steps}"])
         config.run_dir.mkdir()
         stack.enter_context(mock.patch.object(steps, "_record", recording))
         stack.enter_context(mock.patch.object(Resumable, "save", saving))
@@ -143,7 +141,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    every = load_experiment(given.recipe, []).train.checkpoint_every
+    every = load_config(given.recipe, []).train.checkpoint_every
     full, plain = [], []
     for _ in range(given.rounds):
         plain.append(measure(given.recipe, given.stage, given.steps, bare)[0])

@@ -27,7 +27,7 @@ from audiogen.evaluation.machine import processor_name
 from audiogen.evaluation.material import MAX_HELD_OUT, MAX_TRAINING, Sounds, real_sounds
 from audiogen.evaluation.metrics.distances import diversity, frechet_distance, matched
 from audiogen.evaluation.metrics.features import FeatureSpace, texture_features
-from audiogen.experiment import load_experiment
+from audiogen.experiment import load_config
 from audiogen.generators import SamplingConfig
 from audiogen.pipeline import Pipeline
 from audiogen.schema import parse_overrides
@@ -47,7 +47,7 @@ class Judge:
     @classmethod
     def of(cls, run: Path) -> Judge:
         """Read the recordings of a run."""
-        config = load_experiment(run)
+        config = load_config(run)
         spec = Pipeline.from_pretrained(run).codec.spec
         training = real_sounds(config, spec, config.rows("train"), MAX_TRAINING)
         rate = spec.sample_rate

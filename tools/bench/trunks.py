@@ -33,7 +33,7 @@ from audiogen.codecs import load_codec
 from audiogen.evaluation.machine import processor_name
 from audiogen.evaluation.material import real_sounds, reconstructions
 from audiogen.evaluation.metrics.distances import reconstruction_metrics
-from audiogen.experiment import load_experiment
+from audiogen.experiment import load_config
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "rvq.yaml"
 RATE = (
@@ -98,7 +98,7 @@ def train(sounds: Path, run: Path, trunk: str, steps: int, batch_size: int) -> f
 
 def distances(run: Path) -> dict[str, float]:
     """Means over the held-out sounds, and what the codec is."""
-    config = load_experiment(run)
+    config = load_config(run)
     codec = load_codec(run / "codec" / "model").eval()
     rows = config.rows("held_out")
     real = real_sounds(config, codec.spec, rows, len(rows))
