@@ -18,11 +18,11 @@ NOISE_STREAM = 1 << 40
 FRESH_NOISE = 1 << 41
 """Noise that stochastic samplers add, apart from that of the start."""
 LIKELIHOOD_STREAM = 1 << 42
-"""Noise of the likelihood's estimate."""
+"""Noise and random signs of the likelihood's estimate."""
 PATH_SEEDS = 1 << 43
-"""Seeds of the paths that distillation learns from."""
+"""Seeds of the paths that distillation learns from: takes have other ones."""
 VARIATION_STREAM = 1 << 44
-"""Noise that variations of a take are made of."""
+"""Noise of variations: no take has it, so that a variation is never mixed with its own noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
