@@ -457,5 +457,5 @@ def test_import_audiogen_loads_no_torch_and_knows_its_names() -> None:
 
 
 def test_the_public_names_come_from_where_they_live(stages: dict[str, Any]) -> None:
-    config = audiogen.read_config(Path("r.yaml"), ["a=1"])
+    config = audiogen.load_config(Path("r.yaml"), ["a=1"])
     assert config == FakeConfig(recipe="r.yaml", overrides=("a=1",))
