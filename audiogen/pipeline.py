@@ -380,7 +380,7 @@ class Pipeline:
         Args:
             path: the folder; an older one there is replaced.
             documents: texts that go with it, by file name, such as those of
-                `training.card.documents`; the others are those of the folder it was read from.
+                `provenance.card.documents`; the others are those of the folder it was read from.
         """
         with publish_folder(Path(path)) as folder:
             self.write_into(folder, documents)

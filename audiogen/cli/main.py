@@ -292,7 +292,6 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     wanted = _prompts(prompt or [], prompts)
     _check_tempo(loop=loop, bpm=bpm, bars=bars, seconds=seconds)
     from audiogen.conditioning.controls import parse_controls
-    from audiogen.run_folder import RunFolder
     from audiogen.schema import parse_overrides
     from audiogen.takes.request import TakesRequest, write_takes
     from audiogen.takes.spec import Tempo
@@ -306,7 +305,7 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
         tempo=Tempo(bpm=bpm, bars=bars, beats_per_bar=beats_per_bar) if bpm and bars else None,
         count=count,
         seed=seed,
-        out=out or RunFolder(run).takes,
+        out=out or _takes_folder(run),
         to_end=to_end,
         sampling={name: value for name, value in changes.items() if value is not None},
         controls=parse_controls(control or ()),
@@ -314,6 +313,13 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     )
     for path in write_takes(run, request):
         typer.echo(path)
+
+
+def _takes_folder(run: Path) -> Path:
+    """Where the takes of a run go unless it is said."""
+    from audiogen.run_folder import RunFolder
+
+    return RunFolder(run).takes
 
 
 def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:

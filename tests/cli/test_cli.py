@@ -451,7 +451,7 @@ def test_import_audiogen_loads_no_torch_and_knows_its_names() -> None:
     code = "import sys, audiogen; print('torch' in sys.modules, dir(audiogen))"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "False ['Pipeline', '__version__', 'read_config']\n"
+    assert done.stdout == "False ['Pipeline', '__version__', 'load_config']\n"
     with pytest.raises(AttributeError, match="no attribute 'Pipelines'"):
         _ = audiogen.Pipelines  # type: ignore[attr-defined]
 

@@ -22,8 +22,8 @@ from audiogen.nn.lowbit import WeightKind
 from audiogen.pipeline import Pipeline
 from audiogen.types import Batch, Conditions
 
-TOLERANCE = 3e-3
-"""Of the solver; a hundredth of a bit, while clips differ by tenths."""
+TOLERANCE = 1e-4
+"""Of the solver; far below a hundredth of a bit, while clips differ by tenths."""
 TOKEN_CLIPS = 256
 """Most clips of a split whose tokens are predicted; one pass of the network is cheap."""
 _SPLITS = ("held_out", "train")

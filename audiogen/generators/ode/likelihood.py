@@ -39,8 +39,8 @@ def bits_per_dimension(
     conditions: Conditions,
     *,
     seeds: Sequence[int],
-    rtol: float = 1e-3,
-    atol: float = 1e-3,
+    rtol: float = 1e-4,
+    atol: float = 1e-4,
     num_probes: int = 1,
 ) -> Tensor:
     """Measure how well a generator predicts latents, given their conditions and no guidance.
