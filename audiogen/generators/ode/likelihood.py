@@ -147,7 +147,7 @@ def _solved(
     Raises:
         ValueError: no step meets the tolerance.
     """
-    times = torch.tensor(interval, dtype=torch.float64)
+    times = torch.tensor(interval, dtype=torch.float64, device=state[0].device)
     options = {"norm": _largest, "max_num_steps": MAX_STEPS}
     try:
         path = odeint(drift, state, times, rtol=rtol, atol=atol, method="dopri5", options=options)
