@@ -15,11 +15,11 @@ from audiogen.conditioning.text import TextConfig
 from audiogen.data.intake.licences import LicenceTerms
 from audiogen.data.manifest import ManifestRow, read_manifest
 from audiogen.generators import (
+    GENERATORS,
     AnySampling,
     GeneratorConfig,
     ODESamplingConfig,
     check_kind,
-    class_of,
 )
 from audiogen.run_folder import RunFolder
 from audiogen.schema import Config, read_config
@@ -216,11 +216,10 @@ class ExperimentConfig(Config):
     def _sampling_follows_the_generator(cls, tree: Any) -> Any:
         """Fill in `sample.type`, which the generator's type implies."""
         match tree:
-            case {"generator": {"type": str(name)}}:
-                generator = class_of(name)
+            case {"generator": {"type": str(name)}} if name in GENERATORS:
+                sampling = GENERATORS[name].sampling
             case _:
-                generator = None
-        sampling = generator.sampling if generator is not None else ODESamplingConfig
+                sampling = ODESamplingConfig
         family = sampling.model_fields["type"].default
         given = tree.get("sample", {}) if isinstance(tree, dict) else None
         if not isinstance(given, dict):
@@ -243,13 +242,13 @@ class ExperimentConfig(Config):
             raise ValueError("distil needs a generator to learn from; add a generator section")
         if self.generator is not None:
             check_kind(self.generator, kind_of(self.codec))
-            generator = class_of(self.generator.type)
-            if generator is not None and not isinstance(self.sample, generator.sampling):
+            generator = GENERATORS[self.generator.type]
+            if not isinstance(self.sample, generator.sampling):
                 raise ValueError(
                     f"sample.type={self.sample.type}: generator.type={self.generator.type}"
                     f" takes {generator.sampling.model_fields['type'].default}"
                 )
-            if self.distil is not None and not (generator is not None and generator.has_paths):
+            if self.distil is not None and not generator.has_paths:
                 raise ValueError("distil: only diffusion and flow have paths to learn from")
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -32,6 +33,7 @@ _CLASSES: dict[type[Config], Any] = {
 }
 
 __all__ = [
+    "GENERATORS",
     "AnySampling",
     "GeneratorConfig",
     "LatentGenerator",
@@ -41,19 +43,14 @@ __all__ = [
     "TokenSamplingConfig",
     "build_generator",
     "check_kind",
-    "class_of",
     "parse_sampling",
 ]
 
 
-_BY_TYPE: dict[str, type[LatentGenerator]] = {
+GENERATORS: Mapping[str, type[LatentGenerator]] = {
     config.model_fields["type"].default: generator for config, generator in _CLASSES.items()
 }
-
-
-def class_of(name: str) -> type[LatentGenerator] | None:
-    """Return the class of the generators whose `type` is `name`; None where there is none."""
-    return _BY_TYPE.get(name)
+"""The class of each `type`, which says what its generators can do."""
 
 
 def check_kind(config: GeneratorConfig, kind: Kind) -> None:

@@ -242,12 +242,15 @@ def test_wrong_input_is_refused() -> None:
     refused("2 items but 1 conditions and 2 seeds", conditions=conditions[:1])
     refused(r"no real frame in items \[1\] of 2", mask=masks([6, 0], 6))
     refused("num_probes must be at least 1, got 0", num_probes=0)
+    refused("rtol and atol must be above 0, got 0, 0.0001", rtol=0)
+    refused("rtol and atol must be above 0, got 0.0001, -1", atol=-1)
     refused("training mode", generator=gaussian("flow").train())
 
 
-def test_a_network_that_is_broken_is_reported() -> None:
+@pytest.mark.parametrize("part", ["weight", "bias"])  # a bias has no share in the divergence
+def test_a_network_that_is_broken_is_reported(part: str) -> None:
     generator = real_generator(CONFIGS[0])
-    torch.nn.init.constant_(generator.network.head.weight, math.nan)
+    torch.nn.init.constant_(getattr(generator.network.head, part), math.nan)
     with pytest.raises(ValueError, match="is not finite"):
         bits_per_dimension(
             generator, torch.randn(1, CHANNELS, WINDOW), masks([WINDOW], WINDOW),

@@ -1,1 +1,1 @@
-"""Codecs that others have trained; an optional room that no other code imports."""
+"""Codecs that others have trained, behind the same settings as our own."""

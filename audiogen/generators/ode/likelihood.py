@@ -73,8 +73,7 @@ def bits_per_dimension(
             meets no tolerance.
     """
     _check(generator, latents, mask, conditions, seeds)
-    if num_probes < 1:
-        raise ValueError(f"bits_per_dimension: num_probes must be at least 1, got {num_probes}")
+    _check_numbers(rtol, atol, num_probes)
     mask = mask[:, : generator.window_frames].to(torch.bool)
     # float32 throughout: the tolerances are beyond bf16.
     clean = latents[..., : generator.window_frames].float() * mask[:, None]
@@ -128,7 +127,7 @@ class _Drift:
             x = state[0].detach().requires_grad_()
             rate = (x - self._generator.denoise(x, t, self._scene)) * self._real
             divergence = estimated_trace(rate, x, self._probes)
-        if not bool(divergence.isfinite().all()):
+        if not bool(rate.isfinite().all() and divergence.isfinite().all()):
             raise ValueError(
                 f"bits_per_dimension: the generator's output at t={float(t[0]):.3g} is not finite\n"
                 "  its training has failed, or the latents are not those of its codec"
@@ -210,6 +209,13 @@ def _check(
             f"bits_per_dimension: no real frame in items {empty} of {count};"
             " leave out items whose mask is False everywhere"
         )
+
+
+def _check_numbers(rtol: float, atol: float, num_probes: int) -> None:
+    if num_probes < 1:
+        raise ValueError(f"bits_per_dimension: num_probes must be at least 1, got {num_probes}")
+    if not (rtol > 0 and atol > 0):
+        raise ValueError(f"bits_per_dimension: rtol and atol must be above 0, got {rtol}, {atol}")
 
 
 def _time_of(generator: ODEGenerator, level: float) -> float:
