@@ -69,7 +69,12 @@ def export(
     from audiogen.pack.export.exporting import ExportRequest, export_pack
 
     request = ExportRequest(
-        to=to, naming=naming, audio_format=audio_format, rate=rate, creator=creator,
-        model=model, sign=sign,
-    )  # fmt: skip
+        to=to,
+        naming=naming,
+        audio_format=audio_format,
+        rate=rate,
+        creator=creator,
+        model=model,
+        sign=sign,
+    )
     typer.echo(export_pack(pack, request))

@@ -12,8 +12,15 @@ from audiogen.run_folder import RunFolder
 from audiogen.storage import read_json, sha256_file
 
 HEADER = (
-    "run", "method", "recognised", "Fréchet", "diversity", "likelihood", "s/take", "parameters",
-)  # fmt: skip
+    "run",
+    "method",
+    "recognised",
+    "Fréchet",
+    "diversity",
+    "likelihood",
+    "s/take",
+    "parameters",
+)
 
 
 def scoreboard(runs: Sequence[Path]) -> str:

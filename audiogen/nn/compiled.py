@@ -152,9 +152,14 @@ class CompiledTransformer(Backbone):
         np.add(x.detach()[:, 0].numpy(), cache.vector, out=scratch.x)
         with _threads(self._panels.qkv.shape[1]):
             kernels.take_step(
-                self._panels, self._scales, self._biases,
-                cache.gains, cache.memory, scratch, whole.length,
-            )  # fmt: skip
+                self._panels,
+                self._scales,
+                self._biases,
+                cache.gains,
+                cache.memory,
+                scratch,
+                whole.length,
+            )
         whole.length = end
         return torch.from_numpy(scratch.x.copy())[:, None]
 

@@ -111,9 +111,13 @@ class ConvDecoder(nn.Module):
         layers: list[nn.Module] = [_conv(in_channels, width, KERNEL)]
         for stride in self.strides:
             up = nn.ConvTranspose1d(
-                width, width // 2, 2 * stride, stride,
-                padding=math.ceil(stride / 2), output_padding=stride % 2,
-            )  # fmt: skip
+                width,
+                width // 2,
+                2 * stride,
+                stride,
+                padding=math.ceil(stride / 2),
+                output_padding=stride % 2,
+            )
             layers += [Snake(width), weight_norm(up)]
             width //= 2
             layers += [ResidualUnit(width, dilation) for dilation in DILATIONS]

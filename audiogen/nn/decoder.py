@@ -220,8 +220,10 @@ class DecoderBlock(nn.Module):
         self.feed_norm = nn.RMSNorm(dim)
         self.feed_forward = FeedForward(dim, round(dim * 8 / 3 / 64) * 64)
         for last in (
-            self.self_attention.project, self.cross_attention.project, self.feed_forward.down
-        ):  # fmt: skip
+            self.self_attention.project,
+            self.cross_attention.project,
+            self.feed_forward.down,
+        ):
             # So that 3 depth sums leave the variance about as it is (Radford et al. 2019, GPT-2).
             nn.init.normal_(last.weight, std=(3 * depth * last.in_features) ** -0.5)
 

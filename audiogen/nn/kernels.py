@@ -176,8 +176,12 @@ def _exp(x: Any) -> Any:
     rest = bounded - whole * np.float32(0.693359375) + whole * np.float32(2.12194440e-4)
     y = np.float32(1.9875691500e-4)
     for factor in (
-        1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1
-    ):  # fmt: skip
+        1.3981999507e-3,
+        8.3334519073e-3,
+        4.1665795894e-2,
+        1.6666665459e-1,
+        5.0000001201e-1,
+    ):
         y = y * rest + np.float32(factor)
     y = y * rest * rest + rest + np.float32(1)
     power = np.uint32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
@@ -349,9 +353,13 @@ def _multiply(
 @njit(error_model="numpy")
 def _section(
     place: Place,
-    panels: Matrices, scales: Matrices, biases: Matrices,
-    gains: Gains, memory: Memory, scratch: Scratch,
-) -> None:  # fmt: skip
+    panels: Matrices,
+    scales: Matrices,
+    biases: Matrices,
+    gains: Gains,
+    memory: Memory,
+    scratch: Scratch,
+) -> None:
     """What one thread does of a section."""
     rows, parts, part = memory.keys.shape[1], panels.qkv.shape[1], place.part
     if place.section == ATTEND:
@@ -366,9 +374,14 @@ def _section(
 
 @njit(parallel=True, cache=True, error_model="numpy")
 def take_step(
-    panels: Matrices, scales: Matrices, biases: Matrices,
-    gains: Gains, memory: Memory, scratch: Scratch, now: int,
-) -> None:  # fmt: skip
+    panels: Matrices,
+    scales: Matrices,
+    biases: Matrices,
+    gains: Gains,
+    memory: Memory,
+    scratch: Scratch,
+    now: int,
+) -> None:
     """Run step `now` of a pre-norm Transformer with cross-attention over `scratch.x`, in place.
 
     It is what `CausalTransformer.step` computes; its key and value are added to the memory.

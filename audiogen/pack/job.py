@@ -141,9 +141,12 @@ def plan_takes(
             if problem:
                 problems[f"{wish.where}: {problem}"] = None
             take = JobTake(
-                file="", spec=spec, model=name, model_digest=pipeline.digest,
+                file="",
+                spec=spec,
+                model=name,
+                model_digest=pipeline.digest,
                 best_of=wish.settings.best_of or 1,
-            )  # fmt: skip
+            )
             other = seen.setdefault(take.key, wish.where)
             if len(seen) == len(takes):
                 problems[f"{wish.where}: seed {number} is that of {other} too"] = None

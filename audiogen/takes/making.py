@@ -123,22 +123,35 @@ def _model_sounds(pipeline: Pipeline, specs: Sequence[TakeSpec]) -> list[Tensor]
         return vary_take(pipeline, first, seeds)
     if first.to_end:
         return pipeline.takes_to_end(
-            prompts, max_seconds=first.seconds, seeds=seeds, sampling=sampling,
-            negative_prompt=negative, controls=first.controls,
-        )  # fmt: skip
+            prompts,
+            max_seconds=first.seconds,
+            seeds=seeds,
+            sampling=sampling,
+            negative_prompt=negative,
+            controls=first.controls,
+        )
     if first.loop:
         turns = pipeline.loops(
-            prompts, seconds=first.seconds, seeds=seeds, sampling=sampling,
-            negative_prompt=negative, controls=first.controls,
-        )  # fmt: skip
+            prompts,
+            seconds=first.seconds,
+            seeds=seeds,
+            sampling=sampling,
+            negative_prompt=negative,
+            controls=first.controls,
+        )
         return list(turns)
     start = None
     if first.begins_as is not None:
         start = Start(noise=_grown_noise(pipeline, first, seeds))
     return pipeline.takes(
-        prompts, seconds=[spec.seconds for spec in specs], seeds=seeds, sampling=sampling,
-        negative_prompt=negative, controls=first.controls, start=start,
-    )  # fmt: skip
+        prompts,
+        seconds=[spec.seconds for spec in specs],
+        seeds=seeds,
+        sampling=sampling,
+        negative_prompt=negative,
+        controls=first.controls,
+        start=start,
+    )
 
 
 def _grown_noise(pipeline: Pipeline, spec: TakeSpec, seeds: Sequence[int]) -> Tensor:
@@ -239,8 +252,7 @@ def vary_take(pipeline: Pipeline, spec: TakeSpec, seeds: Sequence[int]) -> list[
         raise ValueError("vary_take: the spec has no variation")
     own_seed, angle = spec.variation.from_seed, spec.variation.amount * math.pi / 2
     latents, count = pipeline.codec.spec, len(seeds)
-    frames = (loop_frames(latents, spec.seconds) if spec.loop
-              else latents.num_frames(spec.seconds))  # fmt: skip
+    frames = loop_frames(latents, spec.seconds) if spec.loop else latents.num_frames(spec.seconds)
     own = noise_source([own_seed], latents.channels, [frames])()
     others = [seed + VARIATION_STREAM for seed in seeds]
     new = noise_source(others, latents.channels, [frames] * count)()
@@ -248,14 +260,24 @@ def vary_take(pipeline: Pipeline, spec: TakeSpec, seeds: Sequence[int]) -> list[
     prompts, own_seeds = [spec.prompt] * count, [own_seed] * count
     if spec.loop:
         turns = pipeline.loops(
-            prompts, seconds=spec.seconds, seeds=own_seeds, sampling=spec.sampling,
-            negative_prompt=spec.negative_prompt, controls=spec.controls, start=start,
-        )  # fmt: skip
+            prompts,
+            seconds=spec.seconds,
+            seeds=own_seeds,
+            sampling=spec.sampling,
+            negative_prompt=spec.negative_prompt,
+            controls=spec.controls,
+            start=start,
+        )
         return list(turns)
     return pipeline.takes(
-        prompts, seconds=[spec.seconds] * count, seeds=own_seeds, sampling=spec.sampling,
-        negative_prompt=spec.negative_prompt, controls=spec.controls, start=start,
-    )  # fmt: skip
+        prompts,
+        seconds=[spec.seconds] * count,
+        seeds=own_seeds,
+        sampling=spec.sampling,
+        negative_prompt=spec.negative_prompt,
+        controls=spec.controls,
+        start=start,
+    )
 
 
 def seam_report(seam: Seam) -> dict[str, Any]:

@@ -48,8 +48,10 @@ def morph(run: Path, first: Path, second: Path, request: EditRequest, *, count: 
         wavs = morph_takes(pipeline, (start, stop), ends, weights)
         seeds, sampling, controls = [start.seed, stop.seed], start.sampling, start.controls
         if (stop.sampling, stop.negative_prompt, stop.controls) != (
-            sampling, start.negative_prompt, controls
-        ):  # fmt: skip
+            sampling,
+            start.negative_prompt,
+            controls,
+        ):
             text = "sampling, negative prompt and controls are those of %s"
             _log.info(text, first.name)
     else:
@@ -59,12 +61,21 @@ def morph(run: Path, first: Path, second: Path, request: EditRequest, *, count: 
     for number, (weight, wav) in enumerate(zip(weights, wavs, strict=True)):
         near = round(weight)
         edit = {"operation": "morph", "weight": weight, "prompts": ends, "seeds": seeds}
-        made_of = {"prompt": ends[near], "seed": seeds[near], "sampling": sampling,
-                   "controls": controls}  # fmt: skip
+        made_of = {
+            "prompt": ends[near],
+            "seed": seeds[near],
+            "sampling": sampling,
+            "controls": controls,
+        }
         path = write_edit(
-            pipeline, wav, f"morph-{number:02d}",
-            made_of=made_of, edit=edit, sources=sources, out=request.out,
-        )  # fmt: skip
+            pipeline,
+            wav,
+            f"morph-{number:02d}",
+            made_of=made_of,
+            edit=edit,
+            sources=sources,
+            out=request.out,
+        )
         paths.append(path)
     return paths
 

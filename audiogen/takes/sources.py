@@ -171,8 +171,10 @@ def _recipe(
     if not isinstance(seed, int) or not isinstance(seconds, int | float):
         return None
     if (*wav.shape, sample_rate) != (
-        spec.audio_channels, spec.num_samples(seconds), spec.sample_rate
-    ):  # fmt: skip
+        spec.audio_channels,
+        spec.num_samples(seconds),
+        spec.sample_rate,
+    ):
         _log.info("not as long as its sidecar says: its sound is used, not its seed")
         return None
     return TakeSpec.from_sidecar(sidecar, source="its sidecar")

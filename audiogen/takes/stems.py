@@ -184,8 +184,9 @@ def _load_part(file: Path) -> nn.Module:
         raise ValueError(f"{file}: not a readable safetensors file ({error})") from error
     if told.get("klass") != CLASS or "structure" in told:
         raise ValueError(f"{file}: of {told.get('klass')!s:.80}, expected plain weights of {CLASS}")
-    args, settings = (_decoded(parse_json(told.get(key, "null"), f"{file}, {key}"))
-                      for key in ("args", "kwargs"))  # fmt: skip
+    args, settings = (
+        _decoded(parse_json(told.get(key, "null"), f"{file}, {key}")) for key in ("args", "kwargs")
+    )
     if not isinstance(args, list) or not isinstance(settings, dict):
         raise ValueError(f"{file}: does not tell the settings of {CLASS}")
     known = inspect.signature(HTDemucs).parameters

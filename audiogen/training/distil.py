@@ -69,10 +69,15 @@ def write_paths(
         with publish_folder(final) as shard:
             write_tensors(shard / "paths.safetensors", tensors)
             index = [
-                {"prompt": e.prompt, "seconds": e.seconds, "role": e.role, "frames": e.num_frames,
-                 **({"measures": dict(e.measures)} if e.measures else {})}
+                {
+                    "prompt": e.prompt,
+                    "seconds": e.seconds,
+                    "role": e.role,
+                    "frames": e.num_frames,
+                    **({"measures": dict(e.measures)} if e.measures else {}),
+                }
                 for e in examples
-            ]  # fmt: skip
+            ]
             (shard / "index.json").write_text(json.dumps(index), encoding="utf-8")
     accelerator.wait_for_everyone()
 

@@ -21,9 +21,14 @@ from audiogen.audio.io.streams import ContainerError
 
 AUDIO_SUFFIXES: frozenset[str] = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"})
 FORMATS: Mapping[str, str] = {  # as libsndfile calls them
-    "WAV": "WAV", "WAVEX": "WAV", "RF64": "WAV",
-    "AIFF": "AIFF", "OGG": "OGG", "FLAC": "FLAC", "MP3": "MPEG",
-}  # fmt: skip
+    "WAV": "WAV",
+    "WAVEX": "WAV",
+    "RF64": "WAV",
+    "AIFF": "AIFF",
+    "OGG": "OGG",
+    "FLAC": "FLAC",
+    "MP3": "MPEG",
+}
 SAMPLE_RATES_HZ = (4_000, 768_000)
 MAX_CHANNELS = 8
 MAX_PEAK = 16.0  # decoders and float mixes overshoot 1 a little; beyond this the data are garbage

@@ -280,9 +280,13 @@ def _key(samples: FloatArray, sample_rate: int) -> str | None:
 
     size = min(16384, 2 ** math.floor(math.log2(max(len(samples), 256))))
     chroma = librosa.feature.chroma_stft(
-        y=samples.astype(np.float32), sr=sample_rate, n_fft=size, hop_length=size // 2, tuning=0.0,
+        y=samples.astype(np.float32),
+        sr=sample_rate,
+        n_fft=size,
+        hop_length=size // 2,
+        tuning=0.0,
         norm=None,
-    ).mean(axis=1)  # fmt: skip
+    ).mean(axis=1)
     if chroma.std() < SILENCE:
         return None
     fits = {
@@ -321,9 +325,14 @@ def _num_events(strength: FloatArray) -> int:
         return 0
     near, around = 4, round(0.25 * ONSET_HZ)
     found = librosa.util.peak_pick(
-        np.pad(strength, (near, near)), pre_max=near, post_max=near + 1, pre_avg=around,
-        post_avg=around + 1, delta=EVENT_DB, wait=near,
-    )  # fmt: skip
+        np.pad(strength, (near, near)),
+        pre_max=near,
+        post_max=near + 1,
+        pre_avg=around,
+        post_avg=around + 1,
+        delta=EVENT_DB,
+        wait=near,
+    )
     return len(found)
 
 

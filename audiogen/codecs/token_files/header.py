@@ -191,8 +191,10 @@ def require_codec(path: Path, header: TokenHeader, codec: TokenCodec) -> None:
     elif ours.vocab_size != theirs.vocab_size or ours.channels < theirs.channels:
         fault = "tokens of another vocabulary"
     elif (ours.sample_rate, ours.audio_channels, ours.hop_length) != (
-        theirs.sample_rate, theirs.audio_channels, theirs.hop_length
-    ):  # fmt: skip
+        theirs.sample_rate,
+        theirs.audio_channels,
+        theirs.hop_length,
+    ):
         fault = "tokens of another rate or other channels"
     else:
         return

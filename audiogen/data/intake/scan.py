@@ -24,10 +24,14 @@ MIN_SECONDS = 0.01
 MAX_LABEL_LINES = 60
 MAX_WARNED_PATHS = 20
 SPLITS: Mapping[str, Split] = {  # what metadata may call the sides
-    "train": "train", "training": "train",
-    "held_out": "held_out", "test": "held_out", "val": "held_out", "valid": "held_out",
+    "train": "train",
+    "training": "train",
+    "held_out": "held_out",
+    "test": "held_out",
+    "val": "held_out",
+    "valid": "held_out",
     "validation": "held_out",
-}  # fmt: skip
+}
 
 INTAKE_REASONS: Mapping[str, str] = {
     **CONTAINED_REASONS,

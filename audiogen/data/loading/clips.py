@@ -68,9 +68,15 @@ class ClipDataset(Dataset[Tensor]):
     """
 
     def __init__(
-        self, folder: Path, rows: Sequence[ManifestRow], spec: LatentSpec, *,
-        crop_frames: int, seed: int, cache_bytes: int = 4 << 30,
-    ) -> None:  # fmt: skip
+        self,
+        folder: Path,
+        rows: Sequence[ManifestRow],
+        spec: LatentSpec,
+        *,
+        crop_frames: int,
+        seed: int,
+        cache_bytes: int = 4 << 30,
+    ) -> None:
         self._folder, self._spec, self._seed = folder, spec, seed
         self._length = crop_frames * spec.hop_length
         window = self._length / spec.sample_rate

@@ -149,9 +149,11 @@ def read_latents(folder: Path, rows: Sequence[ManifestRow]) -> list[LatentItem]:
 
 
 def _item(
-    entry: Mapping[str, Any], shards: Mapping[str, Mapping[str, Tensor]], row: ManifestRow,
+    entry: Mapping[str, Any],
+    shards: Mapping[str, Mapping[str, Tensor]],
+    row: ManifestRow,
     folder: Path,
-) -> LatentItem:  # fmt: skip
+) -> LatentItem:
     """The encoded file of an entry; ValueError when its shard does not hold it."""
     latents = shards[entry["shard"]].get(entry["key"])
     if latents is None:

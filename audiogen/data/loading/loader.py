@@ -21,9 +21,16 @@ class StepSampler(Sampler[list[Position]]):
     """
 
     def __init__(
-        self, size: int, *, batch_size: int, start_step: int, total_steps: int, seed: int,
-        rank: int = 0, num_processes: int = 1,
-    ) -> None:  # fmt: skip
+        self,
+        size: int,
+        *,
+        batch_size: int,
+        start_step: int,
+        total_steps: int,
+        seed: int,
+        rank: int = 0,
+        num_processes: int = 1,
+    ) -> None:
         if size < 1:
             raise ValueError("there is no item to train on")
         if batch_size % num_processes:

@@ -58,9 +58,13 @@ class Judge:
         arrays = (scaler.mean_, scaler.scale_, linear.coef_, linear.intercept_)
         mean, scale, weights, bias = (np.asarray(one, dtype=np.float32) for one in arrays)
         return cls(
-            sample_rate=classifier.sample_rate, labels=tuple(classifier.labels),
-            mean=mean, scale=scale, weights=weights, bias=bias,
-        )  # fmt: skip
+            sample_rate=classifier.sample_rate,
+            labels=tuple(classifier.labels),
+            mean=mean,
+            scale=scale,
+            weights=weights,
+            bias=bias,
+        )
 
     def probabilities(self, wav: torch.Tensor) -> dict[str, float]:
         """How probable each label is, for a sound (C, T)."""

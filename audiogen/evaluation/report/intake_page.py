@@ -58,12 +58,14 @@ def write_intake_page(target: Path, folder: Path, rows: Sequence[ManifestRow]) -
         _counts("refused", "Refused", [row.reason for row in refused], INTAKE_REASONS),
         _gallery(folder, refused, {row.path: [row.reason] for row in refused}, "refused-files"),
         _counts(
-            "warnings", "Used, but", [code for row in warned for code in row.warnings],
+            "warnings",
+            "Used, but",
+            [code for row in warned for code in row.warnings],
             INTAKE_WARNINGS,
         ),
         _gallery(folder, warned, {row.path: list(row.warnings) for row in warned}, "warned-files"),
         data_section(rows, "There is no sound in the folder."),
-    ]  # fmt: skip
+    ]
     atomic_write_text(target, fill_page(f"{name} · sounds", join(body)))
 
 
@@ -103,9 +105,12 @@ def _gallery(
         f" and waveform between -1 and 1.{note}"
     )
     return tag(
-        "div", tag("p", how, class_="how"), tag("div", *cards, class_="cards"), id=anchor,
+        "div",
+        tag("p", how, class_="how"),
+        tag("div", *cards, class_="cards"),
+        id=anchor,
         class_="group",
-    )  # fmt: skip
+    )
 
 
 def _spread(rows: Sequence[ManifestRow], codes: Mapping[str, Sequence[str]]) -> list[ManifestRow]:
@@ -141,8 +146,12 @@ def _card(row: ManifestRow, codes: Sequence[str], sound: Sound | None) -> Markup
     length = f"{duration(row.seconds)}, {row.sample_rate:,} Hz, " if row.seconds else ""
     of = tag("p", "copy of ", row.copy_of, class_="quiet") if row.copy_of else ""
     words = tag("p", length + ", ".join(codes), title="; ".join(map(_meaning, codes)))
-    return tag("figure", picture, tag("figcaption", tag("div", tag("b", row.path), words, of)),
-               class_="player")  # fmt: skip
+    return tag(
+        "figure",
+        picture,
+        tag("figcaption", tag("div", tag("b", row.path), words, of)),
+        class_="player",
+    )
 
 
 def _meaning(code: str) -> str:
@@ -160,7 +169,11 @@ def _waveform(wav: torch.Tensor) -> Markup:
     points = [*zip(across, high, strict=True), *zip(across[::-1], low[::-1], strict=True)]
     path = "M" + "L".join(f"{x:.0f},{y:.1f}" for x, y in points) + "Z"
     return tag(
-        "svg", tag("path", d=path, fill="currentColor"), viewBox=f"0 0 {WIDTH} {WAVE_HEIGHT}",
-        preserveAspectRatio="none", role="img", aria_label="Waveform",
+        "svg",
+        tag("path", d=path, fill="currentColor"),
+        viewBox=f"0 0 {WIDTH} {WAVE_HEIGHT}",
+        preserveAspectRatio="none",
+        role="img",
+        aria_label="Waveform",
         style="display:block;width:100%;height:44px;color:var(--takes)",
-    )  # fmt: skip
+    )

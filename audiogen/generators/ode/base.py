@@ -79,9 +79,13 @@ class ODEGenerator(LatentGenerator):
         self.infill = config.infill
         self.conditioner = Conditioner(config.conditioner, text_dim, config.dim)
         self.network = DiT(
-            spec.channels, config.dim, config.depth, config.num_heads,
-            config.frames_per_token(spec), infill=config.infill.is_on,
-        )  # fmt: skip
+            spec.channels,
+            config.dim,
+            config.depth,
+            config.num_heads,
+            config.frames_per_token(spec),
+            infill=config.infill.is_on,
+        )
 
     @abstractmethod
     def alpha(self, t: Tensor) -> Tensor:

@@ -221,11 +221,16 @@ def _card(one: Exported, reference: float) -> Markup:
         "article",
         tag("h3", Path(one.path).name),
         tag("img", src=picture_uri(one.picture, reference_db=reference), alt="spectrogram"),
-        tag("audio", controls=True, preload="metadata", loop=one.kind == "Loops",
-            src=sound_uri(one.sound, SHEET_RATE)),
+        tag(
+            "audio",
+            controls=True,
+            preload="metadata",
+            loop=one.kind == "Loops",
+            src=sound_uri(one.sound, SHEET_RATE),
+        ),
         tag("p", plain_text(one.prompt)[:2000] or "(no prompt)", class_="prompt", dir="auto"),
         tag("p", join(facts, " · "), class_="facts"),
-    )  # fmt: skip
+    )
 
 
 def contact_picture(path: Path, pack: str, files: Sequence[Exported]) -> None:
@@ -239,8 +244,14 @@ def contact_picture(path: Path, pack: str, files: Sequence[Exported]) -> None:
     reference = shared_reference([one.picture for one in files])
     for place, one in enumerate(files, 1):
         axes = figure.add_subplot(rows, columns, place)
-        axes.imshow(one.picture.levels_db, origin="lower", aspect="auto", cmap="magma",
-                    vmin=reference - RANGE_DB, vmax=reference)  # fmt: skip
+        axes.imshow(
+            one.picture.levels_db,
+            origin="lower",
+            aspect="auto",
+            cmap="magma",
+            vmin=reference - RANGE_DB,
+            vmax=reference,
+        )
         stem = Path(one.path).stem
         axes.set_title(stem if len(stem) <= 34 else stem[:33] + "…", fontsize=7)
         axes.set_xlabel(f"{one.kind}, {one.facts['seconds']:.2f} s", fontsize=6)

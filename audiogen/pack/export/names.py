@@ -17,22 +17,65 @@ RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com\d|lpt\d)", re.IG
 UNSORTED = "DSGNMisc"
 # Words of a prompt, the first that fits, and the CatID of the Universal Category System.
 CATEGORIES = {
-    "rain tin": "RAINMetl", "rain metal": "RAINMetl", "rain glass": "RAINGlas",
-    "rain window": "RAINGlas", "rain leaves": "RAINVege", "rain": "RAIN", "hail": "HAIL",
-    "thunder": "THUN", "storm": "STORM", "thunderstorm": "STORM", "wind trees": "WINDVege",
-    "wind leaves": "WINDVege", "gust": "WINDGust", "gusts": "WINDGust", "wind": "WIND",
-    "surf": "WATRSurf", "waves": "WATRWave", "waterfall": "WATRFall", "bubbles": "WATRBubl",
-    "drip": "WATRDrip", "dripping": "WATRDrip", "river": "WATRFlow", "stream": "WATRFlow",
-    "brook": "WATRFlow", "fire crackling": "FIRECrkl", "fire": "FIREBurn", "helicopter": "AEROHeli",
-    "chainsaw": "TOOLPowr", "dog": "ANMLDog", "cat": "ANMLCat", "frogs": "ANMLAmph",
-    "crickets": "ANMLInsc", "insects": "ANMLInsc", "rooster": "BIRDFowl", "birds": "BIRDSong",
-    "birdsong": "BIRDSong", "baby": "VOXBaby", "sneeze": "HMNSneez", "footsteps": "FEETHmn",
-    "clock tick": "CLOCKTick", "clock ticking": "CLOCKTick", "clock": "CLOCKMisc",
-    "gong": "BELLGong", "bell": "BELLMisc", "bells": "BELLMisc", "chimes": "MUSCChim",
-    "engine": "MOTRMisc", "train": "TRNMisc", "traffic": "AMBTraf", "forest": "AMBForst",
-    "applause": "CRWDApls", "crowd": "CRWDMisc", "hum": "ELECBuzz", "buzz": "ELECBuzz",
-    "static": "COMStatic", "whoosh": "WHSH", "drone": "DSGNDron", "rumble": "DSGNRmbl",
-}  # fmt: skip
+    "rain tin": "RAINMetl",
+    "rain metal": "RAINMetl",
+    "rain glass": "RAINGlas",
+    "rain window": "RAINGlas",
+    "rain leaves": "RAINVege",
+    "rain": "RAIN",
+    "hail": "HAIL",
+    "thunder": "THUN",
+    "storm": "STORM",
+    "thunderstorm": "STORM",
+    "wind trees": "WINDVege",
+    "wind leaves": "WINDVege",
+    "gust": "WINDGust",
+    "gusts": "WINDGust",
+    "wind": "WIND",
+    "surf": "WATRSurf",
+    "waves": "WATRWave",
+    "waterfall": "WATRFall",
+    "bubbles": "WATRBubl",
+    "drip": "WATRDrip",
+    "dripping": "WATRDrip",
+    "river": "WATRFlow",
+    "stream": "WATRFlow",
+    "brook": "WATRFlow",
+    "fire crackling": "FIRECrkl",
+    "fire": "FIREBurn",
+    "helicopter": "AEROHeli",
+    "chainsaw": "TOOLPowr",
+    "dog": "ANMLDog",
+    "cat": "ANMLCat",
+    "frogs": "ANMLAmph",
+    "crickets": "ANMLInsc",
+    "insects": "ANMLInsc",
+    "rooster": "BIRDFowl",
+    "birds": "BIRDSong",
+    "birdsong": "BIRDSong",
+    "baby": "VOXBaby",
+    "sneeze": "HMNSneez",
+    "footsteps": "FEETHmn",
+    "clock tick": "CLOCKTick",
+    "clock ticking": "CLOCKTick",
+    "clock": "CLOCKMisc",
+    "gong": "BELLGong",
+    "bell": "BELLMisc",
+    "bells": "BELLMisc",
+    "chimes": "MUSCChim",
+    "engine": "MOTRMisc",
+    "train": "TRNMisc",
+    "traffic": "AMBTraf",
+    "forest": "AMBForst",
+    "applause": "CRWDApls",
+    "crowd": "CRWDMisc",
+    "hum": "ELECBuzz",
+    "buzz": "ELECBuzz",
+    "static": "COMStatic",
+    "whoosh": "WHSH",
+    "drone": "DSGNDron",
+    "rumble": "DSGNRmbl",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +162,13 @@ def parse_stem(stem: str, naming: Naming) -> Named:
         )
         if match:
             words = tuple(match[2].lower().split(" "))
-            return Named(words=words, category=match[1], number=int(match[3]), creator=match[4],
-                         source=match[5])  # fmt: skip
+            return Named(
+                words=words,
+                category=match[1],
+                number=int(match[3]),
+                creator=match[4],
+                source=match[5],
+            )
     elif naming == "plain":
         match = re.fullmatch(r"([a-z0-9]+(?:-[a-z0-9]+)*?)-(\d{3,})", stem)
         if match:

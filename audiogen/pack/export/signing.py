@@ -146,8 +146,10 @@ def provenance(told: Mapping[str, Any], name: str, made: float) -> dict[str, Any
     # An edit may hold sound of other files.
     kind = "compositeWithTrainedAlgorithmicMedia" if "edit" in told else "trainedAlgorithmicMedia"
     agent = {"name": "audiogen", "version": audiogen.__version__}
-    facts = {key: plain_text(str(told.get(key, "")))
-             for key in ("model", "model_digest", "prompt", "negative_prompt", "seed")}  # fmt: skip
+    facts = {
+        key: plain_text(str(told.get(key, "")))
+        for key in ("model", "model_digest", "prompt", "negative_prompt", "seed")
+    }
     action = {
         "action": "c2pa.created",
         "when": datetime.fromtimestamp(made, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

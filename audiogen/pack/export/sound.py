@@ -94,8 +94,11 @@ def find_loop(told: Mapping[str, Any], path: Path) -> Loop | None:
                 f"{path.with_suffix('.json')}: loop.{name} must be 1 to {bounds[name]},"
                 f" got {value!r}."
             )
-    return Loop(bpm=float(values["bpm"]), bars=int(values["bars"]),  # type: ignore[arg-type]
-                beats_per_bar=int(values["beats_per_bar"]))  # type: ignore[arg-type]  # fmt: skip
+    return Loop(
+        bpm=float(values["bpm"]),
+        bars=int(values["bars"]),  # type: ignore[arg-type]
+        beats_per_bar=int(values["beats_per_bar"]),
+    )  # type: ignore[arg-type]
 
 
 def make_ready(wav: Tensor, from_rate: int, to_rate: int, loop: Loop | None) -> Ready:

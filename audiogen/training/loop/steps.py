@@ -85,9 +85,13 @@ def run_steps(stage: Stage, items: Items, collate: Callable[[Sequence[Any]], Any
     config, accelerator = stage.config, stage.accelerator
     start = stage.state.restore(stage.guard)
     tracker = Tracker(
-        config.run_dir, stage.name, total_steps=stage.total_steps, start_step=start,
-        is_main=accelerator.is_main_process, wandb_mode=config.train.wandb,
-    )  # fmt: skip
+        config.run_dir,
+        stage.name,
+        total_steps=stage.total_steps,
+        start_step=start,
+        is_main=accelerator.is_main_process,
+        wandb_mode=config.train.wandb,
+    )
     with tracker, between_steps():
         if start == 0:
             _show(stage, 0, tracker)

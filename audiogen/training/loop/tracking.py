@@ -223,9 +223,15 @@ def spectrogram_png(wav: Tensor, sample_rate: int, title: str) -> bytes:
     top = max(float(rows.max()), -40.0)  # silence is black
     seconds = wav.shape[1] / sample_rate
     axes.imshow(
-        rows.numpy(), origin="lower", aspect="auto", cmap="magma", vmin=top - 75, vmax=top,
-        extent=(0.0, seconds, 0.0, 256.0), interpolation="bilinear",
-    )  # fmt: skip
+        rows.numpy(),
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        vmin=top - 75,
+        vmax=top,
+        extent=(0.0, seconds, 0.0, 256.0),
+        interpolation="bilinear",
+    )
     ticks = [hz for hz in (100, 300, 1000, 3000, 10000) if hz < sample_rate / 2]
     scale = 256 / math.log(sample_rate / 2 / lowest_hz)
     labels = [f"{hz // 1000} k" if hz >= 1000 else str(hz) for hz in ticks]
