@@ -87,18 +87,25 @@ def find_loop(told: Mapping[str, Any], path: Path) -> Loop | None:
     if all(value is None for value in values.values()):
         return Loop()
     bounds = {"bpm": 999, "bars": 4096, "beats_per_bar": 64}
-    for name, value in values.items():
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not 1 <= value <= bounds[name]:  # type: ignore[operator]
+    numbers = {name: _number(value) for name, value in values.items()}
+    for name, number in numbers.items():
+        if not 1 <= number <= bounds[name]:
             raise ValueError(
                 f"{path.with_suffix('.json')}: loop.{name} must be 1 to {bounds[name]},"
-                f" got {value!r}."
+                f" got {values[name]!r}."
             )
     return Loop(
-        bpm=float(values["bpm"]),
-        bars=int(values["bars"]),  # type: ignore[arg-type]
-        beats_per_bar=int(values["beats_per_bar"]),
-    )  # type: ignore[arg-type]
+        bpm=numbers["bpm"],
+        bars=int(numbers["bars"]),
+        beats_per_bar=int(numbers["beats_per_bar"]),
+    )
+
+
+def _number(value: object) -> float:
+    """Return a number of a JSON file as it is; NaN, which no bounds hold, for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan
+    return float(value)
 
 
 def make_ready(wav: Tensor, from_rate: int, to_rate: int, loop: Loop | None) -> Ready:
