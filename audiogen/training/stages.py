@@ -23,7 +23,7 @@ from audiogen.data.manifest import ManifestRow, read_manifest, write_manifest
 from audiogen.data.synthetic import write_textures
 from audiogen.experiment import ExperimentConfig, ModelConfig, Stage
 from audiogen.generators import GeneratorConfig, build_generator
-from audiogen.generators.ode.base import ODEGenerator
+from audiogen.generators.abilities import HasPaths
 from audiogen.pipeline import Pipeline
 from audiogen.provenance.card import codec_card, documents, model_card, model_config
 from audiogen.run_folder import WEIGHTS, write_documents
@@ -219,7 +219,7 @@ def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     pipeline = Pipeline.from_pretrained(teacher)
     pipeline.to(accelerator.device)
     generator = pipeline.generator
-    if plan is None or not isinstance(generator, ODEGenerator):
+    if plan is None or not isinstance(generator, HasPaths):
         raise ValueError("distil: only diffusion and flow have paths to learn from")
     items = encoded_files(config, pipeline.codec, accelerator)
     dataset, collate = training_set(config, items, pipeline.codec.spec)
@@ -239,7 +239,7 @@ def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     train_generator(
         generator,
         PathDataset(paths, first_share=plan.first_share, seed=config.seed),
-        PathCollate(collate, infill=generator.infill.is_on),
+        PathCollate(collate, infill=generator.keeps == "anything"),
         config=config,
         stage="distil",
         settings=_settings(config, "distil"),
