@@ -17,13 +17,14 @@ import audiogen
 from audiogen.codecs import build_codec, load_codec, save_codec
 from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.data.intake.scan import scan_folder, summarise
-from audiogen.data.loading.clips import ClipDataset, read_clip
+from audiogen.data.loading.clips import ClipDataset, read_clip, read_clips, thinned
 from audiogen.data.loading.latents import TextTable, encode_files, prompts_of
 from audiogen.data.manifest import ManifestRow, read_manifest, write_manifest
 from audiogen.data.synthetic import write_textures
 from audiogen.experiment import ExperimentConfig, ModelConfig, Stage
 from audiogen.generators import GeneratorConfig, build_generator
 from audiogen.generators.ode.base import ODEGenerator
+from audiogen.judge.judge import Judge
 from audiogen.pipeline import Pipeline
 from audiogen.provenance.card import codec_card, documents, model_card, model_config
 from audiogen.run_folder import WEIGHTS, write_documents
@@ -39,9 +40,12 @@ from audiogen.training.loop.generator_loop import train_generator
 from audiogen.training.loop.steps import Demo
 from audiogen.training.loop.tracking import Tracker
 from audiogen.training.reuse import adopt_stage
+from audiogen.types import LatentSpec
 
 SCALE_FILES = 512
 """Training files from which the scale of the latents is taken, at most."""
+JUDGE_FILES = 1000
+"""Training files that the judge is trained on, at most."""
 DEMO_SEED = 1000
 
 _log = logging.getLogger(__name__)
@@ -177,7 +181,7 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     if not accelerator.is_main_process:
         return
     if spec.kind == "continuous":
-        few = rows[:: max(1, len(rows) // SCALE_FILES)]
+        few = thinned(rows, SCALE_FILES)
         latents = [item.latents for item in encode_files(folder, few, codec, min_frames=1)]
         codec.set_scale(torch.cat(latents, dim=-1).to(codec.device))
     with publish_folder(config.run.model("codec")) as model:
@@ -209,7 +213,18 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
         demo=_demo(config, pipeline),
     )
     if accelerator.is_main_process:
+        pipeline.judge = train_judge(config, codec.spec)
         _publish(config, pipeline, "generator")
+
+
+def train_judge(config: ExperimentConfig, spec: LatentSpec) -> Judge | None:
+    """Train the recogniser of the run's labels; None where there are not two of them."""
+    rows = thinned([row for row in config.rows("train") if row.label], JUDGE_FILES)
+    labels = [row.label for row in rows]
+    if len(set(labels)) < 2:
+        return None
+    wavs = read_clips(config.sounds, rows, spec, config.data.clip_seconds)
+    return Judge.fit(wavs, labels, spec.sample_rate)
 
 
 def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
@@ -235,7 +250,12 @@ def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     )
     generator.requires_grad_(requires_grad=True)
     generator.conditioner.keep_all()  # a path belongs to all of its conditions
-    student = Pipeline(_model_config(config, pipeline.config.generator), pipeline.codec, generator)
+    student = Pipeline(
+        _model_config(config, pipeline.config.generator),
+        pipeline.codec,
+        generator,
+        judge=pipeline.judge,
+    )
     train_generator(
         generator,
         PathDataset(paths, first_share=plan.first_share, seed=config.seed),
