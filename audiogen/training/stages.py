@@ -31,8 +31,8 @@ from audiogen.schema import dump_config
 from audiogen.storage import atomic_write_text, digest_of, publish_folder, read_json, sha256_file
 from audiogen.training.checkpoint.resume import require_same_settings
 from audiogen.training.distil import PathCollate, PathDataset, write_paths
-from audiogen.training.distributed import watchdog
 from audiogen.training.distributed.launch import joined_processes, make_accelerator
+from audiogen.training.distributed.waiting import wait_for_all
 from audiogen.training.encoding import encoded_files, training_set, with_ranges_of
 from audiogen.training.loop.codec_loop import train_codec
 from audiogen.training.loop.generator_loop import train_generator
@@ -88,7 +88,7 @@ def train(config: ExperimentConfig) -> Path:
         if state.is_main_process:
             prepare(config)
             _adopt_finished_stages(config)
-        state.wait_for_everyone()
+        wait_for_all()
         missing = [stage for stage in config.stages if not _is_done(config, stage)]
         if missing:
             _run(missing, config, state)
@@ -101,10 +101,8 @@ def _run(stages: Sequence[Stage], config: ExperimentConfig, state: PartialState)
     if accelerator.is_main_process:
         _log.info("device %s, precision %s", accelerator.device, reason)
     for stage in stages:
-        watchdog.mark(f"begin of stage {stage}", limited=False)
         _STAGES[stage](config, accelerator)
-        watchdog.mark(f"end of stage {stage}", limited=True)
-        accelerator.wait_for_everyone()
+        wait_for_all()  # until the main process has published the model
 
 
 def _adopt_finished_stages(config: ExperimentConfig) -> None:
