@@ -13,7 +13,6 @@ from audiogen.codecs.discriminators import DiscriminatorConfig
 from audiogen.codecs.losses import SpectralLossConfig
 from audiogen.conditioning.text import TextConfig
 from audiogen.data.intake.licences import LicenceTerms
-from audiogen.data.manifest import ManifestRow, read_manifest
 from audiogen.generators import (
     GENERATORS,
     AnyGenerator,
@@ -283,11 +282,6 @@ class ExperimentConfig(Config):
         tree = self.data.textures.model_dump(mode="json")
         made_from = [tree, self.codec.sample_rate, self.codec.audio_channels]
         return self.run_dir / f"sounds-{digest_of(made_from)[:8]}"
-
-    def rows(self, split: Literal["train", "held_out"]) -> list[ManifestRow]:
-        """Rows of the run's manifest on one side of the split."""
-        rows = read_manifest(self.run.manifest)
-        return [row for row in rows if row.split == split]
 
 
 class ModelConfig(Config):

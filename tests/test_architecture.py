@@ -15,7 +15,7 @@ PACKAGE = ROOT / "audiogen"
 LAYERS = (  # a module may import from its own package and from rows above it, never from below
     {"types", "seeds", "schema", "storage", "seal", "run_folder"},
     {"audio", "pages"},
-    {"nn"},
+    {"nn", "judge"},
     {"codecs", "conditioning"},
     {"generators", "data"},
     {"experiment"},

@@ -28,6 +28,7 @@ from audiogen.generators import Start
 from audiogen.generators.abilities import HasPaths
 from audiogen.seeds import PATH_SEEDS
 from audiogen.storage import publish_folder, read_json, read_tensors, write_tensors
+from audiogen.training.distributed.waiting import wait_for_all
 from audiogen.types import Batch, PathPoint
 
 _log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def write_paths(
                 for e in examples
             ]
             (shard / "index.json").write_text(json.dumps(index), encoding="utf-8")
-    accelerator.wait_for_everyone()
+    wait_for_all()
 
 
 def _example(dataset: LatentDataset, seed: int, path: int) -> Example:

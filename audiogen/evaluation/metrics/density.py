@@ -9,7 +9,7 @@ import torch
 
 from audiogen.conditioning.controls import make_controls
 from audiogen.data.loading.latents import encode_files, prompts_of
-from audiogen.data.manifest import ManifestRow
+from audiogen.data.manifest import ManifestRow, read_split
 from audiogen.experiment import ExperimentConfig
 from audiogen.generators.abilities import PredictsLatents, PredictsTokens
 from audiogen.generators.ode.likelihood import NOISE_LEVEL
@@ -86,7 +86,7 @@ def _of_tokens(
 
 def _some(config: ExperimentConfig, split: str, count: int) -> list[ManifestRow]:
     """At most `count` rows of a split, spread over it."""
-    rows = config.rows("held_out" if split == "held_out" else "train")
+    rows = read_split(config.run.manifest, "held_out" if split == "held_out" else "train")
     return rows[:: -(-len(rows) // count)]
 
 
