@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from audiogen.audio.io.decoding import AUDIO_SUFFIXES
+from audiogen.audio.io.decoding import AUDIO_SUFFIXES, REASONS
 from audiogen.audio.io.member import Member, is_remote
-from audiogen.audio.io.sandbox import CONTAINED_REASONS, Failure, run_contained
+from audiogen.audio.io.sandbox import Failure, run_contained
 from audiogen.audio.io.tasks import facts_of, inspect_file
 from audiogen.audio.measure.fingerprint import NO_WORDS, Words
 from audiogen.audio.measure.inspection import SILENT_SWING, WARNINGS
@@ -25,7 +25,7 @@ MIN_SECONDS = 0.01
 MAX_LABEL_LINES = 60
 MAX_WARNED_PATHS = 20
 INTAKE_REASONS: Mapping[str, str] = {
-    **CONTAINED_REASONS,
+    **REASONS,
     **LICENCE_REASONS,
     "silent": "nothing but silence or a constant, below -80 dBFS",
     "too_short": f"shorter than {MIN_SECONDS * 1000:g} ms",
