@@ -33,7 +33,7 @@ from audiogen.codecs import load_codec
 from audiogen.data.manifest import read_split
 from audiogen.evaluation.machine import processor_name
 from audiogen.evaluation.material import real_sounds, reconstructions
-from audiogen.evaluation.metrics.distances import reconstruction_metrics
+from audiogen.evaluation.metrics.reconstruction import reconstruction_metrics
 from audiogen.experiment import load_config
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "rvq.yaml"
