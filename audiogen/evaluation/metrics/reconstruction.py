@@ -15,7 +15,7 @@ from torch import Tensor
 from audiogen.audio.measure.texture import fft_length, log_mel, mono
 from audiogen.audio.spectral import stft
 from audiogen.codecs import Codec
-from audiogen.data.loading.latents import encode_files
+from audiogen.data.loading.latents import encode_rows
 from audiogen.data.manifest import read_split
 from audiogen.evaluation.material import Sounds, Speed, reconstructions
 from audiogen.experiment import ExperimentConfig
@@ -91,7 +91,7 @@ def _token_metrics(config: ExperimentConfig, codec: Codec, real: Sounds) -> dict
 def _usage(config: ExperimentConfig, codec: Codec, vocab_size: int) -> list[tuple[float, float]]:
     """For each codebook the share of entries that training clips use, and their perplexity."""
     counts = torch.zeros(codec.spec.channels, vocab_size, dtype=torch.float64)
-    for item in encode_files(
+    for item in encode_rows(
         config.sounds, read_split(config.run.manifest, "train"), codec, min_frames=1
     ):
         found = [torch.bincount(tokens, minlength=vocab_size) for tokens in item.latents]
