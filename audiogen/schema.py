@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -21,6 +21,7 @@ ConfigT = TypeVar("ConfigT", bound="Config")
 _log = logging.getLogger(__name__)
 
 _TAG = "type"  # the key that names the variant of a block
+_BASE = "base"  # the key of a recipe that names the one it is derived from
 _RARE_BREAKS = frozenset("\x85\u2028\u2029")  # PyYAML writes them bare, and reads back a space
 _QUOTE_HINT = frozenset({"string_type", "path_type"})
 _SHORT = reprlib.Repr()  # values in messages: long ones are cut in the middle
@@ -32,9 +33,32 @@ class ConfigError(ValueError):
 
 
 class Config(BaseModel):
-    """Base of every configuration: immutable, closed to unknown keys, documented field by field."""
+    """Base of every configuration: immutable, closed to unknown keys, documented field by field.
+
+    A block says what differs from its field's default:
+
+    >>> class Rain(Config):
+    ...     drops: int = 3
+    ...     wind: int = 0
+    >>> class Weather(Config):
+    ...     now: Rain = Rain(drops=8)
+    >>> Weather(now={"wind": 2}).now
+    Rain(drops=8, wind=2)
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _blocks_start_from_their_defaults(cls, tree: Any) -> Any:
+        if not isinstance(tree, Mapping):
+            return tree
+        defaults = {
+            name: field.default.model_dump(exclude_unset=True)
+            for name, field in cls.model_fields.items()
+            if isinstance(field.default, Config) and isinstance(tree.get(name), Mapping)
+        }
+        return _merged(defaults, tree)
 
 
 class OneOf:
@@ -87,17 +111,30 @@ def by_type(models: Iterable[type[ConfigT]]) -> dict[str, type[ConfigT]]:
     }
 
 
-def read_config(cls: type[ConfigT], path: Path, overrides: Iterable[str] = ()) -> ConfigT:
+def read_config(
+    cls: type[ConfigT], path: Path, overrides: Iterable[str] = (), *, derived: bool = False
+) -> ConfigT:
     """Read the YAML file `path`, apply `key.path=value` overrides and validate the result as `cls`.
 
     Overrides of a block's `type` come first, whatever their place; the rest follow in order. A new
     type's block starts from its defaults; the log names the keys of the file that go.
 
+    Args:
+        cls: what the file is to be.
+        path: the file.
+        overrides: in the order they were given.
+        derived: the file may name another one as its `base`, relative to its own folder, and says
+            only what differs from that; so may the other one.
+
     Raises:
-        ConfigError: the file cannot be read as YAML, or all bad keys and overrides, one per line.
+        ConfigError: a file cannot be read as YAML, or all bad keys and overrides, one per line; of
+            a key that stands in a base, the line names its file.
     """
     given = sorted(overrides, key=lambda text: not _sets_type(text))  # a stable sort
-    tree = read_yaml(path)
+    files = _read_derived(path) if derived else {path: read_yaml(path)}
+    tree: dict[str, Any] = {}
+    for part in reversed(files.values()):
+        tree = _merged(tree, part)
     problems = []
     for override in given:
         try:
@@ -108,7 +145,8 @@ def read_config(cls: type[ConfigT], path: Path, overrides: Iterable[str] = ()) -
     if config is not None and not problems:
         return config
     source = f"{path} with {' '.join(given)}" if given else str(path)
-    raise ConfigError(_report(source, [*problems, *invalid]))
+    problems += [line + _place_in(files, tree, line.partition(":")[0]) for line in invalid]
+    raise ConfigError(_report(source, problems))
 
 
 def parse_config(cls: type[ConfigT], tree: Mapping[str, Any], source: str) -> ConfigT:
@@ -220,6 +258,60 @@ def _other_recipes(path: Path) -> str:
     if near:
         return f"; did you mean {path.with_name(near[0])}?"
     return f"; there are: {_listing(names)}" if names else ""
+
+
+# Recipes that are derived from others
+
+
+def _read_derived(path: Path) -> dict[Path, dict[str, Any]]:
+    """Return the tree of a file without its `base`, then that of its base, and so on."""
+    files: dict[Path, dict[str, Any]] = {}
+    file = path
+    while True:
+        tree = read_yaml(file)
+        base = tree.pop(_BASE, None)
+        files[file] = tree
+        if base is None:
+            return files
+        if not isinstance(base, str):
+            raise ConfigError(
+                f"{file}: {_BASE}: expected the name of a YAML file (got {_SHORT.repr(base)})"
+            )
+        child, file = file, file.parent / base
+        if file.resolve() in {known.resolve() for known in files}:
+            circle = " -> ".join(str(known) for known in [*files, file])
+            raise ConfigError(f"{child}: {_BASE}: goes round in a circle: {circle}")
+        if not file.is_file():
+            raise ConfigError(f"{child}: {_BASE}: {file}: no such file{_other_recipes(file)}")
+
+
+def _merged(base: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with what `tree` says; a block with a new `type` begins from its defaults."""
+    merged = dict(base)
+    for key, value in tree.items():
+        block = base.get(key)
+        if isinstance(block, Mapping) and isinstance(value, Mapping):
+            tag = block.get(_TAG)
+            merged[key] = _merged(block if value.get(_TAG, tag) == tag else {}, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _place_in(files: Mapping[Path, Mapping[str, Any]], tree: Mapping[str, Any], path: str) -> str:
+    """Return a note where the value at a key path of `tree` comes from a base, else nothing."""
+    for number, (file, part) in enumerate(files.items()):
+        found = _value_at(part, path)
+        if found is not None and found == _value_at(tree, path):
+            return f" (in {file})" if number else ""
+    return ""
+
+
+def _value_at(tree: Any, path: str) -> Any:
+    """Return what stands at a key path of the tree, or None."""
+    for key in path.split("."):
+        tree = tree.get(key) if isinstance(tree, Mapping) else None
+    return tree
 
 
 # Overrides
