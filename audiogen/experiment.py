@@ -13,7 +13,6 @@ from audiogen.codecs.discriminators import DiscriminatorConfig
 from audiogen.codecs.losses import SpectralLossConfig
 from audiogen.conditioning.text import TextConfig
 from audiogen.data.intake.licences import LicenceTerms
-from audiogen.data.manifest import ManifestRow, read_manifest
 from audiogen.generators import (
     GENERATORS,
     AnyGenerator,
@@ -22,6 +21,7 @@ from audiogen.generators import (
     check_kind,
     generator_class,
 )
+from audiogen.generators.abilities import HasPaths
 from audiogen.run_folder import RunFolder
 from audiogen.schema import Config, by_type, read_config
 from audiogen.storage import digest_of
@@ -253,7 +253,7 @@ class ExperimentConfig(Config):
                     f"sample.type={self.sample.type}: generator.type={self.generator.type}"
                     f" takes {generator.sampling.model_fields['type'].default}"
                 )
-            if self.distil is not None and not generator.has_paths:
+            if self.distil is not None and not issubclass(generator, HasPaths):
                 raise ValueError("distil: only diffusion and flow have paths to learn from")
         return self
 
@@ -286,11 +286,6 @@ class ExperimentConfig(Config):
         tree = self.data.textures.model_dump(mode="json")
         made_from = [tree, self.codec.sample_rate, self.codec.audio_channels]
         return self.run_dir / f"sounds-{digest_of(made_from)[:8]}"
-
-    def rows(self, split: Literal["train", "held_out"]) -> list[ManifestRow]:
-        """Rows of the run's manifest on one side of the split."""
-        rows = read_manifest(self.run.manifest)
-        return [row for row in rows if row.split == split]
 
 
 class ModelConfig(Config):
