@@ -400,11 +400,17 @@ def test_only_a_recipe_has_a_base(tmp_path: Path) -> None:
         read_config(Experiment, file)
 
 
-@given(trees=st.lists(st.fixed_dictionaries({"train": st.fixed_dictionaries(
-    {"steps": st.integers(1, 9)}, optional={"lr": st.floats(0, 1), "note": st.text("ab", max_size=3)}
-)}, optional={"codec": st.sampled_from([
-    {"type": "mel", "bands": 3}, {"type": "vae", "latent_dim": 3}, {"type": "mel"},
-])}), min_size=1, max_size=4))  # fmt: skip
+TRAIN = st.fixed_dictionaries(
+    {"steps": st.integers(1, 9)},
+    optional={"lr": st.floats(0, 1), "note": st.text("ab", max_size=3)},
+)
+CODEC = st.sampled_from(
+    [{"type": "mel", "bands": 3}, {"type": "vae", "latent_dim": 3}, {"type": "mel"}]
+)
+TREE = st.fixed_dictionaries({"train": TRAIN}, optional={"codec": CODEC})
+
+
+@given(trees=st.lists(TREE, min_size=1, max_size=4))
 def test_a_chain_is_what_its_files_are_as_overrides_of_the_first(
     trees: list[dict[str, dict[str, object]]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
