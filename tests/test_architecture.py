@@ -29,6 +29,7 @@ LAYERS = (  # a module may import from its own package and from rows above it, n
 )
 RANK = {name: row for row, names in enumerate(LAYERS) for name in names}
 SAME_ROW = {
+    ("schema", "trees"),  # a typed file is read as a tree first
     ("seal", "storage"),  # what is sealed has been written
     ("run_folder", "seal"),  # the names of weights come from seals
     ("pages", "audio"),  # spectrograms are drawn of sounds
