@@ -259,8 +259,11 @@ def test_sample_makes_loops_of_seconds_or_bars(run: Run, stages: dict[str, Any])
     assert run(*given, "--seconds", "0.3")[0] == 0
     request = stages["takes"][1]
     assert (request.negative_prompt, request.loop, request.tempo, request.seconds) == (
-        "music", True, None, 0.3
-    )  # fmt: skip
+        "music",
+        True,
+        None,
+        0.3,
+    )
     assert run(*given, "--bpm", "90", "--bars", "4", "--beats-per-bar", "3")[0] == 0
     assert stages["takes"][1].tempo == Tempo(bpm=90, bars=4, beats_per_bar=3)
 

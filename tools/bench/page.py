@@ -74,9 +74,12 @@ def write_pack(pack: Path, *, count: int, seconds: tuple[float, float], rate: in
         sound = render_clip(clip, seconds=length, sample_rate=rate, audio_channels=2)
         wav = set_loudness(torch.from_numpy(sound).float(), rate)
         spec = TakeSpec(
-            prompt=clip.caption, seed=number, seconds=length, loop=number % 4 == 0,
+            prompt=clip.caption,
+            seed=number,
+            seconds=length,
+            loop=number % 4 == 0,
             sampling=ODESamplingConfig(),
-        )  # fmt: skip
+        )
         name = f"{take_slug(clip.caption)}-seed{number}"
         take = JobTake(file=name, spec=spec, model="textures", model_digest=stub.digest)
         seam = measure_seam(wav, rate) if spec.loop else None  # as `make` does

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiogen.generators.tokens.base import Request, TokenGenerator, guided
+from audiogen.generators.tokens.base import TokenGenerator, TokenRequest, guided
 from audiogen.generators.tokens.drawing import Drawing, draw_chances, sources_of
 from audiogen.generators.tokens.patterns import build, revert
 from audiogen.nn.decoder import Begin, Step
@@ -56,7 +56,7 @@ class Decoding:
     generator: TokenGenerator
     begin: Begin
     layout: Tensor
-    request: Request
+    request: TokenRequest
     drawing: Drawing
     ends: bool
 
