@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from audiogen.cli.options import BatchSize, Runs, Steps, check_bars
+from audiogen.cli.options import BatchSize, Runs, Steps, check_bars, tempo
 
 takes = typer.Typer()
 
@@ -79,12 +79,11 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     They are 24-bit WAV files, each beside a JSON file that says how it was made.
     """
     wanted = _prompts(prompt or [], prompts)
-    _check_tempo(loop=loop, bpm=bpm, bars=bars, seconds=seconds)
+    _check_length(loop=loop, bpm=bpm, bars=bars, seconds=seconds)
     from audiogen.conditioning.controls import parse_controls
     from audiogen.run_folder import RunFolder
     from audiogen.schema import parse_overrides
     from audiogen.takes.request import TakesRequest, write_takes
-    from audiogen.takes.spec import Tempo
 
     changes = {"steps": steps, "guidance_scale": guidance_scale, **parse_overrides(setting or ())}
     request = TakesRequest(
@@ -92,7 +91,7 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
         seconds=5.0 if seconds is None else seconds,
         negative_prompt=negative_prompt,
         loop=loop,
-        tempo=Tempo(bpm=bpm, bars=bars, beats_per_bar=beats_per_bar) if bpm and bars else None,
+        tempo=tempo(bpm, bars, beats_per_bar),
         count=count,
         seed=seed,
         out=out or RunFolder(run).takes,
@@ -171,7 +170,9 @@ def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
     return (*given, *listed)
 
 
-def _check_tempo(*, loop: bool, bpm: float | None, bars: int | None, seconds: float | None) -> None:
+def _check_length(
+    *, loop: bool, bpm: float | None, bars: int | None, seconds: float | None
+) -> None:
     """Raise typer.BadParameter for lengths that contradict each other, or say too little."""
     check_bars(bpm, bars)
     if bpm is not None and not loop:

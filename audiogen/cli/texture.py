@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from audiogen.cli.options import BatchSize, Model, SoundFile, Steps, check_bars
+from audiogen.cli.options import BatchSize, Model, SoundFile, Steps, check_bars, tempo
 
 if TYPE_CHECKING:
     from audiogen.pack.make import Done, Worker
@@ -134,14 +134,13 @@ def redo(  # noqa: PLR0913 - a command's parameters are its options
     check_bars(bpm, bars)
     from audiogen.pack.make import Worker
     from audiogen.pack.redo import RedoRequest, redo_pack
-    from audiogen.takes.spec import Tempo
 
     request = RedoRequest(
         which="star" if starred else "keep",
         seconds=seconds,
         steps=steps,
         loop=loop,
-        tempo=Tempo(bpm=bpm, bars=bars) if bpm and bars else None,
+        tempo=tempo(bpm, bars),
         vary=vary,
         amount=amount,
         rate=rate,
