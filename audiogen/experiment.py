@@ -21,6 +21,7 @@ from audiogen.generators import (
     check_kind,
     generator_class,
 )
+from audiogen.generators.abilities import HasPaths
 from audiogen.run_folder import RunFolder
 from audiogen.schema import Config, by_type, read_config
 from audiogen.storage import digest_of
@@ -143,11 +144,9 @@ class DistilConfig(Config):
         return self
 
 
-class TrainConfig(Config):
-    """Both training stages and what they share."""
+class LoopConfig(Config):
+    """What is the same in every training stage."""
 
-    codec: CodecTrainConfig = CodecTrainConfig()
-    generator: GeneratorTrainConfig = GeneratorTrainConfig()
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto takes bf16 where a measurement at start shows that it pays."""
     activation_checkpointing: bool = False
@@ -176,6 +175,13 @@ class TrainConfig(Config):
     """Returns to the last good checkpoint, after steps in a row that were left out, before
     training stops."""
     wandb: Literal["off", "offline", "online"] = "off"
+
+
+class TrainConfig(LoopConfig):
+    """Both training stages and what they share."""
+
+    codec: CodecTrainConfig = CodecTrainConfig()
+    generator: GeneratorTrainConfig = GeneratorTrainConfig()
 
 
 class EvaluateConfig(Config):
@@ -248,7 +254,7 @@ class ExperimentConfig(Config):
                     f"sample.type={self.sample.type}: generator.type={self.generator.type}"
                     f" takes {generator.sampling.model_fields['type'].default}"
                 )
-            if self.distil is not None and not generator.has_paths:
+            if self.distil is not None and not issubclass(generator, HasPaths):
                 raise ValueError("distil: only diffusion and flow have paths to learn from")
         return self
 

@@ -17,6 +17,7 @@ from audiogen.conditioning.controls import Controls, Role, make_controls
 from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.experiment import ModelConfig
 from audiogen.generators import LatentGenerator, SamplingConfig, Start, build_generator
+from audiogen.generators.abilities import EndsSounds
 from audiogen.generators.base import check_finite
 from audiogen.judge.judge import Judge
 from audiogen.run_folder import CONFIG, JUDGE, WEIGHTS, find_model, model_digest, write_documents
@@ -181,7 +182,7 @@ class Pipeline:
             ValueError: as of a call, or the generator is none that ends its sounds.
         """
         generator, lengths = self.generator, [max_seconds] * len(prompts)
-        if not generator.ends_sounds:
+        if not isinstance(generator, EndsSounds):
             raise ValueError(
                 f"a model of type {self.config.generator.type} is told how long a sound is\n"
                 "  give its seconds, or take a model of type autoregressive"

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from audiogen.audio.dsp import loudness_lufs
 from audiogen.generators import Start
-from audiogen.generators.base import noise_source
 from audiogen.pipeline import Pipeline, loop_frames
 from audiogen.schema import ConfigError
+from audiogen.seeds import noise_source
 
 pytestmark = pytest.mark.usefixtures("fake_text")
 

@@ -16,12 +16,11 @@ from audiogen.audio.dsp import resample
 from audiogen.audio.io.files import write_audio
 from audiogen.audio.loops import Seam, measure_seam, resample_ring
 from audiogen.generators import Start
-from audiogen.generators.base import noise_source
 from audiogen.pipeline import Pipeline, loop_frames
+from audiogen.seeds import VARIATION_STREAM, noise_source
 from audiogen.takes.sidecar import take_sidecar
 from audiogen.takes.spec import TakeSpec
 from audiogen.takes.splice import below_full_scale
-from audiogen.types import VARIATION_STREAM
 
 MAX_REMAKES = 8
 """How often a loop whose seam is heard is made again, at most."""

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from audiogen.generators import Start
-from audiogen.generators.base import noise_source
 from audiogen.pipeline import LOOP_ROLE, Pipeline, loop_frames
+from audiogen.seeds import noise_source
 from audiogen.takes.sources import EditRequest, Source, read_source, write_edit
 from audiogen.takes.spec import TakeSpec
 from audiogen.takes.splice import below_full_scale

@@ -14,13 +14,9 @@ from audiogen.data.loading.latents import encode_files, prompts_of
 from audiogen.data.manifest import ManifestRow, read_split
 from audiogen.evaluation.scores import Bits, Likelihood
 from audiogen.experiment import ExperimentConfig
-from audiogen.generators.ode.base import ODEGenerator
-from audiogen.generators.ode.likelihood import NOISE_LEVEL, bits_per_dimension
-from audiogen.generators.tokens.autoregressive import (
-    AutoregressiveGenerator,
-    bits_per_second,
-    perplexity,
-)
+from audiogen.generators.abilities import PredictsLatents, PredictsTokens
+from audiogen.generators.ode.likelihood import NOISE_LEVEL
+from audiogen.generators.tokens.autoregressive import bits_per_second, perplexity
 from audiogen.nn.lowbit import WeightKind
 from audiogen.pipeline import Pipeline
 from audiogen.types import Batch, Conditions
@@ -43,30 +39,22 @@ def density(config: ExperimentConfig, pipeline: Pipeline) -> Likelihood | None:
     generator = pipeline.generator
     if config.evaluate.likelihood_clips == 0:
         return None
-    if isinstance(generator, AutoregressiveGenerator):
+    if isinstance(generator, PredictsTokens):
         return _of_tokens(config, pipeline, generator)
-    if isinstance(generator, ODEGenerator) and config.distil is None:
+    if isinstance(generator, PredictsLatents) and config.distil is None:
         return _of_latents(config, pipeline, generator)
     return None
 
 
 def _of_latents(
-    config: ExperimentConfig, pipeline: Pipeline, generator: ODEGenerator
+    config: ExperimentConfig, pipeline: Pipeline, generator: PredictsLatents
 ) -> Likelihood:
     """Mean bits per latent dimension; every clip is an ODE to solve, so there are few."""
     found = {}
     for split in SPLITS:
         rows = _some(config, split, config.evaluate.likelihood_clips)
         clips = _clips(config, pipeline, rows, generator.window_frames)
-        bits = bits_per_dimension(
-            generator,
-            clips.latents,
-            clips.mask,
-            clips.conditions,
-            seeds=range(len(rows)),
-            rtol=TOLERANCE,
-            atol=TOLERANCE,
-        )
+        bits = generator.bits_per_dimension(clips, seeds=range(len(rows)), tolerance=TOLERANCE)
         found[split] = Bits(
             mean=float(bits.mean()), std=float(bits.std(correction=0)), clips=len(rows)
         )
@@ -80,7 +68,7 @@ def _of_latents(
 
 
 def _of_tokens(
-    config: ExperimentConfig, pipeline: Pipeline, generator: AutoregressiveGenerator
+    config: ExperimentConfig, pipeline: Pipeline, generator: PredictsTokens
 ) -> Likelihood:
     """Exact bits per second of audio, and the perplexity of each codebook.
 
