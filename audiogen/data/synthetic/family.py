@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 from audiogen.data.synthetic.canvas import Canvas, Signal
 
+Render = Callable[[Canvas, "Settings"], Signal]
 Wordings = tuple[str, ...]
 Levels = tuple[Wordings, Wordings, Wordings]  # low, middle, high; "" is a level left unsaid
 
@@ -52,7 +53,7 @@ class Family:
     """
 
     label: str
-    render: Callable[[Canvas, Settings], Signal]
+    render: Render
     kinds: Mapping[str, Wordings]
     axes: Mapping[str, Levels]
 
@@ -60,6 +61,13 @@ class Family:
     def folder(self) -> str:
         """Name of the family's folder and the stem of its files."""
         return self.label.replace(" ", "-")
+
+
+def family(
+    label: str, kinds: Mapping[str, Wordings], axes: Mapping[str, Levels]
+) -> Callable[[Render], Family]:
+    """Make a family of a synthesis, with the words for it; see `Family`."""
+    return lambda render: Family(label=label, render=render, kinds=kinds, axes=axes)
 
 
 DISTANCE: Levels = (

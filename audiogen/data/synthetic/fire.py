@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, unit_rms
-from audiogen.data.synthetic.family import DISTANCE, Family, Settings
+from audiogen.data.synthetic.family import DISTANCE, Settings, family
 
 
 def crackle(canvas: Canvas, settings: Settings) -> Signal:
@@ -24,21 +24,8 @@ def crackle(canvas: Canvas, settings: Settings) -> Signal:
     return canvas.add_grains(times, sizes * grains)
 
 
-def render_fire(canvas: Canvas, settings: Settings) -> Signal:
-    """Three layers: flames lap (low), gas hisses (high), wood crackles (events)."""
-    roar = {"campfire": 0.5, "fireplace": 0.35, "bonfire": 1.5}[settings.kind]
-    roar *= between(0.5, 1.8, settings.intensity)
-    laps = np.clip(0.6 + 0.5 * canvas.drift(7.0, slope=0.3), 0.2, 3.0) ** 2
-    flames = canvas.shaped_noise(lambda f: hump(f, 80.0, 1.0) + 0.25 * hump(f, 450.0, 1.2))
-    gusts = 0.3 + np.clip(0.5 + 0.4 * canvas.drift(3.0), 0.0, 1.5) ** 4
-    gas = canvas.shaped_noise(lambda f: hump(f, 5500.0, 1.0))
-    hiss = 0.15 * between(0.5, 2.0, settings.brightness)
-    return unit_rms(crackle(canvas, settings)) + roar * flames * laps + hiss * gas * gusts
-
-
-FIRE = Family(
-    label="fire",
-    render=render_fire,
+@family(
+    "fire",
     kinds={
         "campfire": ("campfire crackling", "fire burning in the open"),
         "fireplace": ("fireplace crackling", "fire of logs in a hearth"),
@@ -50,3 +37,13 @@ FIRE = Family(
         "distance": DISTANCE,
     },
 )
+def fire(canvas: Canvas, settings: Settings) -> Signal:
+    """Three layers: flames lap (low), gas hisses (high), wood crackles (events)."""
+    roar = {"campfire": 0.5, "fireplace": 0.35, "bonfire": 1.5}[settings.kind]
+    roar *= between(0.5, 1.8, settings.intensity)
+    laps = np.clip(0.6 + 0.5 * canvas.drift(7.0, slope=0.3), 0.2, 3.0) ** 2
+    flames = canvas.shaped_noise(lambda f: hump(f, 80.0, 1.0) + 0.25 * hump(f, 450.0, 1.2))
+    gusts = 0.3 + np.clip(0.5 + 0.4 * canvas.drift(3.0), 0.0, 1.5) ** 4
+    gas = canvas.shaped_noise(lambda f: hump(f, 5500.0, 1.0))
+    hiss = 0.15 * between(0.5, 2.0, settings.brightness)
+    return unit_rms(crackle(canvas, settings)) + roar * flames * laps + hiss * gas * gusts

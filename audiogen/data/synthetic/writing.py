@@ -11,38 +11,38 @@ import torch
 
 from audiogen.audio.io.files import write_audio
 from audiogen.data.metadata import Metadata
-from audiogen.data.synthetic.animals import BIRDS, CRICKETS
+from audiogen.data.synthetic.animals import birds, crickets
 from audiogen.data.synthetic.canvas import Canvas, Signal
-from audiogen.data.synthetic.drone import DRONE
+from audiogen.data.synthetic.drone import drone
 from audiogen.data.synthetic.family import Family, Settings
-from audiogen.data.synthetic.fire import FIRE
-from audiogen.data.synthetic.footsteps import FOOTSTEPS
-from audiogen.data.synthetic.machines import CLOCK, ENGINE, HELICOPTER
+from audiogen.data.synthetic.fire import fire
+from audiogen.data.synthetic.footsteps import footsteps
+from audiogen.data.synthetic.machines import clock, engine, helicopter
 from audiogen.data.synthetic.space import finish, place
-from audiogen.data.synthetic.struck import BELL, CHIMES, METAL
-from audiogen.data.synthetic.water import SEA, STREAM
-from audiogen.data.synthetic.weather import RAIN, THUNDER, WIND
+from audiogen.data.synthetic.struck import bell, chimes, metal
+from audiogen.data.synthetic.water import sea, stream
+from audiogen.data.synthetic.weather import rain, thunder, wind
 from audiogen.data.synthetic.wording import caption, draw_settings
 from audiogen.storage import publish_folder
 
 # The order is part of the data set: clip k belongs to family k modulo their number.
 FAMILIES: tuple[Family, ...] = (
-    RAIN,
-    BELL,
-    WIND,
-    BIRDS,
-    SEA,
-    CLOCK,
-    FIRE,
-    ENGINE,
-    STREAM,
-    FOOTSTEPS,
-    THUNDER,
-    CRICKETS,
-    HELICOPTER,
-    CHIMES,
-    DRONE,
-    METAL,
+    rain,
+    bell,
+    wind,
+    birds,
+    sea,
+    clock,
+    fire,
+    engine,
+    stream,
+    footsteps,
+    thunder,
+    crickets,
+    helicopter,
+    chimes,
+    drone,
+    metal,
 )
 LICENCE = "CC0-1.0"
 
