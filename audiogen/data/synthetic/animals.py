@@ -5,21 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, unit_peak
-from audiogen.data.synthetic.family import DISTANCE, Settings, family
+from audiogen.data.synthetic.family import Settings
 
 
-@family(
-    "crickets",
-    kinds={
-        "chirps": ("crickets chirping", "field crickets singing at night"),
-        "trill": ("crickets trilling", "tree crickets in one long trill"),
-    },
-    axes={
-        "density": (("few", "sparse"), ("several", ""), ("many", "massed")),
-        "pitch": (("low-pitched", "deep"), ("",), ("high-pitched", "shrill")),
-        "rate": (("slow", "unhurried"), ("",), ("fast", "hurried")),
-    },
-)
 def crickets(canvas: Canvas, settings: Settings) -> Signal:
     """Wing strokes: short pulses of a nearly pure tone, grouped in chirps or in one long trill.
 
@@ -89,19 +77,6 @@ def motif(canvas: Canvas, kind: str) -> Signal:
     return np.array(rows)
 
 
-@family(
-    "birds",
-    kinds={
-        "whistles": ("birds whistling", "birdsong in long whistles"),
-        "chirps": ("birds chirping", "sparrows chirping"),
-        "trills": ("birds trilling", "birdsong full of trills"),
-    },
-    axes={
-        "density": (("sparse", "scattered"), ("",), ("many", "crowded")),
-        "pitch": (("low-pitched", "mellow"), ("",), ("high-pitched", "piercing")),
-        "distance": DISTANCE,
-    },
-)
 def birds(canvas: Canvas, settings: Settings) -> Signal:
     """Each bird repeats its motif, a little varied (compare Farnell's "Birds")."""
     rng = canvas.rng

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, oscillator
-from audiogen.data.synthetic.family import Settings, family
+from audiogen.data.synthetic.family import Settings
 
 
 def spectrum(kind: str, top: int) -> Signal:
@@ -19,20 +19,6 @@ def spectrum(kind: str, top: int) -> Signal:
     return 1.0 / orders  # bowed strings: a sawtooth
 
 
-@family(
-    "drone",
-    kinds={
-        "strings": ("drone of bowed strings", "string drone"),
-        "organ": ("organ drone", "drone of organ pipes"),
-        "glass": ("glassy drone", "drone of singing glasses"),
-        "synth": ("synthesizer drone", "humming electronic drone"),
-    },
-    axes={
-        "pitch": (("deep", "low"), ("",), ("high", "high-pitched")),
-        "brightness": (("dark", "warm"), ("",), ("bright", "brilliant")),
-        "density": (("still", "calm"), ("",), ("shifting", "pulsating")),
-    },
-)
 def drone(canvas: Canvas, settings: Settings) -> Signal:
     """Root, fifth and octave, two voices each, mistuned by a few cents so that they beat.
 

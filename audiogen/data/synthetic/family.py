@@ -1,15 +1,13 @@
-"""What a family of textures is: a label, a sound by rule, and words for its settings."""
+"""What a family of textures is: a sound by rule, and words for its settings (`words.yaml`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from audiogen.data.synthetic.canvas import Canvas, Signal
 
 Render = Callable[[Canvas, "Settings"], Signal]
-Wordings = tuple[str, ...]
-Levels = tuple[Wordings, Wordings, Wordings]  # low, middle, high; "" is a level left unsaid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,34 +47,16 @@ class Family:
         render: the synthesis.
         kinds: by variant, noun phrases that name it.
         axes: the settings that vary in this family, with adjectives for low, middle and high.
-            Distance and reverb are said after a comma, the others before the noun.
+            Distance and reverb are said after a comma, the others before the noun; an empty word
+            leaves a level unsaid.
     """
 
     label: str
     render: Render
-    kinds: Mapping[str, Wordings]
-    axes: Mapping[str, Levels]
+    kinds: Mapping[str, Sequence[str]]
+    axes: Mapping[str, Sequence[Sequence[str]]]
 
     @property
     def folder(self) -> str:
         """Name of the family's folder and the stem of its files."""
         return self.label.replace(" ", "-")
-
-
-def family(
-    label: str, kinds: Mapping[str, Wordings], axes: Mapping[str, Levels]
-) -> Callable[[Render], Family]:
-    """Make a family of a synthesis, with the words for it; see `Family`."""
-    return lambda render: Family(label=label, render=render, kinds=kinds, axes=axes)
-
-
-DISTANCE: Levels = (
-    ("close up", "nearby", "very near"),
-    ("",),
-    ("far away", "in the distance", "distant"),
-)
-REVERB: Levels = (
-    ("dry", "without reverb", "in a small dead room"),
-    ("in a room", "with some reverb"),
-    ("in a hall", "with long reverb", "echoing in a big empty space"),
-)

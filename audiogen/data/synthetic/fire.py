@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, unit_rms
-from audiogen.data.synthetic.family import DISTANCE, Settings, family
+from audiogen.data.synthetic.family import Settings
 
 
 def crackle(canvas: Canvas, settings: Settings) -> Signal:
@@ -24,19 +24,6 @@ def crackle(canvas: Canvas, settings: Settings) -> Signal:
     return canvas.add_grains(times, sizes * grains)
 
 
-@family(
-    "fire",
-    kinds={
-        "campfire": ("campfire crackling", "fire burning in the open"),
-        "fireplace": ("fireplace crackling", "fire of logs in a hearth"),
-        "bonfire": ("bonfire roaring", "fire blazing and roaring"),
-    },
-    axes={
-        "density": (("sparse", "sleepy"), ("",), ("busy", "sputtering")),
-        "intensity": (("small", "low"), ("",), ("big", "fierce")),
-        "distance": DISTANCE,
-    },
-)
 def fire(canvas: Canvas, settings: Settings) -> Signal:
     """Three layers: flames lap (low), gas hisses (high), wood crackles (events)."""
     roar = {"campfire": 0.5, "fireplace": 0.35, "bonfire": 1.5}[settings.kind]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, unit_rms
-from audiogen.data.synthetic.family import DISTANCE, Settings, family
+from audiogen.data.synthetic.family import Settings
 
 # Particles under the foot: collisions a step, pitch from and to (Hz), decays from and to (1/s),
 # part that is noise, thud.
@@ -24,19 +24,6 @@ def press(t: Signal, length: float) -> Signal:
     return np.where((t >= 0.0) & (t <= length), heel + roll + toe, 0.0)
 
 
-@family(
-    "footsteps",
-    kinds={
-        "gravel": ("footsteps on gravel", "walking on a gravel path"),
-        "dry leaves": ("footsteps in dry leaves", "walking through dry leaves"),
-        "snow": ("footsteps in snow", "walking over crunching snow"),
-    },
-    axes={
-        "rate": (("slow", "unhurried"), ("",), ("fast", "running")),
-        "intensity": (("soft", "light"), ("",), ("heavy", "stomping")),
-        "distance": DISTANCE,
-    },
-)
 def footsteps(canvas: Canvas, settings: Settings) -> Signal:
     """The force of each step sets how many particles collide, and how hard."""
     collisions, low_hz, high_hz, slow, fast, noise, thud = GROUNDS[settings.kind]

@@ -5,23 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, oscillator, unit_rms
-from audiogen.data.synthetic.family import DISTANCE, Settings, family
+from audiogen.data.synthetic.family import Settings
 
 
-@family(
-    "engine",
-    kinds={
-        "diesel": ("diesel engine running", "truck engine chugging"),
-        "motorbike": ("motorbike engine", "motorcycle engine sputtering"),
-        "car": ("car engine running", "car engine humming"),
-        "mower": ("lawn mower engine", "small petrol engine buzzing"),
-    },
-    axes={
-        "rate": (("idling", "slow"), ("",), ("fast", "revving")),
-        "brightness": (("muffled", "smooth"), ("",), ("raspy", "rough")),
-        "distance": DISTANCE,
-    },
-)
 def engine(canvas: Canvas, settings: Settings) -> Signal:
     """Four-stroke pulses, unequal from cylinder to cylinder, through the exhaust pipe.
 
@@ -58,18 +44,6 @@ def engine(canvas: Canvas, settings: Settings) -> Signal:
     return body + between(0.9, 2.2, settings.brightness) * breath + 0.06 * fan
 
 
-@family(
-    "helicopter",
-    kinds={
-        "hovering": ("helicopter hovering", "helicopter rotor chopping the air"),
-        "flying past": ("helicopter flying past", "helicopter passing overhead"),
-    },
-    axes={
-        "rate": (("slow", "lumbering"), ("",), ("fast", "quick")),
-        "intensity": (("soft", "light"), ("",), ("heavy", "thumping")),
-        "distance": DISTANCE,
-    },
-)
 def helicopter(canvas: Canvas, settings: Settings) -> Signal:
     """Rotor: blade slap and pulsing wash; tail rotor: a buzz; turbine: a whine."""
     rng = canvas.rng
@@ -99,19 +73,6 @@ def helicopter(canvas: Canvas, settings: Settings) -> Signal:
     return out * (0.15 + 0.85 * near**2 if passing else np.ones_like(t))
 
 
-@family(
-    "clock",
-    kinds={
-        "watch": ("pocket watch ticking", "ticking of a small watch"),
-        "wall clock": ("wall clock ticking", "kitchen clock ticking"),
-        "grandfather clock": ("grandfather clock ticking", "big pendulum clock ticking"),
-    },
-    axes={
-        "rate": (("slow", "leisurely"), ("",), ("fast", "hasty")),
-        "brightness": (("dull", "woody"), ("",), ("bright", "sharp")),
-        "distance": DISTANCE,
-    },
-)
 def clock(canvas: Canvas, settings: Settings) -> Signal:
     """Tick and tock: two or three impacts of the escapement each, heard through the case."""
     rng = canvas.rng

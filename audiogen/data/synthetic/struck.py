@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between
-from audiogen.data.synthetic.family import DISTANCE, REVERB, Settings, family
+from audiogen.data.synthetic.family import Settings
 
 # Partials of a tuned bell relative to its prime: hum, prime, tierce, quint, nominal, and above
 # (Fletcher & Rossing, "The Physics of Musical Instruments"), with their strengths.
@@ -27,18 +27,6 @@ def strikes(canvas: Canvas, times: Signal, seconds: float, *, spread: float = 0.
     )
 
 
-@family(
-    "bell",
-    kinds={
-        "church": ("church bell tolling", "church bell ringing"),
-        "temple": ("temple bell struck", "big bronze temple bell"),
-    },
-    axes={
-        "rate": (("slow", "solemn"), ("",), ("quick", "insistent")),
-        "pitch": (("low", "deep"), ("",), ("high", "small")),
-        "distance": DISTANCE,
-    },
-)
 def bell(canvas: Canvas, settings: Settings) -> Signal:
     """Each partial is a doublet a little out of tune, which gives the slow beat of a bell."""
     rng = canvas.rng
@@ -62,18 +50,6 @@ def bell(canvas: Canvas, settings: Settings) -> Signal:
     return canvas.resonate(strikes(canvas, times, 0.0012), np.concatenate(rows))
 
 
-@family(
-    "wind chimes",
-    kinds={
-        "metal": ("metal wind chimes", "wind chimes of metal tubes"),
-        "glass": ("glass wind chimes", "wind chimes of tinkling glass"),
-    },
-    axes={
-        "density": (("sparse", "calm"), ("",), ("busy", "restless")),
-        "pitch": (("low", "deep-toned"), ("",), ("high", "high-toned")),
-        "reverb": REVERB,
-    },
-)
 def chimes(canvas: Canvas, settings: Settings) -> Signal:
     """A set of bars on strings; the wind comes in gusts and the clapper finds them by chance."""
     rng = canvas.rng
@@ -104,19 +80,6 @@ def chimes(canvas: Canvas, settings: Settings) -> Signal:
     return out
 
 
-@family(
-    "metal hits",
-    kinds={
-        "anvil": ("hammer hitting an anvil", "metal hits on an anvil"),
-        "pipe": ("metal hits on a pipe", "steel pipe being struck"),
-        "sheet": ("metal hits on an oil drum", "banging on sheet metal"),
-    },
-    axes={
-        "rate": (("slow", "spaced-out"), ("regular", ""), ("fast", "frantic")),
-        "brightness": (("dull", "dark"), ("",), ("bright", "piercing")),
-        "reverb": REVERB,
-    },
-)
 def metal(canvas: Canvas, settings: Settings) -> Signal:
     """Hard blows on a body with many inharmonic modes."""
     rng = canvas.rng

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, unit_rms
-from audiogen.data.synthetic.family import DISTANCE, Settings, family
+from audiogen.data.synthetic.family import Settings
 
 
 def swells(canvas: Canvas, settings: Settings) -> tuple[Signal, Signal]:
@@ -28,19 +28,6 @@ def swells(canvas: Canvas, settings: Settings) -> tuple[Signal, Signal]:
     return breaking, np.minimum(backwash, 1.0)
 
 
-@family(
-    "sea waves",
-    kinds={
-        "sand": ("sea waves on a sandy beach", "surf rolling onto sand"),
-        "pebbles": ("sea waves on a pebble beach", "surf dragging over pebbles"),
-        "rocks": ("sea waves crashing on rocks", "surf breaking against a cliff"),
-    },
-    axes={
-        "intensity": (("calm", "small"), ("",), ("big", "powerful")),
-        "rate": (("slow", "long"), ("",), ("quick", "choppy")),
-        "distance": DISTANCE,
-    },
-)
 def sea(canvas: Canvas, settings: Settings) -> Signal:
     """Waves that rise as rumble, break into full-band foam and run back as hiss."""
     breaking, backwash = swells(canvas, settings)
@@ -68,18 +55,6 @@ def sea(canvas: Canvas, settings: Settings) -> Signal:
     return out
 
 
-@family(
-    "stream",
-    kinds={
-        "brook": ("brook babbling over stones", "stream of water gurgling in the woods"),
-        "rapids": ("stream rushing down a slope", "river rapids"),
-    },
-    axes={
-        "density": (("trickling", "thin"), ("",), ("full", "swollen")),
-        "brightness": (("dark", "deep"), ("",), ("bright", "sparkling")),
-        "distance": DISTANCE,
-    },
-)
 def stream(canvas: Canvas, settings: Settings) -> Signal:
     """Bubbles by the thousand (van den Doel 2005, "Physically based models for liquid sounds")."""
     rng = canvas.rng

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, unit_rms
-from audiogen.data.synthetic.family import DISTANCE, Settings, family
+from audiogen.data.synthetic.family import Settings
 
 SPEED_OF_SOUND = 340.0  # m/s
 
@@ -18,20 +18,6 @@ SURFACES = {  # ringing from and to (Hz), decays from and to (1/s), part that is
 }
 
 
-@family(
-    "rain",
-    kinds={
-        "tin roof": ("rain on a tin roof", "rain drumming on a metal roof"),
-        "leaves": ("rain on leaves", "rain falling on a leafy garden"),
-        "pavement": ("rain on the pavement", "rain splashing on a stone street"),
-        "window": ("rain on a window", "rain tapping against glass"),
-    },
-    axes={
-        "intensity": (("light", "gentle"), ("steady", "moderate"), ("heavy", "pouring")),
-        "brightness": (("dull", "soft-toned"), ("",), ("crisp", "bright")),
-        "distance": DISTANCE,
-    },
-)
 def rain(canvas: Canvas, settings: Settings) -> Signal:
     """Drops one by one over the hiss of those too many to be told apart."""
     low_hz, high_hz, slow, fast, noise, hiss_hz = SURFACES[settings.kind]
@@ -66,19 +52,6 @@ OBSTACLES = {  # whistles from and to (Hz), their width (octaves) and level, lev
 }
 
 
-@family(
-    "wind",
-    kinds={
-        "open plain": ("wind over an open plain", "wind blowing across a field"),
-        "trees": ("wind in the trees", "wind rustling through leaves"),
-        "house": ("wind howling around a house", "wind whistling through a gap"),
-    },
-    axes={
-        "intensity": (("gentle", "light"), ("moderate", ""), ("strong", "stormy")),
-        "density": (("even", "steady"), ("",), ("gusty", "blustery")),
-        "brightness": (("dark", "low"), ("",), ("bright", "hissing")),
-    },
-)
 def wind(canvas: Canvas, settings: Settings) -> Signal:
     """Turbulence noise whose level, cutoff and whistles follow one wind speed."""
     low_hz, high_hz, width, howl, rustle = OBSTACLES[settings.kind]
@@ -107,17 +80,6 @@ def wind(canvas: Canvas, settings: Settings) -> Signal:
     return canvas.moving_noise(magnitude)
 
 
-@family(
-    "thunder",
-    kinds={
-        "clap": ("thunderclap", "crack of thunder"),
-        "rolling": ("rolling thunder", "thunder rumbling across the sky"),
-    },
-    axes={
-        "intensity": (("weak", "faint"), ("",), ("violent", "mighty")),
-        "distance": DISTANCE,
-    },
-)
 def thunder(canvas: Canvas, settings: Settings) -> Signal:
     """A lightning channel heard piece by piece: each segment sends an N-wave (Few 1969)."""
     rng = canvas.rng
