@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from accelerate import Accelerator
 
 from audiogen.codecs import Codec
+from audiogen.data.loading.examples import Collate, LatentDataset, TextTable
 from audiogen.data.loading.latents import (
-    Collate,
-    LatentDataset,
     LatentItem,
-    TextTable,
-    encode_files,
+    encode_rows,
     join_latents,
     part_of,
     read_latents,
@@ -52,7 +50,7 @@ def encoded_files(
         rank, count = accelerator.process_index, accelerator.num_processes
         part = part_of(final, rank, count)
         if not part.is_dir():  # else a run that was stopped here has written it
-            items = encode_files(
+            items = encode_rows(
                 config.sounds,
                 rows[rank::count],
                 codec,
