@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from audiogen.cli.options import BatchSize, Runs, Steps, check_bars, tempo
+from audiogen.cli.options import BatchSize, Runs, Steps, tempo
 
 takes = typer.Typer()
 
@@ -79,7 +79,8 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     They are 24-bit WAV files, each beside a JSON file that says how it was made.
     """
     wanted = _prompts(prompt or [], prompts)
-    _check_length(loop=loop, bpm=bpm, bars=bars, seconds=seconds)
+    beat = tempo(bpm, bars, beats_per_bar)
+    _check_length(loop=loop, bpm=bpm, seconds=seconds)
     from audiogen.conditioning.controls import parse_controls
     from audiogen.run_folder import RunFolder
     from audiogen.schema import parse_overrides
@@ -91,7 +92,7 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
         seconds=5.0 if seconds is None else seconds,
         negative_prompt=negative_prompt,
         loop=loop,
-        tempo=tempo(bpm, bars, beats_per_bar),
+        tempo=beat,
         count=count,
         seed=seed,
         out=out or RunFolder(run).takes,
@@ -170,11 +171,8 @@ def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
     return (*given, *listed)
 
 
-def _check_length(
-    *, loop: bool, bpm: float | None, bars: int | None, seconds: float | None
-) -> None:
+def _check_length(*, loop: bool, bpm: float | None, seconds: float | None) -> None:
     """Raise typer.BadParameter for lengths that contradict each other, or say too little."""
-    check_bars(bpm, bars)
     if bpm is not None and not loop:
         raise typer.BadParameter("a tempo is for loops; add --loop", param_hint="--bpm")
     if bpm is not None and seconds is not None:
