@@ -83,8 +83,8 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     _check_length(loop=loop, bpm=bpm, seconds=seconds)
     from audiogen.conditioning.controls import parse_controls
     from audiogen.run_folder import RunFolder
-    from audiogen.schema import parse_overrides
     from audiogen.takes.request import TakesRequest, write_takes
+    from audiogen.trees import parse_overrides
 
     changes = {"steps": steps, "guidance_scale": guidance_scale, **parse_overrides(setting or ())}
     request = TakesRequest(
