@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -84,9 +85,7 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     from audiogen.conditioning.controls import parse_controls
     from audiogen.run_folder import RunFolder
     from audiogen.takes.request import TakesRequest, write_takes
-    from audiogen.trees import parse_overrides
 
-    changes = {"steps": steps, "guidance_scale": guidance_scale, **parse_overrides(setting or ())}
     request = TakesRequest(
         prompts=wanted,
         seconds=5.0 if seconds is None else seconds,
@@ -97,7 +96,7 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
         seed=seed,
         out=out or RunFolder(run).takes,
         to_end=to_end,
-        sampling={name: value for name, value in changes.items() if value is not None},
+        sampling=_sampling(steps, guidance_scale, setting or ()),
         controls=parse_controls(control or ()),
         batch_size=batch_size,
     )
@@ -147,6 +146,16 @@ def whois(
     from audiogen.provenance.whois import whois as say_who
 
     typer.echo(say_who(file, model=model, runs=runs))
+
+
+def _sampling(
+    steps: int | None, guidance_scale: float | None, settings: Sequence[str]
+) -> dict[str, Any]:
+    """What the options change of the recipe's settings for sampling."""
+    from audiogen.trees import parse_overrides
+
+    given = {"steps": steps, "guidance_scale": guidance_scale, **parse_overrides(settings)}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
