@@ -33,7 +33,7 @@ class Member:
         return f"{self.archive}/{self.name}"
 
     def open(self, mode: Literal["rb"] = "rb") -> io.BytesIO:
-        """Return the file's bytes, or as many as there are, in memory; `mode` is as of `Path.open`.
+        """Return the file's bytes, or as many as there are, in memory; see `Path.open`.
 
         Raises:
             OSError: the archive cannot be read; a remote one, after several tries.
