@@ -81,6 +81,8 @@ class MelCodec(ContinuousCodec):
     bank: Tensor
     spread: Tensor
 
+    config: MelConfig
+
     def __init__(self, config: MelConfig) -> None:
         super().__init__(
             LatentSpec(

@@ -34,6 +34,8 @@ class VAEConfig(CodecConfig):
 class VAECodec(ContinuousCodec):
     """Encodes to the posterior mean, scaled to zero mean and unit variance per channel."""
 
+    config: VAEConfig
+
     def __init__(self, config: VAEConfig) -> None:
         super().__init__(
             LatentSpec(
