@@ -20,7 +20,8 @@ from audiogen.codecs.saved import places_of_documents
 from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.data.intake.scan import scan_folder, summarise
 from audiogen.data.loading.clips import ClipDataset, read_clip, read_clips, thinned
-from audiogen.data.loading.latents import TextTable, encode_files, prompts_of
+from audiogen.data.loading.examples import TextTable, prompts_of
+from audiogen.data.loading.latents import encode_rows
 from audiogen.data.manifest import ManifestRow, read_manifest, read_split, write_manifest
 from audiogen.data.synthetic import write_textures
 from audiogen.experiment import ExperimentConfig, ModelConfig, Stage
@@ -39,7 +40,6 @@ from audiogen.run_folder import WEIGHTS, write_documents
 from audiogen.schema import dump_config
 from audiogen.seal import MANIFEST, require_whole
 from audiogen.storage import atomic_write_text, digest_of, publish_folder, read_json, sha256_file
-from audiogen.training.checkpoint.resume import require_same_settings
 from audiogen.training.distil import PathCollate, PathDataset, write_paths
 from audiogen.training.distributed.launch import joined_processes, make_accelerator
 from audiogen.training.distributed.waiting import wait_for_all
@@ -48,6 +48,7 @@ from audiogen.training.loop.codec_loop import train_codec
 from audiogen.training.loop.generator_loop import train_generator
 from audiogen.training.loop.stage import Demo, Examples, Items, StageRun
 from audiogen.training.loop.tracking import Tracker
+from audiogen.training.settings import require_same_settings, stage_settings
 from audiogen.types import LatentSpec
 
 SCALE_FILES = 512
@@ -116,32 +117,13 @@ def _run(stages: Sequence[Stage], config: ExperimentConfig, state: PartialState)
         wait_for_all()  # until the main process has published the model
 
 
-def _settings(config: ExperimentConfig, stage: str) -> dict[str, Any]:
-    """What a stage's product depends on, as JSON; nothing else makes it anew."""
-    tree = config.model_dump(mode="json")
-    settings: dict[str, Any] = {
-        "seed": config.seed,
-        "codec": config.codec.model_dump(mode="json", exclude={"path"}),  # it may have moved
-        "train": {"codec": tree["train"]["codec"]},
-        "manifest": sha256_file(config.run.manifest)[:16],
-    }
-    if stage != "codec":
-        settings["generator"] = tree["generator"]
-        settings["train"]["generator"] = tree["train"]["generator"]
-        settings["text"] = tree["text"]
-        settings["data"] = {"clip_seconds": config.data.clip_seconds}
-    if stage == "distil":
-        settings["distil"] = tree["distil"]
-    return settings
-
-
 def _is_done(config: ExperimentConfig, stage: str) -> bool:
     """Whether the stage's model is there; ValueError when it was made with other settings."""
     model = config.run.model(stage)
     if not model.is_dir():
         return False
     found = read_json(model / "settings.json")
-    require_same_settings(found, _settings(config, stage), config.run.stage(stage))
+    require_same_settings(found, stage_settings(config, stage), config.run.stage(stage))
     return True
 
 
@@ -178,7 +160,7 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
         return
     if spec.kind == "continuous":
         few = thinned(rows, SCALE_FILES)
-        latents = [item.latents for item in encode_files(folder, few, codec, min_frames=1)]
+        latents = [item.latents for item in encode_rows(folder, few, codec, min_frames=1)]
         codec.set_scale(torch.cat(latents, dim=-1).to(codec.device))
     with publish_folder(config.run.model("codec")) as model:
         save_codec(model, codec)
@@ -284,7 +266,7 @@ def _stage_run(
         folder=config.run,
         config=config.train,
         seed=config.seed,
-        settings=_settings(config, stage),
+        settings=stage_settings(config, stage),
         accelerator=accelerator,
         demo=demo,
     )
@@ -334,7 +316,7 @@ def _publish(config: ExperimentConfig, pipeline: Pipeline, stage: Stage) -> None
 
 
 def _write_settings(folder: Path, config: ExperimentConfig, stage: str) -> None:
-    text = json.dumps(_settings(config, stage), indent=1)
+    text = json.dumps(stage_settings(config, stage), indent=1)
     (folder / "settings.json").write_text(text, encoding="utf-8")
 
 
