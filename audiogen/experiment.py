@@ -314,6 +314,10 @@ def read_recipe(recipe: Path, overrides: Sequence[str] = ()) -> ExperimentConfig
 
     Raises:
         ConfigError: lists everything that is wrong, by key path.
+
+    >>> config = load_config(Path("recipes/tiny/diffusion.yaml"), ["generator.dim=64"])
+    >>> config.generator.type, config.generator.dim
+    ('diffusion', 64)
     """
     return read_config(ExperimentConfig, _file_of(recipe), overrides, derived=True)
 
