@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from audiogen.codecs import AnyCodec, kind_of
+from audiogen.codecs import AnyCodec, find_saved, kind_of
 from audiogen.codecs.discriminators import DiscriminatorConfig
 from audiogen.codecs.losses import SpectralLossConfig
 from audiogen.conditioning.text import TextConfig
@@ -23,7 +23,7 @@ from audiogen.generators import (
 )
 from audiogen.generators.abilities import HasPaths
 from audiogen.run_folder import RunFolder
-from audiogen.schema import Config, by_type, read_config
+from audiogen.schema import Config, ConfigError, by_type, parse_config, read_config
 from audiogen.storage import digest_of
 
 Stage = Literal["codec", "generator", "distil"]
@@ -88,14 +88,16 @@ class CodecTrainConfig(Config):
     steps: int = Field(default=1000, ge=1)
     batch_size: int = Field(default=16, ge=1)
     """Over all processes."""
-    crop_seconds: float = Field(default=1.0, gt=0)
+    crop_seconds: float = Field(default=0.93, gt=0)
     """Length of the excerpts that the codec is trained on."""
-    adversarial_start: float = Field(default=0.6, ge=0, le=1)
+    adversarial_start: float = Field(default=0.88, ge=0, le=1)
     """Share of the steps done before the discriminators come in; 1 leaves them out."""
     adversarial_weight: float = Field(default=0.3, ge=0)
     feature_weight: float = Field(default=1.0, ge=0)
     discriminator_lr: float = Field(default=5e-4, gt=0, le=1)
-    optim: OptimConfig = OptimConfig(lr=6e-4, betas=(0.8, 0.99), schedule="wsd", max_grad_norm=5.0)
+    optim: OptimConfig = OptimConfig(
+        lr=1.2e-3, betas=(0.8, 0.99), schedule="wsd", warmup_steps=50, max_grad_norm=5.0
+    )
     spectral: SpectralLossConfig = SpectralLossConfig()
     discriminators: DiscriminatorConfig = DiscriminatorConfig()
     ema_decay: float = Field(default=0.995, ge=0, lt=1)
@@ -104,7 +106,7 @@ class CodecTrainConfig(Config):
 class GeneratorTrainConfig(Config):
     """Training of the generator."""
 
-    steps: int = Field(default=1000, ge=1)
+    steps: int = Field(default=550, ge=1)
     batch_size: int = Field(default=32, ge=1)
     """Over all processes and accumulated gradients."""
     accumulate: int = Field(default=1, ge=1)
@@ -112,8 +114,8 @@ class GeneratorTrainConfig(Config):
     versions: int = Field(default=1, ge=1, le=64)
     """Of each sound that are learnt: itself, and copies of up to 4 % more or less speed, every
     second pair with the polarity reversed. They keep a small set from being learnt by heart."""
-    optim: OptimConfig = OptimConfig()
-    ema_decay: float = Field(default=0.999, ge=0, lt=1)
+    optim: OptimConfig = OptimConfig(lr=6e-4, warmup_steps=40)
+    ema_decay: float = Field(default=0.99, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _accumulation_divides(self) -> GeneratorTrainConfig:
@@ -129,11 +131,13 @@ class DistilConfig(Config):
 
     num_paths: int = Field(default=1024, ge=1)
     """Paths of the trained generator, from noise to latents, that are recorded and learnt."""
-    teacher: ODESamplingConfig = ODESamplingConfig(steps=16)
+    teacher: ODESamplingConfig = ODESamplingConfig()
     """How the paths are sampled; its guidance is built into the few-step model."""
     first_share: float = Field(default=0.3, ge=0, le=1)
     """Share of the training examples that begin at pure noise; the rest is spread evenly."""
-    train: GeneratorTrainConfig = GeneratorTrainConfig()
+    train: GeneratorTrainConfig = GeneratorTrainConfig(
+        steps=600, optim=OptimConfig(lr=3e-4, warmup_steps=40)
+    )
 
     @model_validator(mode="after")
     def _paths_are_recorded_at_every_step(self) -> DistilConfig:
@@ -163,7 +167,7 @@ class LoopConfig(Config):
     """Steps between lines of metrics."""
     checkpoint_every: int = Field(default=250, ge=1)
     """Steps between checkpoints."""
-    demo_every: int = Field(default=500, ge=1)
+    demo_every: int = Field(default=275, ge=1)
     """Steps between audio demos; there is one before the first step and after the last."""
     demo_prompts: tuple[str, ...] = ()
     """Prompts of the generator's demos; empty takes the first four labels of the data."""
@@ -198,13 +202,9 @@ class EvaluateConfig(Config):
 class ExperimentConfig(Config):
     """One recipe: codec, text, generator, data, training, sampling and evaluation."""
 
-    reuse: bool = True
-    """Whether a stage that a run beside this one has finished with the same settings is taken
-    from there instead of being trained again."""
-
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
-    run_dir: Path
-    """Where everything that the run makes is written."""
+    run_dir: Path = Field(default_factory=lambda config: Path("runs") / config.get("name", ""))
+    """Where everything that the run makes is written; runs/NAME where nothing is said."""
     seed: int = Field(default=0, ge=0)
     codec: AnyCodec
     text: TextConfig = TextConfig()
@@ -247,7 +247,8 @@ class ExperimentConfig(Config):
         if self.distil is not None and self.generator is None:
             raise ValueError("distil needs a generator to learn from; add a generator section")
         if self.generator is not None:
-            check_kind(self.generator, kind_of(self.codec))
+            if (kind := kind_of(self.codec)) is not None:
+                check_kind(self.generator, kind)
             generator = generator_class(self.generator)
             if not isinstance(self.sample, generator.sampling):
                 raise ValueError(
@@ -308,11 +309,36 @@ class ModelConfig(Config):
     """Of the weights of a pretrained codec; empty when the codec was trained here."""
 
 
-def load_config(recipe: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+def read_recipe(recipe: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     """Read a recipe, or the recipe of a run folder, with `key.path=value` overrides.
 
     Raises:
         ConfigError: lists everything that is wrong, by key path.
+
+    >>> config = load_config(Path("recipes/tiny/diffusion.yaml"), ["generator.dim=64"])
+    >>> config.generator.type, config.generator.dim
+    ('diffusion', 64)
     """
-    path = RunFolder(recipe).config if recipe.is_dir() else recipe
-    return read_config(ExperimentConfig, path, overrides)
+    return read_config(ExperimentConfig, _file_of(recipe), overrides, derived=True)
+
+
+def load_config(recipe: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Read a recipe that is to be run, and find the saved codec that it may name.
+
+    Raises:
+        ConfigError: as `read_recipe`; or there is no such codec, or it does not fit.
+    """
+    config = read_recipe(recipe, overrides)
+    try:
+        codec = find_saved(config.codec)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{_file_of(recipe)}: codec.path: {error}") from None
+    if codec is config.codec:
+        return config
+    tree = {**config.model_dump(mode="json"), "codec": codec.model_dump(mode="json")}
+    return parse_config(ExperimentConfig, tree, source=str(_file_of(recipe)))
+
+
+def _file_of(recipe: Path) -> Path:
+    """Return the file of a recipe, which may be that of a run folder."""
+    return RunFolder(recipe).config if recipe.is_dir() else recipe

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from audiogen.cli.options import BatchSize, Runs, Steps, check_bars, tempo
+from audiogen.cli.options import BatchSize, Runs, Steps, tempo
 
 takes = typer.Typer()
 
@@ -79,24 +80,23 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     They are 24-bit WAV files, each beside a JSON file that says how it was made.
     """
     wanted = _prompts(prompt or [], prompts)
-    _check_length(loop=loop, bpm=bpm, bars=bars, seconds=seconds)
+    beat = tempo(bpm, bars, beats_per_bar)
+    _check_length(loop=loop, bpm=bpm, seconds=seconds)
     from audiogen.conditioning.controls import parse_controls
     from audiogen.run_folder import RunFolder
-    from audiogen.schema import parse_overrides
     from audiogen.takes.request import TakesRequest, write_takes
 
-    changes = {"steps": steps, "guidance_scale": guidance_scale, **parse_overrides(setting or ())}
     request = TakesRequest(
         prompts=wanted,
         seconds=5.0 if seconds is None else seconds,
         negative_prompt=negative_prompt,
         loop=loop,
-        tempo=tempo(bpm, bars, beats_per_bar),
+        tempo=beat,
         count=count,
         seed=seed,
         out=out or RunFolder(run).takes,
         to_end=to_end,
-        sampling={name: value for name, value in changes.items() if value is not None},
+        sampling=_sampling(steps, guidance_scale, setting or ()),
         controls=parse_controls(control or ()),
         batch_size=batch_size,
     )
@@ -148,6 +148,16 @@ def whois(
     typer.echo(say_who(file, model=model, runs=runs))
 
 
+def _sampling(
+    steps: int | None, guidance_scale: float | None, settings: Sequence[str]
+) -> dict[str, Any]:
+    """What the options change of the recipe's settings for sampling."""
+    from audiogen.trees import parse_overrides
+
+    given = {"steps": steps, "guidance_scale": guidance_scale, **parse_overrides(settings)}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
     """Return the prompts of the command line, then those of the file.
 
@@ -170,11 +180,8 @@ def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
     return (*given, *listed)
 
 
-def _check_length(
-    *, loop: bool, bpm: float | None, bars: int | None, seconds: float | None
-) -> None:
+def _check_length(*, loop: bool, bpm: float | None, seconds: float | None) -> None:
     """Raise typer.BadParameter for lengths that contradict each other, or say too little."""
-    check_bars(bpm, bars)
     if bpm is not None and not loop:
         raise typer.BadParameter("a tempo is for loops; add --loop", param_hint="--bpm")
     if bpm is not None and seconds is not None:

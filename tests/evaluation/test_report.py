@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from scores import LABELS, make_scores
 
 from audiogen.data.manifest import ManifestRow, write_manifest
 from audiogen.evaluation.report import players as report_sounds
 from audiogen.evaluation.report.run_page import write_report
-from audiogen.pages.charts import line_chart, way_to_noise
-from audiogen.pages.markup import DASH, join, number, tag
-from audiogen.pages.pictures import RANGE_DB, picture_uri, sound_uri, spectrogram
+from audiogen.evaluation.scores import Referenced, read_scores
+from audiogen.pages.markup import number
+from audiogen.pages.pictures import picture_uri, sound_uri, spectrogram
 
 RATE = 22_050
 EVIL = "<script>alert(1)</script>"
-LABELS = ("rain", "sea waves", "clock tick")
 
 
 def sound(kind: str, seconds: float, seed: int) -> torch.Tensor:
@@ -129,62 +129,6 @@ def write_data(run: Path, labels: Sequence[str], per_label: int) -> None:
     write_manifest(run / "manifest.jsonl", rows)
 
 
-def scores(labels: Sequence[str], per_label: int) -> dict[str, Any]:
-    """Return a full evaluation/metrics.json."""
-    rng = np.random.default_rng(1)
-
-    def triple() -> dict[str, float]:
-        return {"takes": 9 + 9 * rng.random(), "real": 4 + 2 * rng.random(), "noise": 60.0}
-
-    def shares() -> dict[str, float]:
-        real = 0.75 + 0.25 * rng.random()
-        return {"takes": real * 0.7, "reconstructions": real * 0.9, "real": real}
-
-    distance = {"all": triple(), "per_label": {label: triple() for label in labels}}
-    confusion = {
-        label: {label: per_label - k % 3, labels[(k * 3 + 1) % len(labels)]: k % 3 + 1}
-        for k, label in enumerate(labels)
-    }
-    return {
-        "codec": {
-            "stft_distance": 0.61,
-            "mel_distance": 0.42,
-            "si_sdr_db": -3.1,
-            "num_clips": 80,
-            "encode_times_realtime": 88.0,
-            "decode_times_realtime": 61.0,
-        },
-        "frechet": distance,
-        "mmd": distance,
-        "recognised": {
-            **shares(),
-            "chance": 1 / len(labels),
-            "per_label": {label: shares() for label in labels},
-            "confusion": confusion,
-        },
-        "diversity": {"all": 0.81, "per_label": {k: 0.5 + rng.random() for k in labels}},
-        "copies": {
-            "threshold": 0.2,
-            "count": 1,
-            "nearest": [
-                {"take": f"{label}-0.wav", "clip": f"{label}/003.ogg", "distance": 0.1 + 0.2 * k}
-                for k, label in enumerate(labels)
-            ],
-        },
-        "bits_per_dimension": {
-            "noise_level": 0.01,
-            "held_out": -0.97,
-            "held_out_std": 0.31,
-            "held_out_clips": 8,
-            "train": -1.08,
-            "train_std": 0.34,
-            "train_clips": 8,
-        },
-        "sampling": {"seconds_per_take": 0.83, "network_evaluations": 30, "batch_size": 8},
-        "machine": "2 cores of a server",
-    }
-
-
 def write_run(
     run: Path, *, labels: Sequence[str] = LABELS, per_label: int = 2, seconds: float = 0.5
 ) -> Path:
@@ -195,13 +139,15 @@ def write_run(
     write_demos(run, (0, 100, 400) if len(labels) > 1 else (100,), seconds)
     write_curves(run, 400)
     write_data(run, labels, 32)
-    (run / "evaluation" / "metrics.json").write_text(json.dumps(scores(labels, per_label)))
+    make_scores(labels, per_label).write(run / "evaluation" / "metrics.json")
     machine = {"cpu": "2 cores", "torch": "2.13.0", "packages": {"numpy": "2.4"}, "gpus": []}
     (run / "environment.json").write_text(json.dumps(machine))
-    codec = f"codec:\n  type: vae\n  sample_rate: {RATE}\n"
-    config = f"# {EVIL}\n{codec}generator:\n  type: diffusion\n"
-    (run / "config.yaml").write_text(config)
+    write_config(run, "codec: {type: vae}\ngenerator: {type: diffusion}\n")
     return run
+
+
+def write_config(run: Path, blocks: str) -> None:
+    (run / "config.yaml").write_text(f"# {EVIL}\nname: rooms\nrun_dir: {run}\n{blocks}")
 
 
 @pytest.fixture(scope="module")
@@ -226,6 +172,7 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str]]] = []
         self.section = ""
         self.text: dict[str, str] = {}
+        self.rows: list[str] = []  # of tables, their cells joined by spaces
         self.feed(path.read_text(encoding="utf-8"))
         self.close()
 
@@ -236,6 +183,8 @@ class Page(HTMLParser):
             self.open.append(tag)
         if tag == "section":
             self.section = found["id"]
+        if tag == "tr":
+            self.rows.append("")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, {key: value or "" for key, value in attrs}))
@@ -245,6 +194,8 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text[self.section] = self.text.get(self.section, "") + data
+        if "tr" in self.open:
+            self.rows[-1] = f"{self.rows[-1]} {data}".strip()
 
     def all(self, tag: str) -> list[dict[str, str]]:
         return [attributes for name, attributes in self.tags if name == tag]
@@ -262,7 +213,7 @@ def test_full_report_holds_every_part(full_run: Path) -> None:
     assert "clock tick, take 1" in page.text["takes"]
     assert "step 400" in page.text["demos"]
     for words in (
-        "0.83",
+        "0.6 s",
         "30",
         "61\N{MULTIPLICATION SIGN}",
         "-3.1 dB",
@@ -284,6 +235,7 @@ def test_full_report_holds_every_part(full_run: Path) -> None:
     assert "codec: time" in page.text["machine"]
     assert "numpy" in page.text["machine"]
     assert "type: diffusion" in page.text["config"]
+    assert "VAE codec · diffusion generator" in page.text[""]
     links = {a["href"][1:] for a in page.all("a") if a["href"].startswith("#")}
     assert links <= {attributes.get("id") for _, attributes in page.tags}
 
@@ -333,15 +285,46 @@ def test_damaged_file_is_named(own_run: Path, part: str, content: str, section: 
     assert Path(part).name in Page(write_report(own_run)).text[section]
 
 
-@pytest.mark.parametrize(
-    "key", ["codec", "frechet", "mmd", "recognised", "diversity", "copies", "sampling"]
-)
-@pytest.mark.parametrize("value", [None, {}, {"all": None, "per_label": None}, {"nearest": [None]}])
-def test_metrics_may_lack_any_part(tmp_path: Path, key: str, value: object) -> None:
+@pytest.mark.parametrize("part", ["takes", "recognised", "likelihood"])
+def test_metrics_may_lack_a_part(tmp_path: Path, part: str) -> None:
     (tmp_path / "evaluation").mkdir()
-    content = scores(LABELS, 2) | {key: value}
-    (tmp_path / "evaluation" / "metrics.json").write_text(json.dumps(content))
-    assert "Metrics" in Page(write_report(tmp_path)).text["metrics"]
+    make_scores(**{part: None}).write(tmp_path / "evaluation" / "metrics.json")
+    text = Page(write_report(tmp_path)).text["metrics"]
+    for name, words in (
+        ("takes", "Fréchet"),
+        ("recognised", "Share of sounds"),
+        ("likelihood", "Likelihood"),
+    ):
+        assert (words in text) == (name != part)
+
+
+def test_its_numbers_are_those_of_the_metrics(full_run: Path) -> None:
+    scores = read_scores(full_run / "evaluation" / "metrics.json")
+    page = Page(full_run / "report.html")
+    rows = [re.sub(r"\s+", " ", row) for row in page.rows]
+    assert scores.takes is not None
+    for name, distance in [
+        ("all", scores.takes.frechet.all),
+        *scores.takes.mmd.per_label.items(),
+    ]:
+        way = (distance.takes - distance.real) / (distance.noise - distance.real)
+        values = (distance.real, distance.noise, distance.takes)
+        assert f"{name} {' '.join(map(number, values))} {100 * way:.0f} %" in rows
+    for one in scores.takes.copies.nearest:
+        assert any(row.startswith(f"{one.take} {one.clip} {number(one.distance)}") for row in rows)
+    near = [one.take for one in scores.takes.copies.near]
+    assert [row.split(" ")[0] for row in rows if row.endswith("near-copy")] == near != []
+    assert scores.recognised is not None
+    for name, shares in scores.recognised.per_label.items():
+        found = (shares.takes, shares.reconstructions, shares.real)
+        assert f"{name} {' '.join(f'{share:.2f}' for share in found if share)}" in rows
+    for name, ratio in scores.takes.diversity.per_label.items():
+        assert f"{name} {ratio:.2f}" in rows
+    assert f"Mel distance {number(scores.codec.mel_distance)} dB 0 is perfect" in rows
+    assert "Held-out clips -0.97 0.31 8" in rows
+    tiles = page.text[""]
+    assert "0.84of takes recognised; real 0.92, chance 0.1" in tiles
+    assert f"{100 * (2.12 - 0.7) / (18.3 - 0.7):.0f} %of the way from real to noise" in tiles
 
 
 def test_unreadable_take_is_named_and_the_rest_shown(own_run: Path) -> None:
@@ -391,8 +374,7 @@ def test_writing_again_replaces_the_page(own_run: Path) -> None:
 def test_a_codec_of_tokens_is_named_by_its_bottleneck(
     tmp_path: Path, bottleneck: str, name: str
 ) -> None:
-    text = f"codec:\n  type: rvq\n  bottleneck:\n    type: {bottleneck}\n"
-    (tmp_path / "config.yaml").write_text(text)
+    write_config(tmp_path, f"codec: {{type: rvq, bottleneck: {{type: {bottleneck}}}}}\n")
     assert f"{name} codec" in Page(write_report(tmp_path)).text[""]
 
 
@@ -426,64 +408,9 @@ def test_size_per_sound_lets_eighty_takes_and_ten_pairs_fit() -> None:
     assert 80 * take + 10 * pair + 24 * take < 14_000_000
 
 
-@pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("samples", [1, 200, 4097, 60 * RATE])
-def test_spectrogram_of_any_length_fills_the_picture(channels: int, samples: int) -> None:
-    image = spectrogram(0.1 * torch.rand(channels, samples), RATE)
-    assert image.levels_db.shape == (96, 384)
-    assert np.isfinite(image.levels_db).all()
-
-
-def test_spectrogram_puts_tones_where_and_when_they_are() -> None:
-    time = torch.arange(RATE) / RATE
-    low, high = torch.sin(2 * torch.pi * 300 * time), torch.sin(2 * torch.pi * 6000 * time)
-    image = spectrogram(torch.cat([low, high])[None], RATE)
-    rows = image.levels_db.argmax(axis=0)
-
-    def mel(hz: float) -> float:
-        return float(2595 * np.log10(1 + hz / 700))
-
-    for column, hz in ((90, 300.0), (290, 6000.0)):
-        assert abs((rows[column] + 0.5) / 96 - mel(hz) / mel(RATE / 2)) < 0.015
-    assert abs(int((rows > 48).argmax()) - 192) <= 3
-    assert image.levels_db.max() - image.levels_db[5, 290] > RANGE_DB / 2
-
-
-def test_long_and_short_views_show_the_same_level() -> None:
-    noise = 0.1 * torch.randn(1, 40 * RATE, generator=torch.Generator().manual_seed(0))
-    levels = [spectrogram(noise[:, : n * RATE], RATE).levels_db[48].mean() for n in (2, 40)]
-    assert abs(levels[0] - levels[1]) < 2.6  # the mean of a dB value rises as columns are averaged
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        *((0.64, "0.64"), (12.345, "12.3"), (1234.5, "1,234"), (0, "0"), (7, "7"), (-3.1, "-3.1")),
-        *((0.0001, "1e-4"), (float("nan"), DASH), (None, DASH), ("x", DASH), (True, DASH)),
-    ],
-)
-def test_numbers_are_short(value: object, text: str) -> None:
-    assert number(value) == text
-
-
-def test_tag_escapes_children_and_values() -> None:
-    assert tag("b", EVIL, title='"><i>') == (
-        '<b title="&quot;&gt;&lt;i&gt;">&lt;script&gt;alert(1)&lt;/script&gt;</b>'
-    )
-    assert join(["<", tag("i")], " & ") == "&lt; &amp; <i></i>"
-
-
 def test_way_to_noise() -> None:
-    assert way_to_noise(20, 10, 50) == pytest.approx(0.25)
-    assert way_to_noise(20, 10, 10) is None
-    assert way_to_noise(float("nan"), 10, 50) is None
-
-
-@pytest.mark.parametrize("values", [[1.0], [0.0, 0.0], [-3.0, 5.0], [1e-8, 1e8]])
-def test_line_chart_of_any_values_is_finite(values: list[float]) -> None:
-    chart = line_chart("loss", {"loss": list(enumerate(values))})
-    assert "nan" not in chart
-    assert "inf" not in chart
+    assert Referenced(takes=20, real=10, noise=50).way_to_noise == pytest.approx(0.25)
+    assert Referenced(takes=20, real=10, noise=10).way_to_noise is None
 
 
 PROBE = """
