@@ -13,7 +13,6 @@ when the first cards are seen, "ready" when all sounds are there.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -25,11 +24,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from timing import machine, write_figures
 
 from audiogen.audio.dsp import set_loudness
 from audiogen.audio.loops import measure_seam
 from audiogen.data.synthetic.writing import plan_clip, render_clip
-from audiogen.evaluation.machine import processor_name
 from audiogen.generators import ODESamplingConfig
 from audiogen.pack.curation.maker import CardMaker
 from audiogen.pack.curation.page import write_page
@@ -150,7 +149,6 @@ def main() -> None:
     given = parser.parse_args()
     if not (given.pack / "job.jsonl").is_file():
         write_pack(given.pack, count=given.takes, seconds=tuple(given.seconds), rate=given.rate)
-    machine = {"processor": processor_name(), "cores": os.cpu_count()}
     rows = time_pages(given.pack, given.rounds)
     page = given.pack / "index.html"
     print(f"page of {given.takes} takes, {page.stat().st_size / 1e6:.1f} MB")
@@ -161,8 +159,8 @@ def main() -> None:
     each = ", ".join(f"{one:.2f}" for one in rows[CARDS])
     print(f"making a card while the job runs: {each} s of processor time")
     if given.out is not None:
-        told = {"machine": machine, "takes": given.takes, "seconds": rows, "load": os.getloadavg()}
-        given.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        told = {"machine": machine(), "takes": given.takes, "seconds": rows}
+        write_figures(given.out, told)
     if given.chromium:
         open_page(page, given.chromium, given.picture)
 

@@ -15,12 +15,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
+from timing import machine, write_figures
 from torch import Tensor
 
 from audiogen.audio.io.files import read_audio
 from audiogen.audio.loops import INAUDIBLE_FLUX, measure_seam
-from audiogen.evaluation.machine import processor_name
 from audiogen.pipeline import Pipeline
 from audiogen.takes.edit import inpaint
 from audiogen.takes.request import TakesRequest, write_takes
@@ -106,15 +105,14 @@ def main() -> None:
     print(f"{'inpainted borders':<24} {smooth} of {borders} not heard")
     print(f"{'outside of the regions':<24} {changed} samples changed")
     if given.out is not None:
-        machine = f"{processor_name()}, {torch.get_num_threads()} threads"
         result = {
-            "machine": machine,
+            "machine": machine(),
             "labels": given.labels,
             "seconds": given.seconds,
             "loops": {**loops, "of": total},
             "inpaint": {"smooth": smooth, "of": borders, "samples_changed_outside": changed},
         }
-        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_figures(given.out, result)
 
 
 if __name__ == "__main__":
