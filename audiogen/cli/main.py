@@ -291,27 +291,29 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     """
     wanted = _prompts(prompt or [], prompts)
     _check_tempo(loop=loop, bpm=bpm, bars=bars, seconds=seconds)
+    if to_end and loop:
+        raise typer.BadParameter("a loop has no end; give --loop or --to-end", param_hint="--loop")
     from audiogen.conditioning.controls import parse_controls
+    from audiogen.pipeline import Pipeline
     from audiogen.schema import parse_overrides
-    from audiogen.takes.request import TakesRequest, write_takes
-    from audiogen.takes.spec import Tempo
+    from audiogen.take_request import TakeRequest, Tempo
+    from audiogen.takes.making import changed_sampling, write_takes
 
     changes = {"steps": steps, "guidance_scale": guidance_scale, **parse_overrides(setting or ())}
-    request = TakesRequest(
-        prompts=wanted,
-        seconds=5.0 if seconds is None else seconds,
+    tempo = Tempo(bpm=bpm, bars=bars, beats_per_bar=beats_per_bar) if bpm and bars else None
+    pipeline = Pipeline.from_pretrained(run)
+    requests = TakeRequest.of_each(
+        wanted,
+        range(seed, seed + count),
+        seconds=tempo.seconds if tempo else 5.0 if seconds is None else seconds,
+        sampling=changed_sampling(pipeline.config.sample, changes),
         negative_prompt=negative_prompt,
-        loop=loop,
-        tempo=Tempo(bpm=bpm, bars=bars, beats_per_bar=beats_per_bar) if bpm and bars else None,
-        count=count,
-        seed=seed,
-        out=out or _takes_folder(run),
-        to_end=to_end,
-        sampling={name: value for name, value in changes.items() if value is not None},
         controls=parse_controls(control or ()),
-        batch_size=batch_size,
+        loop=loop,
+        tempo=tempo,
+        to_end=to_end,
     )
-    for path in write_takes(run, request):
+    for path in write_takes(pipeline, requests, out or _takes_folder(run), batch_size=batch_size):
         typer.echo(path)
 
 

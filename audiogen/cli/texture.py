@@ -138,7 +138,7 @@ def redo(  # noqa: PLR0913 - a command's parameters are its options
         raise typer.BadParameter("give both --bpm and --bars, or neither", param_hint="--bpm")
     from audiogen.pack.make import Worker
     from audiogen.pack.redo import RedoRequest, redo_pack
-    from audiogen.takes.spec import Tempo
+    from audiogen.take_request import Tempo
 
     request = RedoRequest(
         which="star" if starred else "keep",

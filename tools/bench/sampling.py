@@ -28,10 +28,10 @@ from audiogen.evaluation.material import MAX_HELD_OUT, MAX_TRAINING, Sounds, rea
 from audiogen.evaluation.metrics.distances import diversity, frechet_distance, matched
 from audiogen.evaluation.metrics.features import FeatureSpace, texture_features
 from audiogen.experiment import load_config
-from audiogen.generators import SamplingConfig
+from audiogen.generators import AnySampling
 from audiogen.pipeline import Pipeline
 from audiogen.schema import parse_overrides
-from audiogen.takes.request import changed_sampling
+from audiogen.takes.making import changed_sampling
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Judge:
 
 
 def takes(
-    pipeline: Pipeline, labels: Sequence[str], count: int, sampling: SamplingConfig, seconds: float
+    pipeline: Pipeline, labels: Sequence[str], count: int, sampling: AnySampling, seconds: float
 ) -> tuple[list[Tensor], list[str], float]:
     """Make `count` takes of each label; return them, their labels, and the seconds per take."""
     wavs: list[Tensor] = []
