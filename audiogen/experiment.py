@@ -8,21 +8,21 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from audiogen.codecs import CodecConfig, kind_of
+from audiogen.codecs import AnyCodec, kind_of
 from audiogen.codecs.discriminators import DiscriminatorConfig
 from audiogen.codecs.losses import SpectralLossConfig
 from audiogen.conditioning.text import TextConfig
 from audiogen.data.intake.licences import LicenceTerms
-from audiogen.data.manifest import ManifestRow, read_manifest
 from audiogen.generators import (
     GENERATORS,
+    AnyGenerator,
     AnySampling,
-    GeneratorConfig,
     ODESamplingConfig,
     check_kind,
+    generator_class,
 )
 from audiogen.run_folder import RunFolder
-from audiogen.schema import Config, read_config
+from audiogen.schema import Config, by_type, read_config
 from audiogen.storage import digest_of
 
 Stage = Literal["codec", "generator", "distil"]
@@ -200,9 +200,9 @@ class ExperimentConfig(Config):
     run_dir: Path
     """Where everything that the run makes is written."""
     seed: int = Field(default=0, ge=0)
-    codec: CodecConfig
+    codec: AnyCodec
     text: TextConfig = TextConfig()
-    generator: GeneratorConfig | None = None
+    generator: AnyGenerator | None = None
     """None trains a codec alone."""
     distil: DistilConfig | None = None
     """None is no few-step stage."""
@@ -216,8 +216,8 @@ class ExperimentConfig(Config):
     def _sampling_follows_the_generator(cls, tree: Any) -> Any:
         """Fill in `sample.type`, which the generator's type implies."""
         match tree:
-            case {"generator": {"type": str(name)}} if name in GENERATORS:
-                sampling = GENERATORS[name].sampling
+            case {"generator": {"type": str(name)}} if found := by_type(GENERATORS).get(name):
+                sampling = GENERATORS[found].sampling
             case _:
                 sampling = ODESamplingConfig
         family = sampling.model_fields["type"].default
@@ -242,7 +242,7 @@ class ExperimentConfig(Config):
             raise ValueError("distil needs a generator to learn from; add a generator section")
         if self.generator is not None:
             check_kind(self.generator, kind_of(self.codec))
-            generator = GENERATORS[self.generator.type]
+            generator = generator_class(self.generator)
             if not isinstance(self.sample, generator.sampling):
                 raise ValueError(
                     f"sample.type={self.sample.type}: generator.type={self.generator.type}"
@@ -282,20 +282,15 @@ class ExperimentConfig(Config):
         made_from = [tree, self.codec.sample_rate, self.codec.audio_channels]
         return self.run_dir / f"sounds-{digest_of(made_from)[:8]}"
 
-    def rows(self, split: Literal["train", "held_out"]) -> list[ManifestRow]:
-        """Rows of the run's manifest on one side of the split."""
-        rows = read_manifest(self.run.manifest)
-        return [row for row in rows if row.split == split]
-
 
 class ModelConfig(Config):
     """What a model folder says about itself; its codec has a folder and config of its own."""
 
     format: int = 1
     name: str
-    codec: CodecConfig
+    codec: AnyCodec
     text: TextConfig
-    generator: GeneratorConfig
+    generator: AnyGenerator
     sample: AnySampling
     clip_seconds: float = Field(gt=0)
     """The generator's training window."""

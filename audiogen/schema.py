@@ -6,13 +6,15 @@ import json
 import logging
 import reprlib
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 ConfigT = TypeVar("ConfigT", bound="Config")
 
@@ -35,13 +37,54 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-def default_type(tag: str) -> BeforeValidator:
-    """Return the annotation of a union whose blocks are of type `tag` where they name none."""
+class OneOf:
+    """Annotation of a block whose `type` names one of several configurations.
 
-    def fill_in(tree: Any) -> Any:
-        return {_TAG: tag, **tree} if isinstance(tree, Mapping) else tree
+    They are asked for when a block is read, so that a table to which one is added later does.
 
-    return BeforeValidator(fill_in)
+    >>> class Rain(Config):
+    ...     type: Literal["rain"] = "rain"
+    ...     drops: int = 3
+    >>> class Weather(Config):
+    ...     now: Annotated[Config, OneOf(lambda: [Rain])]
+    >>> Weather(now={"type": "rain", "drops": 5}).now
+    Rain(type='rain', drops=5)
+    """
+
+    def __init__(
+        self, models: Callable[[], Iterable[type[Config]]], default: str | None = None
+    ) -> None:
+        """Take a function that gives the configurations, and the `type` of a block without one."""
+        self.models = models
+        self._default = default
+
+    def __get_pydantic_core_schema__(self, source: object, handler: object) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._read)
+
+    def _read(self, tree: object) -> Config:
+        """Return the block as the configuration that its `type` names."""
+        tags = by_type(self.models())
+        if isinstance(tree, Config) and isinstance(tree, tuple(tags.values())):
+            return tree
+        if not isinstance(tree, Mapping):
+            raise PydanticCustomError("model_type", "expected a section of keys")
+        tag = tree.get(_TAG, self._default)
+        if isinstance(tag, str) and tag in tags:
+            return tags[tag].model_validate({_TAG: tag, **tree})
+        said = "missing" if tag is None else f"no type {tag!r}"
+        problem = f"{said}; {_choices(sorted(tags), '' if tag is None else str(tag))}"
+        error = PydanticCustomError("type", "{problem}", {"problem": problem})
+        raise ValidationError.from_exception_data(
+            "OneOf", [{"type": error, "loc": (_TAG,), "input": tree}]
+        )
+
+
+def by_type(models: Iterable[type[ConfigT]]) -> dict[str, type[ConfigT]]:
+    """Return the models by the literal of their `type` field; those without one are left out."""
+    fields = {model: model.model_fields.get(_TAG) for model in models}
+    return {
+        tag: model for model, field in fields.items() if field for tag in get_args(field.annotation)
+    }
 
 
 def read_config(cls: type[ConfigT], path: Path, overrides: Iterable[str] = ()) -> ConfigT:
@@ -272,62 +315,56 @@ class _Place:
         siblings: all variants of that block, whatever its `type`.
     """
 
-    def __init__(self, cls: type[BaseModel], tree: Mapping[str, Any]) -> None:
+    def __init__(self, cls: type[Config], tree: Mapping[str, Any]) -> None:
         self.keys: list[str] = []
         self.node: Any = tree
         self.models = [cls]
-        self.parent: list[type[BaseModel]] = []
-        self.siblings: list[type[BaseModel]] = []
+        self.parent: list[type[Config]] = []
+        self.siblings: list[type[Config]] = []
         self._variants = [cls]
-        self._labels: set[str] = set()
 
     def enter(self, part: int | str) -> None:
-        """Go down one step of pydantic's error location, which also holds union labels."""
-        if not isinstance(self.node, Mapping | list) or part in self._labels:
-            self._labels = set()  # a union's tag stands in the location once, right after its key
-            return
-        self.keys.append(str(part))
-        if isinstance(part, int):
+        """Go down one step of pydantic's error location."""
+        if isinstance(self.node, Mapping):
+            self.parent, self.siblings = self.models, self._variants
+            fields = [model.model_fields.get(str(part)) for model in self.parent]
+            self._variants = [model for field in fields if field for model in _models_of(field)]
+            self.node = self.node.get(part)
+        elif isinstance(self.node, list) and isinstance(part, int):
             # An index beyond the list is an item that a tuple needs and the user left out.
-            there = isinstance(self.node, list) and part < len(self.node)
-            self.node = self.node[part] if there else None
-            self.models = _narrow(self._variants, self.node)
-            return
-        self.parent, self.siblings = self.models, self._variants
-        self.node = self.node.get(part) if isinstance(self.node, Mapping) else None
-        fields = [model.model_fields.get(part) for model in self.parent]
-        self._variants = [m for field in fields if field for m in _models(field.annotation)]
-        self.models = _narrow(self._variants, self.node)
-        if len(self._variants) > 1:
-            self._labels = {*_tags(self._variants), *(model.__name__ for model in self._variants)}
+            self.node = self.node[part] if part < len(self.node) else None
         else:
-            self._labels = set()
+            return  # the name of an arm of a value's union, which pydantic puts into the location
+        self.keys.append(str(part))
+        self.models = _narrow(self._variants, self.node)
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    """Return the models in a type, through unions, optionals, tuples and annotations."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for argument in get_args(annotation) for model in _models(argument)]
+def _models_of(field: FieldInfo) -> list[type[Config]]:
+    """Return the models that may stand in a field."""
+    offered: list[Any] = [item for item in field.metadata if isinstance(item, OneOf)]
+    return [model for part in offered or [field.annotation] for model in _models(part)]
 
 
-def _tags(models: Iterable[type[BaseModel]]) -> dict[str, type[BaseModel]]:
-    """Return the models by the literal of their `type` field."""
-    fields = {model: model.model_fields.get(_TAG) for model in models}
-    return {
-        tag: model for model, field in fields.items() if field for tag in get_args(field.annotation)
-    }
+def _models(part: Any) -> list[type[Config]]:
+    """Return the models in a part of a type, through unions, optionals, tuples and annotations."""
+    if isinstance(part, OneOf):
+        return list(part.models())
+    if isinstance(part, type) and issubclass(part, Config):
+        return [part]
+    inner = get_args(part)
+    offered = [one for one in inner if isinstance(one, OneOf)]
+    return [model for one in offered or inner for model in _models(one)]
 
 
-def _narrow(models: list[type[BaseModel]], node: Any) -> list[type[BaseModel]]:
+def _narrow(models: list[type[Config]], node: Any) -> list[type[Config]]:
     """Return the one model that the block's `type` names, else all."""
     tag = node.get(_TAG) if isinstance(node, Mapping) else None
-    named = _tags(models).get(tag) if isinstance(tag, str) else None
+    named = by_type(models).get(tag) if isinstance(tag, str) else None
     return [named] if named else models
 
 
 def _explain(
-    item: Mapping[str, Any], place: _Place, cls: type[BaseModel], tree: Mapping[str, Any]
+    item: Mapping[str, Any], place: _Place, cls: type[Config], tree: Mapping[str, Any]
 ) -> tuple[str, str]:
     """Return the user's key path and what is wrong there, for one pydantic error."""
     path = ".".join(place.keys)
@@ -336,11 +373,6 @@ def _explain(
             return path, f"unknown key{_suggest_key(place, cls, tree)}"
         case "missing":
             return path, "missing, and it has no default"
-        case "union_tag_invalid":
-            tag, choices = str(item["ctx"]["tag"]), sorted(_tags(place.models))
-            return f"{path}.{_TAG}", f"no type {tag!r}; {_choices(choices, tag)}"
-        case "union_tag_not_found":
-            return f"{path}.{_TAG}", f"missing; {_choices(sorted(_tags(place.models)))}"
         case "model_type" | "model_attributes_type" | "dict_type":
             return path, f"expected a section of keys (got {_SHORT.repr(item['input'])})"
         case kind:
@@ -354,10 +386,10 @@ def _explain(
             return path, f"{message}{got}{hint}"
 
 
-def _suggest_key(place: _Place, cls: type[BaseModel], tree: Mapping[str, Any]) -> str:
+def _suggest_key(place: _Place, cls: type[Config], tree: Mapping[str, Any]) -> str:
     """Return a hint for the unknown key at `place`: another type's, a near one, one elsewhere."""
     *section, key = place.keys
-    others = [tag for tag, model in _tags(place.siblings).items() if key in model.model_fields]
+    others = [tag for tag, model in by_type(place.siblings).items() if key in model.model_fields]
     if others:
         return f"; it belongs to {_TAG}: {' or '.join(others)}"
     known = sorted({name for model in place.parent for name in model.model_fields})
@@ -370,13 +402,13 @@ def _suggest_key(place: _Place, cls: type[BaseModel], tree: Mapping[str, Any]) -
     return f"; known keys: {_listing(known)}"
 
 
-def _paths(models: list[type[BaseModel]], node: Any, prefix: str = "") -> Iterator[str]:
+def _paths(models: list[type[Config]], node: Any, prefix: str = "") -> Iterator[str]:
     """Yield every dotted key path that a config may have, given the types chosen in `node`."""
     for model in models:
         for name, field in model.model_fields.items():
             yield f"{prefix}{name}"
             child = node.get(name) if isinstance(node, Mapping) else None
-            yield from _paths(_narrow(_models(field.annotation), child), child, f"{prefix}{name}.")
+            yield from _paths(_narrow(_models_of(field), child), child, f"{prefix}{name}.")
 
 
 def _nearest(word: str, choices: list[str]) -> str:

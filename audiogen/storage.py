@@ -71,17 +71,20 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """Give a temporary name to write; on success the file becomes `path`, on failure it vanishes.
 
-    Missing folders are made. Whatever goes wrong, `path` stays as it was.
+    Missing folders are made. Whatever goes wrong, `path` stays as it was. Who writes thousands of
+    files asks for no `flush` of each, and flushes the disk once behind the last.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _temporary(path) as temporary:
         yield temporary
-        fsync(temporary)
+        if flush:
+            fsync(temporary)
         temporary.replace(path)
-    fsync(path.parent)
+    if flush:
+        fsync(path.parent)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import Field, model_validator
 
-from audiogen.schema import Config, ConfigError, dump_config, parse_config, read_config
+from audiogen.schema import Config, ConfigError, OneOf, dump_config, parse_config, read_config
 
 
 class Mel(Config):
@@ -24,7 +24,7 @@ class VAE(Config):
     scale: float | Literal["auto"] = "auto"
 
 
-Codec = Annotated[Mel | VAE, Field(discriminator="type")]
+Codec = Annotated[Mel | VAE, OneOf(lambda: [Mel, VAE])]
 
 
 class Train(Config):

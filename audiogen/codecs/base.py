@@ -6,16 +6,40 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from audiogen.codecs.frames import FrameStream
+from audiogen.schema import Config
 from audiogen.types import NOISE_STREAM, Kind, LatentSpec
 
 ALL_FRAMES = 1 << 40
 """More than any sound has."""
+
+
+class CodecConfig(Config):
+    """What the configuration of every codec says."""
+
+    type: str
+    sample_rate: int = Field(default=22050, ge=8000, le=192000)
+    """Hz."""
+    audio_channels: Literal[1, 2] = 1
+    """1 is mono, 2 is stereo."""
+    hop_length: int = Field(default=1024, gt=0)
+    """Samples per latent frame."""
+
+    @property
+    def origin(self) -> str:
+        """Where weights come from that others have trained; empty for our own."""
+        return ""
+
+    @property
+    def licence(self) -> str:
+        """Licence of weights that others have trained; empty for our own."""
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,13 +12,12 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from audiogen.audio.spectral import istft, mel_filterbank, stft
-from audiogen.codecs.base import CodecOutput
+from audiogen.codecs.base import CodecConfig, CodecOutput
 from audiogen.codecs.continuous import ContinuousCodec
 from audiogen.codecs.griffin_lim import griffin_lim
 from audiogen.codecs.losses import multi_resolution_loss
 from audiogen.nn.chance import randn
 from audiogen.nn.fourier import FourierDecoder, FourierFraming
-from audiogen.schema import Config
 from audiogen.types import LatentSpec
 
 FLOOR = 1e-4
@@ -32,16 +31,11 @@ MOST = 3.0
 """Largest gain of one correction, in nats."""
 
 
-class MelConfig(Config):
+class MelConfig(CodecConfig):
     """Log-mel latents, one frame each, and what turns them back into sound."""
 
     type: Literal["mel"] = "mel"
-    sample_rate: int = Field(default=22050, ge=8000, le=192000)
-    """Hz."""
-    audio_channels: Literal[1, 2] = 1
-    """1 is mono, 2 is stereo, whose bands are stacked."""
     hop_length: int = Field(default=512, gt=0)
-    """Samples per latent frame."""
     n_fft: int = Field(default=2048, gt=0)
     """Window of the mel frames in samples; an even multiple of `hop_length`, so that frames
     overlap."""

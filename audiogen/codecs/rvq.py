@@ -7,27 +7,20 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from audiogen.codecs.base import Codec, CodecOutput
+from audiogen.codecs.base import Codec, CodecConfig, CodecOutput
 from audiogen.codecs.bottlenecks.quantise import (
     BottleneckConfig,
     ResidualVQConfig,
     build_bottleneck,
 )
 from audiogen.codecs.trunk import FourierTrunkConfig, TrunkConfig, build_trunk
-from audiogen.schema import Config
 from audiogen.types import Kind, LatentSpec
 
 
-class RVQConfig(Config):
+class RVQConfig(CodecConfig):
     """Waveform codec of tokens: K per latent frame, each one of V."""
 
     type: Literal["rvq"] = "rvq"
-    sample_rate: int = Field(default=22050, ge=8000, le=192000)
-    """Hz."""
-    audio_channels: Literal[1, 2] = 1
-    """1 is mono, 2 is stereo."""
-    hop_length: int = Field(default=1024, gt=0)
-    """Samples per latent frame; as the trunk allows."""
     latent_channels: int = Field(default=64, gt=0)
     """Numbers per latent frame that are quantised."""
     trunk: TrunkConfig = FourierTrunkConfig()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from audiogen.nn.chance import randn
 from audiogen.nn.convnet import ConvDecoder, ConvEncoder
 from audiogen.nn.fourier import FourierDecoder, FourierEncoder, FourierFraming, WavePath
-from audiogen.schema import Config, default_type
+from audiogen.schema import Config, OneOf
 
 
 class FourierTrunkConfig(Config):
@@ -92,7 +92,8 @@ class ConvTrunkConfig(Config):
 
 
 TrunkConfig = Annotated[
-    FourierTrunkConfig | ConvTrunkConfig, Field(discriminator="type"), default_type("fourier")
+    FourierTrunkConfig | ConvTrunkConfig,
+    OneOf(lambda: [FourierTrunkConfig, ConvTrunkConfig], default="fourier"),
 ]
 
 

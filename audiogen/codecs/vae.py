@@ -7,24 +7,17 @@ from typing import Literal
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from audiogen.codecs.base import CodecOutput
+from audiogen.codecs.base import CodecConfig, CodecOutput
 from audiogen.codecs.continuous import ContinuousCodec
 from audiogen.codecs.trunk import FourierTrunkConfig, TrunkConfig, build_trunk
 from audiogen.nn.chance import randn
-from audiogen.schema import Config
 from audiogen.types import LatentSpec
 
 
-class VAEConfig(Config):
+class VAEConfig(CodecConfig):
     """Waveform VAE: a Gaussian bottleneck."""
 
     type: Literal["vae"] = "vae"
-    sample_rate: int = Field(default=22050, ge=8000, le=192000)
-    """Hz."""
-    audio_channels: Literal[1, 2] = 1
-    """1 is mono, 2 is stereo."""
-    hop_length: int = Field(default=1024, gt=0)
-    """Samples per latent frame; as the trunk allows."""
     latent_channels: int = Field(default=32, gt=0)
     """D, numbers per latent frame."""
     trunk: TrunkConfig = FourierTrunkConfig()

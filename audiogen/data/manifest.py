@@ -137,6 +137,11 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     return [_parse_row(path, number, line) for number, line in enumerate(lines, start=1)]
 
 
+def read_split(path: Path, split: Literal["train", "held_out"]) -> list[ManifestRow]:
+    """Read the rows of a manifest that lie on one side of the split."""
+    return [row for row in read_manifest(path) if row.split == split]
+
+
 def _parse_row(path: Path, number: int, line: str) -> ManifestRow:
     try:
         return _ROW.validate_json(line)

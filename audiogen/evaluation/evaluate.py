@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from audiogen.codecs import Codec, load_codec
+from audiogen.data.manifest import read_split
 from audiogen.evaluation.judge.classifier import SoundClassifier
 from audiogen.evaluation.judge.judge import JUDGE_FILE, Judge
 from audiogen.evaluation.machine import processor_name
@@ -107,13 +108,13 @@ def compare(config: ExperimentConfig, codec: Codec, pipeline: Pipeline | None) -
         pipeline: that makes the takes; None leaves out takes and what is said of them.
     """
     spec = codec.spec
-    if not config.rows("held_out"):
+    if not read_split(config.run.manifest, "held_out"):
         raise ValueError(
             f"{config.run_dir / 'manifest.jsonl'}: no held-out recordings to compare with\n"
             "  the clips seem to come from one recording; give them a source_id in metadata.csv"
         )
-    training = real_sounds(config, spec, config.rows("train"), MAX_TRAINING)
-    real = real_sounds(config, spec, config.rows("held_out"), MAX_HELD_OUT)
+    training = real_sounds(config, spec, read_split(config.run.manifest, "train"), MAX_TRAINING)
+    real = real_sounds(config, spec, read_split(config.run.manifest, "held_out"), MAX_HELD_OUT)
     decoded, speed = reconstructions(config, codec, real)
     pairs = config.run.reconstructions
     write_pairs(pairs, real, decoded, spec.sample_rate)
@@ -161,13 +162,13 @@ def _prompts(config: ExperimentConfig, training: Sounds) -> list[tuple[str, str]
     labels = sorted({label for label in training.labels if label})
     if labels:
         return [(label, label) for label in labels for _ in range(count)]
-    captions = sorted({row.prompt for row in config.rows("held_out")}) or [""]
+    captions = sorted({row.prompt for row in read_split(config.run.manifest, "held_out")}) or [""]
     return [("", captions[number % len(captions)]) for number in range(4 * count)]
 
 
 def _copies(config: ExperimentConfig, training: Sounds, made: Sounds, rate: int) -> Metrics:
     """The training clip nearest to each take, and how many takes are near-copies."""
-    sources = {row.path: row.source_id for row in config.rows("train")}
+    sources = {row.path: row.source_id for row in read_split(config.run.manifest, "train")}
     check = nearest_clips(
         made.wavs,
         training.wavs,

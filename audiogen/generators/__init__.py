@@ -1,39 +1,39 @@
-"""Generators: one file and one line of the union and of the table below each."""
+"""Generators: a file and a line of the table below each."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field
-
-from audiogen.generators.base import LatentGenerator, Start
+from audiogen.generators.base import GeneratorConfig, LatentGenerator, Start
 from audiogen.generators.ode.diffusion import DiffusionConfig, DiffusionGenerator
 from audiogen.generators.ode.flow import FlowConfig, FlowGenerator
 from audiogen.generators.sampling import (
-    AnySampling,
     ODESamplingConfig,
     SamplingConfig,
     TokenSamplingConfig,
-    parse_sampling,
 )
 from audiogen.generators.tokens.autoregressive import AutoregressiveConfig, AutoregressiveGenerator
 from audiogen.generators.tokens.masked import MaskedConfig, MaskedGenerator
-from audiogen.schema import Config
+from audiogen.schema import Config, OneOf, parse_config
 from audiogen.types import Kind, LatentSpec
 
-GeneratorConfig = Annotated[
-    DiffusionConfig | FlowConfig | AutoregressiveConfig | MaskedConfig, Field(discriminator="type")
-]
-_CLASSES: dict[type[Config], Any] = {
+GENERATORS: dict[type[GeneratorConfig], Any] = {
     DiffusionConfig: DiffusionGenerator,
     FlowConfig: FlowGenerator,
     AutoregressiveConfig: AutoregressiveGenerator,
     MaskedConfig: MaskedGenerator,
 }
+"""The class of each configuration. A generator is a file and a line here: recipes, the command line
+and the contract tests know it then."""
+AnyGenerator = Annotated[GeneratorConfig, OneOf(lambda: GENERATORS)]
+AnySampling = Annotated[
+    SamplingConfig, OneOf(lambda: {model.sampling: None for model in GENERATORS.values()})
+]
 
 __all__ = [
     "GENERATORS",
+    "AnyGenerator",
     "AnySampling",
     "GeneratorConfig",
     "LatentGenerator",
@@ -43,19 +43,31 @@ __all__ = [
     "TokenSamplingConfig",
     "build_generator",
     "check_kind",
+    "generator_class",
     "parse_sampling",
 ]
 
 
-GENERATORS: Mapping[str, type[LatentGenerator]] = {
-    config.model_fields["type"].default: generator for config, generator in _CLASSES.items()
-}
-"""The class of each `type`, which says what its generators can do."""
+class _Given(Config):
+    """Sampling settings, with a key around them: a choice can only be a field."""
+
+    sample: AnySampling
+
+
+def parse_sampling(tree: Mapping[str, Any], source: str) -> SamplingConfig:
+    """Read sampling settings; ConfigError names `source` and what is wrong."""
+    return parse_config(_Given, {"sample": dict(tree)}, source).sample
+
+
+def generator_class(config: GeneratorConfig) -> type[LatentGenerator]:
+    """Return the class of the generator that `config` describes, which says what it can do."""
+    found: type[LatentGenerator] = GENERATORS[type(config)]
+    return found
 
 
 def check_kind(config: GeneratorConfig, kind: Kind) -> None:
     """Raise ValueError when the generator does not model the codec's kind of latents."""
-    accepts = _CLASSES[type(config)].accepts
+    accepts = generator_class(config).accepts
     if kind != accepts:
         raise ValueError(
             f"generator.type={config.type} models {accepts} latents, but the codec gives {kind}"
@@ -77,5 +89,5 @@ def build_generator(
         ValueError: the codec's latents are not what this generator models.
     """
     check_kind(config, spec.kind)
-    generator: LatentGenerator = _CLASSES[type(config)](config, spec, text_dim, window_frames)
+    generator: LatentGenerator = GENERATORS[type(config)](config, spec, text_dim, window_frames)
     return generator

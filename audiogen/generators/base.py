@@ -18,13 +18,24 @@ from audiogen.schema import Config
 from audiogen.types import Batch, Conditions, Kind, LossOutput
 
 
-class NetworkConfig(Config):
-    """The size of a generator's Transformer, and its conditioning."""
+class GeneratorConfig(Config):
+    """What the configuration of every generator says."""
+
+    type: str
+    conditioner: ConditionerConfig = ConditionerConfig()
+
+    def with_ranges(self, ranges: Mapping[ControlName, Range]) -> Self:
+        """Return the same with ranges for the controls that have none."""
+        filled = self.conditioner.with_ranges(ranges)
+        return self.model_copy(update={"conditioner": filled})
+
+
+class NetworkConfig(GeneratorConfig):
+    """The size of a generator's Transformer."""
 
     dim: int = Field(default=384, gt=0)
     depth: int = Field(default=8, gt=0)
     num_heads: int = Field(default=6, gt=0)
-    conditioner: ConditionerConfig = ConditionerConfig()
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -33,11 +44,6 @@ class NetworkConfig(Config):
                 f"dim={self.dim} must be a multiple of twice num_heads={self.num_heads}"
             )
         return self
-
-    def with_ranges(self, ranges: Mapping[ControlName, Range]) -> Self:
-        """Return the same with ranges for the controls that have none."""
-        filled = self.conditioner.with_ranges(ranges)
-        return self.model_copy(update={"conditioner": filled})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from audiogen.schema import Config, parse_config
+from audiogen.schema import Config
 
 SolverName = Literal["euler", "midpoint", "heun", "rk4", "dpmpp_2m", "pingpong"]
 
@@ -15,6 +14,7 @@ SolverName = Literal["euler", "midpoint", "heun", "rk4", "dpmpp_2m", "pingpong"]
 class SamplingConfig(Config):
     """What every family has."""
 
+    type: str
     guidance_scale: float = Field(default=3.0, ge=0, le=30)
     """s in uncond + s (cond - uncond); 1 is off."""
 
@@ -84,17 +84,3 @@ class TokenSamplingConfig(SamplingConfig):
         if not self.passes or min(self.passes) < 1:
             raise ValueError(f"passes must be at least 1 for each codebook, got {self.passes}")
         return self
-
-
-AnySampling = Annotated[ODESamplingConfig | TokenSamplingConfig, Field(discriminator="type")]
-
-
-class _Given(Config):
-    """A union can only be a field."""
-
-    sample: AnySampling
-
-
-def parse_sampling(tree: Mapping[str, Any], source: str) -> ODESamplingConfig | TokenSamplingConfig:
-    """Read sampling settings; ConfigError names `source` and what is wrong."""
-    return parse_config(_Given, {"sample": dict(tree)}, source).sample

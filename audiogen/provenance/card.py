@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from audiogen.codecs.pretrained.base import PretrainedConfig
 from audiogen.conditioning.controls import describe_range
 from audiogen.data.intake.licences import LicenceTerms
 from audiogen.data.manifest import ManifestRow
@@ -32,7 +31,7 @@ def model_config(
         clip_seconds=config.data.clip_seconds,
         licences=count_licences(rows),
         terms=config.terms,
-        codec_licence=codec.licence if isinstance(codec, PretrainedConfig) else "",
+        codec_licence=codec.licence,
     )
 
 
@@ -117,11 +116,11 @@ Licences of the training sounds ({ATTRIBUTION_FILE} names each file, its author 
 def _codec_licence(config: ModelConfig) -> str:
     """The section on the licence of a codec that others trained; empty for one trained here."""
     codec = config.codec
-    if not isinstance(codec, PretrainedConfig):
+    if not codec.origin:
         return ""
     return f"""
 ## Licence of the codec
 
-The codec is `{codec.source}`, trained by others. Licence of its weights: {config.codec_licence}.
+The codec is `{codec.origin}`, trained by others. Licence of its weights: {config.codec_licence}.
 It also holds for the copy in `codec/`, and the licence policy above says nothing about it.
 """

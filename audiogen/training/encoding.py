@@ -21,6 +21,7 @@ from audiogen.data.loading.latents import (
     write_latents,
 )
 from audiogen.data.loading.measured import find_ranges
+from audiogen.data.manifest import read_split
 from audiogen.experiment import ExperimentConfig
 from audiogen.generators import GeneratorConfig
 from audiogen.storage import digest_of, sha256_file
@@ -31,7 +32,9 @@ def encoded_files(
     config: ExperimentConfig, codec: Codec, accelerator: Accelerator
 ) -> list[LatentItem]:
     """Latents of the training files; they are made when they are not there."""
-    return read_latents(_latents(config, codec, accelerator), config.rows("train"))
+    return read_latents(
+        _latents(config, codec, accelerator), read_split(config.run.manifest, "train")
+    )
 
 
 def training_set(
@@ -87,7 +90,7 @@ def _latents(config: ExperimentConfig, codec: Codec, accelerator: Accelerator) -
     rank, count = accelerator.process_index, accelerator.num_processes
     part = part_of(final, rank, count)
     if not part.is_dir():  # else a run that was stopped here has written it
-        share = config.rows("train")[rank::count]
+        share = read_split(config.run.manifest, "train")[rank::count]
         items = encode_files(
             config.sounds, share, codec, min_frames=window, controls=controls, versions=versions
         )

@@ -19,7 +19,7 @@ from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.data.intake.scan import scan_folder, summarise
 from audiogen.data.loading.clips import ClipDataset, read_clip
 from audiogen.data.loading.latents import TextTable, encode_files, prompts_of
-from audiogen.data.manifest import ManifestRow, read_manifest, write_manifest
+from audiogen.data.manifest import ManifestRow, read_manifest, read_split, write_manifest
 from audiogen.data.synthetic import write_textures
 from audiogen.experiment import ExperimentConfig, ModelConfig, Stage
 from audiogen.generators import GeneratorConfig, build_generator
@@ -153,11 +153,11 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     """Train the codec, set its scale, and publish codec/model."""
     torch.manual_seed(config.seed)
     codec = build_codec(config.codec)
-    rows, folder = config.rows("train"), config.sounds
+    rows, folder = read_split(config.run.manifest, "train"), config.sounds
     spec = codec.spec
     frames = spec.num_frames(config.train.codec.crop_seconds)
     dataset = ClipDataset(folder, rows, spec, crop_frames=frames, seed=config.seed)
-    shown = _one_per_label(config.rows("held_out"))
+    shown = _one_per_label(read_split(config.run.manifest, "held_out"))
     examples = [(row.label, read_clip(folder, row, spec)) for row in shown]
 
     def demo(step: int, tracker: Tracker) -> None:
@@ -266,7 +266,7 @@ def _wanted(config: ExperimentConfig) -> GeneratorConfig:
 
 def _demo(config: ExperimentConfig, pipeline: Pipeline) -> Demo:
     """Takes of fixed prompts and seeds."""
-    prompts = demo_prompts(config, config.rows("train"))
+    prompts = demo_prompts(config, read_split(config.run.manifest, "train"))
     seeds = range(DEMO_SEED, DEMO_SEED + len(prompts))
 
     def demo(step: int, tracker: Tracker) -> None:
@@ -279,7 +279,7 @@ def _demo(config: ExperimentConfig, pipeline: Pipeline) -> Demo:
 
 def _publish(config: ExperimentConfig, pipeline: Pipeline, stage: Stage) -> None:
     """Write the stage's model: the pipeline with its card, attribution and settings."""
-    rows = config.rows("train")
+    rows = read_split(config.run.manifest, "train")
     texts = documents(config.name, model_card(pipeline.config, rows), rows, config.terms)
     with publish_folder(config.run.model(stage)) as folder:
         pipeline.write_into(folder, texts)
@@ -292,7 +292,7 @@ def _write_settings(folder: Path, config: ExperimentConfig, stage: str) -> None:
 
 
 def _model_config(config: ExperimentConfig, generator: GeneratorConfig) -> ModelConfig:
-    return model_config(config, generator, config.rows("train"))
+    return model_config(config, generator, read_split(config.run.manifest, "train"))
 
 
 def demo_prompts(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> list[str]:

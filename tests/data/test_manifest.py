@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from audiogen.data.manifest import ManifestRow, read_manifest, write_manifest
+from audiogen.data.manifest import ManifestRow, read_manifest, read_split, write_manifest
 
 ROWS = [
     ManifestRow(
@@ -32,6 +32,13 @@ def test_rows_come_back_equal(tmp_path: Path) -> None:
     assert read_manifest(path) == ROWS
     assert path.read_bytes().count(b"\n") == 2
     assert [entry.name for entry in path.parent.iterdir()] == ["manifest.jsonl"]
+
+
+def test_a_split_leaves_out_what_lies_on_the_other_side_or_was_refused(tmp_path: Path) -> None:
+    kept = dataclasses.replace(ROWS[0], path="b.wav", split="held_out")
+    write_manifest(tmp_path / "m.jsonl", [*ROWS, kept])
+    assert read_split(tmp_path / "m.jsonl", "train") == [ROWS[0]]
+    assert read_split(tmp_path / "m.jsonl", "held_out") == [kept]
 
 
 def test_the_fields_are_those_of_the_design(tmp_path: Path) -> None:

@@ -196,8 +196,9 @@ def test_what_is_known_of_the_archives() -> None:
         for bundle in one.bundles:
             for part in bundle.parts:
                 assert part.url.startswith("https://")
-                assert len(part.checksum) == {"md5": 32, "sha256": 64}[part.algorithm]
-                assert int(part.checksum, 16)
+                algorithm, _, digits = part.checksum.partition(":")
+                assert len(digits) == {"md5": 32, "sha256": 64}[algorithm]
+                assert int(digits, 16)
             suffixes = [part.name.rpartition(".")[2] for part in bundle.parts]
             assert suffixes == [*(f"z{n:02d}" for n in range(1, len(suffixes))), "zip"]
     parts = [part for bundle in SETS["fsd50k"].bundles for part in bundle.parts]

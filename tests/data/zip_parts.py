@@ -67,13 +67,31 @@ def write_zip(
         put(packed)
         extra = b""
         if zip64:
-            extra = struct.pack("<2H3QI", 1, 28, size, len(packed), offset, disk)
-            sizes, offset, disk = (crc, 0xFFFFFFFF, 0xFFFFFFFF), 0xFFFFFFFF, 0xFFFF
+            extra = struct.pack("<2H3Q", 1, 24, size, len(packed), offset)
+            sizes, offset = (crc, 0xFFFFFFFF, 0xFFFFFFFF), 0xFFFFFFFF
         extra = struct.pack("<2HI", 0x5455, 4, 7) + extra  # a time stamp stands before it
-        directory += struct.pack(
-            "<4s6H3I5H2I", b"PK\1\2", 3 << 8 | 20, 20, entry.flags, method, 0, 0, *sizes,
-            len(raw), len(extra), 0, disk, 0, entry.mode << 16, offset,
-        ) + raw + extra  # fmt: skip
+        directory += (
+            struct.pack(
+                "<4s6H3I5H2I",
+                b"PK\1\2",
+                3 << 8 | 20,
+                20,
+                entry.flags,
+                method,
+                0,
+                0,
+                *sizes,
+                len(raw),
+                len(extra),
+                0,
+                disk,
+                0,
+                entry.mode << 16,
+                offset,
+            )
+            + raw
+            + extra
+        )
     disk, offset, count, size = len(disks) - 1, len(disks[-1]), len(entries), len(directory)
     put(directory)
     if zip64:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from audiogen.audio.io.files import write_audio
+from audiogen.data.manifest import read_split
 from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.provenance.forget import find_uses
 from audiogen.training.stages import prepare, train
@@ -42,7 +43,7 @@ def test_own_sounds_need_the_statement(sounds: Path) -> None:
 def test_forget_then_train_again(sounds: Path) -> None:
     config = mine(sounds, "data.i_own_these=true")
     train(config)
-    gone = config.rows("train")[0]
+    gone = read_split(config.run.manifest, "train")[0]
     uses = find_uses(gone.path, config.run_dir.parent)
     models = [config.run_dir / stage / "model" for stage in ("codec", "generator")]
     assert list(uses.models) == models

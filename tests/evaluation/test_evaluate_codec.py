@@ -11,7 +11,7 @@ import torch
 
 from audiogen.codecs import build_codec, save_codec
 from audiogen.data.intake.scan import scan_folder
-from audiogen.data.manifest import write_manifest
+from audiogen.data.manifest import read_split, write_manifest
 from audiogen.data.synthetic import write_textures
 from audiogen.evaluation.evaluate import evaluate
 from audiogen.experiment import ExperimentConfig, load_config
@@ -77,7 +77,7 @@ def test_the_codec_is_measured_beside_griffin_lim(evaluated: ExperimentConfig) -
     metrics = metrics_of(evaluated)
     assert metrics.keys() == {"key", "codec", "recognised", "machine"}
     codec = metrics["codec"]
-    assert codec["num_clips"] == len(evaluated.rows("held_out"))
+    assert codec["num_clips"] == len(read_split(evaluated.run.manifest, "held_out"))
     for key in ("stft_distance", "mel_distance"):
         assert codec[key] > 0
         assert codec["griffin_lim"][key] > 0

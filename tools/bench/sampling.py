@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audiogen.data.manifest import read_split
 from audiogen.evaluation.judge.classifier import SoundClassifier
 from audiogen.evaluation.machine import processor_name
 from audiogen.evaluation.material import MAX_HELD_OUT, MAX_TRAINING, Sounds, real_sounds
@@ -49,11 +50,11 @@ class Judge:
         """Read the recordings of a run."""
         config = load_config(run)
         spec = Pipeline.from_pretrained(run).codec.spec
-        training = real_sounds(config, spec, config.rows("train"), MAX_TRAINING)
+        training = real_sounds(config, spec, read_split(config.run.manifest, "train"), MAX_TRAINING)
         rate = spec.sample_rate
         return cls(
             training,
-            real_sounds(config, spec, config.rows("held_out"), MAX_HELD_OUT),
+            real_sounds(config, spec, read_split(config.run.manifest, "held_out"), MAX_HELD_OUT),
             rate,
             SoundClassifier(rate).fit(training.wavs, training.labels),
             FeatureSpace.fit(texture_features(training.wavs, rate)),

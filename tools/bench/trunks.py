@@ -30,6 +30,7 @@ from typing import Any
 import torch
 
 from audiogen.codecs import load_codec
+from audiogen.data.manifest import read_split
 from audiogen.evaluation.machine import processor_name
 from audiogen.evaluation.material import real_sounds, reconstructions
 from audiogen.evaluation.metrics.distances import reconstruction_metrics
@@ -100,7 +101,7 @@ def distances(run: Path) -> dict[str, float]:
     """Means over the held-out sounds, and what the codec is."""
     config = load_config(run)
     codec = load_codec(run / "codec" / "model").eval()
-    rows = config.rows("held_out")
+    rows = read_split(config.run.manifest, "held_out")
     real = real_sounds(config, codec.spec, rows, len(rows))
     decoded, _ = reconstructions(config, codec, real)
     pairs = zip(real.wavs, decoded.wavs, strict=True)

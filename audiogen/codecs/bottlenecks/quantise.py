@@ -22,7 +22,7 @@ from audiogen.codecs.bottlenecks.codebooks import Codebooks
 from audiogen.codecs.bottlenecks.whitening import Whitening
 from audiogen.nn.chance import rand, randint
 from audiogen.nn.processes import sum_over_processes
-from audiogen.schema import Config, default_type
+from audiogen.schema import Config, OneOf
 
 
 class ResidualVQConfig(Config):
@@ -67,7 +67,7 @@ class FSQConfig(Config):
 
 
 BottleneckConfig = Annotated[
-    ResidualVQConfig | FSQConfig, Field(discriminator="type"), default_type("residual")
+    ResidualVQConfig | FSQConfig, OneOf(lambda: [ResidualVQConfig, FSQConfig], default="residual")
 ]
 
 

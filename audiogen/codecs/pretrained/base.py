@@ -11,15 +11,14 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from audiogen.codecs.base import Codec, CodecOutput
+from audiogen.codecs.base import Codec, CodecConfig, CodecOutput
 from audiogen.codecs.pretrained.library import Library, is_folder
-from audiogen.schema import Config
 from audiogen.types import Kind, LatentSpec
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(/[\w.-]+)*")
@@ -27,33 +26,34 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 ConfigT = TypeVar("ConfigT", bound="PretrainedConfig")
 
 
-class PretrainedConfig(Config):
-    """What the four have in common: a source, and what is known of it before it is opened."""
+class PretrainedConfig(CodecConfig):
+    """What the four have in common: a source, and what is known of it before it is opened.
+
+    The sample rate, the channels and the hop length are those of the source.
+    """
 
     pinned: ClassVar[Mapping[str, str]]
     """The commits that are taken of known sources where none is stated."""
     weights_licence: ClassVar[str] = ""
     """Of the weights of the known sources, SPDX; empty where they state none."""
 
-    type: str
     source: str
     """Hub repository `owner/name`, with the folder in it behind that; or a local folder, which
     begins with /, ./, ../ or ~ and is as `save_pretrained` writes it."""
     revision: str | None = None
     """Commit of the repository, 40 hexadecimal digits; for a local folder only a note."""
-    sample_rate: int = Field(ge=8000, le=192000)
-    """Hz; that of the source."""
-    audio_channels: Literal[1, 2] = 1
-    """1 is mono, 2 is stereo; that of the source."""
-    hop_length: int = Field(gt=0)
-    """Samples per latent frame; that of the source."""
     network: dict[str, Any] | None = None
     """The library's own settings, filled in when a codec is saved: the network is then made of
     them, and `source` is not opened any more."""
 
     @property
+    def origin(self) -> str:
+        """The source."""
+        return self.source
+
+    @property
     def licence(self) -> str:
-        """Of the weights of `source`, as far as it is known."""
+        """Licence of the weights of `source`, as far as it is known."""
         return (self.weights_licence if self.source in self.pinned else "") or "not stated"
 
     @model_validator(mode="before")
@@ -83,7 +83,7 @@ class PretrainedConfig(Config):
         return self
 
 
-class TokenConfig(PretrainedConfig):
+class TokenSourceConfig(PretrainedConfig):
     """A source of tokens."""
 
     num_codebooks: int = Field(ge=1)
@@ -161,7 +161,7 @@ class PretrainedTokens(PretrainedCodec):
 
     kind: ClassVar[Kind] = "tokens"
 
-    def __init__(self, config: TokenConfig) -> None:
+    def __init__(self, config: TokenSourceConfig) -> None:
         network, config = self._opened(config)
         super().__init__()
         wanted, there = config.num_codebooks, self._count_codebooks(network)

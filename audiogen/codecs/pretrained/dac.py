@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from audiogen.codecs.pretrained.base import PretrainedTokens, TokenConfig, filled_up, reach
+from audiogen.codecs.pretrained.base import PretrainedTokens, TokenSourceConfig, filled_up, reach
 from audiogen.codecs.pretrained.library import Transformers
 
 
-class DACConfig(TokenConfig):
+class DACConfig(TokenSourceConfig):
     """DAC (Kumar et al. 2023, arXiv 2306.06546; weights MIT); 9 codebooks are 7.8 kbit/s."""
 
     weights_licence: ClassVar[str] = "MIT"

@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from audiogen.codecs.pretrained.base import PretrainedTokens, TokenConfig
+from audiogen.codecs.pretrained.base import PretrainedTokens, TokenSourceConfig
 from audiogen.codecs.pretrained.library import Transformers
 
 
-class EnCodecConfig(TokenConfig):
+class EnCodecConfig(TokenSourceConfig):
     """EnCodec (Défossez et al. 2022, arXiv 2210.13438); 8 codebooks are 6 kbit/s."""
 
     pinned: ClassVar[Mapping[str, str]] = {

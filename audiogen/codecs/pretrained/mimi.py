@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field
 from torch import Tensor
 
-from audiogen.codecs.pretrained.base import PretrainedTokens, TokenConfig, reach
+from audiogen.codecs.pretrained.base import PretrainedTokens, TokenSourceConfig, reach
 from audiogen.codecs.pretrained.library import Transformers
 
 
-class MimiConfig(TokenConfig):
+class MimiConfig(TokenSourceConfig):
     """Mimi (Défossez et al. 2024, arXiv 2410.00037; weights CC BY 4.0), made for speech.
 
     8 codebooks are 1.1 kbit/s.

@@ -11,17 +11,22 @@ import errno
 import hashlib
 import json
 import logging
+import os
 import shutil
+import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import track
 
-from audiogen.data.fetching.download import bytes_progress, fetch_file, size_text
+from audiogen.data.fetching.download import fetch_file
 from audiogen.data.fetching.published_sets import Bundle, Clip, PublishedSet, metadata_table
-from audiogen.data.fetching.unpack import Archive, ZipEntry, flush_disks
+from audiogen.data.fetching.unpack import Archive
 from audiogen.storage import atomic_write_text, sha256_file
 
 WORK_FOLDER = ".fetch"
@@ -78,7 +83,6 @@ def fetch_set(
         for bundle in todo:
             paths = [fetch_file(part, folder / WORK_FOLDER, mirror=mirror) for part in bundle.parts]
             files = _unpack(wanted, bundle, folder, paths)
-            flush_disks()
             checksums = [part.checksum for part in bundle.parts]
             state.bundles[bundle.name] = Unpacked(checksums=checksums, files=files)
             _write_state(folder, state)
@@ -184,8 +188,8 @@ def _check_space(
     needed, free = most - begun, shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(
-            f"{folder}: {wanted.title} needs {size_text(needed)} on this disk, archives and"
-            f" unpacked files together; {size_text(free)} are free.\n"
+            f"{folder}: {wanted.title} needs {decimal(needed)} on this disk, archives and"
+            f" unpacked files together; {decimal(free)} are free.\n"
             "Free some space, or give a folder on another disk."
         )
 
@@ -194,46 +198,43 @@ def _unpack(
     wanted: PublishedSet, bundle: Bundle, folder: Path, paths: Sequence[Path]
 ) -> dict[str, int]:
     """Unpack the tables of an archive, then the sounds they name; return the files with sizes."""
-    texts = wanted.tables | wanted.notices
+    start = f"{bundle.inside}/" if bundle.inside else ""
     with Archive(paths) as archive:
-        members = dict(_placed(archive.members, bundle.inside))
-        chosen = {path: member for path, member in members.items() if path in texts}
-        _extract(archive, bundle, folder, chosen)
+        sizes = {
+            name.removeprefix(start): size
+            for name, size in archive.sizes.items()
+            if name.startswith(start)
+        }
+        chosen = sizes.keys() & (wanted.tables | wanted.notices)
+        _extract(archive, bundle, folder, {path: sizes[path] for path in chosen})
         if all((folder / path).is_file() for path in wanted.tables):
-            named = {clip.file for clip in wanted.read_clips(folder)}
-            chosen |= {path: member for path, member in members.items() if path in named}
-            _extract(archive, bundle, folder, chosen)
-    return {path: member.size for path, member in chosen.items()}
+            sounds = sizes.keys() & {clip.file for clip in wanted.read_clips(folder)}
+            chosen |= sounds
+            _extract(archive, bundle, folder, {path: sizes[path] for path in sounds})
+    if hasattr(os, "sync"):
+        os.sync()  # one flush for all, before the archive may go
+    return {path: sizes[path] for path in chosen}
 
 
-def _placed(members: Iterable[ZipEntry], inside: str) -> Iterable[tuple[str, ZipEntry]]:
-    """Yield the paths in the folder that members get, and the members."""
-    start = f"{inside}/" if inside else ""
-    for member in members:
-        if member.name.startswith(start):
-            yield member.name.removeprefix(start), member
-
-
-def _extract(
-    archive: Archive, bundle: Bundle, folder: Path, chosen: Mapping[str, ZipEntry]
-) -> None:
-    """Write members to their paths; raise ValueError before that if they hold too much."""
-    total = sum(member.size for member in chosen.values())
-    if total > bundle.unpacked_bytes:
+def _extract(archive: Archive, bundle: Bundle, folder: Path, sizes: Mapping[str, int]) -> None:
+    """Write files of a bundle; raise ValueError before that if they hold too much."""
+    if sum(sizes.values()) > bundle.unpacked_bytes:
         raise ValueError(
-            f"{archive.label} would unpack to {size_text(total)}; at most"
-            f" {size_text(bundle.unpacked_bytes)} are expected. Nothing was unpacked."
+            f"{archive.label} would unpack to {decimal(sum(sizes.values()))}; at most"
+            f" {decimal(bundle.unpacked_bytes)} are expected. Nothing was unpacked."
         )
-    home = folder.resolve()
-    done = 0
-    with bytes_progress(f"unpacking {archive.label}", total) as update:
-        for path, member in chosen.items():
-            target = folder / path
-            if not target.parent.resolve().is_relative_to(home):
-                raise ValueError(f"{target.parent} is a link that leaves {folder}; remove it.")
-            archive.extract(member, target)
-            done += member.size
-            update(done)
+    home, inside = folder.resolve(), PurePosixPath(bundle.inside)
+    shown = track(
+        sorted(sizes),
+        f"unpacking {archive.label}",
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    )
+    for path in shown:
+        target = folder / path
+        if not target.parent.resolve().is_relative_to(home):
+            raise ValueError(f"{target.parent} is a link that leaves {folder}; remove it.")
+        archive.extract(str(inside / path), target)
 
 
 def _read_clips(wanted: PublishedSet, folder: Path) -> list[Clip]:

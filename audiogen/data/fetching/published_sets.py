@@ -240,7 +240,7 @@ def _text(path: Path) -> str:
 
 def _zenodo(name: str, size: int, md5: str) -> Download:
     url = f"{ZENODO}/{name}?download=1"
-    return Download(name=name, url=url, size=size, algorithm="md5", checksum=md5)
+    return Download(name=name, url=url, size=size, checksum=f"md5:{md5}")
 
 
 ESC50 = PublishedSet(
@@ -255,8 +255,8 @@ ESC50 = PublishedSet(
                     name=f"ESC-50-{ESC_COMMIT}.zip",
                     url=f"https://github.com/karolpiczak/ESC-50/archive/{ESC_COMMIT}.zip",
                     size=645_832_161,
-                    algorithm="sha256",
-                    checksum="661183a6f53ef04f12c9bd618fed0ddc1713280d6c94a5a5431e844ba6f6a21f",
+                    checksum="sha256:"
+                    "661183a6f53ef04f12c9bd618fed0ddc1713280d6c94a5a5431e844ba6f6a21f",
                 ),
             ),
             unpacked_bytes=900_000_000,

@@ -9,7 +9,7 @@ import torch
 
 from audiogen.conditioning.controls import make_controls
 from audiogen.data.loading.latents import encode_files, prompts_of
-from audiogen.data.manifest import ManifestRow
+from audiogen.data.manifest import ManifestRow, read_split
 from audiogen.experiment import ExperimentConfig
 from audiogen.generators.ode.base import ODEGenerator
 from audiogen.generators.ode.likelihood import NOISE_LEVEL, bits_per_dimension
@@ -98,7 +98,7 @@ def _of_tokens(
 
 def _some(config: ExperimentConfig, split: str, count: int) -> list[ManifestRow]:
     """At most `count` rows of a split, spread over it."""
-    rows = config.rows("held_out" if split == "held_out" else "train")
+    rows = read_split(config.run.manifest, "held_out" if split == "held_out" else "train")
     return rows[:: -(-len(rows) // count)]
 
 

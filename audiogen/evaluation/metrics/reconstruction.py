@@ -12,6 +12,7 @@ from torch import Tensor
 
 from audiogen.codecs import Codec
 from audiogen.data.loading.latents import encode_files
+from audiogen.data.manifest import read_split
 from audiogen.evaluation.material import Sounds, Speed, reconstructions
 from audiogen.evaluation.metrics.distances import reconstruction_metrics
 from audiogen.experiment import ExperimentConfig
@@ -87,7 +88,9 @@ def _token_metrics(config: ExperimentConfig, codec: Codec, real: Sounds) -> dict
 def _usage(config: ExperimentConfig, codec: Codec, vocab_size: int) -> list[tuple[float, float]]:
     """For each codebook the share of entries that training clips use, and their perplexity."""
     counts = torch.zeros(codec.spec.channels, vocab_size, dtype=torch.float64)
-    for item in encode_files(config.sounds, config.rows("train"), codec, min_frames=1):
+    for item in encode_files(
+        config.sounds, read_split(config.run.manifest, "train"), codec, min_frames=1
+    ):
         found = [torch.bincount(tokens, minlength=vocab_size) for tokens in item.latents]
         counts += torch.stack(found)
     shares = counts / counts.sum(dim=1, keepdim=True)
