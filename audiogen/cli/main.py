@@ -301,6 +301,7 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
 
     changes = {"steps": steps, "guidance_scale": guidance_scale, **parse_overrides(setting or ())}
     tempo = Tempo(bpm=bpm, bars=bars, beats_per_bar=beats_per_bar) if bpm and bars else None
+    controls = parse_controls(control or ())
     pipeline = Pipeline.from_pretrained(run)
     requests = TakeRequest.of_each(
         wanted,
@@ -308,7 +309,7 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
         seconds=tempo.seconds if tempo else 5.0 if seconds is None else seconds,
         sampling=changed_sampling(pipeline.config.sample, changes),
         negative_prompt=negative_prompt,
-        controls=parse_controls(control or ()),
+        controls=controls,
         loop=loop,
         tempo=tempo,
         to_end=to_end,
