@@ -21,6 +21,7 @@ from audiogen.generators import (
     check_kind,
     generator_class,
 )
+from audiogen.generators.abilities import HasPaths
 from audiogen.run_folder import RunFolder
 from audiogen.schema import Config, by_type, read_config
 from audiogen.storage import digest_of
@@ -248,7 +249,7 @@ class ExperimentConfig(Config):
                     f"sample.type={self.sample.type}: generator.type={self.generator.type}"
                     f" takes {generator.sampling.model_fields['type'].default}"
                 )
-            if self.distil is not None and not generator.has_paths:
+            if self.distil is not None and not issubclass(generator, HasPaths):
                 raise ValueError("distil: only diffusion and flow have paths to learn from")
         return self
 

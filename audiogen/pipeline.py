@@ -17,15 +17,17 @@ from audiogen.conditioning.controls import Controls, Role, make_controls
 from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.experiment import ModelConfig
 from audiogen.generators import AnySampling, LatentGenerator, Start, build_generator
+from audiogen.generators.abilities import EndsSounds
 from audiogen.generators.base import check_finite
-from audiogen.run_folder import CONFIG, WEIGHTS, find_model, model_digest, write_documents
+from audiogen.judge.judge import Judge
+from audiogen.run_folder import CONFIG, JUDGE, WEIGHTS, find_model, model_digest, write_documents
 from audiogen.schema import dump_config, read_config
 from audiogen.seal import require_whole, seal_folder
 from audiogen.storage import publish_folder, read_tensors, write_tensors
 from audiogen.take_request import TakeRequest
 from audiogen.types import Conditions
 
-FILES = (CONFIG, WEIGHTS)
+FILES = (CONFIG, WEIGHTS, JUDGE)
 """Of a model, which its seal covers; its codec has one of its own."""
 
 MIN_SECONDS = 0.5
@@ -45,13 +47,21 @@ class Pipeline:
     """
 
     def __init__(
-        self, config: ModelConfig, codec: Codec, generator: LatentGenerator, *, digest: str = ""
+        self,
+        config: ModelConfig,
+        codec: Codec,
+        generator: LatentGenerator,
+        *,
+        digest: str = "",
+        judge: Judge | None = None,
     ) -> None:
         self.config = config
         self.codec = codec.eval()
         self.generator = generator.eval()
         self.digest = digest
         """Sixteen hexadecimal digits that name the weights; empty for weights never saved."""
+        self.judge = judge
+        """Tells how a take fits its prompt; None where the sounds it learnt have no labels."""
         self.folder: Path | None = None
         """That it was read from."""
         self._text: TextEncoder | None = None
@@ -149,7 +159,7 @@ class Pipeline:
             negative = self.conditions(
                 [one.model_copy(update={"prompt": one.negative_prompt}) for one in requests]
             )
-        if first.to_end:
+        if isinstance(self.generator, EndsSounds) and first.to_end:
             sounds = self.generator.sample_to_end(
                 conditions, max(frames), sampling=sampling, seeds=seeds, negative=negative
             )
@@ -206,7 +216,7 @@ class Pipeline:
             reason = "expected takes that differ in prompt, seed and length, at least one"
             raise ValueError(problems[0] if problems else reason)
         self.config.generator.conditioner.numbers(requests[0].controls)
-        if requests[0].to_end and not self.generator.ends_sounds:
+        if requests[0].to_end and not isinstance(self.generator, EndsSounds):
             raise ValueError(
                 f"a model of type {self.config.generator.type} is told how long a sound is\n"
                 "  give its seconds, or take a model of type autoregressive"
@@ -273,7 +283,13 @@ class Pipeline:
         generator = build_generator(config.generator, codec.spec, TEXT_DIM, window)
         generator.load_state_dict(read_tensors(folder / WEIGHTS))
         generator.requires_grad_(requires_grad=False)
-        pipeline = cls(config, codec, generator, digest=model_digest(folder))
+        judge = Judge.read(folder / JUDGE) if (folder / JUDGE).is_file() else None
+        if judge is not None and judge.sample_rate != codec.spec.sample_rate:
+            raise ValueError(
+                f"{folder / JUDGE}: for sounds at {judge.sample_rate} Hz;"
+                f" this model makes {codec.spec.sample_rate} Hz"
+            )
+        pipeline = cls(config, codec, generator, digest=model_digest(folder), judge=judge)
         pipeline.folder = folder
         return pipeline
 
@@ -294,5 +310,7 @@ class Pipeline:
         (folder / "codec").mkdir()
         save_codec(folder / "codec", self.codec, self.config.codec)
         write_tensors(folder / WEIGHTS, self.generator.state_dict())
+        if self.judge is not None:
+            self.judge.write(folder / JUDGE)
         seal_folder(folder, FILES)
         write_documents(folder, documents or {}, self.folder)

@@ -14,9 +14,10 @@ WEIGHTS = "generator.safetensors"
 """Of a model folder: the generator's weights."""
 CONFIG = "config.yaml"
 """Of a run folder, a model folder and a codec folder: what it says of itself."""
-DOCUMENTS = ("README.md", "ATTRIBUTION.csv", "croissant.json", "judge.safetensors")
-"""What tells of a model whose sounds it learnt from, and the recogniser of those sounds where there
-is one; copies of the model keep it."""
+JUDGE = "judge.safetensors"
+"""Of a model folder: the recogniser of the sounds that it learnt, where they have labels."""
+DOCUMENTS = ("README.md", "ATTRIBUTION.csv", "croissant.json")
+"""What tells of a model whose sounds it learnt from; copies of the model keep it."""
 
 
 @dataclass(frozen=True)

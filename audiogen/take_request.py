@@ -11,9 +11,9 @@ from torch import Tensor
 
 from audiogen.audio.io.decoding import SAMPLE_RATES_HZ
 from audiogen.generators import AnySampling
-from audiogen.generators.base import noise_source
 from audiogen.schema import Config
-from audiogen.types import VARIATION_STREAM, LatentSpec
+from audiogen.seeds import VARIATION_STREAM, noise_source
+from audiogen.types import LatentSpec
 
 MAX_SEED = 1 << 40
 """Seeds are below it; far above lies the noise of variations."""

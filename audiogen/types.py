@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
 
 Kind = Literal["continuous", "tokens"]
-
-# Streams of seeds: an item's seed plus one of these draws noise apart from that of the seed itself.
-NOISE_STREAM = 1 << 40
-"""Noise that a codec's decoder starts from."""
-FRESH_NOISE = 1 << 41
-"""Noise that stochastic samplers add, apart from that of the start."""
-LIKELIHOOD_STREAM = 1 << 42
-"""Noise and random signs of the likelihood's estimate."""
-PATH_SEEDS = 1 << 43
-"""Seeds of the paths that distillation learns from: takes have other ones."""
-VARIATION_STREAM = 1 << 44
-"""Noise of variations: no take has it, so that a variation is never mixed with its own noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +59,33 @@ class LatentSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conditions:
+class Items:
+    """Tensors whose first dimension is the B items of a batch."""
+
+    def to(self, device: torch.device) -> Self:
+        """Return the same on `device`."""
+        return self._changed(lambda tensor: tensor.to(device))
+
+    def __getitem__(self, items: slice | list[int] | Tensor) -> Self:
+        """Return some of the items, in that order."""
+        return self._changed(lambda tensor: tensor[items])
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Apply `change` to each tensor, also to those of the nouns inside."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: _changed(value, change) for name, value in values.items()})
+
+
+def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {name: change(tensor) for name, tensor in value.items()}
+    return value._changed(change) if isinstance(value, Items) else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions(Items):
     """Model-ready inputs of a batch; B items, N text tokens, E text dimensions.
 
     Attributes:
@@ -89,55 +103,24 @@ class Conditions:
     def __len__(self) -> int:
         return self.text.shape[0]
 
-    def to(self, device: torch.device) -> Conditions:
-        """Return the same conditions on `device`."""
-        return Conditions(
-            text=self.text.to(device),
-            text_mask=self.text_mask.to(device),
-            pooled=self.pooled.to(device),
-            controls={name: value.to(device) for name, value in self.controls.items()},
-        )
-
-    def __getitem__(self, items: slice | list[int]) -> Conditions:
-        """Return the conditions of some of the items."""
-        return Conditions(
-            text=self.text[items],
-            text_mask=self.text_mask[items],
-            pooled=self.pooled[items],
-            controls={name: value[items] for name, value in self.controls.items()},
-        )
-
-    def unconditional(self) -> Conditions:
-        """Return conditions of the same shape in which nothing is given."""
-        return Conditions(
-            text=torch.zeros_like(self.text),
-            text_mask=torch.zeros_like(self.text_mask),
-            pooled=torch.zeros_like(self.pooled),
-            controls={k: torch.full_like(v, math.nan) for k, v in self.controls.items()},
-        )
-
     def without_prompt(self) -> Conditions:
         """Return conditions with the prompt left out and the controls kept."""
-        return replace(self.unconditional(), controls=self.controls)
+        text, mask, pooled = self.text, self.text_mask, self.pooled
+        zeros = [torch.zeros_like(tensor) for tensor in (text, mask, pooled)]
+        return replace(self, text=zeros[0], text_mask=zeros[1], pooled=zeros[2])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Context:
+class Context(Items):
     """What a network sees of the conditions: sequence (B, N, M), mask (B, N), vector (B, M)."""
 
     sequence: Tensor
     mask: Tensor
     vector: Tensor
 
-    def __getitem__(self, items: Tensor) -> Context:
-        """Return the contexts of some items (R,), in that order."""
-        return Context(
-            sequence=self.sequence[items], mask=self.mask[items], vector=self.vector[items]
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
-class PathPoint:
+class PathPoint(Items):
     """Where on the way from noise to a batch's latents a model is trained.
 
     Attributes:
@@ -154,7 +137,7 @@ class PathPoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class Batch(Items):
     """Training input of B items.
 
     Attributes:
@@ -169,15 +152,6 @@ class Batch:
     conditions: Conditions
     point: PathPoint | None = None
 
-    def to(self, device: torch.device) -> Batch:
-        """Return the same batch on `device`."""
-        return Batch(
-            latents=self.latents.to(device),
-            mask=self.mask.to(device),
-            conditions=self.conditions.to(device),
-            point=_of_tensors(self.point, lambda tensor: tensor.to(device)),
-        )
-
     def split(self, parts: int) -> list[Batch]:
         """Return `parts` batches of equal size; ValueError when the items do not divide."""
         batch = self.latents.shape[0]
@@ -187,28 +161,7 @@ class Batch:
 
     def pieces(self, size: int) -> list[Batch]:
         """Return batches of `size` items each, the last one of what is left."""
-        starts = range(0, self.latents.shape[0], size)
-        return [self._part(slice(start, start + size)) for start in starts]
-
-    def _part(self, items: slice) -> Batch:
-        return Batch(
-            latents=self.latents[items],
-            mask=self.mask[items],
-            conditions=self.conditions[items],
-            point=_of_tensors(self.point, lambda tensor: tensor[items]),
-        )
-
-
-def _of_tensors(point: PathPoint | None, change: Callable[[Tensor], Tensor]) -> PathPoint | None:
-    """Apply `change` to each tensor of a point."""
-    if point is None:
-        return None
-    return PathPoint(
-        noisy=change(point.noisy),
-        t=change(point.t),
-        known=None if point.known is None else change(point.known),
-        keep=None if point.keep is None else change(point.keep),
-    )
+        return [self[start : start + size] for start in range(0, self.latents.shape[0], size)]
 
 
 @dataclass(frozen=True, kw_only=True)

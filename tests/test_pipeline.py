@@ -10,9 +10,9 @@ from torch import Tensor
 
 from audiogen.audio.dsp import loudness_lufs, resample
 from audiogen.generators import Start
-from audiogen.generators.base import noise_source
 from audiogen.pipeline import Pipeline
 from audiogen.schema import ConfigError
+from audiogen.seeds import noise_source
 from audiogen.take_request import TakeRequest
 
 pytestmark = pytest.mark.usefixtures("fake_text")

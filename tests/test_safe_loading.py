@@ -13,10 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from audiogen.codecs import load_codec
 from audiogen.experiment import load_config
+from audiogen.judge.judge import Judge
 from audiogen.pipeline import FILES, Pipeline
+from audiogen.run_folder import JUDGE
 from audiogen.seal import seal_folder, verify_folder
 
 WEIGHTS = "generator.safetensors"
@@ -113,11 +116,18 @@ HOSTILE_CONFIGS = {
 }
 
 
+JUDGE_OF_NOISE = Judge.fit(
+    [torch.randn(1, 16_000) for _ in range(2)], ["one", "other"], 16_000, num_versions=0
+)
+
+
 @pytest.fixture
 def copy(model: Path, tmp_path: Path) -> Path:
     """A model folder of one's own."""
     target = tmp_path / "model"
-    shutil.copytree(model / "generator" / "model", target)
+    pipeline = Pipeline.from_pretrained(model)
+    pipeline.judge = JUDGE_OF_NOISE
+    pipeline.save_pretrained(target)
     return target
 
 
@@ -136,6 +146,8 @@ def test_hostile_weights_are_refused_although_they_are_sealed(
     (copy / WEIGHTS).write_bytes(HOSTILE_WEIGHTS[what](canary))
     seal_folder(copy, FILES)
     assert WEIGHTS in refused(lambda: Pipeline.from_pretrained(copy))
+    shutil.copyfile(copy / WEIGHTS, copy / JUDGE)
+    assert JUDGE in refused(lambda: Judge.read(copy / JUDGE))
     shutil.copyfile(copy / WEIGHTS, copy / "codec" / "weights.safetensors")
     seal_folder(copy / "codec", ("config.yaml", "weights.safetensors"))
     assert "weights.safetensors" in refused(lambda: load_codec(copy / "codec"))

@@ -40,9 +40,14 @@ def draw(run: Path, out: Path, per_label: int) -> None:
             shown, seconds = levels(path)
             top = float(shown.max())
             axes.imshow(
-                shown, origin="lower", aspect="auto", cmap="magma", vmin=top - RANGE_DB, vmax=top,
+                shown,
+                origin="lower",
+                aspect="auto",
+                cmap="magma",
+                vmin=top - RANGE_DB,
+                vmax=top,
                 extent=(0, seconds, 0, 1),
-            )  # fmt: skip
+            )
         for axes in row:
             axes.set_xticks([])
             axes.set_yticks([])

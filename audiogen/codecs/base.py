@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from audiogen.codecs.frames import FrameStream
 from audiogen.schema import Config
-from audiogen.types import NOISE_STREAM, Kind, LatentSpec
+from audiogen.seeds import NOISE_STREAM
+from audiogen.types import Kind, LatentSpec
 
 ALL_FRAMES = 1 << 40
 """More than any sound has."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from audiogen.audio.measure.texture import Array, texture_features
 from audiogen.codecs import Codec, load_codec
 from audiogen.data.manifest import read_split
-from audiogen.evaluation.judge.classifier import SoundClassifier
-from audiogen.evaluation.judge.judge import JUDGE_FILE, Judge
 from audiogen.evaluation.machine import processor_name
 from audiogen.evaluation.material import (
     MAX_HELD_OUT,
@@ -25,19 +26,20 @@ from audiogen.evaluation.material import (
     takes,
     write_pairs,
 )
+from audiogen.evaluation.metrics.copies import nearest_clips
 from audiogen.evaluation.metrics.density import density
 from audiogen.evaluation.metrics.distances import (
     diversity,
     frechet_distance,
     matched,
     mmd,
-    nearest_clips,
     noise_like,
 )
-from audiogen.evaluation.metrics.features import Array, FeatureSpace, texture_features
 from audiogen.evaluation.metrics.reconstruction import codec_metrics, codec_summary
+from audiogen.evaluation.metrics.space import FeatureSpace
 from audiogen.evaluation.report.run_page import write_report
 from audiogen.experiment import ExperimentConfig
+from audiogen.judge.judge import Judge
 from audiogen.pipeline import Pipeline
 from audiogen.run_folder import find_model, model_digest
 from audiogen.storage import atomic_write_text, read_json, sha256_file
@@ -62,8 +64,7 @@ def evaluate(config: ExperimentConfig) -> Path:
         "evaluate": config.evaluate.model_dump(mode="json"),
     }
     metrics = read_json(metrics_file) if metrics_file.is_file() else {}
-    is_done = metrics.get("key") == key and report.is_file() and not _lacks_judge(config, metrics)
-    if not is_done:
+    if metrics.get("key") != key or not report.is_file():
         if config.generator is None:
             found = compare(config, load_codec(config.run.model("codec")), None)
         else:
@@ -75,13 +76,6 @@ def evaluate(config: ExperimentConfig) -> Path:
     for line in [*codec_summary(metrics["codec"]), *density_summary(metrics)]:
         _log.info("%s", line)
     return report
-
-
-def _lacks_judge(config: ExperimentConfig, metrics: Metrics) -> bool:
-    """Whether the model has lost the recogniser that its evaluation left beside it."""
-    if config.generator is None or "recognised" not in metrics:
-        return False
-    return not (find_model(config.run_dir) / JUDGE_FILE).is_file()
 
 
 def _digest(config: ExperimentConfig) -> str:
@@ -100,7 +94,7 @@ def _digest(config: ExperimentConfig) -> str:
 def compare(config: ExperimentConfig, codec: Codec, pipeline: Pipeline | None) -> Metrics:
     """Return every metric that applies (see docs/metrics.md for what each one says).
 
-    Leaves reconstructions and takes in the run's folder, and the recogniser beside the model.
+    Leaves reconstructions and takes in the run's folder.
 
     Args:
         config: of the experiment.
@@ -133,11 +127,9 @@ def compare(config: ExperimentConfig, codec: Codec, pipeline: Pipeline | None) -
             ),
             "batch_size": config.evaluate.batch_size,
         }
-    classifier = _classifier(training, real, spec.sample_rate)
-    if classifier is not None:
-        metrics |= _recognition(classifier, real, decoded, made)
-        if pipeline is not None and pipeline.folder is not None:
-            Judge.of(classifier).write(pipeline.folder / JUDGE_FILE)
+    judge = _judge(pipeline, training, spec.sample_rate)
+    if judge is not None and set(judge.labels) & set(real.labels):
+        metrics |= _recognition(judge, real, decoded, made)
     return {**metrics, "machine": _machine()}
 
 
@@ -241,25 +233,25 @@ def _with_references(
     }
 
 
-def _classifier(training: Sounds, real: Sounds, rate: int) -> SoundClassifier | None:
-    """One of real training clips; None where there are not two labels, or no clip to test it."""
-    labels = set(training.labels)
-    if len(labels) < 2 or not labels & set(real.labels):
+def _judge(pipeline: Pipeline | None, training: Sounds, rate: int) -> Judge | None:
+    """The model's own; for a codec alone one of its training clips, where they have labels."""
+    if pipeline is not None:
+        return pipeline.judge
+    known = [index for index, label in enumerate(training.labels) if label]
+    labels = [training.labels[index] for index in known]
+    if len(set(labels)) < 2:
         return None
-    return SoundClassifier(rate).fit(training.wavs, training.labels)
+    return Judge.fit([training.wavs[index] for index in known], labels, rate)
 
 
-def _recognition(
-    classifier: SoundClassifier, real: Sounds, decoded: Sounds, made: Sounds | None
-) -> Metrics:
-    """What a classifier of real training clips names takes, reconstructions and real clips."""
-    labels = classifier.labels
+def _recognition(judge: Judge, real: Sounds, decoded: Sounds, made: Sounds | None) -> Metrics:
+    """What the judge hears takes, reconstructions and real clips as."""
+    labels = judge.labels
     known = [index for index, label in enumerate(real.labels) if label in labels]
 
-    def heard(sounds: Sounds, chosen: Sequence[int]) -> Any:
-        return classifier.accuracy(
-            [sounds.wavs[index] for index in chosen], [sounds.labels[index] for index in chosen]
-        )
+    def heard(sounds: Sounds, chosen: Sequence[int]) -> Accuracy:
+        expected = [sounds.labels[index] for index in chosen]
+        return compare_labels(expected, judge.predict([sounds.wavs[index] for index in chosen]))
 
     results = {"reconstructions": heard(decoded, known), "real": heard(real, known)}
     if made is not None:
@@ -282,3 +274,32 @@ def _recognition(
 def _machine() -> str:
     """What the figures were measured on."""
     return f"{processor_name()}, {os.cpu_count()} cores"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """How often the expected label was named.
+
+    Attributes:
+        overall: share of clips, 0 to 1.
+        per_label: the same for each expected label.
+        confusion: {expected label: {predicted label: number of clips}}, without zeros.
+    """
+
+    overall: float
+    per_label: dict[str, float]
+    confusion: dict[str, dict[str, int]]
+
+
+def compare_labels(expected: Sequence[str], predicted: Sequence[str]) -> Accuracy:
+    """Count right answers, per label and over all."""
+    confusion: dict[str, dict[str, int]] = {}
+    for label in sorted(set(expected)):
+        named = Counter(p for e, p in zip(expected, predicted, strict=True) if e == label)
+        confusion[label] = dict(named.most_common())
+    right = {label: named.get(label, 0) for label, named in confusion.items()}
+    return Accuracy(
+        overall=sum(right.values()) / len(expected),
+        per_label={k: right[k] / sum(named.values()) for k, named in confusion.items()},
+        confusion=confusion,
+    )

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from audiogen.audio.io.files import read_audio, write_audio
 from audiogen.codecs import Codec
-from audiogen.data.loading.clips import read_clip
+from audiogen.data.loading.clips import read_clips, thinned
 from audiogen.data.manifest import ManifestRow
 from audiogen.experiment import ExperimentConfig
 from audiogen.pipeline import Pipeline
@@ -53,12 +52,8 @@ def real_sounds(
     config: ExperimentConfig, spec: LatentSpec, rows: Sequence[ManifestRow], limit: int
 ) -> Sounds:
     """Read clips as training does, cut or filled to the length of the takes."""
-    few = rows[:: -(-len(rows) // limit)]
-    length = spec.num_samples(config.evaluate.seconds)
-    wavs = []
-    for row in few:
-        wav = read_clip(config.sounds, row, spec)[:, :length]
-        wavs.append(F.pad(wav, (0, length - wav.shape[1])))
+    few = thinned(rows, limit)
+    wavs = read_clips(config.sounds, few, spec, config.evaluate.seconds)
     return Sounds(wavs=wavs, labels=[row.label for row in few], names=[row.path for row in few])
 
 

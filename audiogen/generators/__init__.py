@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from audiogen.generators.base import GeneratorConfig, LatentGenerator, Start
+from audiogen.generators.base import GeneratorConfig, LatentGenerator
 from audiogen.generators.ode.diffusion import DiffusionConfig, DiffusionGenerator
 from audiogen.generators.ode.flow import FlowConfig, FlowGenerator
+from audiogen.generators.request import Start
 from audiogen.generators.sampling import (
     ODESamplingConfig,
     SamplingConfig,

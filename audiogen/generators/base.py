@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from audiogen.conditioning.conditioner import ConditionerConfig
 from audiogen.conditioning.controls import ControlName, Range
+from audiogen.generators.request import Request, Start, of_kind
 from audiogen.generators.sampling import SamplingConfig
 from audiogen.schema import Config
-from audiogen.types import Batch, Conditions, Kind, LossOutput
+from audiogen.types import Batch, Conditions, Kind, LatentSpec, LossOutput
 
 
 class GeneratorConfig(Config):
@@ -30,72 +29,47 @@ class GeneratorConfig(Config):
         return self.model_copy(update={"conditioner": filled})
 
 
-class NetworkConfig(GeneratorConfig):
-    """The size of a generator's Transformer."""
-
-    dim: int = Field(default=384, gt=0)
-    depth: int = Field(default=8, gt=0)
-    num_heads: int = Field(default=6, gt=0)
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Self:
-        if self.dim % self.num_heads or self.dim // self.num_heads % 2:
-            raise ValueError(
-                f"dim={self.dim} must be a multiple of twice num_heads={self.num_heads}"
-            )
-        return self
-
-
-@dataclass(frozen=True, kw_only=True)
-class Start:
-    """Where sampling starts when it is not the noise of the seeds alone; for editing.
-
-    Attributes:
-        noise: standard normal (B, D, L) in place of the seeds' noise.
-        latents: a given sound (B, D, L).
-        level: how much noise `latents` are covered with, from 0 (none) to 1 (nothing but noise,
-            so that only kept frames matter).
-        keep: (B, L), True where `latents` stay and the rest is made to fit them.
-    """
-
-    noise: Tensor | None = None
-    latents: Tensor | None = None
-    level: float = 1.0
-    keep: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.level <= 1:
-            raise ValueError(f"Start: level must be 0 to 1, got {self.level}")
-        if self.latents is None and (self.keep is not None or self.level < 1):
-            raise ValueError("Start: `keep` and a `level` below 1 need `latents`")
-
-    def of(self, items: Sequence[int], num_frames: int) -> Start:
-        """Return the start of some of the items, cut to `num_frames`."""
-        index = list(items)
-        return replace(
-            self,
-            noise=None if self.noise is None else self.noise[index, :, :num_frames],
-            latents=None if self.latents is None else self.latents[index, :, :num_frames],
-            keep=None if self.keep is None else self.keep[index, :num_frames],
-        )
-
-
 class LatentGenerator(nn.Module, ABC):
-    """A model of latents given conditions."""
+    """A model of latents given conditions; see `abilities` for what some can do besides."""
 
     accepts: ClassVar[Kind]
     sampling: ClassVar[type[SamplingConfig]]
     """The settings that `sample` takes."""
-    has_paths: ClassVar[bool] = False
-    """Whether sampling follows a path from noise to latents, of which few steps can be learnt."""
-    ends_sounds: ClassVar[bool] = False
-    """Whether `sample_to_end` makes sounds that end where the model ends them."""
+    loops: ClassVar[bool] = False
+    """Whether `sample` makes rings."""
+    keeps: Literal["nothing", "beginnings", "anything"] = "nothing"
+    """Which frames of a given sound can be kept while the rest is made to fit them."""
+
+    def __init__(
+        self, config: GeneratorConfig, spec: LatentSpec, text_dim: int, window_frames: int
+    ) -> None:
+        """Make a generator with fresh weights.
+
+        Args:
+            config: of the generator.
+            spec: of the codec's latents.
+            text_dim: width of the text encoder's states.
+            window_frames: latent frames of the training window; longer takes are made of windows.
+        """
+        super().__init__()
+        del text_dim
+        self.config = config
+        self.spec = spec
+        self.window_frames = window_frames
 
     @abstractmethod
     def forward(self, batch: Batch) -> LossOutput:
         """The objective; it is `forward` so that DDP, FSDP and compile see it."""
 
     @abstractmethod
+    def draw(self, request: Request) -> Tensor:
+        """Sample what a checked request asks for; see `sample`."""
+
+    @abstractmethod
+    def network_evaluations(self, sampling: SamplingConfig, num_frames: int) -> int:
+        """Evaluations of the network for one take; one of a doubled batch counts once."""
+
+    @torch.no_grad()
     def sample(
         self,
         conditions: Conditions,
@@ -120,61 +94,41 @@ class LatentGenerator(nn.Module, ABC):
 
         Returns:
             (B, D, L) or (B, K, L); zeros behind the end of a shorter item.
-        """
-
-    def sample_to_end(
-        self,
-        conditions: Conditions,
-        max_frames: int,
-        *,
-        sampling: SamplingConfig,
-        seeds: Sequence[int],
-        negative: Conditions | None = None,
-    ) -> list[Tensor]:
-        """Sample sounds that end where the model ends them.
-
-        Args:
-            conditions: of B items; the role should be "whole", whose ends are learnt, and
-                `seconds` left out (NaN), which would tell the end.
-            max_frames: a sound that has not ended by then is cut.
-            sampling: of the generator's own kind.
-            seeds: one per item.
-            negative: what guidance leads away from; None is no prompt.
-
-        Returns:
-            Tokens of each item (K, L), L from 1 to `max_frames`.
 
         Raises:
-            ValueError: the generator does not end its sounds (see `ends_sounds`).
+            ValueError: the request is none, or asks for what this generator cannot do.
         """
-        raise ValueError(f"sample_to_end: {type(self).__name__} is told how long a sound is")
+        if isinstance(num_frames, int):
+            num_frames = [num_frames] * len(conditions)
+        request = Request(
+            conditions=conditions,
+            lengths=num_frames,
+            sampling=of_kind(self.sampling, sampling),
+            seeds=seeds,
+            negative=negative,
+            start=start or Start(),
+            ring=ring,
+        )
+        self.check(request)
+        return self.draw(request)
 
-    @abstractmethod
-    def network_evaluations(self, sampling: SamplingConfig, num_frames: int) -> int:
-        """Evaluations of the network for one take; one of a doubled batch counts once."""
-
-
-def noise_source(
-    seeds: Sequence[int], channels: int, lengths: Sequence[int]
-) -> Callable[[], Tensor]:
-    """Make a source of standard normal noise (B, channels, L), new at each call.
-
-    Item b depends on seed b and its own length alone, on any device; behind its end are zeros.
-
-    Args:
-        seeds: one per item.
-        channels: D.
-        lengths: frames of each item; L is the largest.
-    """
-    sources = [torch.Generator().manual_seed(seed) for seed in seeds]
-
-    def draw() -> Tensor:
-        noise = torch.zeros(len(sources), channels, max(lengths))
-        for row, source, length in zip(noise, sources, lengths, strict=True):
-            row[:, :length] = torch.randn(channels, length, generator=source)
-        return noise
-
-    return draw
+    def check(self, request: Request) -> None:
+        """Raise ValueError when a request asks for what this generator cannot do."""
+        keep, kind = request.start.keep, self.config.type
+        if request.ring and not self.loops:
+            raise ValueError(
+                f"sample: a model of type {kind} does not know the end when it begins: no ring\n"
+                "  make loops with a generator of type masked, diffusion or flow"
+            )
+        if keep is None or self.keeps == "anything":
+            return
+        if self.keeps == "nothing":
+            raise ValueError("sample: this model was trained without infill; it keeps no frames")
+        if bool((keep[:, 1:] & ~keep[:, :-1]).any()):
+            raise ValueError(
+                f"sample: a model of type {kind} keeps the beginning of a sound and nothing else\n"
+                "  to fill gaps take a generator of type masked, diffusion or flow"
+            )
 
 
 def check_finite(latents: Tensor, seeds: Sequence[int]) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from audiogen.audio.dsp import loudness_lufs
-from audiogen.evaluation.judge.judge import JUDGE_FILE, Judge, label_words, named_label
+from audiogen.judge.judge import Judge, label_words, named_label
 from audiogen.pack.curation.cards import NEAR_DB, FloatArray, fingerprint
 from audiogen.pages.pictures import spectrogram
 from audiogen.pipeline import Pipeline
@@ -38,7 +38,7 @@ class Chooser:
 
     Attributes:
         pipeline: the model.
-        judge: the recogniser that lies beside it; None chooses by texture alone.
+        judge: the recogniser that came with it; None chooses by texture alone.
     """
 
     pipeline: Pipeline
@@ -47,26 +47,14 @@ class Chooser:
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> Chooser:
-        """Of a model with its recogniser, if it has one; the log says where it has none.
-
-        Raises:
-            ValueError: the recogniser is damaged, or one of sounds of another rate.
-        """
-        path = None if pipeline.folder is None else pipeline.folder / JUDGE_FILE
-        if path is None or not path.is_file():
+        """Of a model with its recogniser, if it has one; the log says where it has none."""
+        if pipeline.judge is None:
             text = (
-                "%s: no recogniser beside the model tells how a take fits its prompt; the best is"
-                " chosen by its texture alone (`audiogen evaluate` makes one)"
+                "%s: the model has no recogniser to tell how a take fits its prompt; the best is"
+                " chosen by its texture alone (`audiogen train` makes one of sounds with labels)"
             )
             _log.warning(text, pipeline.config.name)
-            return cls(pipeline, None)
-        judge, rate = Judge.read(path), pipeline.codec.spec.sample_rate
-        if judge.sample_rate != rate:
-            raise ValueError(
-                f"{path}: for sounds at {judge.sample_rate} Hz; this model makes {rate} Hz\n"
-                "  delete it; `audiogen evaluate` makes it again"
-            )
-        return cls(pipeline, judge)
+        return cls(pipeline, pipeline.judge)
 
     def choose(self, wanted: Sequence[Take], batch_size: int) -> list[Made]:
         """Make `best_of` candidates for each of a few takes of one prompt, and keep the best.

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from audiogen.audio.io.files import stream_audio
-from audiogen.audio.io.samples import samples_digest
+from audiogen.audio.io.decoding import opened
+from audiogen.audio.io.files import samples_digest
 from audiogen.provenance.attribution import ATTRIBUTION_FILE, read_attribution
 from audiogen.run_folder import model_digest, model_folders
 from audiogen.takes.take import Take, read_take
@@ -28,9 +28,8 @@ def whois(path: Path, *, model: Path | None = None, runs: Path = Path("runs")) -
         AudioReadError: the file is not audio, or damaged.
         ValueError: there is no JSON file beside it, or it is not a take's.
     """
-    with stream_audio(path) as stream:
-        blocks = (block.T.numpy() for block in stream.blocks)
-        digest = samples_digest(blocks, stream.sample_rate)
+    with opened(path) as audio:
+        digest = samples_digest(audio.blocks(), audio.sample_rate)
     take = _require_take(path)
     folder, place = _find_model(path, take, model, runs)
     facts = {

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from audiogen.audio.dsp import below_full_scale
 from audiogen.generators import Start
-from audiogen.generators.base import noise_source
 from audiogen.pipeline import Pipeline
+from audiogen.seeds import noise_source
 from audiogen.take_request import TakeRequest
 from audiogen.takes.sources import EditRequest, Source, read_source, write_edit
 from audiogen.types import Conditions

@@ -194,7 +194,7 @@ class Take(TakeRequest):
     export: Export | None = None
     measures: SoundMeasures | None = None
     samples_sha256: str = ""
-    """See `audio.io.samples.samples_digest`; written with the file."""
+    """See `audio.io.files.samples_digest`; written with the file."""
 
     @classmethod
     def made_by(cls, pipeline: Pipeline, request: TakeRequest, **facts: Any) -> Self:

@@ -25,10 +25,11 @@ from audiogen.data.loading.clips import Position, item_seed
 from audiogen.data.loading.latents import Collate, Example, LatentDataset
 from audiogen.experiment import DistilConfig
 from audiogen.generators import Start
-from audiogen.generators.ode.base import ODEGenerator
-from audiogen.generators.ode.infill import draw_kept_frames
+from audiogen.generators.abilities import HasPaths
+from audiogen.seeds import PATH_SEEDS
 from audiogen.storage import publish_folder, read_json, read_tensors, write_tensors
-from audiogen.types import PATH_SEEDS, Batch, PathPoint
+from audiogen.training.distributed.waiting import wait_for_all
+from audiogen.types import Batch, PathPoint
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ EMPTY_PROMPTS = 0.1
 
 def write_paths(
     folder: Path,
-    teacher: ODEGenerator,
+    teacher: HasPaths,
     dataset: LatentDataset,
     collate: Collate,
     *,
@@ -79,7 +80,7 @@ def write_paths(
                 for e in examples
             ]
             (shard / "index.json").write_text(json.dumps(index), encoding="utf-8")
-    accelerator.wait_for_everyone()
+    wait_for_all()
 
 
 def _example(dataset: LatentDataset, seed: int, path: int) -> Example:
@@ -100,13 +101,13 @@ def _example(dataset: LatentDataset, seed: int, path: int) -> Example:
 
 
 def _record(
-    teacher: ODEGenerator, batch: Batch, numbers: Iterable[int], config: DistilConfig
+    teacher: HasPaths, batch: Batch, numbers: Iterable[int], config: DistilConfig
 ) -> dict[str, Tensor]:
     """Sample one shard: noisy (B, P, D, L), t (B, P), end and known (B, D, L), keep (B, L)."""
     keep = torch.zeros_like(batch.mask)
-    if teacher.infill.is_on:
+    if teacher.keeps == "anything":
         torch.manual_seed(min(numbers))
-        keep = draw_kept_frames(teacher.infill, batch.mask)
+        keep = teacher.draw_kept_frames(batch.mask)
     start = Start(latents=batch.latents, keep=keep) if bool(keep.any()) else None
     points, times, end = teacher.trace(
         batch.conditions,

@@ -25,6 +25,7 @@ from audiogen.data.manifest import read_split
 from audiogen.experiment import ExperimentConfig
 from audiogen.generators import GeneratorConfig
 from audiogen.storage import digest_of, sha256_file
+from audiogen.training.distributed.waiting import wait_for_all
 from audiogen.types import LatentSpec
 
 
@@ -84,7 +85,7 @@ def _latents(config: ExperimentConfig, codec: Codec, accelerator: Accelerator) -
         "versions": versions,
     }
     final = config.run.latents(digest_of(made_from))
-    accelerator.wait_for_everyone()
+    wait_for_all()
     if final.is_dir():
         return final
     rank, count = accelerator.process_index, accelerator.num_processes
@@ -95,8 +96,8 @@ def _latents(config: ExperimentConfig, codec: Codec, accelerator: Accelerator) -
             config.sounds, share, codec, min_frames=window, controls=controls, versions=versions
         )
         write_latents(part, items)
-    accelerator.wait_for_everyone()
+    wait_for_all()
     if accelerator.is_main_process:
         join_latents(final, count)
-    accelerator.wait_for_everyone()
+    wait_for_all()
     return final

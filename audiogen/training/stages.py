@@ -17,13 +17,14 @@ import audiogen
 from audiogen.codecs import build_codec, load_codec, save_codec
 from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.data.intake.scan import scan_folder, summarise
-from audiogen.data.loading.clips import ClipDataset, read_clip
+from audiogen.data.loading.clips import ClipDataset, read_clip, read_clips, thinned
 from audiogen.data.loading.latents import TextTable, encode_files, prompts_of
 from audiogen.data.manifest import ManifestRow, read_manifest, read_split, write_manifest
 from audiogen.data.synthetic import write_textures
 from audiogen.experiment import ExperimentConfig, ModelConfig, Stage
 from audiogen.generators import GeneratorConfig, build_generator
-from audiogen.generators.ode.base import ODEGenerator
+from audiogen.generators.abilities import HasPaths
+from audiogen.judge.judge import Judge
 from audiogen.pipeline import Pipeline
 from audiogen.provenance.card import codec_card, documents, model_card, model_config
 from audiogen.run_folder import WEIGHTS, write_documents
@@ -31,17 +32,20 @@ from audiogen.schema import dump_config
 from audiogen.storage import atomic_write_text, digest_of, publish_folder, read_json, sha256_file
 from audiogen.training.checkpoint.resume import require_same_settings
 from audiogen.training.distil import PathCollate, PathDataset, write_paths
-from audiogen.training.distributed import watchdog
 from audiogen.training.distributed.launch import joined_processes, make_accelerator
+from audiogen.training.distributed.waiting import wait_for_all
 from audiogen.training.encoding import encoded_files, training_set, with_ranges_of
 from audiogen.training.loop.codec_loop import train_codec
 from audiogen.training.loop.generator_loop import train_generator
 from audiogen.training.loop.steps import Demo
 from audiogen.training.loop.tracking import Tracker
 from audiogen.training.reuse import adopt_stage
+from audiogen.types import LatentSpec
 
 SCALE_FILES = 512
 """Training files from which the scale of the latents is taken, at most."""
+JUDGE_FILES = 1000
+"""Training files that the judge is trained on, at most."""
 DEMO_SEED = 1000
 
 _log = logging.getLogger(__name__)
@@ -88,7 +92,7 @@ def train(config: ExperimentConfig) -> Path:
         if state.is_main_process:
             prepare(config)
             _adopt_finished_stages(config)
-        state.wait_for_everyone()
+        wait_for_all()
         missing = [stage for stage in config.stages if not _is_done(config, stage)]
         if missing:
             _run(missing, config, state)
@@ -101,10 +105,8 @@ def _run(stages: Sequence[Stage], config: ExperimentConfig, state: PartialState)
     if accelerator.is_main_process:
         _log.info("device %s, precision %s", accelerator.device, reason)
     for stage in stages:
-        watchdog.mark(f"begin of stage {stage}", limited=False)
         _STAGES[stage](config, accelerator)
-        watchdog.mark(f"end of stage {stage}", limited=True)
-        accelerator.wait_for_everyone()
+        wait_for_all()  # until the main process has published the model
 
 
 def _adopt_finished_stages(config: ExperimentConfig) -> None:
@@ -177,7 +179,7 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     if not accelerator.is_main_process:
         return
     if spec.kind == "continuous":
-        few = rows[:: max(1, len(rows) // SCALE_FILES)]
+        few = thinned(rows, SCALE_FILES)
         latents = [item.latents for item in encode_files(folder, few, codec, min_frames=1)]
         codec.set_scale(torch.cat(latents, dim=-1).to(codec.device))
     with publish_folder(config.run.model("codec")) as model:
@@ -209,7 +211,20 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
         demo=_demo(config, pipeline),
     )
     if accelerator.is_main_process:
+        pipeline.judge = train_judge(config, codec.spec)
         _publish(config, pipeline, "generator")
+
+
+def train_judge(config: ExperimentConfig, spec: LatentSpec) -> Judge | None:
+    """Train the recogniser of the run's labels; None where there are not two of them."""
+    rows = thinned(
+        [row for row in read_split(config.run.manifest, "train") if row.label], JUDGE_FILES
+    )
+    labels = [row.label for row in rows]
+    if len(set(labels)) < 2:
+        return None
+    wavs = read_clips(config.sounds, rows, spec, config.data.clip_seconds)
+    return Judge.fit(wavs, labels, spec.sample_rate)
 
 
 def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
@@ -219,7 +234,7 @@ def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     pipeline = Pipeline.from_pretrained(teacher)
     pipeline.to(accelerator.device)
     generator = pipeline.generator
-    if plan is None or not isinstance(generator, ODEGenerator):
+    if plan is None or not isinstance(generator, HasPaths):
         raise ValueError("distil: only diffusion and flow have paths to learn from")
     items = encoded_files(config, pipeline.codec, accelerator)
     dataset, collate = training_set(config, items, pipeline.codec.spec)
@@ -235,11 +250,16 @@ def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     )
     generator.requires_grad_(requires_grad=True)
     generator.conditioner.keep_all()  # a path belongs to all of its conditions
-    student = Pipeline(_model_config(config, pipeline.config.generator), pipeline.codec, generator)
+    student = Pipeline(
+        _model_config(config, pipeline.config.generator),
+        pipeline.codec,
+        generator,
+        judge=pipeline.judge,
+    )
     train_generator(
         generator,
         PathDataset(paths, first_share=plan.first_share, seed=config.seed),
-        PathCollate(collate, infill=generator.infill.is_on),
+        PathCollate(collate, infill=generator.keeps == "anything"),
         config=config,
         stage="distil",
         settings=_settings(config, "distil"),

@@ -59,10 +59,18 @@ def pcm(samples: np.ndarray) -> bytes:
 
 
 def wav(
-    *, channels: int = 2, rate: int = RATE, data: bytes = b"", claim: int | None = None,
-    riff: int | None = None, tag: int = 1, bits: int = 16, before: bytes = b"", behind: bytes = b"",
+    *,
+    channels: int = 2,
+    rate: int = RATE,
+    data: bytes = b"",
+    claim: int | None = None,
+    riff: int | None = None,
+    tag: int = 1,
+    bits: int = 16,
+    before: bytes = b"",
+    behind: bytes = b"",
     frame: int | None = None,
-) -> bytes:  # fmt: skip
+) -> bytes:
     """Return a WAV made by hand, whose header may lie."""
     data = data or pcm(NOISE[:, :1] if channels == 1 else NOISE)
     width = channels * bits // 8 if frame is None else frame

@@ -64,12 +64,17 @@ def test_noise_of_any_colour() -> None:
 
 def test_beating_of_70_hz_is_as_rough_as_it_is_deep() -> None:
     deep, shallow = (
-        measure_sound(((1 + depth * torch.cos(2 * math.pi * 70 * clock(2))) * tone(2000)[0])[None]
-                      .float() * 0.5, RATE).roughness
+        measure_sound(
+            ((1 + depth * torch.cos(2 * math.pi * 70 * clock(2))) * tone(2000)[0])[None].float()
+            * 0.5,
+            RATE,
+        ).roughness
         for depth in (0.8, 0.4)
-    )  # fmt: skip
-    slow = measure_sound(((1 + 0.8 * torch.cos(2 * math.pi * 4 * clock(2))) * tone(2000)[0])[None]
-                         .float() * 0.5, RATE).roughness  # fmt: skip
+    )
+    slow = measure_sound(
+        ((1 + 0.8 * torch.cos(2 * math.pi * 4 * clock(2))) * tone(2000)[0])[None].float() * 0.5,
+        RATE,
+    ).roughness
     assert deep == pytest.approx(2 * shallow, rel=0.05)
     assert 0.4 < deep < 0.85
     assert slow < 0.02

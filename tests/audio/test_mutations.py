@@ -7,7 +7,8 @@ from pathlib import Path
 import mutations
 import pytest
 
-from audiogen.audio.io.sandbox import CONTAINED_REASONS, Failure, Limits, run_contained
+from audiogen.audio.io.decoding import REASONS
+from audiogen.audio.io.sandbox import Failure, Limits, run_contained
 
 FEW = 156
 AT_ONCE = 500
@@ -53,7 +54,7 @@ def test_no_damage_fools_the_reader(tmp_path: Path, count: int) -> None:
             reason = result.reason if isinstance(result, Failure) else "accepted"
             outcomes[reason] += 1
             if isinstance(result, Failure):
-                fault = "" if reason in CONTAINED_REASONS else f"unknown reason {reason}"
+                fault = "" if reason in REASONS else f"unknown reason {reason}"
             else:
                 fault = mutations.fooled(mutant, result, healthy[mutant.seed])
             if fault:

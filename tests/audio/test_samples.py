@@ -9,15 +9,15 @@ import soundfile
 import torch
 from torch import Tensor
 
-from audiogen.audio.io.files import stream_audio, write_audio
-from audiogen.audio.io.samples import samples_digest
+from audiogen.audio.io.decoding import opened
+from audiogen.audio.io.files import samples_digest, write_audio
 
 RATE = 16_000
 
 
 def digest_of(path: Path) -> str:
-    with stream_audio(path) as stream:
-        return samples_digest((block.T.numpy() for block in stream.blocks), stream.sample_rate)
+    with opened(path) as audio:
+        return samples_digest(audio.blocks(), audio.sample_rate)
 
 
 @pytest.fixture

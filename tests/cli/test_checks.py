@@ -22,9 +22,19 @@ def found() -> dict[str, doctor.Check]:
 
 def test_everything_is_looked_at_and_this_machine_can_run(found: dict[str, doctor.Check]) -> None:
     assert list(found) == [
-        "python", "torch", "device", "bf16", "torchaudio", "sound files", "packages",
-        "text encoder", "wandb", "disk", "memory", "writing",
-    ]  # fmt: skip
+        "python",
+        "torch",
+        "device",
+        "bf16",
+        "torchaudio",
+        "sound files",
+        "packages",
+        "text encoder",
+        "wandb",
+        "disk",
+        "memory",
+        "writing",
+    ]
     assert [check for check in found.values() if check.verdict == "fail"] == []
     assert sys.executable in found["python"].found
     assert "threads" in found["torch"].found

@@ -181,7 +181,8 @@ def test_sample_passes_its_options_on(run: Run, stages: dict[str, Any], tmp_path
     listed = tmp_path / "themes.txt"
     listed.write_text("sea waves\n\n  Bolivia \n", encoding="utf-8")
     options = "--seconds 8 --count 4 --seed 7 --guidance-scale 2.5 --batch-size 2"
-    options += " --setting temperature=0.9 --setting top_k=20 --control brightness=2500 --control key=F#min"
+    options += " --setting temperature=0.9 --setting top_k=20"
+    options += " --control brightness=2500 --control key=F#min"
     given = ["--prompt", "rain", "--prompt", "", "--prompts", str(listed), "--out", "takes"]
     assert run("sample", "runs/x", *given, *options.split()) == (0, "a.wav\nb.wav\n", "")
     assert stages["model"] == (Path("runs/x"),)

@@ -95,9 +95,14 @@ def test_a_take_that_differs_is_an_exit_code(run: Run, model: Path, tmp_path: Pa
     ],
 )
 def test_mistakes_are_said_in_few_lines(
-    run: Run, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    arguments: list[str], code: int, words: str,
-) -> None:  # fmt: skip
+    run: Run,
+    listed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    words: str,
+) -> None:
     monkeypatch.chdir(tmp_path)
     given = [str(listed) if one == "LIST" else one for one in arguments]
     found, out, err = run("texture", *given)
@@ -148,18 +153,41 @@ def test_two_launched_processes_make_the_takes_of_one(
     child = tmp_path / "child.py"
     child.write_text(CHILD, encoding="utf-8")
     arguments = [
-        "texture", "make", str(listed), "--model", str(model), "--count", "5", "--seconds",
-        "0.6-1.2", "--batch-size", "2", "--out",
-    ]  # fmt: skip
+        "texture",
+        "make",
+        str(listed),
+        "--model",
+        str(model),
+        "--count",
+        "5",
+        "--seconds",
+        "0.6-1.2",
+        "--batch-size",
+        "2",
+        "--out",
+    ]
     assert run(*arguments, tmp_path / "one")[0] == 0
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-        str(child), str(ROOT / "tests"), *arguments, str(tmp_path / "two"),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        str(child),
+        str(ROOT / "tests"),
+        *arguments,
+        str(tmp_path / "two"),
+    ]
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=300, cwd=ROOT,
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("10 takes: 0 were there, 10 made") == 1
     names = sorted(path.name for path in (tmp_path / "one" / "takes").glob("*.wav"))

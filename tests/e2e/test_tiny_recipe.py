@@ -16,7 +16,8 @@ from audiogen.data.manifest import read_manifest
 from audiogen.evaluation.evaluate import evaluate
 from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.pipeline import Pipeline
-from audiogen.storage import read_tensors
+from audiogen.run_folder import JUDGE
+from audiogen.storage import read_json, read_tensors
 from audiogen.training.loop.tracking import Tracker
 from audiogen.training.stages import prepare, train
 
@@ -55,12 +56,15 @@ def test_every_part_leaves_its_file(finished: ExperimentConfig) -> None:
     assert len(list((run / "demos" / "generator").iterdir())) == 2  # before the first, at the end
 
 
-def test_a_lost_recogniser_is_made_again(finished: ExperimentConfig) -> None:
-    judge = finished.run_dir / "generator" / "model" / "judge.safetensors"
-    before = judge.read_bytes()
-    judge.unlink()
-    evaluate(finished)
-    assert judge.read_bytes() == before
+def test_the_recogniser_is_in_the_seal_and_is_the_one_that_evaluates(
+    finished: ExperimentConfig,
+) -> None:
+    model = finished.run_dir / "generator" / "model"
+    assert JUDGE in read_json(model / "MANIFEST.json")["files"]
+    judge = Pipeline.from_pretrained(model).judge
+    assert judge is not None
+    recognised = read_json(finished.run.scores)["recognised"]
+    assert recognised["per_label"].keys() == set(judge.labels)
 
 
 def test_the_metrics_have_their_references(finished: ExperimentConfig) -> None:

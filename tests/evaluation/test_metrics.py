@@ -4,15 +4,15 @@ import torch
 from torch import Tensor
 
 from audiogen.data.loading.clips import versions_of
+from audiogen.evaluation.metrics.copies import nearest_clips
 from audiogen.evaluation.metrics.distances import (
     diversity,
     frechet_distance,
     matched,
     mmd,
-    nearest_clips,
     noise_like,
-    reconstruction_metrics,
 )
+from audiogen.evaluation.metrics.reconstruction import reconstruction_metrics
 
 RATE = 16_000
 

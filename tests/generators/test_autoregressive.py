@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from audiogen.generators import TokenSamplingConfig, build_generator
-from audiogen.generators.base import Start
+from audiogen.generators.request import Start
 from audiogen.generators.tokens.autoregressive import (
     AutoregressiveConfig,
     AutoregressiveGenerator,

@@ -1,335 +1,272 @@
-"""What every generator promises, over all members of the union."""
+"""What every generator promises, over all members of the table; see also the tests of families."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import get_args
+from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
-from audiogen.conditioning.controls import KEY_RANGE
-from audiogen.generators import GeneratorConfig, LatentGenerator, ODESamplingConfig, build_generator
-from audiogen.generators.base import Start, noise_source
-from audiogen.generators.ode.diffusion import DiffusionConfig
-from audiogen.generators.ode.flow import FlowConfig
-from audiogen.generators.ode.infill import InfillConfig
-from audiogen.generators.sampling import SolverName
+from audiogen.generators import (
+    GENERATORS,
+    GeneratorConfig,
+    LatentGenerator,
+    SamplingConfig,
+    build_generator,
+    generator_class,
+)
+from audiogen.generators.abilities import EndsSounds, HasPaths, PredictsLatents, PredictsTokens
+from audiogen.generators.request import Start
+from audiogen.storage import read_tensors, write_tensors
 from audiogen.types import Batch, Conditions, LatentSpec
 
-SPEC = LatentSpec(
-    kind="continuous", channels=4, vocab_size=None, hop_length=512, sample_rate=16000,
-    audio_channels=1,
-)  # fmt: skip
-TEXT_DIM, WINDOW = 12, 16
-SIZE = {"dim": 32, "depth": 2, "num_heads": 2}  # patches of 3 frames
-CONTROLLED = {"controls": {"brightness": (200, 8000), "key": "auto"}}
-CONFIGS = [
-    config.with_ranges({"key": KEY_RANGE})
-    for config in (
-        DiffusionConfig(**SIZE, conditioner=CONTROLLED),
-        FlowConfig(**SIZE, conditioner=CONTROLLED),
+TEXT_DIM, WINDOW, CHANNELS, VOCABULARY = 12, 12, 3, 11
+SMALL = {
+    "dim": 32,
+    "depth": 1,
+    "num_heads": 2,
+    "dropout": 0,
+    "token_dropout": 0,
+    "conditioner": {"controls": {"brightness": (200, 8000)}},
+}
+SHORT = {"steps": 3, "passes": (3, 2), "guidance_scale": 2.0}
+
+
+def spec_of(member: type[GeneratorConfig]) -> LatentSpec:
+    kind = GENERATORS[member].accepts
+    return LatentSpec(
+        kind=kind,
+        channels=CHANNELS,
+        vocab_size=VOCABULARY if kind == "tokens" else None,
+        hop_length=512,
+        sample_rate=16000,
+        audio_channels=1,
     )
-]
-SAMPLING = ODESamplingConfig(steps=4, guidance_scale=2.0)
 
 
-def make_conditions(batch: int) -> Conditions:
-    mask = torch.arange(6)[None] < torch.randint(1, 7, (batch, 1))
+def made(member: type[GeneratorConfig]) -> LatentGenerator:
+    """Return a small generator without parameters that are zero, behind which mistakes hide."""
+    settings = {name: value for name, value in SMALL.items() if name in member.model_fields}
+    config = member.model_validate(settings)
+    generator = build_generator(config, spec_of(member), TEXT_DIM, WINDOW)
+    for name, parameter in generator.named_parameters():
+        if not bool(parameter.any()):
+            torch.nn.init.normal_(parameter, std=0.05)
+        elif parameter.ndim == 2 and name.startswith(("backbone", "heads")):
+            # Weak weights would make all logits alike.
+            torch.nn.init.normal_(parameter, std=1.5 * parameter.shape[1] ** -0.5)
+    return generator
+
+
+def sampling_of(generator: LatentGenerator) -> SamplingConfig:
+    kind = generator.sampling
+    return kind.model_validate({k: v for k, v in SHORT.items() if k in kind.model_fields})
+
+
+def conditions_of(batch: int) -> Conditions:
     return Conditions(
         text=torch.randn(batch, 6, TEXT_DIM),
-        text_mask=mask,
+        text_mask=torch.arange(6)[None] < torch.randint(1, 7, (batch, 1)),
         pooled=torch.randn(batch, TEXT_DIM),
         controls={
             "seconds": torch.rand(batch) * 10,
             "role": torch.randint(3, (batch,)).float(),
-            **measures_of(batch),
+            "brightness": 200 * 40 ** torch.rand(batch),
         },
     )
 
 
-def measures_of(batch: int) -> dict[str, Tensor]:
-    """Controls that these models were trained with; some are not given."""
-    key = torch.randint(24, (batch,)).float()
-    return {
-        "brightness": 200 * 40 ** torch.rand(batch),
-        "key": key.masked_fill(torch.rand(batch) < 0.3, torch.nan),
-    }
+def latents_of(generator: LatentGenerator, batch: int) -> torch.Tensor:
+    if generator.spec.vocab_size is None:
+        return torch.randn(batch, CHANNELS, WINDOW)
+    return torch.randint(generator.spec.vocab_size, (batch, CHANNELS, WINDOW))
 
 
-def make_batch(batch: int) -> Batch:
+def batch_of(generator: LatentGenerator, batch: int) -> Batch:
     frames = torch.randint(WINDOW // 2, WINDOW + 1, (batch, 1))
     return Batch(
-        latents=torch.randn(batch, SPEC.channels, WINDOW),
+        latents=latents_of(generator, batch),
         mask=torch.arange(WINDOW)[None] < frames,
-        conditions=make_conditions(batch),
+        conditions=conditions_of(batch),
     )
 
 
-@pytest.fixture(params=CONFIGS, ids=lambda config: config.type)
+@pytest.fixture(params=GENERATORS, ids=lambda member: member.__name__)
 def generator(request: pytest.FixtureRequest) -> LatentGenerator:
-    config: GeneratorConfig = request.param
-    made = build_generator(config, SPEC, TEXT_DIM, WINDOW)
-    for parameter in made.parameters():  # zero-initialised gates would hide mistakes behind them
-        if not bool(parameter.any()):
-            torch.nn.init.normal_(parameter, std=0.05)
-    return made
+    return made(request.param).eval()
 
 
 def test_every_parameter_gets_a_gradient(generator: LatentGenerator) -> None:
     generator.train()
-    batch = make_batch(64)
+    batch = batch_of(generator, 64)
     controls = {name: value.clone() for name, value in batch.conditions.controls.items()}
     for value in controls.values():
         value[:8] = torch.nan  # the vectors for "not given" must be trained too
     conditions = replace(batch.conditions, controls=controls)
     generator(replace(batch, conditions=conditions)).loss.backward()
     silent = [
-        name for name, parameter in generator.named_parameters()
+        name
+        for name, parameter in generator.named_parameters()
         if parameter.grad is None or not bool(parameter.grad.any())
-    ]  # fmt: skip
+    ]
     assert silent == []
 
 
 def test_it_learns_one_batch(generator: LatentGenerator) -> None:
     generator.train()
-    batch = make_batch(8)
-    optimizer = torch.optim.AdamW(generator.parameters(), lr=3e-3)
+    batch = batch_of(generator, 8)
+    optimizer = torch.optim.AdamW(generator.parameters(), lr=5e-3)
     losses = []
-    for step in range(150):
+    for step in range(120):
         torch.manual_seed(step % 4)
-        output = generator(batch)
+        loss = generator(batch).loss
         optimizer.zero_grad()
-        output.loss.backward()
+        loss.backward()
         optimizer.step()
-        losses.append(float(output.loss))
-    assert sum(losses[-8:]) < 0.6 * sum(losses[:8])
+        losses.append(float(loss.detach()))
+    assert sum(losses[-8:]) < 0.7 * sum(losses[:8])
 
 
-def test_the_mask_hides_padding(generator: LatentGenerator) -> None:
-    generator.eval()
-    batch = make_batch(8)
-    spoiled = torch.where(batch.mask[:, None], batch.latents, 100.0)
-    losses = []
-    for latents in (batch.latents, spoiled):
+def test_the_mask_hides_padding_and_nothing_else(generator: LatentGenerator) -> None:
+    batch = batch_of(generator, 8)
+
+    def loss(changed: Batch) -> torch.Tensor:
         torch.manual_seed(1)
-        losses.append(generator(replace(batch, latents=latents)).loss)
-    torch.testing.assert_close(*losses)
+        found: torch.Tensor = generator(changed).loss
+        return found
 
-
-def test_a_mask_without_padding_is_not_ignored(generator: LatentGenerator) -> None:
-    generator.eval()
-    batch = make_batch(8)
-    whole = replace(batch, mask=torch.ones_like(batch.mask))
-    torch.manual_seed(1)
-    masked = generator(batch).loss
-    torch.manual_seed(1)
-    assert not torch.isclose(masked, generator(whole).loss)
+    spoiled = torch.where(batch.mask[:, None], batch.latents, latents_of(generator, 8))
+    torch.testing.assert_close(loss(batch), loss(replace(batch, latents=spoiled)))
+    assert not torch.isclose(loss(batch), loss(replace(batch, mask=torch.ones_like(batch.mask))))
 
 
 @pytest.mark.parametrize("num_frames", [3, WINDOW, 3 * WINDOW])
 def test_a_seed_gives_the_same_sound_in_any_batch(
     generator: LatentGenerator, num_frames: int
 ) -> None:
-    generator.eval()
-    conditions = make_conditions(5)
-    seeds = [3, 4, 5, 6, 7]
-    together = generator.sample(conditions, num_frames, sampling=SAMPLING, seeds=seeds)
-    assert together.shape == (5, SPEC.channels, num_frames)
-    alone = generator.sample(conditions[2:3], num_frames, sampling=SAMPLING, seeds=[5])
+    conditions, sampling = conditions_of(4), sampling_of(generator)
+    together = generator.sample(conditions, num_frames, sampling=sampling, seeds=[3, 4, 5, 6])
+    assert together.shape == (4, CHANNELS, num_frames)
+    alone = generator.sample(conditions[2:3], num_frames, sampling=sampling, seeds=[5])
     torch.testing.assert_close(together[2:3], alone, atol=1e-4, rtol=1e-4)
-    other = generator.sample(conditions[2:3], num_frames, sampling=SAMPLING, seeds=[6])
-    assert not torch.allclose(alone, other, atol=1e-2)
+    other = generator.sample(conditions[2:3], num_frames, sampling=sampling, seeds=[77])
+    assert not torch.allclose(alone.float(), other.float(), atol=1e-2)
 
 
-def test_the_prompt_matters_and_guidance_of_one_is_unguided(generator: LatentGenerator) -> None:
-    generator.eval()
-    conditions = make_conditions(2)
-    plain = ODESamplingConfig(steps=4, guidance_scale=1.0)
-    off = ODESamplingConfig(steps=4, guidance_scale=3.0, guidance_interval=(1.0, 1.0))
-    one = generator.sample(conditions, WINDOW, sampling=plain, seeds=[1, 2])
-    none = generator.sample(conditions, WINDOW, sampling=off, seeds=[1, 2])
-    torch.testing.assert_close(one, none)
-    free = generator.sample(conditions.without_prompt(), WINDOW, sampling=plain, seeds=[1, 2])
-    assert not torch.allclose(one, free, atol=1e-3)
-
-
-@pytest.mark.parametrize("solver", get_args(SolverName))
-def test_a_batch_of_mixed_lengths_samples_each_as_if_alone(
-    generator: LatentGenerator, solver: SolverName
-) -> None:
-    generator.eval()
-    conditions, lengths, seeds = make_conditions(4), [WINDOW, 7, 3 * WINDOW + 1, 12], [1, 2, 3, 4]
-    sampling = ODESamplingConfig(steps=3, solver=solver, guidance_scale=2.0)
+def test_a_batch_of_mixed_lengths_samples_each_as_if_alone(generator: LatentGenerator) -> None:
+    conditions, sampling = conditions_of(3), sampling_of(generator)
+    lengths, seeds = [WINDOW, 7, 2 * WINDOW + 1], [1, 2, 3]
     together = generator.sample(conditions, lengths, sampling=sampling, seeds=seeds)
-    assert together.shape[-1] == max(lengths)
-    for index, length in enumerate(lengths):
-        alone = generator.sample(
-            conditions[[index]], length, sampling=sampling, seeds=[seeds[index]]
-        )
-        part = together[index : index + 1]
-        torch.testing.assert_close(part[..., :length], alone, atol=1e-4, rtol=1e-4)
-        assert not bool(part[..., length:].any())
+    for item, length in enumerate(lengths):
+        alone = generator.sample(conditions[[item]], length, sampling=sampling, seeds=[seeds[item]])
+        torch.testing.assert_close(together[[item], :, :length], alone, atol=1e-4, rtol=1e-4)
+        assert not bool(together[item, :, length:].any())
 
 
-def test_a_negative_prompt_leads_away_from_it(generator: LatentGenerator) -> None:
-    generator.eval()
-    conditions, other = make_conditions(2), make_conditions(2)
-    seeds = [1, 2]
-    plain = generator.sample(conditions, WINDOW, sampling=SAMPLING, seeds=seeds)
-    without = generator.sample(
-        conditions, WINDOW, sampling=SAMPLING, seeds=seeds, negative=conditions.without_prompt()
-    )
-    torch.testing.assert_close(plain, without)
-    away = generator.sample(conditions, WINDOW, sampling=SAMPLING, seeds=seeds, negative=other)
-    assert not torch.allclose(plain, away, atol=1e-3)
-    off = SAMPLING.model_copy(update={"guidance_scale": 1.0})
-    with pytest.raises(ValueError, match="guidance, which is off"):
-        generator.sample(conditions, WINDOW, sampling=off, seeds=seeds, negative=other)
-    # Away from the prompt itself there is no direction left: guidance is off.
-    same = generator.sample(conditions, WINDOW, sampling=SAMPLING, seeds=seeds, negative=conditions)
-    unguided = generator.sample(conditions, WINDOW, sampling=off, seeds=seeds)
-    torch.testing.assert_close(same, unguided, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("num_frames", [WINDOW, 3 * WINDOW])
-def test_kept_frames_come_out_as_they_are(generator: LatentGenerator, num_frames: int) -> None:
-    generator.eval()
-    known = torch.randn(2, SPEC.channels, num_frames)
-    keep = torch.zeros(2, num_frames, dtype=torch.bool)
-    keep[0, :5] = keep[1, 7:] = True
-    start = Start(latents=known, keep=keep)
-    conditions = make_conditions(2)
-    made = generator.sample(conditions, num_frames, sampling=SAMPLING, seeds=[1, 2], start=start)
-    where = keep[:, None].expand_as(made)
-    torch.testing.assert_close(made[where], known[where], atol=1e-4, rtol=1e-4)
-    spoiled = replace(start, latents=torch.where(where, known, torch.randn_like(known)))
-    again = generator.sample(conditions, num_frames, sampling=SAMPLING, seeds=[1, 2], start=spoiled)
-    torch.testing.assert_close(again, made)  # nothing leaks from frames that are not kept
-    other = replace(start, latents=known + 1)
-    moved = generator.sample(conditions, num_frames, sampling=SAMPLING, seeds=[1, 2], start=other)
-    assert not torch.allclose(moved[~where], made[~where], atol=1e-3)  # and they are looked at
-
-
-def test_a_model_without_infill_keeps_no_frames() -> None:
-    config = FlowConfig(**SIZE, infill=InfillConfig(spans=0, prefix=0, suffix=0))
-    generator = build_generator(config, SPEC, TEXT_DIM, WINDOW).eval()
-    latents = torch.randn(1, SPEC.channels, WINDOW)
-    start = Start(latents=latents, keep=torch.ones(1, WINDOW, dtype=torch.bool))
-    with pytest.raises(ValueError, match="trained without infill"):
-        generator.sample(make_conditions(1), WINDOW, sampling=SAMPLING, seeds=[1], start=start)
-
-
-def test_less_noise_at_the_start_stays_nearer_to_what_is_given(generator: LatentGenerator) -> None:
-    generator.eval()
-    latents, conditions = torch.randn(1, SPEC.channels, WINDOW), make_conditions(1)
-    distances = []
-    for level in (0.0, 0.1, 0.4, 0.8):
-        start = Start(latents=latents, level=level)
-        made = generator.sample(conditions, WINDOW, sampling=SAMPLING, seeds=[1], start=start)
-        distances.append(float((made - latents).norm()))
-    assert distances[0] == 0
-    assert distances == sorted(distances)
-
-
-def test_noise_may_be_given(generator: LatentGenerator) -> None:
-    generator.eval()
-    conditions = make_conditions(2)
-    noise = noise_source([5, 6], SPEC.channels, [WINDOW] * 2)()
-    own = generator.sample(conditions, WINDOW, sampling=SAMPLING, seeds=[5, 6])
-    given = generator.sample(
-        conditions, WINDOW, sampling=SAMPLING, seeds=[1, 2], start=Start(noise=noise)
-    )
-    torch.testing.assert_close(own, given, atol=0, rtol=0)
-
-
-@pytest.mark.parametrize("num_frames", [9, WINDOW, 3 * WINDOW])
-def test_a_ring_is_sampled_the_same_in_any_batch(
-    generator: LatentGenerator, num_frames: int
+def test_weights_that_are_saved_and_loaded_sample_the_same(
+    generator: LatentGenerator, tmp_path: Path
 ) -> None:
-    generator.eval()
-    conditions = make_conditions(3)
-    rings = generator.sample(conditions, num_frames, sampling=SAMPLING, seeds=[1, 2, 3], ring=True)
-    alone = generator.sample(conditions[1:2], num_frames, sampling=SAMPLING, seeds=[2], ring=True)
-    torch.testing.assert_close(rings[1:2], alone, atol=1e-4, rtol=1e-4)
-    lines = generator.sample(conditions, num_frames, sampling=SAMPLING, seeds=[1, 2, 3])
-    assert not torch.allclose(rings, lines, atol=1e-3)
+    write_tensors(tmp_path / "weights.safetensors", generator.state_dict())
+    other = made(type(generator.config)).eval()
+    other.load_state_dict(read_tensors(tmp_path / "weights.safetensors"))
+    conditions, sampling = conditions_of(2), sampling_of(generator)
+    first, second = (
+        model.sample(conditions, WINDOW, sampling=sampling, seeds=[1, 2])
+        for model in (generator, other)
+    )
+    assert torch.equal(first, second)
 
 
-def test_a_control_matters_and_what_is_not_given_is_as_if_absent(
+def test_it_samples_by_the_settings_it_declares_and_by_no_others(
     generator: LatentGenerator,
 ) -> None:
-    generator.eval()
-    conditions = make_conditions(2)
-
-    def sampled(**controls: Tensor) -> Tensor:
-        given = {name: conditions.controls[name] for name in ("seconds", "role")} | controls
-        changed = replace(conditions, controls=given)
-        return generator.sample(changed, WINDOW, sampling=SAMPLING, seeds=[1, 2])
-
-    absent = sampled()
-    missing = torch.full((2,), torch.nan)
-    assert torch.equal(sampled(brightness=missing, key=missing), absent)
-    dark, bright = (sampled(brightness=torch.full((2,), hertz)) for hertz in (300.0, 6000.0))
-    for first, second in ((dark, bright), (dark, absent), (bright, absent)):
-        assert not torch.allclose(first, second, atol=1e-3)
-    one = sampled(brightness=torch.tensor([300.0, torch.nan]))
-    torch.testing.assert_close(one[:1], dark[:1], atol=1e-4, rtol=1e-4)  # each item its own
-    torch.testing.assert_close(one[1:], absent[1:], atol=1e-4, rtol=1e-4)
-    with pytest.raises(ValueError, match=r"no controls \['tempo'\]"):
-        sampled(tempo=missing)
+    for kind in {model.sampling for model in GENERATORS.values()} - {generator.sampling}:
+        with pytest.raises(ValueError, match="sample: expected sampling of type"):
+            generator.sample(conditions_of(1), WINDOW, sampling=kind(), seeds=[1])
+        with pytest.raises(ValueError, match="sample: expected sampling of type"):
+            generator.network_evaluations(kind(), WINDOW)
+    assert generator.network_evaluations(sampling_of(generator), WINDOW) >= 1
 
 
-def test_text_padding_is_not_seen(generator: LatentGenerator) -> None:
-    generator.eval()
-    conditions = make_conditions(3)
-    spoiled = torch.where(conditions.text_mask[..., None], conditions.text, 50.0)
-    first = generator.sample(conditions, WINDOW, sampling=SAMPLING, seeds=[1, 2, 3])
-    second = generator.sample(
-        replace(conditions, text=spoiled), WINDOW, sampling=SAMPLING, seeds=[1, 2, 3]
-    )
-    torch.testing.assert_close(first, second)
+def test_it_makes_rings_only_if_it_says_so(generator: LatentGenerator) -> None:
+    def ring(*items: int) -> torch.Tensor:
+        seeds = [7 + item for item in items]
+        sampling = sampling_of(generator)
+        chosen = conditions[list(items)]
+        return generator.sample(chosen, WINDOW, sampling=sampling, seeds=seeds, ring=True)
+
+    conditions = conditions_of(2)
+    if not generator.loops:
+        with pytest.raises(ValueError, match="no ring"):
+            ring(0)
+        return
+    torch.testing.assert_close(ring(0, 1)[1:], ring(1), atol=1e-4, rtol=1e-4)
 
 
-def test_one_seed_per_item_is_asked_for(generator: LatentGenerator) -> None:
-    with pytest.raises(ValueError, match="2 items but 1 seeds"):
-        generator.sample(make_conditions(2), WINDOW, sampling=SAMPLING, seeds=[1])
+def test_it_keeps_the_frames_that_it_says_it_keeps(generator: LatentGenerator) -> None:
+    known, place = latents_of(generator, 1), torch.arange(WINDOW)[None]
+    masks = {"beginnings": place < 5, "anything": (place < 3) | (place > 8)}
+    can = {"nothing": [], "beginnings": ["beginnings"], "anything": list(masks)}[generator.keeps]
+    for name, keep in masks.items():
+        start = Start(latents=known, keep=keep)
+
+        def sample(start: Start = start) -> torch.Tensor:
+            return generator.sample(
+                conditions_of(1), WINDOW, sampling=sampling_of(generator), seeds=[1], start=start
+            )
+
+        if name in can:
+            torch.testing.assert_close(
+                sample()[..., keep[0]], known[..., keep[0]], atol=1e-4, rtol=1e-4
+            )
+        else:
+            with pytest.raises(ValueError, match="keeps"):
+                sample()
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.type)
-def test_latents_of_the_wrong_kind_are_refused(config: GeneratorConfig) -> None:
-    tokens = replace(SPEC, kind="tokens", vocab_size=1024)
-    with pytest.raises(ValueError, match=r"generator\.type=\w+ models continuous latents"):
-        build_generator(config, tokens, TEXT_DIM, WINDOW)
+def test_what_it_can_do_besides_it_does(generator: LatentGenerator) -> None:
+    sampling, batch = sampling_of(generator), batch_of(generator, 2)
+    if isinstance(generator, EndsSounds):
+        [one] = generator.sample_to_end(conditions_of(1), WINDOW, sampling=sampling, seeds=[1])
+        assert 1 <= one.shape[1] <= WINDOW
+    if isinstance(generator, HasPaths):
+        points, times, end = generator.trace(
+            batch.conditions, WINDOW, sampling=sampling, seeds=[1, 2]
+        )
+        assert len(points) == len(times)
+        again = generator.sample(batch.conditions, WINDOW, sampling=sampling, seeds=[1, 2])
+        torch.testing.assert_close(end, again)
+        assert not bool((generator.draw_kept_frames(batch.mask) & ~batch.mask).any())
+    if isinstance(generator, PredictsLatents):
+        bits = generator.bits_per_dimension(batch, seeds=[1, 2], tolerance=1e-2)
+        assert bits.shape == (2,)
+        assert bool((bits > -4.6).all())
+    if isinstance(generator, PredictsTokens):
+        likelihood = generator.log_likelihood(batch)
+        assert likelihood.shape == (2, CHANNELS)
+        assert bool((likelihood < 0).all())
 
 
-def test_dropout_is_per_item_and_per_condition() -> None:
-    config = DiffusionConfig(dim=32, depth=1, num_heads=2)
-    assert config.conditioner.controls == {}
-    conditioner = build_generator(config, SPEC, TEXT_DIM, WINDOW).conditioner.train()  # type: ignore[attr-defined,operator]
-    conditions = make_conditions(1)
-    many = Conditions(
-        text=conditions.text.expand(400, -1, -1),
-        text_mask=conditions.text_mask.expand(400, -1),
-        pooled=conditions.pooled.expand(400, -1),
-        controls={name: conditions.controls[name].expand(400) for name in ("seconds", "role")},
-    )
-    context = conditioner(many)
-    without_prompt = ~context.mask[:, 1:].any(dim=1)
-    assert 0.04 < float(without_prompt.float().mean()) < 0.18
-    kinds = {tuple(vector.round(decimals=4).tolist()) for vector in context.vector.detach()}
-    assert len(kinds) == 8  # prompt, seconds and role are each there or not
+def test_latents_of_the_other_kind_are_refused(generator: LatentGenerator) -> None:
+    kind = "continuous" if generator.accepts == "tokens" else "tokens"
+    other = replace(generator.spec, kind=kind, vocab_size=None if kind == "continuous" else 16)
+    with pytest.raises(ValueError, match=r"generator\.type=\w+ models \w+ latents, but the codec"):
+        build_generator(generator.config, other, TEXT_DIM, WINDOW)
 
 
-@pytest.mark.parametrize(
-    ("hop_length", "given", "expected"),
-    [(1024, None, 2), (512, None, 4), (4096, None, 1), (512, 3, 3)],
-)
-def test_frames_per_token_follow_the_frame_rate(
-    hop_length: int, given: int | None, expected: int
-) -> None:
-    spec = LatentSpec(
-        kind="continuous", channels=8, vocab_size=None, hop_length=hop_length, sample_rate=22050,
-        audio_channels=1,
-    )  # fmt: skip
-    config = FlowConfig(dim=32, depth=1, num_heads=1, patch_frames=given)
-    assert config.frames_per_token(spec) == expected
+def test_its_class_is_found_by_its_configuration(generator: LatentGenerator) -> None:
+    assert generator_class(generator.config) is type(generator)
+
+
+CHECKS: list[Callable[[LatentGenerator], None]] = [
+    test_every_parameter_gets_a_gradient,
+    test_it_learns_one_batch,
+    test_the_mask_hides_padding_and_nothing_else,
+    test_a_batch_of_mixed_lengths_samples_each_as_if_alone,
+    test_it_samples_by_the_settings_it_declares_and_by_no_others,
+    test_it_makes_rings_only_if_it_says_so,
+    test_it_keeps_the_frames_that_it_says_it_keeps,
+    test_what_it_can_do_besides_it_does,
+    test_latents_of_the_other_kind_are_refused,
+]
+"""The contract, for generators that a test adds."""

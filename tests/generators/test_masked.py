@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from audiogen.generators import TokenSamplingConfig, build_generator
-from audiogen.generators.base import Start
+from audiogen.generators.request import Start
 from audiogen.generators.tokens.masked import MaskedConfig, MaskedGenerator, draw_masked, passes_of
 from audiogen.types import Batch, Conditions, LatentSpec
 

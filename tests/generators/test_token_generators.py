@@ -14,7 +14,7 @@ from audiogen.generators import (
     TokenSamplingConfig,
     build_generator,
 )
-from audiogen.generators.base import Start
+from audiogen.generators.request import Start
 from audiogen.generators.tokens.autoregressive import AutoregressiveConfig, AutoregressiveGenerator
 from audiogen.generators.tokens.masked import MaskedConfig
 from audiogen.types import Batch, Conditions, LatentSpec

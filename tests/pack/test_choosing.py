@@ -13,12 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fake_text import FakeTextEncoder
 
-from audiogen.audio.dsp import resample
 from audiogen.audio.io.files import read_audio
-from audiogen.evaluation.judge.classifier import SoundClassifier
-from audiogen.evaluation.judge.judge import JUDGE_FILE, Judge, label_words, named_label
+from audiogen.judge.judge import Judge
 from audiogen.pack import choosing
 from audiogen.pack.choosing import CANDIDATE_STEP, Chooser, clipped_share, soundness
 from audiogen.pack.curation.cards import make_card
@@ -28,7 +25,6 @@ from audiogen.pack.make import Done, MakeRequest, Worker, make_pack
 from audiogen.pack.prompts import TakeSettings
 from audiogen.pack.redo import RedoRequest, redo_pack, redo_take
 from audiogen.pipeline import Pipeline
-from audiogen.storage import read_tensors, write_tensors
 from audiogen.takes import making
 from audiogen.takes.making import Made
 from audiogen.takes.take import Candidate, Take
@@ -58,14 +54,16 @@ def hiss(seed: int, seconds: float = 1.0) -> torch.Tensor:
 def judge() -> Judge:
     """One that knows hum and rain."""
     wavs = [*(tone(100 + 10 * n) for n in range(4)), *(hiss(n) for n in range(4))]
-    return Judge.of(SoundClassifier(RATE, num_versions=1).fit(wavs, ["hum"] * 4 + ["rain"] * 4))
+    return Judge.fit(wavs, ["hum"] * 4 + ["rain"] * 4, RATE, num_versions=1)
 
 
 @pytest.fixture
 def judged(make_model: Callable[..., Path], judge: Judge) -> Path:
-    """A small model with that judge beside it."""
+    """A small model with that judge."""
     run = make_model()
-    judge.write(run / "generator" / "model" / JUDGE_FILE)
+    pipeline = Pipeline.from_pretrained(run)
+    pipeline.judge = judge
+    pipeline.save_pretrained(run / "generator" / "model")
     return run
 
 
@@ -243,92 +241,10 @@ def test_a_model_without_a_recogniser_says_so_once(
     model: Path, listed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     done = make(model, listed, tmp_path / "pack")
-    assert caplog.text.count("small: no recogniser beside the model") == 1
+    assert caplog.text.count("small: the model has no recogniser") == 1
     found = note(take_path(tmp_path / "pack", done.takes[0]))["choosing"]
     assert found["judge"] == ""
     assert {one["prompt"] for one in found["candidates"]} == {None}
-
-
-# The recogniser
-
-
-def test_a_judge_is_the_linear_half_of_the_classifier_and_is_read_as_written(
-    judge: Judge, tmp_path: Path
-) -> None:
-    for labels in (["hum", "rain"], ["hum", "rain", "sea"]):
-        wavs = [tone(100), tone(120), hiss(0), hiss(1), tone(900), tone(950)][: 2 * len(labels)]
-        names = [label for label in labels for _ in range(2)]
-        classifier = SoundClassifier(RATE, num_versions=1).fit(wavs, names)
-        one = Judge.of(classifier)
-        scaler, linear = classifier.linear
-        features = scaler.transform(classifier._features(wavs))
-        expected = linear.predict_proba(features)
-        found = [list(one.probabilities(wav).values()) for wav in wavs]
-        assert np.allclose(found, expected, atol=1e-4)
-    path = tmp_path / JUDGE_FILE
-    judge.write(path)
-    again = Judge.read(path)
-    assert len(again.digest) == 16
-    assert again.probabilities(hiss(9)) == judge.probabilities(hiss(9))
-    assert path.stat().st_size < 50_000
-
-
-def test_a_damaged_judge_or_one_of_another_rate_is_refused(judged: Path, judge: Judge) -> None:
-    path = judged / "generator" / "model" / JUDGE_FILE
-    pipeline = Pipeline.from_pretrained(judged)
-    replace(judge, sample_rate=8000).write(path)
-    with pytest.raises(ValueError, match="for sounds at 8000 Hz; this model makes 16000 Hz"):
-        Chooser.of(pipeline)
-    for damaged in (
-        replace(judge, weights=judge.weights[:, :-1]),
-        replace(judge, bias=judge.bias * float("nan")),
-        replace(judge, labels=("one",)),
-    ):
-        damaged.write(path)
-        with pytest.raises(ValueError, match="not a recogniser as audiogen writes it"):
-            Chooser.of(pipeline)
-    deep = torch.full((100_000,), ord("["), dtype=torch.uint8)
-    write_tensors(path, {**read_tensors(path), "about": deep})
-    with pytest.raises(ValueError, match="nested too deeply"):
-        Chooser.of(pipeline)
-    path.write_bytes(b"\0" * 64)
-    with pytest.raises(ValueError, match="not a readable safetensors file"):
-        Chooser.of(pipeline)
-
-
-def test_a_judge_goes_with_copies_of_the_model(judged: Path, tmp_path: Path) -> None:
-    Pipeline.from_pretrained(judged).save_pretrained(tmp_path / "copy")
-    written = judged / "generator" / "model" / JUDGE_FILE
-    assert (tmp_path / "copy" / JUDGE_FILE).read_bytes() == written.read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("prompt", "label"),
-    [
-        ("rain on a roof", "rain"), ("A Dog, far away", "dog"), ("waves of the sea", "sea_waves"),
-        ("waves", "sea_waves"), ("Bolivia", None), ("", None), ("brain", None),
-    ],
-)  # fmt: skip
-def test_prompts_name_labels_only_where_they_are_alike(prompt: str, label: str | None) -> None:
-    names = ["rain", "dog", "sea_waves"]
-    texts: Any = FakeTextEncoder()([prompt, *map(label_words, names)])
-    assert named_label(prompt, names, texts.pooled[0], texts.pooled[1:]) == label
-
-
-@pytest.mark.slow
-def test_the_linear_half_recognises_real_recordings_from_other_sources(esc10: Path) -> None:
-    sides: dict[bool, tuple[list[torch.Tensor], list[str]]] = {True: ([], []), False: ([], [])}
-    for path in sorted(esc10.glob("*/*.ogg")):
-        wavs, labels = sides[int(path.stem.split("-")[1]) % 5 == 0]
-        wavs.append(resample(*read_audio(path), 22_050))
-        labels.append(path.parent.name)
-    judge = Judge.of(SoundClassifier(22_050).fit(*sides[False]))
-    heard = [judge.probabilities(wav) for wav in sides[True][0]]
-    right = [
-        max(one, key=one.__getitem__) == label
-        for one, label in zip(heard, sides[True][1], strict=True)
-    ]
-    assert np.mean(right) >= 0.85
 
 
 def test_loops_are_made_again_between_the_seeds_of_candidates() -> None:

@@ -12,9 +12,16 @@ from audiogen.data.manifest import ManifestRow
 from audiogen.provenance.attribution import COLUMNS, attribution_csv, read_attribution
 
 ROW = ManifestRow(
-    path="rain/a.wav", sha256="ab" * 32, seconds=1.0, sample_rate=8000, channels=1,
-    source_id="a", licence="CC-BY-4.0", author="Ana", source="https://example.org/a",
-)  # fmt: skip
+    path="rain/a.wav",
+    sha256="ab" * 32,
+    seconds=1.0,
+    sample_rate=8000,
+    channels=1,
+    source_id="a",
+    licence="CC-BY-4.0",
+    author="Ana",
+    source="https://example.org/a",
+)
 HOSTILE = ["=1+1", '=HYPERLINK("http://x","y")', "+1", "-2", "@SUM(A1)", "\t=1", "'=1", "'", "\r=1"]
 
 

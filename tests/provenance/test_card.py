@@ -15,11 +15,18 @@ from audiogen.provenance.card import codec_card, documents, model_card, model_co
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = [
     ManifestRow(
-        path=f"{licence}.wav", sha256=f"{number:064x}", seconds=1800.0, sample_rate=8000,
-        channels=1, label="rain", split="train", licence=licence, author="=Ana",
+        path=f"{licence}.wav",
+        sha256=f"{number:064x}",
+        seconds=1800.0,
+        sample_rate=8000,
+        channels=1,
+        label="rain",
+        split="train",
+        licence=licence,
+        author="=Ana",
     )
     for number, licence in enumerate(["CC-BY-4.0", OWN])
-]  # fmt: skip
+]
 
 
 def experiment(*overrides: str) -> ExperimentConfig:
@@ -35,9 +42,13 @@ def card_of(config: ExperimentConfig) -> str:
 def test_the_card_names_policy_statement_and_licences() -> None:
     card = card_of(experiment("data.licence_policy=commercial"))
     for text in (
-        "Licence policy: commercial.", "states to own the sounds", "- CC-BY-4.0: 1 files",
-        f"- {OWN}: 1 files", "2 files, 1.00 hours: rain (2)", '--prompt "rain"',
-    ):  # fmt: skip
+        "Licence policy: commercial.",
+        "states to own the sounds",
+        "- CC-BY-4.0: 1 files",
+        f"- {OWN}: 1 files",
+        "2 files, 1.00 hours: rain (2)",
+        '--prompt "rain"',
+    ):
         assert text in card, text
     assert "Licence of the codec" not in card
     research = experiment("data.licence_policy=research", "data.unknown_licence_reason=a course")

@@ -25,11 +25,19 @@ FIELD = {"@type", "@id", "name", "dataType"}
 
 def sound(number: int, **changes: Any) -> ManifestRow:
     known: dict[str, Any] = {
-        "path": f"rain/ü {number}.wav", "sha256": f"{number:064x}", "seconds": 2.5,
-        "sample_rate": 8000, "channels": 1, "prompt": 'rain, "heavy"', "label": "rain",
-        "split": "train", "source_id": str(number), "licence": "CC-BY-4.0", "author": "Ana",
+        "path": f"rain/ü {number}.wav",
+        "sha256": f"{number:064x}",
+        "seconds": 2.5,
+        "sample_rate": 8000,
+        "channels": 1,
+        "prompt": 'rain, "heavy"',
+        "label": "rain",
+        "split": "train",
+        "source_id": str(number),
+        "licence": "CC-BY-4.0",
+        "author": "Ana",
         "source": "https://example.org/1",
-    }  # fmt: skip
+    }
     return ManifestRow(**known | changes)
 
 
@@ -66,8 +74,10 @@ def test_it_has_what_the_format_requires() -> None:
     for item, row in zip(tree["distribution"], ROWS, strict=True):
         assert item.keys() == FILE_OBJECT
         assert (item["@type"], item["contentUrl"], item["sha256"]) == (
-            "cr:FileObject", row.path, row.sha256
-        )  # fmt: skip
+            "cr:FileObject",
+            row.path,
+            row.sha256,
+        )
         assert item["encodingFormat"].startswith("audio/")
     (records,) = tree["recordSet"]
     assert all(field.keys() >= FIELD for field in records["field"])
@@ -116,9 +126,15 @@ def test_read_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"[]", b"{}", b'{"recordSet": [{"@id": "sounds", "data": [{"sounds/path": "a"}]}]}',
-     b'{"recordSet": [1]}', b"\xff"],
-)  # fmt: skip
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"recordSet": [{"@id": "sounds", "data": [{"sounds/path": "a"}]}]}',
+        b'{"recordSet": [1]}',
+        b"\xff",
+    ],
+)
 def test_another_file_is_an_error(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "croissant.json"
     path.write_bytes(content)

@@ -14,9 +14,15 @@ from audiogen.provenance.forget import describe_uses, find_uses
 from audiogen.storage import sha256_file
 
 A = ManifestRow(
-    path="rain/1-17-A.ogg", sha256="a1" * 32, seconds=1.0, sample_rate=8000, channels=1,
-    split="train", source_id="17", licence="CC0-1.0",
-)  # fmt: skip
+    path="rain/1-17-A.ogg",
+    sha256="a1" * 32,
+    seconds=1.0,
+    sample_rate=8000,
+    channels=1,
+    split="train",
+    source_id="17",
+    licence="CC0-1.0",
+)
 A2 = dataclasses.replace(A, path="rain/1-17-B.ogg", sha256="a2" * 32)
 B = dataclasses.replace(A, path="sea/-b.ogg", sha256="b1" * 32, source_id="b")
 HELD = dataclasses.replace(B, split="held_out")
@@ -112,10 +118,14 @@ def test_what_cannot_be_read_is_said(runs: Path) -> None:
 def test_the_text_says_what_to_do(runs: Path) -> None:
     told = describe_uses("17", find_uses("17", runs))
     for text in (
-        str(runs / "full" / "generator" / "model"), "rain/1-17-A.ogg, rain/1-17-B.ogg",
-        str(runs / "full" / "latents"), "Held out", str(runs / "held"),
-        "Nothing was deleted", f"audiogen train {runs / 'full'}",
-    ):  # fmt: skip
+        str(runs / "full" / "generator" / "model"),
+        "rain/1-17-A.ogg, rain/1-17-B.ogg",
+        str(runs / "full" / "latents"),
+        "Held out",
+        str(runs / "held"),
+        "Nothing was deleted",
+        f"audiogen train {runs / 'full'}",
+    ):
         assert text in told
 
 

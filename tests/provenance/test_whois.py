@@ -19,9 +19,15 @@ pytestmark = pytest.mark.usefixtures("fake_text")
 
 def row(number: int, author: str) -> ManifestRow:
     return ManifestRow(
-        path=f"{number}.wav", sha256=f"{number:064x}", seconds=1.0, sample_rate=8000, channels=1,
-        split="train", licence="CC-BY-4.0", author=author,
-    )  # fmt: skip
+        path=f"{number}.wav",
+        sha256=f"{number:064x}",
+        seconds=1.0,
+        sample_rate=8000,
+        channels=1,
+        split="train",
+        licence="CC-BY-4.0",
+        author=author,
+    )
 
 
 @pytest.fixture

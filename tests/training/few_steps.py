@@ -3,7 +3,7 @@
 usage: few_steps.py RUN_DIR FAMILY [double] [FAULT@ITEM] [KEY=VALUE]...
 
 `double` computes in float64. A fault (raise, stop, kill, sleep, term, usr1) strikes the last
-process when it loads its ITEM-th item.
+process when it loads its ITEM-th item; the others then wait for it in a collective half a minute.
 """
 
 import logging
@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -24,7 +25,12 @@ from audiogen.data.loading.clips import Position, item_seed
 from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.generators import build_generator
 from audiogen.storage import write_tensors
-from audiogen.training.distributed.launch import joined_processes, make_accelerator
+from audiogen.training.distributed.launch import (
+    COLLECTIVE_TIMEOUT,
+    joined_processes,
+    make_accelerator,
+)
+from audiogen.training.distributed.waiting import wait_for_all
 from audiogen.training.loop.codec_loop import train_codec
 from audiogen.training.loop.generator_loop import train_generator
 from audiogen.training.loop.tracking import Tracker
@@ -159,10 +165,11 @@ def main() -> None:
     overrides = [word for word in overrides if word not in faults]
     config = load(Path(run_dir), family, overrides)
     config.run_dir.mkdir(parents=True, exist_ok=True)
-    with joined_processes() as state:
+    patience = timedelta(seconds=30) if faults else COLLECTIVE_TIMEOUT
+    with joined_processes(patience) as state:
         accelerator, _ = make_accelerator(config, state)
         train_model(family, config, accelerator, "".join(faults))
-        accelerator.wait_for_everyone()
+        wait_for_all()
 
 
 if __name__ == "__main__":

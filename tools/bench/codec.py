@@ -52,9 +52,14 @@ def dac() -> nn.Module:
     from transformers import DacConfig, DacModel  # noqa: PLC0415 (slow to import)
 
     config = DacConfig(
-        encoder_hidden_size=64, downsampling_ratios=[2, 4, 8, 8], decoder_hidden_size=1536,
-        n_codebooks=CODEBOOKS, codebook_size=1024, codebook_dim=8, sampling_rate=SAMPLE_RATE,
-    )  # fmt: skip
+        encoder_hidden_size=64,
+        downsampling_ratios=[2, 4, 8, 8],
+        decoder_hidden_size=1536,
+        n_codebooks=CODEBOOKS,
+        codebook_size=1024,
+        codebook_dim=8,
+        sampling_rate=SAMPLE_RATE,
+    )
     model: nn.Module = DacModel(config)
     return model.eval()
 
@@ -94,10 +99,14 @@ def alternate(work: dict[str, dict[str, Callable[[], Any]]], rounds: int) -> lis
     rows = []
     for (name, what), seconds in times.items():
         ratios = [a / b for a, b in zip(times["DAC", what], seconds, strict=True)]
-        rows.append({
-            "codec": name, "what": what, "seconds": statistics.median(seconds),
-            "times_faster_than_dac": statistics.median(ratios),
-        })  # fmt: skip
+        rows.append(
+            {
+                "codec": name,
+                "what": what,
+                "seconds": statistics.median(seconds),
+                "times_faster_than_dac": statistics.median(ratios),
+            }
+        )
     return rows
 
 
@@ -124,9 +133,11 @@ def main() -> None:
         )
     if given.out is not None:
         machine = {
-            "processor": processor_name(), "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(), "torch": torch.__version__,
-        }  # fmt: skip
+            "processor": processor_name(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
         tree = {"machine": machine, "seconds_of_audio": given.seconds, "rows": rows}
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")

@@ -294,11 +294,14 @@ def main() -> None:
     if given.out is not None:
         found = [
             {
-                "batch": row.batch, "what": row.what, "milliseconds_per_frame": row.milliseconds,
-                "times_faster": row.ratio, "limit_share": row.limit_share,
+                "batch": row.batch,
+                "what": row.what,
+                "milliseconds_per_frame": row.milliseconds,
+                "times_faster": row.ratio,
+                "limit_share": row.limit_share,
             }
             for row in rows
-        ]  # fmt: skip
+        ]
         tree = {
             "machine": about,
             "bytes_read_per_frame": read,

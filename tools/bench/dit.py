@@ -260,12 +260,15 @@ def main() -> None:
     if given.out is not None:
         found = [
             {
-                "what": row.what, "frames_per_token": row.patch_frames,
-                "precision": row.precision, "ours_seconds": row.ours,
-                "diffusers_seconds": row.theirs, "times_faster": row.ratio,
+                "what": row.what,
+                "frames_per_token": row.patch_frames,
+                "precision": row.precision,
+                "ours_seconds": row.ours,
+                "diffusers_seconds": row.theirs,
+                "times_faster": row.ratio,
             }
             for row in rows
-        ]  # fmt: skip
+        ]
         tree = {"machine": about, "sizes": sizes, "rows": found, "target": TARGET}
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")

@@ -98,7 +98,6 @@ def bare() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(Guard, "allows", return_value=True))
         stack.enter_context(mock.patch.object(codec_loop, "Undo", mock.MagicMock()))
-        stack.enter_context(mock.patch.object(steps, "mark", nothing))
         stack.enter_context(mock.patch.object(Resumable, "save", nothing))
         for name in ("log", "advance"):
             stack.enter_context(mock.patch.object(Tracker, name, nothing))

@@ -22,31 +22,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audiogen.audio.measure.texture import texture_features
 from audiogen.data.manifest import read_split
-from audiogen.evaluation.judge.classifier import SoundClassifier
 from audiogen.evaluation.machine import processor_name
 from audiogen.evaluation.material import MAX_HELD_OUT, MAX_TRAINING, Sounds, real_sounds
 from audiogen.evaluation.metrics.distances import diversity, frechet_distance, matched
-from audiogen.evaluation.metrics.features import FeatureSpace, texture_features
+from audiogen.evaluation.metrics.space import FeatureSpace
 from audiogen.experiment import load_config
-from audiogen.generators import AnySampling
+from audiogen.generators import SamplingConfig
+from audiogen.judge.judge import Judge
 from audiogen.pipeline import Pipeline
 from audiogen.schema import parse_overrides
 from audiogen.takes.making import changed_sampling
 
 
 @dataclass(frozen=True)
-class Judge:
+class References:
     """Real recordings, and what compares takes with them."""
 
     training: Sounds
     held_out: Sounds
     rate: int
-    classifier: SoundClassifier
+    judge: Judge
     space: FeatureSpace
 
     @classmethod
-    def of(cls, run: Path) -> Judge:
+    def of(cls, run: Path) -> References:
         """Read the recordings of a run."""
         config = load_config(run)
         spec = Pipeline.from_pretrained(run).codec.spec
@@ -56,7 +57,7 @@ class Judge:
             training,
             real_sounds(config, spec, read_split(config.run.manifest, "held_out"), MAX_HELD_OUT),
             rate,
-            SoundClassifier(rate).fit(training.wavs, training.labels),
+            Judge.fit(training.wavs, training.labels, rate),
             FeatureSpace.fit(texture_features(training.wavs, rate)),
         )
 
@@ -64,21 +65,21 @@ class Judge:
         """Recognised share, Fréchet distance to held-out clips, and diversity within a prompt."""
         made = self.space.project(texture_features(wavs, self.rate))
         real = self.space.project(texture_features(self.held_out.wavs, self.rate))
-        known = self.space.project(texture_features(self.training.wavs, self.rate))
+        learnt = self.space.project(texture_features(self.training.wavs, self.rate))
         ratios = []
         for label in sorted(set(labels)):
             own = [index for index, found in enumerate(labels) if found == label]
-            clips = [known[self.training.of(label)], real[self.held_out.of(label)]]
+            clips = [learnt[self.training.of(label)], real[self.held_out.of(label)]]
             ratios.append(diversity(made[own], np.concatenate(clips)))
         return {
-            "recognised": self.classifier.accuracy(wavs, labels).overall,
+            "recognised": float(np.mean(np.asarray(self.judge.predict(wavs)) == labels)),
             "frechet": matched(frechet_distance, made, real, num_items=len(wavs)),
             "diversity": float(np.mean(ratios)),
         }
 
 
 def takes(
-    pipeline: Pipeline, labels: Sequence[str], count: int, sampling: AnySampling, seconds: float
+    pipeline: Pipeline, labels: Sequence[str], count: int, sampling: SamplingConfig, seconds: float
 ) -> tuple[list[Tensor], list[str], float]:
     """Make `count` takes of each label; return them, their labels, and the seconds per take."""
     wavs: list[Tensor] = []
@@ -100,9 +101,9 @@ def main() -> None:
     parser.add_argument("--takes", type=int, default=8, help="per label")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    judge = Judge.of(given.run)
-    labels = sorted(set(judge.training.labels) & set(judge.held_out.labels))
-    seconds = judge.training.wavs[0].shape[1] / judge.rate
+    known = References.of(given.run)
+    labels = sorted(set(known.training.labels) & set(known.held_out.labels))
+    seconds = known.training.wavs[0].shape[1] / known.rate
     rows: list[dict[str, Any]] = []
     heads = ("model", "settings", "recognised", "Fréchet", "diversity", "s/take")
     print("{:<40} {:<28} {:>10} {:>8} {:>9} {:>7}".format(*heads))
@@ -111,7 +112,7 @@ def main() -> None:
         for settings in given.settings:
             sampling = changed_sampling(pipeline.config.sample, parse_overrides(settings.split()))
             wavs, asked, cost = takes(pipeline, labels, given.takes, sampling, seconds)
-            scores = judge.score(wavs, asked)
+            scores = known.score(wavs, asked)
             rows.append({"model": str(model), "settings": settings, **scores, "seconds": cost})
             print(
                 f"{str(model)[-40:]:<40} {settings:<28} {scores['recognised']:>10.3f}"

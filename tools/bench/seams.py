@@ -110,10 +110,12 @@ def main() -> None:
     if given.out is not None:
         machine = f"{processor_name()}, {torch.get_num_threads()} threads"
         result = {
-            "machine": machine, "labels": given.labels, "seconds": given.seconds,
+            "machine": machine,
+            "labels": given.labels,
+            "seconds": given.seconds,
             "loops": {**loops, "of": total},
             "inpaint": {"smooth": smooth, "of": borders, "samples_changed_outside": changed},
-        }  # fmt: skip
+        }
         given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 

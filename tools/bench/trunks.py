@@ -33,7 +33,7 @@ from audiogen.codecs import load_codec
 from audiogen.data.manifest import read_split
 from audiogen.evaluation.machine import processor_name
 from audiogen.evaluation.material import real_sounds, reconstructions
-from audiogen.evaluation.metrics.distances import reconstruction_metrics
+from audiogen.evaluation.metrics.reconstruction import reconstruction_metrics
 from audiogen.experiment import load_config
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "rvq.yaml"
@@ -59,8 +59,11 @@ LAST_SHARE = 0.75
 PROBE_STEPS = 4
 PROBE_SHARE = 0.2
 """Of the time that the second probe takes, about."""
-FIGURES = {"mel_distance": "mel distance (dB)", "stft_distance": "STFT distance",
-           "si_sdr_db": "SI-SDR (dB)"}  # fmt: skip
+FIGURES = {
+    "mel_distance": "mel distance (dB)",
+    "stft_distance": "STFT distance",
+    "si_sdr_db": "SI-SDR (dB)",
+}
 
 
 def audiogen(*words: str) -> None:
@@ -109,9 +112,11 @@ def distances(run: Path) -> dict[str, float]:
     means = {key: statistics.fmean(getattr(item, key) for item in found) for key in FIGURES}
     parameters = sum(one.numel() for one in codec.parameters())
     return {
-        "parameters": parameters, "clips": len(found),
-        "bits_per_second": codec.spec.bits_per_second(), **means,
-    }  # fmt: skip
+        "parameters": parameters,
+        "clips": len(found),
+        "bits_per_second": codec.spec.bits_per_second(),
+        **means,
+    }
 
 
 def compare(sounds: Path, folder: Path, seconds: float, batch_size: int) -> list[dict[str, Any]]:
@@ -154,9 +159,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = compare(given.sounds.resolve(), Path(name), given.seconds, given.batch_size)
     if given.out is not None:
         machine = {
-            "processor": processor_name(), "cores": os.cpu_count(),
+            "processor": processor_name(),
+            "cores": os.cpu_count(),
             "torch": torch.__version__,
-        }  # fmt: skip
+        }
         command = f"python tools/bench/trunks.py SOUNDS --seconds {given.seconds:g}"
         tree = {"command": command, "machine": machine, "rows": rows}
         given.out.parent.mkdir(parents=True, exist_ok=True)

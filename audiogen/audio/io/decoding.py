@@ -9,7 +9,6 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +54,9 @@ REASONS: Mapping[str, str] = {
     "bad_archive": "not an uncompressed tar archive, or a damaged one; pack it anew",
     "not_finite": "samples are NaN or infinite",
     "too_loud": f"samples are beyond {MAX_PEAK:g} times full scale",
+    "decoder_crashed": "the decoder crashed on it",
+    "too_slow": "decoding took too long",
+    "too_much_memory": "decoding asked for too much memory",
 }
 
 
@@ -154,22 +156,39 @@ def opened(sound: Sound) -> Iterator[OpenedAudio]:
         AudioReadError: if anything is wrong with the file; `reason` says what.
     """
     with contextlib.ExitStack() as stack:
-        raw, size = _raw(sound)
-        stack.enter_context(raw)
-        container = _examined(sound, raw, size)
+        yield _open(sound, stack)
+
+
+def _open(sound: Sound, stack: contextlib.ExitStack) -> OpenedAudio:
+    """Open a file for as long as `stack` is; see `opened`."""
+    try:
+        if not isinstance(sound, Member) and not stat.S_ISREG(sound.stat().st_mode):
+            raise AudioReadError(sound, "not_a_file")
+        raw = stack.enter_context(sound.open("rb"))
+        size = raw.seek(0, os.SEEK_END)
+        if isinstance(sound, Member) and size < sound.num_bytes:
+            detail = f"{size} of {sound.num_bytes} bytes are in the archive"
+            raise AudioReadError(sound, "truncated", detail)
+        if size == 0:
+            raise AudioReadError(sound, "empty")
+        container = examine(raw, size)
         raw.seek(0)
-        try:
-            # A file by its name, which libsndfile reads faster than through Python.
-            file = soundfile.SoundFile(raw if isinstance(sound, Member) else sound)
-        except soundfile.LibsndfileError as error:
-            # For MPEG data without a frame libsndfile says that the file does not exist; it does.
-            said = error.error_string.strip(" .")
-            detail = "no frame of audio in it" if "does not exist" in said else said
-            raise AudioReadError(sound, "unreadable", detail) from None
-        stack.enter_context(file)
-        audio = OpenedAudio(sound=sound, container=container, file=file)
-        _check_header(audio, size)
-        yield audio
+        # A file by its name, which libsndfile reads faster than through Python.
+        file = soundfile.SoundFile(raw if isinstance(sound, Member) else sound)
+    except ContainerError as error:
+        raise AudioReadError(sound, error.reason, error.detail) from None
+    except soundfile.LibsndfileError as error:
+        # For MPEG data without a frame libsndfile says that the file does not exist; it does.
+        said = error.error_string.strip(" .")
+        detail = "no frame of audio in it" if "does not exist" in said else said
+        raise AudioReadError(sound, "unreadable", detail) from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise AudioReadError(sound, "missing") from None
+    except OSError as error:
+        raise AudioReadError(sound, "unreadable", error.strerror or str(error)) from None
+    audio = OpenedAudio(sound=sound, container=container, file=stack.enter_context(file))
+    _check_header(audio, size)
+    return audio
 
 
 def _check_header(audio: OpenedAudio, size: int) -> None:
@@ -197,40 +216,6 @@ def _check_header(audio: OpenedAudio, size: int) -> None:
         reason = "unknown_length" if container.counted else "contradictory"
         detail = f"{container.frames} frames, of which {audio.num_frames} would be read"
         raise AudioReadError(sound, reason, detail)
-
-
-def _raw(sound: Sound) -> tuple[BinaryIO, int]:
-    """Open a sound's bytes; return them and their number, which is not 0."""
-    try:
-        if isinstance(sound, Member):
-            raw = sound.open()
-            size = raw.seek(0, os.SEEK_END)
-            if size < sound.num_bytes:
-                detail = f"{size} of {sound.num_bytes} bytes are in the archive"
-                raise AudioReadError(sound, "truncated", detail)
-        else:
-            status = sound.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise AudioReadError(sound, "not_a_file")
-            raw, size = sound.open("rb"), status.st_size
-    except (FileNotFoundError, NotADirectoryError):
-        raise AudioReadError(sound, "missing") from None
-    except OSError as error:
-        raise AudioReadError(sound, "unreadable", error.strerror or str(error)) from None
-    if size == 0:
-        raw.close()
-        raise AudioReadError(sound, "empty")
-    return raw, size
-
-
-def _examined(sound: Sound, raw: BinaryIO, size: int) -> Container:
-    """Return the container of a file that is one."""
-    try:
-        return examine(raw, size)
-    except OSError as error:
-        raise AudioReadError(sound, "unreadable", error.strerror or str(error)) from None
-    except ContainerError as error:
-        raise AudioReadError(sound, error.reason, error.detail) from None
 
 
 def _packed(samples: npt.NDArray[np.int32], width: int) -> bytes:

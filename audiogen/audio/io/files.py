@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 import torch
 from torch import Tensor
 
 from audiogen.audio.io.decoding import MAX_CHANNELS, SAMPLE_RATES_HZ, opened
 from audiogen.audio.io.member import Sound
-from audiogen.audio.io.samples import samples_digest
 from audiogen.storage import replacing
 
 WAV_BYTES = (1 << 32) - 4096  # sizes in a WAV header have 32 bits, and other chunks need some room
+FULL_SCALE = np.float32(1 << 23)  # of 24 bits
 CONTAINERS = {".wav": "WAV", ".flac": "FLAC"}
 Encoding = Literal["PCM_16", "PCM_24", "FLOAT"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class AudioStream:
-    """An open file: its rate in Hz, and its samples once, in blocks (channels, n) float32."""
-
-    sample_rate: int
-    channels: int
-    blocks: Iterator[Tensor]
-
-
 def read_audio(sound: Sound) -> tuple[Tensor, int]:
-    """Read a whole file.
+    """Read a whole file; `opened` reads one of any length in blocks.
 
     Args:
         sound: WAV, FLAC, Ogg, MP3 or AIFF, told by content and not by suffix; a file or a member of
@@ -56,21 +47,6 @@ def read_audio(sound: Sound) -> tuple[Tensor, int]:
     return torch.from_numpy(wav[:, :end]), rate
 
 
-@contextmanager
-def stream_audio(sound: Sound) -> Iterator[AudioStream]:
-    """Open a file of any length to be read in blocks; the header is checked, samples as they come.
-
-    Raises:
-        AudioReadError: as `read_audio`; what only decoding shows is raised by the blocks.
-    """
-    with opened(sound) as audio:
-        yield AudioStream(
-            sample_rate=audio.sample_rate,
-            channels=audio.channels,
-            blocks=(torch.from_numpy(block.T) for block in audio.blocks()),
-        )
-
-
 def write_audio(
     path: Path,
     wav: Tensor,
@@ -86,7 +62,7 @@ def write_audio(
         wav: (C, T) in [-1, 1], C from 1 to 8, T at least 1.
         sample_rate: Hz.
         sidecar: what to keep beside the sound, as JSON in `path.with_suffix(".json")`; gets
-            `samples_sha256`, see `samples.samples_digest`.
+            `samples_sha256`, see `samples_digest`.
         encoding: 24 bits; or 16, to the nearest of which samples are rounded; or, in WAV, float,
             which may go beyond full scale.
 
@@ -125,6 +101,24 @@ def _write_sidecar(path: Path, sidecar: Mapping[str, Any], sound: Path) -> None:
     text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
     with replacing(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def samples_digest(blocks: Iterable[npt.NDArray[np.float32]], sample_rate: int) -> str:
+    """Name the samples that were read from a file.
+
+    Args:
+        blocks: (n, C) each, as libsndfile reads them from 24 bits: steps of 2^-23, exactly.
+        sample_rate: Hz.
+
+    Returns:
+        sha256 in hexadecimal: the same for WAV, FLAC and whatever else keeps 24 bits.
+    """
+    found = hashlib.sha256(f"{sample_rate} Hz".encode())
+    for number, block in enumerate(blocks):
+        if number == 0:
+            found.update(f", {block.shape[1]} channels".encode())
+        found.update(np.rint(block * FULL_SCALE).astype("<i4").tobytes())
+    return found.hexdigest()
 
 
 def write_blocks(

@@ -6,7 +6,7 @@ import io
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 TRIES = 4
 PAUSE_SECONDS = 0.5
@@ -32,7 +32,7 @@ class Member:
     def __str__(self) -> str:
         return f"{self.archive}/{self.name}"
 
-    def open(self) -> BinaryIO:
+    def open(self, mode: Literal["rb"] = "rb") -> BinaryIO:
         """Return the file's bytes, or as many as there are, in memory.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Chunks of WAV files, written beside the samples and read back."""
+"""Chunks of WAV files, written beside the samples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from audiogen.audio.io.chunks import Chunks, pack_chunks, unpack_chunks
+from audiogen.audio.io.chunks import Chunks, pack_chunks
 from audiogen.storage import replacing
 
 RIFF_BYTES = (1 << 32) - 2
@@ -51,28 +51,6 @@ def write_chunks(path: Path, chunks: Chunks) -> dict[str, str]:
             target.seek(4)
             target.write(struct.pack("<I", total))
     return changed
-
-
-def read_chunks(path: Path) -> Chunks:
-    """Read what `write_chunks` wrote.
-
-    Raises:
-        ValueError: not a WAV file, or chunks that contradict their layout.
-    """
-    found: dict[bytes, bytes] = {}
-    with path.open("rb") as source:
-        for name, start, size in _walk(source, path):
-            key = name
-            if name == b"LIST":
-                source.seek(start)
-                key = source.read(4)
-            if key in OURS | OUR_LISTS:
-                source.seek(start)
-                found.setdefault(key, source.read(size))
-    try:
-        return unpack_chunks(found)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}.") from None
 
 
 def _walk(source: BinaryIO, path: Path) -> Iterator[tuple[bytes, int, int]]:

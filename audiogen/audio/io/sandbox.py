@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO, Any
 
 from audiogen.audio.io.decoding import REASONS, AudioReadError
@@ -45,19 +46,12 @@ MEMORY_POLL_SECONDS = 0.05
 PARENT_POLL_SECONDS = 1.0
 EXIT_MEMORY = 77
 _CHILD = (
-    "import json, sys; sys.path[:] = json.loads(sys.stdin.readline());"
-    "from audiogen.audio.io.sandbox import serve; serve()"
+    "import json, sys; setup = json.loads(sys.stdin.readline()); sys.path[:] = setup['path'];"
+    "from audiogen.audio.io.sandbox import serve; serve(setup['task'], setup['memory_bytes'])"
 )
 _ONE_THREAD = {
     f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")
 } | {"VECLIB_MAXIMUM_THREADS": "1"}
-
-CONTAINED_REASONS: Mapping[str, str] = {
-    **REASONS,
-    "decoder_crashed": "the decoder crashed on it",
-    "too_slow": "decoding took too long",
-    "too_much_memory": "decoding asked for too much memory",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +81,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why a file gave no result: a key of `CONTAINED_REASONS`, and more for people."""
+    """Why a file gave no result: a key of `REASONS`, and more for people."""
 
     reason: str
     detail: str = ""
@@ -115,37 +109,25 @@ def run_contained(
         RuntimeError: a child cannot even start.
     """
     most = num_workers or min(_processors(), MAX_WORKERS, -(-len(items) // FILES_PER_WORKER))
-    results: dict[int, Mapping[str, Any] | Failure] = {}
-    waiting = iter(range(len(items)))
-    lock = threading.Lock()
-    stopping = threading.Event()
+    workers = [_Worker(task, limits) for _ in range(max(1, min(most, len(items))))]
+    idle: SimpleQueue[_Worker] = SimpleQueue()
+    for worker in workers:
+        idle.put(worker)
 
-    def work(worker: _Worker) -> None:
+    def ask(item: Item) -> Mapping[str, Any] | Failure:
+        worker = idle.get()
         try:
-            while not stopping.is_set():
-                with lock:
-                    index = next(waiting, None)
-                if index is None:
-                    return
-                results[index] = worker.ask(items[index])
-        except BaseException:
-            stopping.set()
-            raise
+            return worker.ask(item)
         finally:
-            worker.end()
+            idle.put(worker)
 
-    workers = [_Worker(task, limits) for _ in range(min(most, len(items)))]
-    with ThreadPoolExecutor(max_workers=max(1, len(workers))) as pool:
-        jobs = [pool.submit(work, worker) for worker in workers]
-        try:
-            for job in jobs:
-                job.result()
-        except BaseException:  # also Ctrl-C: no child may go on, and no thread wait for it
-            stopping.set()
-            for worker in workers:
-                worker.end()
-            raise
-    return [results[index] for index in range(len(items))]
+    pool = ThreadPoolExecutor(max_workers=len(workers))
+    try:
+        return list(pool.map(ask, items))
+    finally:  # also after Ctrl-C: no child may go on, and no thread wait for it
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.end()
 
 
 class _Worker:
@@ -156,25 +138,31 @@ class _Worker:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] | None = None
+        self._is_over = False
 
     def ask(self, item: Item) -> Mapping[str, Any] | Failure:
         """Have the task done on one file."""
         process = self._process or self._start()
         seconds = self._limits.seconds_for(item)
         request = {"item": _told(item), "cpu": seconds}
-        reply, timed_out = self._exchange(process, request, seconds)
+        reply, timed_out = _exchange(process, request, seconds)
         if reply is None or timed_out:
             return self._post_mortem(process, timed_out=timed_out)
         if "reason" not in reply:
             return reply
         if reply["reason"] == "too_much_memory":
-            self.end()  # its memory is in pieces
+            self._stop()  # its memory is in pieces
         reason = str(reply["reason"])
-        if reason not in CONTAINED_REASONS:
+        if reason not in REASONS:
             return Failure(reason="decoder_crashed", detail="it answers nonsense")
         return Failure(reason=reason, detail=str(reply.get("detail", "")))
 
     def end(self) -> None:
+        """End the child, and start no other one."""
+        self._is_over = True
+        self._stop()
+
+    def _stop(self) -> None:
         """End the child, if there is one."""
         process, self._process = self._process, None
         if process is not None:
@@ -195,51 +183,22 @@ class _Worker:
             env=os.environ | _ONE_THREAD,
         )
         self._process = process
-        setup = {"task": self._name, **asdict(self._limits)}
-        with contextlib.suppress(OSError):
-            self._send(process, [str(Path(entry).resolve()) for entry in sys.path])
-        reply, _ = self._exchange(process, setup, START_SECONDS)
+        if self._is_over:  # ended by another thread while this one was here
+            process.kill()
+        path = [str(Path(entry).resolve()) for entry in sys.path]
+        setup = {"path": path, "task": self._name, "memory_bytes": self._limits.memory_bytes}
+        reply, _ = _exchange(process, setup, START_SECONDS)
         if reply is None:
             process.kill()
             process.wait()
             raise RuntimeError(f"a process that decodes cannot start:\n{self._last_words()}")
         return process
 
-    @staticmethod
-    def _send(process: subprocess.Popen[bytes], message: object) -> None:
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(message).encode() + b"\n")
-        process.stdin.flush()
-
-    def _exchange(
-        self, process: subprocess.Popen[bytes], message: object, seconds: float
-    ) -> tuple[dict[str, Any] | None, bool]:
-        """Send a message; return the answer, None when none comes, and whether time ran out."""
-        ended = threading.Event()
-
-        def end() -> None:
-            ended.set()
-            process.kill()
-
-        timer = threading.Timer(seconds, end)
-        timer.daemon = True
-        timer.start()
-        assert process.stdout is not None
-        try:
-            self._send(process, message)
-            line = process.stdout.readline(MAX_REPLY_BYTES)
-            reply = json.loads(line) if line.endswith(b"\n") else None
-        except (OSError, ValueError, RecursionError):  # it died while told, or answers no JSON
-            reply = None
-        finally:
-            timer.cancel()
-        return (reply if isinstance(reply, dict) else None), ended.is_set()
-
     def _post_mortem(self, process: subprocess.Popen[bytes], *, timed_out: bool) -> Failure:
         process.kill()  # one that answered nonsense may still live
         status = process.wait()
         detail = self._last_words()
-        self.end()
+        self._stop()
         if timed_out or status == -getattr(signal, "SIGXCPU", 0) != 0:
             return Failure(reason="too_slow", detail=detail)
         if status == EXIT_MEMORY:
@@ -253,6 +212,33 @@ class _Worker:
         self._said.seek(0)
         lines = self._said.read().decode("utf-8", "replace").strip().splitlines()
         return "\n".join(lines[-2:])
+
+
+def _exchange(
+    process: subprocess.Popen[bytes], message: object, seconds: float
+) -> tuple[dict[str, Any] | None, bool]:
+    """Send a message; return the answer, None when none comes, and whether time ran out."""
+    ended = threading.Event()
+
+    def end() -> None:
+        ended.set()
+        process.kill()
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(message).encode() + b"\n")
+        process.stdin.flush()
+        line = process.stdout.readline(MAX_REPLY_BYTES)
+        reply = json.loads(line) if line.endswith(b"\n") else None
+    except (OSError, ValueError, RecursionError):  # it died while told, or answers no JSON
+        reply = None
+    finally:
+        timer.cancel()
+    return (reply if isinstance(reply, dict) else None), ended.is_set()
 
 
 def _told(item: Item) -> dict[str, Any]:
@@ -269,7 +255,7 @@ def _item(told: Mapping[str, Any]) -> Item:
     return Path(told["path"]) if "path" in told else str(told["address"])
 
 
-def serve() -> None:
+def serve(task_name: str, memory_bytes: int) -> None:
     """Be a child: read requests from the standard input and answer them, until it ends."""
     replies = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)  # what decoders print is no answer
@@ -279,10 +265,9 @@ def serve() -> None:
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
 
-    setup = json.loads(sys.stdin.readline())
-    module, _, name = setup["task"].partition(":")
+    module, _, name = task_name.partition(":")
     task: Task = getattr(importlib.import_module(module), name)
-    _limit(setup["memory_bytes"])
+    _limit_memory(memory_bytes)
     threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
     answer({})
     for line in sys.stdin:
@@ -307,7 +292,7 @@ def _attempt(task: Task, item: Item) -> Mapping[str, Any]:
         return {"reason": "decoder_crashed", "detail": f"{type(error).__name__}: {error}"}
 
 
-def _limit(memory_bytes: int) -> None:
+def _limit_memory(memory_bytes: int) -> None:
     """Limit memory and files written; the address space where the system can, which is strict."""
     if sys.platform == "win32":
         return

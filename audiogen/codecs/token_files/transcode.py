@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from audiogen.audio.dsp import channel_change, resample_blocks, to_channels
-from audiogen.audio.io.files import stream_audio, write_blocks
+from audiogen.audio.io.decoding import opened
+from audiogen.audio.io.files import write_blocks
 from audiogen.codecs import Codec, load_codec
 from audiogen.codecs.token_files.header import (
     SUFFIX,
@@ -142,14 +143,16 @@ def encode_file(coder: Coder, file: Path, path: Path, *, num_codebooks: int) -> 
     """Encode one sound, and write its tokens to `path`; see `encode_files`."""
     began, codec, spec = time.perf_counter(), coder.codec, coder.name.spec
     small = small_dtype(spec.vocab_size or 1)
-    with stream_audio(file) as source:
+    with opened(file) as source:
         if source.sample_rate != spec.sample_rate:
             text = "%s: resampled %d -> %d Hz"
             _log.info(text, file.name, source.sample_rate, spec.sample_rate)
         if source.channels != spec.audio_channels:
             change = channel_change(source.channels, spec.audio_channels)
             _log.info("%s: %s", file.name, change)
-        fitted = (to_channels(block, spec.audio_channels) for block in source.blocks)
+        fitted = (
+            to_channels(torch.from_numpy(block.T), spec.audio_channels) for block in source.blocks()
+        )
         resampled = resample_blocks(fitted, source.sample_rate, spec.sample_rate)
         blocks = _Counted(file, resampled)
         pieces = codec.encode_pieces(block.to(codec.device) for block in blocks)

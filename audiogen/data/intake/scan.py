@@ -8,8 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from audiogen.audio.io.decoding import AUDIO_SUFFIXES
-from audiogen.audio.io.sandbox import CONTAINED_REASONS, Failure, run_contained
+from audiogen.audio.io.decoding import AUDIO_SUFFIXES, REASONS
+from audiogen.audio.io.sandbox import Failure, run_contained
 from audiogen.audio.io.tasks import facts_of, inspect_file
 from audiogen.audio.measure.fingerprint import NO_WORDS, Words
 from audiogen.audio.measure.inspection import SILENT_SWING, WARNINGS
@@ -34,7 +34,7 @@ SPLITS: Mapping[str, Split] = {  # what metadata may call the sides
 }
 
 INTAKE_REASONS: Mapping[str, str] = {
-    **CONTAINED_REASONS,
+    **REASONS,
     **LICENCE_REASONS,
     "silent": "nothing but silence or a constant, below -80 dBFS",
     "too_short": f"shorter than {MIN_SECONDS * 1000:g} ms",

@@ -34,6 +34,20 @@ def read_clip(folder: Path, row: ManifestRow, spec: LatentSpec) -> Tensor:
     return set_loudness(wav, spec.sample_rate)
 
 
+def read_clips(
+    folder: Path, rows: Sequence[ManifestRow], spec: LatentSpec, seconds: float
+) -> list[Tensor]:
+    """Read files as `read_clip` does, cut or filled with silence to one length."""
+    length = spec.num_samples(seconds)
+    wavs = [read_clip(folder, row, spec)[:, :length] for row in rows]
+    return [F.pad(wav, (0, length - wav.shape[1])) for wav in wavs]
+
+
+def thinned(rows: Sequence[ManifestRow], count: int) -> list[ManifestRow]:
+    """Return at most `count` rows, evenly spaced."""
+    return list(rows[:: max(1, -(-len(rows) // count))])
+
+
 def versions_of(wav: Tensor, count: int) -> Iterator[Tensor]:
     """Yield a sound, and others that say the same: faster and slower ones (Ko et al. 2015).
 

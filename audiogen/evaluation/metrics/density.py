@@ -11,13 +11,9 @@ from audiogen.conditioning.controls import make_controls
 from audiogen.data.loading.latents import encode_files, prompts_of
 from audiogen.data.manifest import ManifestRow, read_split
 from audiogen.experiment import ExperimentConfig
-from audiogen.generators.ode.base import ODEGenerator
-from audiogen.generators.ode.likelihood import NOISE_LEVEL, bits_per_dimension
-from audiogen.generators.tokens.autoregressive import (
-    AutoregressiveGenerator,
-    bits_per_second,
-    perplexity,
-)
+from audiogen.generators.abilities import PredictsLatents, PredictsTokens
+from audiogen.generators.ode.likelihood import NOISE_LEVEL
+from audiogen.generators.tokens.autoregressive import bits_per_second, perplexity
 from audiogen.nn.lowbit import WeightKind
 from audiogen.pipeline import Pipeline
 from audiogen.types import Batch, Conditions
@@ -39,30 +35,22 @@ def density(config: ExperimentConfig, pipeline: Pipeline) -> dict[str, Any]:
     generator = pipeline.generator
     if config.evaluate.likelihood_clips == 0:
         return {}
-    if isinstance(generator, AutoregressiveGenerator):
+    if isinstance(generator, PredictsTokens):
         return {"token_likelihood": _of_tokens(config, pipeline, generator)}
-    if isinstance(generator, ODEGenerator) and config.distil is None:
+    if isinstance(generator, PredictsLatents) and config.distil is None:
         return {"bits_per_dimension": _of_latents(config, pipeline, generator)}
     return {}
 
 
 def _of_latents(
-    config: ExperimentConfig, pipeline: Pipeline, generator: ODEGenerator
+    config: ExperimentConfig, pipeline: Pipeline, generator: PredictsLatents
 ) -> dict[str, Any]:
     """Mean bits per latent dimension; every clip is an ODE to solve, so there are few."""
     found: dict[str, Any] = {"noise_level": NOISE_LEVEL}
     for split in _SPLITS:
         rows = _some(config, split, config.evaluate.likelihood_clips)
         clips = _clips(config, pipeline, rows, generator.window_frames)
-        bits = bits_per_dimension(
-            generator,
-            clips.latents,
-            clips.mask,
-            clips.conditions,
-            seeds=range(len(rows)),
-            rtol=TOLERANCE,
-            atol=TOLERANCE,
-        )
+        bits = generator.bits_per_dimension(clips, seeds=range(len(rows)), tolerance=TOLERANCE)
         found[split] = float(bits.mean())
         found[f"{split}_std"] = float(bits.std(correction=0))
         found[f"{split}_clips"] = len(rows)
@@ -70,7 +58,7 @@ def _of_latents(
 
 
 def _of_tokens(
-    config: ExperimentConfig, pipeline: Pipeline, generator: AutoregressiveGenerator
+    config: ExperimentConfig, pipeline: Pipeline, generator: PredictsTokens
 ) -> dict[str, Any]:
     """Exact bits per second of audio, and the perplexity of each codebook.
 

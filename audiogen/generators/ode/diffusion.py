@@ -8,11 +8,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from audiogen.generators.ode.base import ODEConfig, ODEGenerator
+from audiogen.generators.ode.base import ODEGenerator
+from audiogen.generators.ode.denoiser import ODEConfig
 from audiogen.generators.ode.scene import Scene
 from audiogen.generators.solvers import karras_sigmas
 from audiogen.nn.chance import randn
-from audiogen.types import LatentSpec
 
 
 class DiffusionConfig(ODEConfig):
@@ -37,13 +37,8 @@ class DiffusionGenerator(ODEGenerator):
     Its time is sigma.
     """
 
+    config: DiffusionConfig
     level_borders: ClassVar[tuple[float, ...]] = (0.0, 0.3, 1.0, 3.0, float("inf"))
-
-    def __init__(
-        self, config: DiffusionConfig, spec: LatentSpec, text_dim: int, window_frames: int
-    ) -> None:
-        super().__init__(config, spec, text_dim, window_frames)
-        self.config = config
 
     def alpha(self, t: Tensor) -> Tensor:
         """One: noise is added to latents that keep their size."""

@@ -8,12 +8,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from audiogen.generators.ode.base import ODEConfig, ODEGenerator
+from audiogen.generators.ode.base import ODEGenerator
 from audiogen.generators.ode.coupling import couple
+from audiogen.generators.ode.denoiser import ODEConfig
 from audiogen.generators.ode.scene import Scene
 from audiogen.generators.solvers import shifted
 from audiogen.nn.chance import randn
-from audiogen.types import LatentSpec
 
 
 class FlowConfig(ODEConfig):
@@ -36,13 +36,8 @@ class FlowConfig(ODEConfig):
 class FlowGenerator(ODEGenerator):
     """v(x, t) = dx/dt on straight lines x = (1 - t) clean + t noise, so that D = x - t v."""
 
+    config: FlowConfig
     level_borders: ClassVar[tuple[float, ...]] = (0.0, 0.25, 0.5, 0.75, 1.01)
-
-    def __init__(
-        self, config: FlowConfig, spec: LatentSpec, text_dim: int, window_frames: int
-    ) -> None:
-        super().__init__(config, spec, text_dim, window_frames)
-        self.config = config
 
     def alpha(self, t: Tensor) -> Tensor:
         """1 - t."""

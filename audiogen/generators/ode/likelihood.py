@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from audiogen.generators.ode.base import ODEGenerator
+from audiogen.generators.ode.denoiser import Denoiser
 from audiogen.generators.ode.scene import Scene
-from audiogen.types import LIKELIHOOD_STREAM, Conditions
+from audiogen.seeds import LIKELIHOOD_STREAM
+from audiogen.types import Conditions
 
 State = tuple[Tensor, Tensor]
 """Latents (B, D, L), and the change of the log density in nats per number (B,)."""
@@ -33,7 +34,7 @@ any, the density of latents that fill no volume would not exist."""
 
 
 def bits_per_dimension(
-    generator: ODEGenerator,
+    generator: Denoiser,
     latents: Tensor,
     mask: Tensor,
     conditions: Conditions,
@@ -111,7 +112,7 @@ class _Drift:
     """dx / d ln t, and the same of the log density in nats per number."""
 
     def __init__(
-        self, generator: ODEGenerator, mask: Tensor, conditions: Conditions, probes: Tensor
+        self, generator: Denoiser, mask: Tensor, conditions: Conditions, probes: Tensor
     ) -> None:
         self._generator, self._probes = generator, probes
         self._real = mask[:, None]
@@ -168,7 +169,7 @@ def _largest(errors: State) -> Tensor:
     )
 
 
-def _prior(generator: ODEGenerator, x: Tensor, t: float, sizes: Tensor) -> Tensor:
+def _prior(generator: Denoiser, x: Tensor, t: float, sizes: Tensor) -> Tensor:
     """Log density in nats per number (B,) of x (B, D, L) at the noisy end t of the ODE."""
     variance = t**2 + float(generator.alpha(torch.tensor(t))) ** 2
     energy = x.double().square().sum(dim=(1, 2)) / sizes / variance
@@ -176,7 +177,7 @@ def _prior(generator: ODEGenerator, x: Tensor, t: float, sizes: Tensor) -> Tenso
 
 
 def _check(
-    generator: ODEGenerator,
+    generator: Denoiser,
     latents: Tensor,
     mask: Tensor,
     conditions: Conditions,
@@ -218,7 +219,7 @@ def _check_numbers(rtol: float, atol: float, num_probes: int) -> None:
         raise ValueError(f"bits_per_dimension: rtol and atol must be above 0, got {rtol}, {atol}")
 
 
-def _time_of(generator: ODEGenerator, level: float) -> float:
+def _time_of(generator: Denoiser, level: float) -> float:
     """Time t at which t / alpha(t) is `level`, which is small."""
     t = level
     for _ in range(8):  # each round brings it closer by a factor of `level`

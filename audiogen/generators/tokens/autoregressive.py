@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +12,10 @@ from pydantic import Field
 from torch import Tensor
 
 from audiogen.conditioning.controls import ROLES
-from audiogen.generators.base import Start
-from audiogen.generators.sampling import SamplingConfig
-from audiogen.generators.tokens.base import Request, TokenConfig, TokenGenerator, of_tokens
+from audiogen.generators.abilities import EndsSounds, PredictsTokens
+from audiogen.generators.request import Request, of_kind
+from audiogen.generators.sampling import SamplingConfig, TokenSamplingConfig
+from audiogen.generators.tokens.base import TokenConfig, TokenGenerator, TokenRequest
 from audiogen.generators.tokens.drawing import Drawing
 from audiogen.generators.tokens.patterns import PATTERNS, PatternName, build
 from audiogen.generators.tokens.stepwise import Decoding, busy_steps, wanted, window_starts
@@ -41,18 +42,17 @@ class AutoregressiveConfig(TokenConfig):
     item, and keeps a small set from being learnt by heart (Bowman et al. 2016, word dropout)."""
 
 
-class AutoregressiveGenerator(TokenGenerator):
+class AutoregressiveGenerator(TokenGenerator, EndsSounds, PredictsTokens):
     """Predicts the tokens of a step from those of earlier steps, in the order of a pattern."""
 
+    keeps = "beginnings"
+    config: AutoregressiveConfig
     layout: Tensor
-
-    ends_sounds: ClassVar[bool] = True
 
     def __init__(
         self, config: AutoregressiveConfig, spec: LatentSpec, text_dim: int, window_frames: int
     ) -> None:
         super().__init__(config, spec, text_dim, window_frames, _backbone(config))
-        self.config = config
         # One frame more, in which a sound that fills the window ends. Shorter sounds have this
         # layout too: where a codebook begins may depend on how many frames there are.
         with torch.device("cpu"):  # it is computed with, even where models are built without memory
@@ -139,46 +139,13 @@ class AutoregressiveGenerator(TokenGenerator):
         hidden = backbone(self.embed(seen), self.conditioner(batch.conditions))
         return self.by_codebook(heads(hidden))
 
-    @torch.no_grad()
-    def sample(
-        self,
-        conditions: Conditions,
-        num_frames: int | Sequence[int],
-        *,
-        sampling: SamplingConfig,
-        seeds: Sequence[int],
-        negative: Conditions | None = None,
-        start: Start | None = None,
-        ring: bool = False,
-    ) -> Tensor:
+    def draw(self, request: Request) -> Tensor:
         """Sample tokens (B, K, L) of exactly the lengths asked for; see `LatentGenerator.sample`.
 
         A start may keep the beginning of a sound, of any length, which is continued. A sound longer
         than the window is made window by window, each from the last half of the one before.
-
-        Raises:
-            ValueError: a ring, kept frames that are no beginning, noise or a level in the start.
         """
-        if ring:
-            raise ValueError(
-                "sample: an autoregressive model does not know the end when it begins: no ring\n"
-                "  make loops with a generator of type masked, diffusion or flow"
-            )
-        request = Request.of(
-            self,
-            conditions,
-            num_frames,
-            sampling=sampling,
-            num_seeds=len(seeds),
-            negative=negative,
-            start=start,
-        )
-        if bool((request.keep[:, 1:] & ~request.keep[:, :-1]).any()):
-            raise ValueError(
-                "sample: an autoregressive model keeps the beginning of a sound and nothing else\n"
-                "  to fill gaps take a generator of type masked, diffusion or flow"
-            )
-        tokens, _ = self._decode(request, seeds, ends=False)
+        tokens, _ = self._decode(request, ends=False)
         return torch.where(tokens == self.nothing, 0, tokens)
 
     @torch.no_grad()
@@ -191,33 +158,31 @@ class AutoregressiveGenerator(TokenGenerator):
         seeds: Sequence[int],
         negative: Conditions | None = None,
     ) -> list[Tensor]:
-        """Sample sounds that end where the model ends them; see `LatentGenerator`."""
-        request = Request.of(
-            self,
-            conditions,
-            max_frames,
+        """Sample sounds that end where the model ends them; see `EndsSounds`."""
+        lengths = [max_frames] * len(conditions)
+        request = Request(
+            conditions=conditions,
+            lengths=lengths,
             sampling=sampling,
-            num_seeds=len(seeds),
+            seeds=seeds,
             negative=negative,
-            start=None,
         )
-        tokens, lengths = self._decode(request, seeds, ends=True)
+        tokens, lengths = self._decode(request, ends=True)
         return [row[:, :length] for row, length in zip(tokens, lengths, strict=True)]
 
-    def _decode(
-        self, request: Request, seeds: Sequence[int], *, ends: bool
-    ) -> tuple[Tensor, list[int]]:
-        backbone, heads = self._decoder(request.sampling.weights, request.tokens.device)
+    def _decode(self, request: Request, *, ends: bool) -> tuple[Tensor, list[int]]:
+        given = TokenRequest.of(self, request)
+        backbone, heads = self._decoder(given.sampling.weights, request.device)
         decoding = Decoding(
             generator=self,
             backbone=backbone,
             heads=heads,
             layout=self.layout,
-            request=request,
-            drawing=Drawing.of(request.sampling, self.num_codebooks, request.tokens.device),
+            request=given,
+            drawing=Drawing.of(given.sampling, self.num_codebooks, request.device),
             ends=ends,
         )
-        return decoding.run(seeds)
+        return decoding.run(request.seeds)
 
     def _decoder(self, weights: WeightKind, device: torch.device) -> tuple[Any, Any]:
         """Backbone and heads as single steps are quickest with."""
@@ -232,7 +197,7 @@ class AutoregressiveGenerator(TokenGenerator):
 
     def network_evaluations(self, sampling: SamplingConfig, num_frames: int) -> int:
         """Steps of the network for one take; see `LatentGenerator.network_evaluations`."""
-        of_tokens(sampling)
+        of_kind(TokenSamplingConfig, sampling)
         done, count = 0, 0
         for first in window_starts(num_frames, self.window_frames):
             stop = min(num_frames, first + self.window_frames)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from audiogen.conditioning.conditioner import Conditioner
-from audiogen.generators.base import LatentGenerator, NetworkConfig, Start
+from audiogen.generators.base import LatentGenerator
+from audiogen.generators.network import NetworkConfig
 from audiogen.generators.ode.scene import Scene
-from audiogen.generators.sampling import SamplingConfig, TokenSamplingConfig
+from audiogen.generators.request import Request, Start, of_kind
+from audiogen.generators.sampling import TokenSamplingConfig
 from audiogen.nn.decoder import Backbone
 from audiogen.nn.lowbit import WeightKind, with_weights
 from audiogen.types import Batch, Conditions, Context, Kind, LatentSpec
@@ -45,11 +47,9 @@ class TokenGenerator(LatentGenerator):
         window_frames: int,
         backbone: Backbone,
     ) -> None:
-        super().__init__()
+        super().__init__(config, spec, text_dim, window_frames)
         if spec.vocab_size is None:
             raise ValueError("tokens: the codec's spec has no vocab_size")
-        self.spec = spec
-        self.window_frames = window_frames
         self.num_codebooks, self.vocab_size = spec.channels, spec.vocab_size
         rows = self.num_codebooks * (self.vocab_size + 1)
         self.conditioner = Conditioner(config.conditioner, text_dim, config.dim)
@@ -123,93 +123,52 @@ def guided(logits: Tensor, scale: float) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What is to be sampled, checked.
+class TokenRequest(Request):
+    """What is to be sampled, with the tokens that are given.
 
     Attributes:
-        conditions: of B items.
-        negative: what guidance leads away from; None is no prompt.
-        sampling: settings.
-        lengths: frames of each item.
         tokens: (B, K, L), given where `keep`, else "nothing here".
         keep: (B, L), True where tokens are given.
     """
 
-    conditions: Conditions
-    negative: Conditions | None
     sampling: TokenSamplingConfig
-    lengths: list[int]
     tokens: Tensor
     keep: Tensor
 
     @classmethod
-    def of(
-        cls,
-        generator: TokenGenerator,
-        conditions: Conditions,
-        num_frames: int | Sequence[int],
-        *,
-        sampling: SamplingConfig,
-        num_seeds: int,
-        negative: Conditions | None,
-        start: Start | None,
-    ) -> Request:
-        """Check what `sample` is asked for.
+    def of(cls, generator: TokenGenerator, request: Request) -> TokenRequest:
+        """Add the tokens that the start of a request gives.
 
         Raises:
-            ValueError: settings of another family, counts that do not fit, a negative prompt
-                without guidance, or a start that is not one of tokens.
+            ValueError: settings of another family, or a start that is not one of tokens.
         """
-        count = len(conditions)
-        lengths = [num_frames] * count if isinstance(num_frames, int) else list(num_frames)
-        if num_seeds != count or len(lengths) != count:
-            raise ValueError(
-                f"sample: {count} items but {num_seeds} seeds and {len(lengths)} lengths"
-            )
-        if min(lengths) < 1:
-            raise ValueError(f"sample: num_frames must be at least 1, got {min(lengths)}")
-        checked = of_tokens(sampling)
-        if negative is not None and checked.guidance_scale == 1:
-            raise ValueError(
-                "sample: a negative prompt acts through guidance, which is off (guidance_scale=1)"
-            )
-        tokens, keep = _given(generator, count, max(lengths), start)
-        device = conditions.text.device
+        count, longest = len(request.lengths), max(request.lengths)
+        tokens, keep = _given(generator, count, longest, request.start)
         return cls(
-            conditions=conditions,
-            negative=negative,
-            sampling=checked,
-            lengths=lengths,
-            tokens=tokens.to(device),
-            keep=keep.to(device),
+            conditions=request.conditions,
+            lengths=request.lengths,
+            sampling=of_kind(TokenSamplingConfig, request.sampling),
+            seeds=request.seeds,
+            negative=request.negative,
+            start=request.start,
+            ring=request.ring,
+            tokens=tokens.to(request.device),
+            keep=keep.to(request.device),
         )
 
-    def __getitem__(self, items: list[int]) -> Request:
-        """The same for some of the items, cut to the longest of them."""
-        lengths = [self.lengths[index] for index in items]
-        return Request(
-            conditions=self.conditions[items],
-            negative=None if self.negative is None else self.negative[items],
-            sampling=self.sampling,
-            lengths=lengths,
-            tokens=self.tokens[items, :, : max(lengths)],
-            keep=self.keep[items, : max(lengths)],
-        )
-
-
-def of_tokens(sampling: SamplingConfig) -> TokenSamplingConfig:
-    """Return `sampling`; ValueError when it is that of another family."""
-    if not isinstance(sampling, TokenSamplingConfig):
-        raise ValueError(f"sample: expected sampling of type tokens, got {type(sampling).__name__}")
-    return sampling
+    def __getitem__(self, items: Sequence[int]) -> Self:
+        """Return the same for some of the items, cut to the longest of them."""
+        index = list(items)
+        longest = max(self.lengths[item] for item in index)
+        tokens, keep = self.tokens[index, :, :longest], self.keep[index, :longest]
+        return replace(super().__getitem__(index), tokens=tokens, keep=keep)
 
 
 def _given(
-    generator: TokenGenerator, count: int, num_frames: int, start: Start | None
+    generator: TokenGenerator, count: int, num_frames: int, start: Start
 ) -> tuple[Tensor, Tensor]:
     """Tokens (B, K, L), "nothing here" where none are given, and where they are given (B, L)."""
     shape = (count, generator.num_codebooks, num_frames)
-    start = start or Start()
     if start.noise is not None or start.level < 1:
         raise ValueError(
             "sample: tokens are drawn and not made of noise: Start.noise and Start.level say"

@@ -7,7 +7,7 @@ As in SoundStorm (Borsos et al. 2023, arXiv 2305.09636) and MAGNeT (Ziv et al. 2
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,15 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiogen.generators.base import Start
+from audiogen.generators.request import Request, of_kind
 from audiogen.generators.sampling import SamplingConfig, TokenSamplingConfig
-from audiogen.generators.tokens.base import Request, TokenConfig, TokenGenerator, guided, of_tokens
+from audiogen.generators.tokens.base import TokenConfig, TokenGenerator, TokenRequest, guided
 from audiogen.generators.tokens.drawing import Drawing, draw_chances, sources_of
 from audiogen.generators.windows import batches_of, over_windows
 from audiogen.nn.chance import rand, randint
 from audiogen.nn.decoder import CausalTransformer
 from audiogen.nn.transformer import rotary_table
-from audiogen.types import Batch, Conditions, Context, LatentSpec, LossOutput
+from audiogen.types import Batch, Context, LatentSpec, LossOutput
 
 IGNORED = -100
 """Stands among targets where nothing is to be learnt."""
@@ -41,12 +41,15 @@ class MaskedConfig(TokenConfig):
 class MaskedGenerator(TokenGenerator):
     """Predicts the masked tokens of one codebook from the rest of it and the coarser ones."""
 
+    loops = True
+    keeps = "anything"
+    config: MaskedConfig
+
     def __init__(
         self, config: MaskedConfig, spec: LatentSpec, text_dim: int, window_frames: int
     ) -> None:
         backbone = CausalTransformer(config.dim, config.depth, config.num_heads, config.dropout)
         super().__init__(config, spec, text_dim, window_frames, backbone)
-        self.config = config
         self.level = nn.Embedding(self.num_codebooks, config.dim)
         nn.init.normal_(self.level.weight, std=0.02)
 
@@ -105,44 +108,24 @@ class MaskedGenerator(TokenGenerator):
         rows = torch.arange(len(level), device=level.device)
         return logits[rows, :, level, :-1]
 
-    @torch.no_grad()
-    def sample(
-        self,
-        conditions: Conditions,
-        num_frames: int | Sequence[int],
-        *,
-        sampling: SamplingConfig,
-        seeds: Sequence[int],
-        negative: Conditions | None = None,
-        start: Start | None = None,
-        ring: bool = False,
-    ) -> Tensor:
+    def draw(self, request: Request) -> Tensor:
         """Fill in tokens (B, K, L), codebook after codebook; see `LatentGenerator.sample`.
 
         A start may keep any frames. Sounds longer than the window, and rings, are made of windows
         whose logits are blended at each pass.
         """
-        request = Request.of(
-            self,
-            conditions,
-            num_frames,
-            sampling=sampling,
-            num_seeds=len(seeds),
-            negative=negative,
-            start=start,
-        )
-        lengths, network = request.lengths, self.network(request.sampling.weights)
-        out = torch.zeros_like(request.tokens)
-        for items in batches_of(lengths, self.window_frames, ring=ring):
-            filling = _Filling(self, network, request[items], ring=ring)
-            tokens = filling.run([seeds[index] for index in items])
+        given = TokenRequest.of(self, request)
+        network = self.network(given.sampling.weights)
+        out = torch.zeros_like(given.tokens)
+        for items in batches_of(given.lengths, self.window_frames, ring=given.ring):
+            tokens = _Filling(self, network, given[items]).run()
             out[items, :, : tokens.shape[-1]] = tokens
         return out
 
     def network_evaluations(self, sampling: SamplingConfig, num_frames: int) -> int:
         """Passes over a take; see `LatentGenerator.network_evaluations`."""
         del num_frames
-        checked = of_tokens(sampling)
+        checked = of_kind(TokenSamplingConfig, sampling)
         return sum(passes_of(checked, level) for level in range(self.num_codebooks))
 
 
@@ -176,16 +159,13 @@ class _Filling:
 
     generator: MaskedGenerator
     network: tuple[Any, Any]
-    request: Request
-    ring: bool
+    request: TokenRequest
 
-    def run(self, seeds: Sequence[int]) -> Tensor:
+    def run(self) -> Tensor:
         """Tokens (B, K, L), zero behind the end of an item."""
         request, generator = self.request, self.generator
-        tokens, sources = request.tokens.clone(), sources_of(seeds)
-        device = tokens.device
-        lengths = torch.tensor(request.lengths, device=device)
-        real = torch.arange(tokens.shape[2], device=device) < lengths[:, None]
+        tokens, sources = request.tokens.clone(), sources_of(request.seeds)
+        device, real = tokens.device, request.real
         wanted = real & ~request.keep
         drawing = Drawing.of(request.sampling, generator.num_codebooks, device)
         look = self._look(real)
@@ -228,7 +208,7 @@ class _Filling:
 
             blended = torch.zeros(count, generator.vocab_size, num_frames, device=tokens.device)
             turn = float(torch.rand((), generator=turns))
-            offsets = [int(turn * length) for length in request.lengths] if self.ring else None
+            offsets = [int(turn * length) for length in request.lengths] if request.ring else None
             window, lengths = generator.window_frames, request.lengths
             logits = over_windows(
                 on_windows, blended, window, lengths=lengths, ring_offsets=offsets

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiogen.generators.tokens.base import Request, TokenGenerator, guided
+from audiogen.generators.tokens.base import TokenGenerator, TokenRequest, guided
 from audiogen.generators.tokens.drawing import Drawing, draw_chances, sources_of
 from audiogen.generators.tokens.patterns import build, revert
 from audiogen.nn.decoder import Backbone
@@ -59,7 +59,7 @@ class Decoding:
     backbone: Backbone
     heads: nn.Module
     layout: Tensor
-    request: Request
+    request: TokenRequest
     drawing: Drawing
     ends: bool
 

@@ -24,6 +24,7 @@ from audiogen.training.checkpoint.folder import (
     save_part,
 )
 from audiogen.training.distributed.sharding import is_sharded, own_part, split_like
+from audiogen.training.distributed.waiting import wait_for_all
 from audiogen.training.loop.divergence import Guard
 from audiogen.training.loop.ema import EMA
 
@@ -98,12 +99,12 @@ class Resumable:
         in_parts = any(is_sharded(module) for module in self._modules.values())
         if in_parts:
             save_part(self._folder, step, own_part(self._tensors()))
-            accelerator.wait_for_everyone()
+            wait_for_all()
         if accelerator.is_main_process:
             tensors = None if in_parts else self._tensors()
             state = {"settings": self._settings, "guard": guard.state(), "changes": self._changes}
             save_checkpoint(self._folder, step, tensors=tensors, state=state)
-        accelerator.wait_for_everyone()
+        wait_for_all()
 
     def _tensors(self) -> dict[str, dict[str, Tensor]]:
         """All tensors by group; they are live, not copies."""

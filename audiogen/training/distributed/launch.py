@@ -1,4 +1,4 @@
-"""The processes of a run: how they are joined, watched and stopped, and in which precision."""
+"""The processes of a run: how they are joined and stopped, and in which precision."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from accelerate.utils import broadcast_object_list
 from audiogen.experiment import ExperimentConfig
 from audiogen.storage import atomic_write_text, read_json
 from audiogen.training.distributed.signals import stop_signals
-from audiogen.training.distributed.watchdog import Watchdog
+from audiogen.training.distributed.waiting import wait_for_all
 from audiogen.training.loop.precision import choose_precision
 
-COLLECTIVE_TIMEOUT = timedelta(hours=6)
-"""So long do processes wait for the main one to read the sounds or to encode them. What hangs is
-found by the watchdog."""
+COLLECTIVE_TIMEOUT = timedelta(minutes=10)
+"""So long does a process wait for the others within a step; then they hang, and it fails."""
 
 
 @contextlib.contextmanager
-def joined_processes() -> Iterator[PartialState]:
-    """Join the processes that `accelerate launch`, torchrun or srun started; watch them inside."""
+def joined_processes(timeout: timedelta = COLLECTIVE_TIMEOUT) -> Iterator[PartialState]:
+    """Join the processes that `accelerate launch`, torchrun or srun started."""
     # Without `cpu`, processes on machines that have no GPU would not be joined.
     on_cpu = not torch.accelerator.is_available()
     with stop_signals():
-        state = PartialState(cpu=on_cpu, timeout=COLLECTIVE_TIMEOUT)
-        with Watchdog(state):
-            yield state
+        state = PartialState(cpu=on_cpu, timeout=timeout)
+        wait_for_all()
+        yield state
 
 
 def make_accelerator(config: ExperimentConfig, state: PartialState) -> tuple[Accelerator, str]:

@@ -19,7 +19,7 @@ from audiogen.experiment import ExperimentConfig
 from audiogen.nn.processes import is_joined
 from audiogen.training.checkpoint.resume import Resumable
 from audiogen.training.distributed.signals import Stopped, between_steps, stop_is_asked
-from audiogen.training.distributed.watchdog import mark
+from audiogen.training.distributed.waiting import wait_for_all
 from audiogen.training.loop.divergence import DivergedError, Guard
 from audiogen.training.loop.ema import EMA
 from audiogen.training.loop.tracking import Tracker
@@ -101,8 +101,6 @@ def run_steps(stage: Stage, items: Items, collate: Callable[[Sequence[Any]], Any
                 break
             except DivergedError as error:
                 start = _roll_back(stage, str(error), tracker)
-    # The main process goes on to publish the model, the others wait for it.
-    mark(f"{stage.name}: all steps done", limited=not accelerator.is_main_process)
     stage.ema.copy_to(stage.product)
     stage.product.eval()
 
@@ -179,7 +177,6 @@ def places_of(accelerator: Accelerator, batch_size: int) -> range:
 def _record(stage: Stage, step: int, meter: Meter, tracker: Tracker) -> None:
     """Log, save and show what is due after `step` updates."""
     train, last = stage.config.train, step == stage.total_steps
-    mark(f"{stage.name} step {step}", limited=True)
     stops = stop_is_asked(stage.accelerator.device)
     if step % train.log_every == 0 or last:
         tracker.log(step, _mean(meter.take()))
@@ -188,7 +185,6 @@ def _record(stage: Stage, step: int, meter: Meter, tracker: Tracker) -> None:
     # Between steps that were left out there is no good checkpoint to go back to.
     is_due = step % train.checkpoint_every == 0 and not stage.guard.reason
     if is_due or last or stops:
-        mark(f"{stage.name} checkpoint of step {step}", limited=False)
         stage.state.save(step, stage.accelerator, stage.guard)
         tracker.checkpoint_saved(step)
     if stops:
@@ -196,9 +192,7 @@ def _record(stage: Stage, step: int, meter: Meter, tracker: Tracker) -> None:
             _log.info("stopped by a signal after step %d; the same command goes on", step)
         raise Stopped
     if step % train.demo_every == 0 or last:
-        mark(f"{stage.name} demo of step {step}", limited=False)
         _show(stage, step, tracker)
-    mark(f"{stage.name} step {step}", limited=True)
 
 
 def _mean(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -216,16 +210,16 @@ def _mean(metrics: Mapping[str, float]) -> dict[str, float]:
 def _show(stage: Stage, step: int, tracker: Tracker) -> None:
     """Run the demo with the averaged weights, and put everything back as it was."""
     is_main, is_split = stage.accelerator.is_main_process, stage.product is not stage.module
-    if not is_main and not is_split:
-        return
-    stage.product.eval()
-    with stage.ema.applied(stage.product):  # all processes help to put a split average together
-        if is_main:
-            stage.product.to(stage.accelerator.device)
-            stage.demo(step, tracker)
-    if is_split:
-        stage.product.cpu()  # the GPU's memory is for what is trained
-    stage.product.train()
+    if is_main or is_split:
+        stage.product.eval()
+        with stage.ema.applied(stage.product):  # all processes help to join a split average
+            if is_main:
+                stage.product.to(stage.accelerator.device)
+                stage.demo(step, tracker)
+        if is_split:
+            stage.product.cpu()  # the GPU's memory is for what is trained
+        stage.product.train()
+    wait_for_all()
 
 
 class Meter:

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from chunk_reader import read_chunks
 from sampled import sampled
 from torch import Tensor
 from typer.testing import CliRunner
 
 from audiogen.audio.dsp import loudness_lufs
 from audiogen.audio.io.files import read_audio, write_audio
-from audiogen.audio.io.riff import read_chunks
 from audiogen.audio.loops import measure_seam
 from audiogen.audio.measure.measures import true_peak_db
 from audiogen.cli.texture import texture

@@ -10,10 +10,10 @@ from typing import Any, Literal
 import pytest
 import soundfile
 import torch
+from chunk_reader import read_chunks
 from typer.testing import CliRunner
 
 from audiogen.audio.io.files import read_audio, write_audio
-from audiogen.audio.io.riff import read_chunks
 from audiogen.cli.texture import texture
 from audiogen.pack.export.exporting import ExportRequest, export_pack
 from audiogen.pack.export.signing import load_signer, provenance

@@ -1,8 +1,5 @@
 """Sound-texture statistics: what a listener keeps of a steady sound, as one vector per clip.
 
-`texture_statistics` describes a clip, `FeatureSpace` brings such vectors to a few comparable axes
-in which distances are measured, `log_mel` is the picture that the other measures share.
-
 After McDermott & Simoncelli 2011, "Sound texture perception via statistics of the auditory
 periphery" (Neuron 71): a cochlear filterbank, compressed envelopes, and time-averaged moments,
 modulation powers and correlations of those envelopes. No network and no trained weight.
@@ -40,7 +37,6 @@ SHORTEST_SECONDS = 0.1
 _ENVELOPE_FLOOR = 0.05  # after compression; 0.05 is -87 dB
 _VARIATION_FLOOR = 0.03
 _POWER_FLOOR = 1e-3
-_SCALE_FLOOR, _SCALE_LIMIT = 0.05, 6.0
 _SKEWNESS_LIMIT, _KURTOSIS_LIMIT, _CORRELATION_LIMIT = 4.0, 30.0, 0.98
 
 
@@ -99,58 +95,6 @@ def texture_features(wavs: Sequence[Tensor], sample_rate: int) -> Array:
     return np.stack([texture_statistics(wav, sample_rate) for wav in wavs])
 
 
-@dataclass(frozen=True)
-class FeatureSpace:
-    """The axes along which real sounds differ: standardised, rotated, whitened.
-
-    Features are many (hundreds) and clips of a label are few (eight), so a full covariance per
-    label is out of reach. The principal axes of the whole real training set are not: along them,
-    scaled to unit variance, real sounds are uncorrelated by construction and every axis counts
-    the same. Distances are taken there, with diagonal covariances.
-
-    Attributes:
-        mean: (dim,) of the training features.
-        scale: (dim,) standard deviations of the training features, with a floor.
-        axes: (dim, K) whitening projection of the standardised features.
-        bandwidth: median distance between two training clips in the space, for `mmd`.
-    """
-
-    mean: Array
-    scale: Array
-    axes: Array
-    bandwidth: float
-
-    @classmethod
-    def fit(cls, training: Array, *, num_axes: int = 12) -> FeatureSpace:
-        """Find the space of real training clips.
-
-        Args:
-            training: features (n_items >= 3, dim).
-            num_axes: K. On ESC-10, 8 to 16 axes tell a class from its nearest neighbour and from
-                noise equally well; beyond, the real-vs-real floor of 8 items rises towards noise.
-        """
-        if training.ndim != 2 or len(training) < 3:
-            raise ValueError(
-                f"FeatureSpace.fit: expected (n_items >= 3, dim) features, got {training.shape}"
-            )
-        mean, scale = training.mean(axis=0), np.maximum(training.std(axis=0), _SCALE_FLOOR)
-        standard = _standardise(training, mean, scale)
-        _, singular, rotation = np.linalg.svd(standard - standard.mean(axis=0), full_matrices=False)
-        kept = min(num_axes, len(training) - 1, int(np.sum(singular > 1e-4 * singular[0])))
-        if kept < 1:
-            raise ValueError("FeatureSpace.fit: all training clips have the same features")
-        axes = rotation[:kept].T / (singular[:kept] / math.sqrt(len(training) - 1))
-        points = standard @ axes
-        distances = np.linalg.norm(points[:, None] - points[None], axis=2)
-        bandwidth = float(np.median(distances[np.triu_indices(len(points), 1)]))
-        return cls(mean, scale, axes.astype(np.float32), bandwidth)
-
-    def project(self, features: Array) -> Array:
-        """Features (n_items, dim) to points (n_items, K)."""
-        points: Array = _standardise(features, self.mean, self.scale) @ self.axes
-        return points
-
-
 def log_mel(signal: Array, sample_rate: int, *, num_bands: int, n_fft: int, hop: int) -> Tensor:
     """Mel magnitudes in dB, floor at -80 dB: (T,) or (C, T) -> (..., num_bands, M).
 
@@ -167,24 +111,18 @@ def fft_length(seconds: float, sample_rate: int) -> int:
     return int(2 ** round(math.log2(seconds * sample_rate)))
 
 
-def _standardise(features: Array, mean: Array, scale: Array) -> Array:
-    """Zero mean, unit variance, and no value so far out that it alone makes the distance."""
-    limited: Array = np.clip((features - mean) / scale, -_SCALE_LIMIT, _SCALE_LIMIT)
-    return limited
-
-
 def mono(wav: Tensor, sample_rate: int) -> Array:
     """Check a clip (C, T) and average its channels to (T,) float32."""
     if wav.ndim != 2 or wav.shape[0] == 0:
-        raise ValueError(f"evaluation: a clip is (C, T), got shape {tuple(wav.shape)}")
+        raise ValueError(f"expected a clip (C, T), got shape {tuple(wav.shape)}")
     if wav.shape[1] < SHORTEST_SECONDS * sample_rate:
         raise ValueError(
-            f"evaluation: a clip of {wav.shape[1]} samples at {sample_rate} Hz is too short; "
+            f"a clip of {wav.shape[1]} samples at {sample_rate} Hz is too short; "
             f"at least {SHORTEST_SECONDS} s are needed"
         )
     signal: Array = wav.detach().float().mean(dim=0).cpu().numpy()
     if not np.isfinite(signal).all():
-        raise ValueError("evaluation: the clip holds NaN or infinite samples")
+        raise ValueError("the clip holds NaN or infinite samples")
     return signal
 
 

@@ -1,0 +1,102 @@
+"""What some generators can do besides sampling.
+
+Whoever needs one of these asks `isinstance` for it, and for no family of generators by name.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from audiogen.conditioning.conditioner import Conditioner
+from audiogen.generators.base import LatentGenerator
+from audiogen.generators.request import Start
+from audiogen.generators.sampling import SamplingConfig
+from audiogen.nn.lowbit import WeightKind
+from audiogen.types import Batch, Conditions
+
+
+class EndsSounds(LatentGenerator):
+    """A generator that knows where a sound ends."""
+
+    @abstractmethod
+    def sample_to_end(
+        self,
+        conditions: Conditions,
+        max_frames: int,
+        *,
+        sampling: SamplingConfig,
+        seeds: Sequence[int],
+        negative: Conditions | None = None,
+    ) -> list[Tensor]:
+        """Sample sounds that end where the model ends them.
+
+        Args:
+            conditions: of B items; the role should be "whole", whose ends are learnt, and
+                `seconds` left out (NaN), which would tell the end.
+            max_frames: a sound that has not ended by then is cut.
+            sampling: of the generator's own kind.
+            seeds: one per item.
+            negative: what guidance leads away from; None is no prompt.
+
+        Returns:
+            Latents of each item (D, L) or tokens (K, L), L from 1 to `max_frames`.
+        """
+
+
+class HasPaths(LatentGenerator):
+    """A generator that follows a path from noise to latents, whose end can be learnt at once."""
+
+    conditioner: Conditioner
+
+    @abstractmethod
+    def trace(
+        self,
+        conditions: Conditions,
+        num_frames: int,
+        *,
+        sampling: SamplingConfig,
+        seeds: Sequence[int],
+        start: Start | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Sample as `sample` does, and return the way as well.
+
+        Returns:
+            The points (P, B, D, L) and times (P, B) at which the network was asked, the noisiest
+            first, and the latents (B, D, L) that the way ends in.
+        """
+
+    @abstractmethod
+    def draw_kept_frames(self, mask: Tensor) -> Tensor:
+        """Draw which of the real frames `mask` (B, L) are given in training: (B, L)."""
+
+
+class PredictsLatents(LatentGenerator):
+    """A generator that has a density of continuous latents."""
+
+    @abstractmethod
+    def bits_per_dimension(
+        self, batch: Batch, *, seeds: Sequence[int], tolerance: float = 1e-4
+    ) -> Tensor:
+        """Bits per number (B,) that a batch's latents take, given their conditions.
+
+        Args:
+            batch: what lies behind the generator's window is cut off.
+            seeds: one per item, for the parts that are estimated by chance.
+            tolerance: relative and absolute, of the result.
+        """
+
+
+class PredictsTokens(LatentGenerator):
+    """A generator that has a probability of tokens."""
+
+    @abstractmethod
+    def log_likelihood(self, batch: Batch, *, weights: WeightKind = "fp32") -> Tensor:
+        """Sum log p of the real tokens of each item and codebook, in nats: (B, K), float64.
+
+        Args:
+            batch: of at most a window.
+            weights: in what they are kept, to see what fewer bits cost.
+        """
