@@ -290,9 +290,7 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     They are 24-bit WAV files, each beside a JSON file that says how it was made.
     """
     wanted = _prompts(prompt or [], prompts)
-    _check_tempo(loop=loop, bpm=bpm, bars=bars, seconds=seconds)
-    if to_end and loop:
-        raise typer.BadParameter("a loop has no end; give --loop or --to-end", param_hint="--loop")
+    _check_length(loop=loop, to_end=to_end, bpm=bpm, bars=bars, seconds=seconds)
     from audiogen.conditioning.controls import parse_controls
     from audiogen.pipeline import Pipeline
     from audiogen.schema import parse_overrides
@@ -347,8 +345,12 @@ def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
     return (*given, *listed)
 
 
-def _check_tempo(*, loop: bool, bpm: float | None, bars: int | None, seconds: float | None) -> None:
+def _check_length(
+    *, loop: bool, to_end: bool, bpm: float | None, bars: int | None, seconds: float | None
+) -> None:
     """Raise typer.BadParameter for lengths that contradict each other, or say too little."""
+    if to_end and loop:
+        raise typer.BadParameter("a loop has no end; give --loop or --to-end", param_hint="--loop")
     if (bpm is None) != (bars is None):
         raise typer.BadParameter("give both --bpm and --bars, or neither", param_hint="--bpm")
     if bpm is not None and not loop:
