@@ -144,11 +144,9 @@ class DistilConfig(Config):
         return self
 
 
-class TrainConfig(Config):
-    """Both training stages and what they share."""
+class LoopConfig(Config):
+    """What is the same in every training stage."""
 
-    codec: CodecTrainConfig = CodecTrainConfig()
-    generator: GeneratorTrainConfig = GeneratorTrainConfig()
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto takes bf16 where a measurement at start shows that it pays."""
     activation_checkpointing: bool = False
@@ -177,6 +175,13 @@ class TrainConfig(Config):
     """Returns to the last good checkpoint, after steps in a row that were left out, before
     training stops."""
     wandb: Literal["off", "offline", "online"] = "off"
+
+
+class TrainConfig(LoopConfig):
+    """Both training stages and what they share."""
+
+    codec: CodecTrainConfig = CodecTrainConfig()
+    generator: GeneratorTrainConfig = GeneratorTrainConfig()
 
 
 class EvaluateConfig(Config):

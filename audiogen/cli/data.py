@@ -59,7 +59,7 @@ def pack(
     or be put into an object store; see docs/data.md.
     """
     from audiogen.data.intake.scan import INTAKE_REASONS
-    from audiogen.data.loading.shards import pack_folder
+    from audiogen.data.intake.shards import pack_folder
 
     done = pack_folder(folder, target, archive_bytes=megabytes * 1_000_000)
     for row in done.left_out:

@@ -12,10 +12,9 @@ from typing import ClassVar, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from audiogen.audio.io.member import Member, Sound, is_remote, label_of
+from audiogen.data.metadata import Cut, Split, first_fault
 from audiogen.storage import atomic_write_text
 
-Split = Literal["train", "held_out", ""]
-Role = Literal["whole", "slice", "loop"]
 Verdict = Literal["used", "refused"]
 
 
@@ -61,7 +60,7 @@ class ManifestRow:
     licence: str = ""
     author: str = ""
     source: str = ""
-    role: Role = "whole"
+    role: Cut = "whole"
     verdict: Verdict = "used"
     reason: str = ""
     warnings: tuple[str, ...] = ()
@@ -146,7 +145,4 @@ def _parse_row(path: Path, number: int, line: str) -> ManifestRow:
     try:
         return _ROW.validate_json(line)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        what = f"{where}: {first['msg']}" if where else first["msg"]
-        raise ValueError(f"{path}:{number}: {what}.") from None
+        raise ValueError(f"{path}:{number}: {first_fault(error)}.") from None

@@ -37,7 +37,7 @@ from audiogen.training.distributed.waiting import wait_for_all
 from audiogen.training.encoding import encoded_files, training_set, with_ranges_of
 from audiogen.training.loop.codec_loop import train_codec
 from audiogen.training.loop.generator_loop import train_generator
-from audiogen.training.loop.steps import Demo
+from audiogen.training.loop.stage import Demo, Examples, Items, StageRun
 from audiogen.training.loop.tracking import Tracker
 from audiogen.training.reuse import adopt_stage
 from audiogen.types import LatentSpec
@@ -160,22 +160,22 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     frames = spec.num_frames(config.train.codec.crop_seconds)
     dataset = ClipDataset(folder, rows, spec, crop_frames=frames, seed=config.seed)
     shown = _one_per_label(read_split(config.run.manifest, "held_out"))
-    examples = [(row.label, read_clip(folder, row, spec)) for row in shown]
+    clips = [(row.label, read_clip(folder, row, spec)) for row in shown]
 
     def demo(step: int, tracker: Tracker) -> None:
-        for number, (label, wav) in enumerate(examples):
+        for number, (label, wav) in enumerate(clips):
             decoded = codec.decode(codec.encode(wav[None].to(codec.device)))[0, :, : wav.shape[1]]
             tracker.audio(step, f"{number:02d}", decoded, spec.sample_rate, prompt=label)
 
     if codec.trainable:
-        train_codec(
-            codec,
-            dataset,
-            config=config,
-            settings=_settings(config, "codec"),
-            accelerator=accelerator,
-            demo=demo,
+        examples = Examples(
+            items=dataset,
+            collate=torch.stack,
+            seconds=config.train.codec.crop_seconds,
+            num_workers=config.data.num_workers,
         )
+        run = _stage_run(config, "codec", accelerator, demo)
+        train_codec(codec, examples, config.train.codec, run)
     if not accelerator.is_main_process:
         return
     if spec.kind == "continuous":
@@ -200,16 +200,9 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
     torch.manual_seed(config.seed)
     generator = build_generator(wanted, codec.spec, TEXT_DIM, window)
     pipeline = Pipeline(_model_config(config, wanted), codec, generator)
-    train_generator(
-        generator,
-        dataset,
-        collate,
-        config=config,
-        stage="generator",
-        settings=_settings(config, "generator"),
-        accelerator=accelerator,
-        demo=_demo(config, pipeline),
-    )
+    run = _stage_run(config, "generator", accelerator, _demo(config, pipeline))
+    examples = _examples(config, dataset, collate)
+    train_generator(generator, examples, config.train.generator, run)
     if accelerator.is_main_process:
         pipeline.judge = train_judge(config, codec.spec)
         _publish(config, pipeline, "generator")
@@ -256,16 +249,10 @@ def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
         generator,
         judge=pipeline.judge,
     )
-    train_generator(
-        generator,
-        PathDataset(paths, first_share=plan.first_share, seed=config.seed),
-        PathCollate(collate, infill=generator.keeps == "anything"),
-        config=config,
-        stage="distil",
-        settings=_settings(config, "distil"),
-        accelerator=accelerator,
-        demo=_demo(config, student),
-    )
+    recorded = PathDataset(paths, first_share=plan.first_share, seed=config.seed)
+    fill = PathCollate(collate, infill=generator.keeps == "anything")
+    run = _stage_run(config, "distil", accelerator, _demo(config, student))
+    train_generator(generator, _examples(config, recorded, fill), plan.train, run)
     if accelerator.is_main_process:
         _publish(config, student, "distil")
 
@@ -275,6 +262,33 @@ _STAGES: Mapping[str, Callable[[ExperimentConfig, Accelerator], None]] = {
     "generator": _generator_stage,
     "distil": _distil_stage,
 }
+
+
+def _stage_run(
+    config: ExperimentConfig, stage: Stage, accelerator: Accelerator, demo: Demo
+) -> StageRun:
+    """What the loop of a stage is told of the run."""
+    return StageRun(
+        stage=stage,
+        folder=config.run,
+        config=config.train,
+        seed=config.seed,
+        settings=_settings(config, stage),
+        accelerator=accelerator,
+        demo=demo,
+    )
+
+
+def _examples(
+    config: ExperimentConfig, items: Items, collate: Callable[[list[Any]], Any]
+) -> Examples:
+    """What a generator learns from."""
+    return Examples(
+        items=items,
+        collate=collate,
+        seconds=config.data.clip_seconds,
+        num_workers=config.data.num_workers,
+    )
 
 
 def _wanted(config: ExperimentConfig) -> GeneratorConfig:

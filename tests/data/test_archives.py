@@ -25,11 +25,11 @@ from audiogen.audio.io.decoding import AudioReadError
 from audiogen.audio.io.files import read_audio
 from audiogen.audio.io.member import Member, read_range
 from audiogen.cli.main import app
+from audiogen.data.intake.archives import read_addresses
 from audiogen.data.intake.scan import INTAKE_REASONS, scan_folder
-from audiogen.data.loading.archives import read_addresses
+from audiogen.data.intake.shards import pack_folder
 from audiogen.data.loading.clips import ClipDataset, Position, read_clip
 from audiogen.data.loading.loader import StepSampler, make_loader
-from audiogen.data.loading.shards import pack_folder
 from audiogen.data.manifest import ManifestRow, read_manifest, write_manifest
 from audiogen.types import LatentSpec
 

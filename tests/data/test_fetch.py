@@ -21,11 +21,12 @@ from audiogen.cli import main as cli
 from audiogen.data.fetching import download, published_sets
 from audiogen.data.fetching.download import Download
 from audiogen.data.fetching.fetch import fetch_set, summarise
-from audiogen.data.fetching.published_sets import ESC10, ESC50, FSD50K, Bundle, Clip, PublishedSet
+from audiogen.data.fetching.published_sets import ESC10, ESC50, FSD50K, Bundle, PublishedSet
 from audiogen.data.fetching.unpack import Archive
 from audiogen.data.intake.licences import SAMPLING_PLUS, LicenceTerms
 from audiogen.data.intake.scan import scan_folder
 from audiogen.data.manifest import ManifestRow
+from audiogen.data.metadata import Metadata
 
 RATE = 16000
 ESC_ROWS = (  # file, category, in ESC-10, licence
@@ -162,7 +163,7 @@ def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sets]:
         yield Sets(tmp_path / "server", server)
 
 
-def fetched(sets: Sets, wanted: PublishedSet, folder: Path, **settings: Any) -> list[Clip]:
+def fetched(sets: Sets, wanted: PublishedSet, folder: Path, **settings: Any) -> list[Metadata]:
     return fetch_set(wanted, folder, mirror=sets.server.address, **settings)
 
 
@@ -475,6 +476,8 @@ def test_clips_without_an_author_are_counted(
 def test_a_summary_names_the_terms_of_the_set(sets: Sets, tmp_path: Path) -> None:
     wanted = sets.esc()
     clips = fetch_set(wanted, tmp_path / "set", mirror=sets.server.address)
-    text = summarise(wanted, tmp_path / "set", [replace(clips[0], licence=""), *clips[1:]])
+    text = summarise(
+        wanted, tmp_path / "set", [clips[0].model_copy(update={"licence": ""}), *clips[1:]]
+    )
     assert "(not given)" in text
     assert "ESC-50 as a whole is published under CC BY-NC 3.0" in text

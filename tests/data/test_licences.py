@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from audiogen.data.intake.captions import spdx
 from audiogen.data.intake.licences import KINDS, LICENCE_REASONS, OWN, LicenceTerms, apply_policy
 from audiogen.data.intake.scan import scan_folder, summarise
+from audiogen.data.intake.spdx import spdx
 from audiogen.data.manifest import ManifestRow
 
 FOLDER = Path("sounds")

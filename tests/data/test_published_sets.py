@@ -9,11 +9,11 @@ import pytest
 from audiogen.data.fetching.published_sets import (
     SETS,
     caption,
-    metadata_table,
     read_esc,
     read_fsd50k,
 )
 from audiogen.data.intake.licences import KINDS, SAMPLING_PLUS
+from audiogen.data.metadata import metadata_csv
 
 # Lines as the LICENSE file of ESC-50 has them, with its ways to write what is out of the ordinary.
 ESC_LINES = r"""
@@ -78,12 +78,12 @@ def test_licences_and_authors_of_esc_clips(esc: Esc) -> None:
     assert {licence for licence, _ in found.values()} <= set(KINDS)
     by_name = {clip.file[6:]: clip for clip in clips}
     pigs = by_name["2-166644-A-2.wav"]
-    assert pigs.caption == "pig: Pigs in a farm (10 pigs inside a French farm)"
+    assert pigs.prompt == "pig: Pigs in a farm (10 pigs inside a French farm)"
     assert pigs.source == "http://www.freesound.org/people/felix.blume/sounds/166644/"
     assert (pigs.label, pigs.source_id, pigs.fold, pigs.split) == ("pig", "166644", "2", "")
-    assert "siat sy\u00f6v\u00e4t ja" in by_name["3-253081-A-2.wav"].caption
+    assert "siat sy\u00f6v\u00e4t ja" in by_name["3-253081-A-2.wav"].prompt
     rhodes = by_name["3-155642-A-11.wav"]
-    assert rhodes.caption == "sea waves: sea on the road, night, Rhodes"
+    assert rhodes.prompt == "sea waves: sea on the road, night, Rhodes"
 
 
 def test_esc10_is_a_part_of_esc50(esc: Esc) -> None:
@@ -118,10 +118,10 @@ def test_captions(title: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("filename,fold\n", "there is no column category, esc10, src_file"),
+        ("filename,fold\na,b\n", "there is no category, esc10, src_file"),
         (ESC_TABLE.replace("1-100032-A-0.wav", "../x.wav"), "'../x.wav' is no name of a clip"),
         (ESC_TABLE.replace("dog,True,100032", "dog,True,5"), "is no name of a clip"),
-        (ESC_TABLE.replace("rooster", ""), r"esc50\.csv:4: the row is not complete"),
+        (ESC_TABLE.replace("rooster", ""), r"esc50\.csv:4: there is no category"),
     ],
 )
 def test_other_tables_are_refused(esc: Esc, table: str, message: str) -> None:
@@ -169,7 +169,7 @@ def test_fsd50k(tmp_path: Path) -> None:
         "99": ("crunch", "CC-BY-3.0", "plagasul", "held_out"),
     }
     assert clips["64760"].file == "FSD50K.dev_audio/64760.wav"
-    assert clips["64760"].caption == "electric guitar: guitarras 63"
+    assert clips["64760"].prompt == "electric guitar: guitarras 63"
     assert clips["99"].file == "FSD50K.eval_audio/99.wav"
     assert clips["99"].source == "https://freesound.org/s/99/"
 
@@ -182,10 +182,17 @@ def test_other_rows_of_fsd50k_are_refused(tmp_path: Path, row: str) -> None:
 
 def test_the_table_has_the_columns_that_are_used(esc: Esc) -> None:
     clips = read_esc(esc(ESC_TABLE), esc10_only=True, licence="CC-BY-3.0")
-    rows = list(csv.reader(io.StringIO(metadata_table(clips), newline="")))
+    rows = list(csv.reader(io.StringIO(metadata_csv(clips), newline="")))
     assert rows[0] == [
-        "file", "label", "caption", "author", "source", "licence", "source_id", "fold",
-    ]  # fmt: skip
+        "file",
+        "label",
+        "caption",
+        "author",
+        "source",
+        "licence",
+        "source_id",
+        "fold",
+    ]
     assert rows[1][:3] == ["audio/1-100032-A-0.wav", "dog", "dog: rose bark"]
     assert len(rows) == len(clips) + 1
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiogen.data.intake.held_out import merge_copies, split_by_source
-from audiogen.data.manifest import ManifestRow, Split
+from audiogen.data.manifest import ManifestRow
+from audiogen.data.metadata import Split
 
 
 def clip(label: str, source: str, number: int = 0, digest: str = "") -> ManifestRow:

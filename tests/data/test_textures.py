@@ -17,6 +17,7 @@ from audiogen.data.synthetic.family import AXES, Family, Settings
 from audiogen.data.synthetic.synthesis import Signal
 from audiogen.data.synthetic.wording import level_of
 from audiogen.data.synthetic.writing import FAMILIES, Clip, plan_clip, render_clip
+from audiogen.storage import temporary_name
 
 NUM_FAMILIES = len(FAMILIES)
 by_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.folder)
@@ -98,7 +99,7 @@ def test_folder_and_metadata_describe_each_other(tmp_path: Path) -> None:
 
 def test_finished_set_is_left_alone_and_killed_one_is_made_again(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "sounds"
-    left = folder.parent / f".{folder.name}.partial"
+    left = folder.parent / temporary_name(folder.name)
     (left / "rain").mkdir(parents=True)
     (left / "rain/rain-0099.wav").write_bytes(b"half a file")
     write(folder)

@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 
 from audiogen.codecs import build_codec
 from audiogen.data.loading.clips import Position, item_seed
-from audiogen.experiment import ExperimentConfig, load_config
+from audiogen.experiment import ExperimentConfig, Stage, load_config
 from audiogen.generators import build_generator
 from audiogen.storage import write_tensors
 from audiogen.training.distributed.launch import (
@@ -33,6 +33,7 @@ from audiogen.training.distributed.launch import (
 from audiogen.training.distributed.waiting import wait_for_all
 from audiogen.training.loop.codec_loop import train_codec
 from audiogen.training.loop.generator_loop import train_generator
+from audiogen.training.loop.stage import Examples, StageRun
 from audiogen.training.loop.tracking import Tracker
 from audiogen.types import Batch, Conditions, LatentSpec
 
@@ -105,6 +106,19 @@ def no_demo(step: int, tracker: Tracker) -> None:
     """Show nothing."""
 
 
+def stage_run(stage: Stage, config: ExperimentConfig, accelerator: Accelerator) -> StageRun:
+    """A stage without demos."""
+    return StageRun(
+        stage=stage,
+        folder=config.run,
+        config=config.train,
+        seed=config.seed,
+        settings={},
+        accelerator=accelerator,
+        demo=no_demo,
+    )
+
+
 def train_model(
     family: str, config: ExperimentConfig, accelerator: Accelerator, fault: str
 ) -> None:
@@ -115,7 +129,12 @@ def train_model(
         frames = codec.spec.num_frames(config.train.codec.crop_seconds)
         clips = Numbers(codec.spec.audio_channels, frames * codec.spec.hop_length)
         clips.expect(fault, accelerator)
-        train_codec(codec, clips, config=config, settings={}, accelerator=accelerator, demo=no_demo)
+        train_codec(
+            codec,
+            Examples(items=clips, collate=torch.stack, seconds=config.train.codec.crop_seconds),
+            config.train.codec,
+            stage_run("codec", config, accelerator),
+        )
         return
     tokens = family in {"autoregressive", "masked"}
     spec = LatentSpec(
@@ -131,13 +150,9 @@ def train_model(
     generator = build_generator(config.generator, spec, TEXT_DIM, WINDOW)
     train_generator(
         generator,
-        dataset,
-        collate,
-        config=config,
-        stage="generator",
-        settings={},
-        accelerator=accelerator,
-        demo=no_demo,
+        Examples(items=dataset, collate=collate, seconds=config.data.clip_seconds),
+        config.train.generator,
+        stage_run("generator", config, accelerator),
     )
     if accelerator.is_main_process:
         write_tensors(config.run_dir / "product.safetensors", generator.state_dict())

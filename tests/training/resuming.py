@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from torch import Tensor
 
 from audiogen.training.checkpoint.folder import load_latest
 from audiogen.training.distributed.signals import Stopped, stop_signals
-from audiogen.training.loop.codec_loop import _Players
+from audiogen.training.loop import codec_loop, generator_loop
 from audiogen.training.loop.divergence import Guard
-from audiogen.training.loop.generator_loop import _Learner
+from audiogen.training.loop.stage import Learner, StepResult
 
 STEPS, SAVE_EVERY = 6, 2
 CODECS = ("vae", "rvq", "mel")
@@ -56,15 +57,18 @@ def signal_at(number: int) -> Hook:
 @contextlib.contextmanager
 def before_updates(hook: Hook | None) -> Iterator[None]:
     """Have `hook` called before each update."""
+
+    def hooked(learner: Learner, *given: Any) -> None:
+        def update(step: int, batch: Any) -> StepResult:
+            hook(step)
+            return learner.update(step, batch)
+
+        run_steps(replace(learner, update=update) if hook else learner, *given)
+
     with pytest.MonkeyPatch.context() as patch:
-        for owner in (_Learner, _Players) if hook else ():
-            original = owner.update
-
-            def update(self: Any, step: int, batch: Any, original: Any = original) -> Any:
-                hook(step)
-                return original(self, step, batch)
-
-            patch.setattr(owner, "update", update)
+        for loop in (codec_loop, generator_loop):
+            run_steps = loop.run_steps
+            patch.setattr(loop, "run_steps", hooked)
         yield
 
 
@@ -124,13 +128,13 @@ def history(run: Path) -> Sequence[dict[str, Any]]:
 @contextlib.contextmanager
 def poisoned(is_bad: Callable[[int, int], bool]) -> Iterator[None]:
     """Give the guard a loss that is not a number, for the steps and roll-backs of `is_bad`."""
-    original = Guard.allows
+    original = Guard.judge
     steps: list[int] = []
 
-    def allows(self: Guard, loss: Tensor, norm: float, *, phase: int = 0) -> bool:
+    def judge(self: Guard, loss: Tensor, norm: float, *, phase: int = 0) -> str:
         bad = is_bad(steps[-1], self.rollbacks)
         return original(self, loss * float("nan") if bad else loss, norm, phase=phase)
 
     with pytest.MonkeyPatch.context() as patch, before_updates(steps.append):
-        patch.setattr(Guard, "allows", allows)
+        patch.setattr(Guard, "judge", judge)
         yield

@@ -28,10 +28,12 @@ from audiogen.evaluation.machine import processor_name
 from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.generators import build_generator
 from audiogen.training.checkpoint.resume import Resumable
+from audiogen.training.distributed.signals import stop_is_asked
 from audiogen.training.loop import codec_loop, steps
 from audiogen.training.loop.codec_loop import train_codec
 from audiogen.training.loop.divergence import Guard
 from audiogen.training.loop.generator_loop import train_generator
+from audiogen.training.loop.stage import Examples, StageRun
 from audiogen.training.loop.tracking import Tracker
 from audiogen.types import Batch, Conditions
 
@@ -74,18 +76,28 @@ def train(config: ExperimentConfig, stage: str) -> None:
     torch.manual_seed(0)
     codec = build_codec(config.codec)
     spec, accelerator = codec.spec, Accelerator(cpu=True)
-    shared: dict[str, Any] = {"config": config, "settings": {}, "accelerator": accelerator}
-    shared["demo"] = lambda step, tracker: None
+    run = StageRun(
+        stage="codec" if stage == "codec" else "generator",
+        folder=config.run,
+        config=config.train,
+        seed=config.seed,
+        settings={},
+        accelerator=accelerator,
+        demo=lambda step, tracker: None,
+    )
     if stage == "codec":
-        frames = spec.num_frames(config.train.codec.crop_seconds)
-        train_codec(codec, Noise(spec.audio_channels, frames * spec.hop_length), **shared)
+        seconds = config.train.codec.crop_seconds
+        clips = Noise(spec.audio_channels, spec.num_frames(seconds) * spec.hop_length)
+        examples = Examples(items=clips, collate=torch.stack, seconds=seconds)
+        train_codec(codec, examples, config.train.codec, run)
         return
     if config.generator is None:
         raise SystemExit("this recipe has no generator")
     window = spec.num_frames(config.data.clip_seconds)
     generator = build_generator(config.generator, spec, TEXT_DIM, window)
     items = Noise(spec.channels, window, spec.vocab_size)
-    train_generator(generator, items, collate, stage="generator", **shared)
+    examples = Examples(items=items, collate=collate, seconds=config.data.clip_seconds)
+    train_generator(generator, examples, config.train.generator, run)
 
 
 @contextlib.contextmanager
@@ -96,7 +108,7 @@ def bare() -> Iterator[None]:
         """Do nothing."""
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.object(Guard, "allows", return_value=True))
+        stack.enter_context(mock.patch.object(Guard, "judge", return_value=""))
         stack.enter_context(mock.patch.object(codec_loop, "Undo", mock.MagicMock()))
         stack.enter_context(mock.patch.object(Resumable, "save", nothing))
         for name in ("log", "advance"):
@@ -110,11 +122,11 @@ def measure(
     """Return seconds of a step without its checkpoint, and of a checkpoint."""
     starts: list[float] = []
     saves = [0.0]
-    record, save = steps._record, Resumable.save
+    save = Resumable.save
 
-    def recording(*args: Any) -> None:
-        record(*args)
+    def recording(*args: Any) -> bool:
         starts.append(time.perf_counter())
+        return stop_is_asked(*args)
 
     def saving(*args: Any) -> None:
         before = time.perf_counter()
@@ -124,7 +136,7 @@ def measure(
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         config = load_config(recipe, [f"run_dir={folder}/run", f"train.{stage}.steps={num_steps}"])
         config.run_dir.mkdir()
-        stack.enter_context(mock.patch.object(steps, "_record", recording))
+        stack.enter_context(mock.patch.object(steps, "stop_is_asked", recording))
         stack.enter_context(mock.patch.object(Resumable, "save", saving))
         stack.enter_context(mode())
         train(config, stage)

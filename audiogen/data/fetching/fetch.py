@@ -25,8 +25,9 @@ from rich.filesize import decimal
 from rich.progress import track
 
 from audiogen.data.fetching.download import fetch_file
-from audiogen.data.fetching.published_sets import Bundle, Clip, PublishedSet, metadata_table
+from audiogen.data.fetching.published_sets import Bundle, PublishedSet
 from audiogen.data.fetching.unpack import Archive
+from audiogen.data.metadata import Metadata, metadata_csv
 from audiogen.storage import atomic_write_text, sha256_file
 
 WORK_FOLDER = ".fetch"
@@ -58,7 +59,7 @@ _STATE = TypeAdapter(State)
 
 def fetch_set(
     wanted: PublishedSet, folder: Path, *, mirror: str = "", keep_archives: bool = False
-) -> list[Clip]:
+) -> list[Metadata]:
     """Have a published set in a folder, ready for `scan_folder`.
 
     Nothing is downloaded that is there already, and nothing unpacked that is whole.
@@ -103,7 +104,7 @@ def fetch_set(
     return clips
 
 
-def summarise(wanted: PublishedSet, folder: Path, clips: Sequence[Clip]) -> str:
+def summarise(wanted: PublishedSet, folder: Path, clips: Sequence[Metadata]) -> str:
     """Say what is there, under which licences, and what to do next."""
     counts = Counter(clip.licence or "(not given)" for clip in clips).most_common()
     width = max(len(name) for name, _ in counts)
@@ -237,7 +238,7 @@ def _extract(archive: Archive, bundle: Bundle, folder: Path, sizes: Mapping[str,
         archive.extract(str(inside / path), target)
 
 
-def _read_clips(wanted: PublishedSet, folder: Path) -> list[Clip]:
+def _read_clips(wanted: PublishedSet, folder: Path) -> list[Metadata]:
     """Return the clips of the set; raise ValueError unless all of them are there."""
     lost = sorted(path for path in wanted.tables if not (folder / path).is_file())
     clips = [] if lost else wanted.read_clips(folder)
@@ -256,9 +257,9 @@ def _read_clips(wanted: PublishedSet, folder: Path) -> list[Clip]:
     return clips
 
 
-def _write_table(folder: Path, state: State, clips: Sequence[Clip]) -> None:
+def _write_table(folder: Path, state: State, clips: Sequence[Metadata]) -> None:
     """Write `metadata.csv`, unless someone has changed the one that is there."""
-    path, text = folder / TABLE, metadata_table(clips)
+    path, text = folder / TABLE, metadata_csv(clips)
     sha256 = hashlib.sha256(text.encode()).hexdigest()
     found = sha256_file(path) if path.exists() else ""
     if found not in {"", sha256, state.table_sha256}:

@@ -7,16 +7,16 @@ Events", arXiv:2010.00475.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from audiogen.data.fetching.download import Download
-from audiogen.data.intake.captions import clean_name, spdx
+from audiogen.data.intake.naming import clean_name
+from audiogen.data.intake.spdx import spdx
+from audiogen.data.metadata import Metadata, csv_records
 from audiogen.storage import read_json
 
 ESC_COMMIT = "33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6"
@@ -33,24 +33,6 @@ ESC_LINE = re.compile(
 )
 ESCAPE = re.compile(r"\\x([0-9a-f]{2})|\\u([0-9a-f]{4})")
 SOUND_SUFFIX = re.compile(r"\.(wav|aiff?|mp3|flac|ogg|m4a)$", re.I)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clip:
-    """A row of `metadata.csv`; the fields are its columns, the meanings those of `ManifestRow`.
-
-    `fold` is that of the published cross-validation; it is written for other programs.
-    """
-
-    file: str
-    label: str
-    caption: str
-    author: str
-    source: str
-    licence: str
-    source_id: str
-    split: str = ""
-    fold: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,10 +77,10 @@ class PublishedSet:
     tables: frozenset[str]
     notices: frozenset[str]
     num_clips: int
-    read_clips: Callable[[Path], list[Clip]]
+    read_clips: Callable[[Path], list[Metadata]]
 
 
-def read_esc(folder: Path, *, esc10_only: bool, licence: str) -> list[Clip]:
+def read_esc(folder: Path, *, esc10_only: bool, licence: str) -> list[Metadata]:
     """Return the clips of ESC-50, or of its part ESC-10.
 
     Author, source and licence of each clip stand in the LICENSE file of the set. A clip that it
@@ -124,10 +106,10 @@ def read_esc(folder: Path, *, esc10_only: bool, licence: str) -> list[Clip]:
         line = told.get(named["clip"], {})
         label = clean_name(row["category"])
         clips.append(
-            Clip(
+            Metadata(
                 file=f"audio/{row['filename']}",
                 label=label,
-                caption=caption(label, line.get("title", "")),
+                prompt=caption(label, line.get("title", "")),
                 author=line.get("author", ""),
                 source=line.get("source", ""),
                 licence=line.get("licence", licence),
@@ -138,7 +120,7 @@ def read_esc(folder: Path, *, esc10_only: bool, licence: str) -> list[Clip]:
     return clips
 
 
-def read_fsd50k(folder: Path) -> list[Clip]:
+def read_fsd50k(folder: Path) -> list[Metadata]:
     """Return the clips of FSD50K: its part "train" to train on, "val" and "eval" held out.
 
     A clip that its metadata do not list has neither author nor licence.
@@ -160,10 +142,10 @@ def read_fsd50k(folder: Path) -> list[Clip]:
             info = told if isinstance(told, dict) else {}
             label = clean_name(row["labels"].split(",")[0])  # from special to general
             clips.append(
-                Clip(
+                Metadata(
                     file=f"FSD50K.{part}_audio/{number}.wav",
                     label=label,
-                    caption=caption(label, str(info.get("title", ""))),
+                    prompt=caption(label, str(info.get("title", ""))),
                     author=_plain(str(info.get("uploader", ""))),
                     source=f"https://freesound.org/s/{number}/",
                     licence=spdx(_plain(str(info.get("license", "")))),
@@ -182,19 +164,9 @@ def caption(label: str, title: str) -> str:
     return f"{label}: {name}"
 
 
-def metadata_table(clips: Sequence[Clip]) -> str:
-    """Return the text of a `metadata.csv`; columns in which nothing stands are left out."""
-    names = [one.name for one in fields(Clip) if any(getattr(clip, one.name) for clip in clips)]
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([getattr(clip, name) for name in names] for clip in clips)
-    return text.getvalue()
-
-
 def _esc_lines(path: Path) -> dict[str, dict[str, str]]:
     """Return what the LICENSE file of ESC-50 says of each clip, such as "1-100032-A"."""
-    found = map(ESC_LINE.fullmatch, _text(path).splitlines())
+    found = map(ESC_LINE.fullmatch, path.read_text(encoding="utf-8-sig").splitlines())
     return {
         line["clip"]: {
             "title": _unescaped(line["title"]),
@@ -218,24 +190,11 @@ def _plain(text: str) -> str:
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
-    """Yield the rows of a table with the columns asked for."""
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
-    if missing := set(columns) - set(reader.fieldnames or ()):
-        raise ValueError(f"{path}: there is no column {', '.join(sorted(missing))}.")
-    try:
-        for row in reader:
-            if any(not row[name] for name in columns):
-                raise ValueError(f"{path}:{reader.line_num}: the row is not complete.")
-            yield row
-    except csv.Error as error:
-        raise ValueError(f"{path}:{reader.line_num}: not a CSV row ({error}).") from None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 at byte {error.start}.") from None
+    """Yield the rows of a table, which all fill the columns asked for."""
+    for line, row in csv_records(path):
+        if missing := [name for name in columns if not row.get(name)]:
+            raise ValueError(f"{path}:{line}: there is no {', '.join(missing)}.")
+        yield row
 
 
 def _zenodo(name: str, size: int, md5: str) -> Download:

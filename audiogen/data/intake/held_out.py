@@ -8,7 +8,8 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from audiogen.data.intake.copies import Groups
-from audiogen.data.manifest import ManifestRow, Split
+from audiogen.data.manifest import ManifestRow
+from audiogen.data.metadata import Split
 
 
 def merge_copies(rows: Sequence[ManifestRow]) -> list[ManifestRow]:

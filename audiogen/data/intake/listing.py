@@ -5,23 +5,27 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from audiogen.audio.io.decoding import AUDIO_SUFFIXES
-from audiogen.audio.io.member import Member, Sound, is_remote, label_of
+from audiogen.audio.io.member import Member, Sound, label_of
 from audiogen.audio.io.sandbox import Failure, run_contained
-from audiogen.data.intake.captions import METADATA_NAMES, read_metadata, read_sidecar
-from audiogen.data.loading.archives import (
+from audiogen.data.intake.archives import (
     ARCHIVE_SUFFIX,
+    MAX_SIDECAR_BYTES,
     OTHER_ARCHIVES,
     SHARD_LIST,
     list_archive,
+    parse_caption,
     read_addresses,
+    writable,
 )
+from audiogen.data.intake.naming import describe
 from audiogen.data.manifest import ManifestRow
+from audiogen.data.metadata import METADATA_NAMES, Metadata, parse_metadata, read_metadata
 
 OTHER_AUDIO_SUFFIXES = frozenset(
     {".aac", ".ac3", ".amr", ".ape", ".au", ".caf", ".m4a", ".mka", ".mp4", ".oga", ".opus"}
@@ -35,48 +39,23 @@ class Listing:
 
     Attributes:
         folder: that was walked.
-        sounds: paths; those in an archive begin with the archive's.
+        sounds: where the bytes of each are, by path; those in an archive begin with the archive's.
+        told: what is said of each, by path, in tables or beside it.
         refused: rows of what cannot be used.
-        metadata: of sounds, from tables, by `_key` of their paths.
         others: numbers of other files by suffix.
-        members: where in which archive a sound is, by its path.
-        captions: of sounds in archives, by their paths.
-        records: of sounds in archives, what the JSON beside them says, as `metadata`.
     """
 
     folder: Path
-    sounds: list[str] = field(default_factory=list)
+    sounds: dict[str, Sound] = field(default_factory=dict)
+    told: dict[str, Metadata] = field(default_factory=dict)
     refused: list[ManifestRow] = field(default_factory=list)
-    metadata: dict[str, dict[str, str]] = field(default_factory=dict)
     others: Counter[str] = field(default_factory=Counter)
-    members: dict[str, Member] = field(default_factory=dict)
-    captions: dict[str, str] = field(default_factory=dict)
-    records: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def place(self, path: str) -> Mapping[str, Any]:
-        """Where a sound is, by the fields of `ManifestRow`; empty for a file of its own."""
-        member = self.members.get(path)
-        if member is None:
-            return {}
-        archive = member.archive
-        if not is_remote(archive):
-            archive = Path(archive).relative_to(self.folder).as_posix()
-        return {"archive": archive, "offset": member.offset, "num_bytes": member.num_bytes}
-
-    def sound(self, path: str) -> Sound:
-        """Where a sound's bytes are."""
-        return self.members.get(path) or self.folder / path
-
-    def caption(self, path: str) -> str:
-        """Return the text of the `.txt` beside a sound; ValueError when it is no short text."""
-        if path in self.members:
-            return self.captions.get(path, "")
-        return read_sidecar((self.folder / path).with_suffix(".txt"))
-
-    def entry(self, path: str) -> Mapping[str, str]:
-        """Return what the metadata say of a sound; empty if nothing."""
-        key = _key(path)
-        return self.metadata.get(key) or self.records.get(key, {})
+    def described(self) -> dict[str, Metadata]:
+        """Return what is known of each sound, by path, in the order of the paths."""
+        return {
+            path: describe(PurePosixPath(path), self.told[path]) for path in sorted(self.sounds)
+        }
 
 
 def list_files(folder: Path, num_workers: int | None = None) -> Listing:
@@ -90,13 +69,30 @@ def list_files(folder: Path, num_workers: int | None = None) -> Listing:
     listing = Listing(folder)
     tables: list[Path] = []
     archives: list[Path | str] = []
+    for here, names in _walk(listing):
+        archives += [here / name for name in names if name.lower().endswith(ARCHIVE_SUFFIX)]
+        tables += [here / table for table in METADATA_NAMES if table in names]
+    if (folder / SHARD_LIST).is_file():
+        archives += read_addresses(folder / SHARD_LIST)
+    contents = run_contained(list_archive, archives, num_workers=num_workers)
+    for archive, content in zip(archives, contents, strict=True):
+        _add_archive(archive, content, listing)
+    by_key = {_key(path): path for path in listing.sounds}
+    in_tables: set[str] = set()
+    for table in tables:
+        _add_table(table, listing, by_key, in_tables)
+    return listing
+
+
+def _walk(listing: Listing) -> Iterator[tuple[Path, list[str]]]:
+    """Enter sounds and what is refused by its name; yield each folder and its files."""
     seen: set[tuple[int, int]] = set()
 
     def unreadable(error: OSError) -> None:
-        name = Path(error.filename).relative_to(folder).as_posix()
+        name = Path(error.filename).relative_to(listing.folder).as_posix()
         listing.refused.append(refused_row(name, "unreadable_folder"))
 
-    for name, subfolders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+    for name, subfolders, files in os.walk(listing.folder, onerror=unreadable, followlinks=True):
         here = Path(name)
         status = here.stat()
         if (status.st_dev, status.st_ino) in seen:
@@ -105,17 +101,8 @@ def list_files(folder: Path, num_workers: int | None = None) -> Listing:
         seen.add((status.st_dev, status.st_ino))
         subfolders[:] = sorted(sub for sub in subfolders if not sub.startswith("."))
         names = sorted(name for name in files if not name.startswith("."))
-        _sort_names(here.relative_to(folder), subfolders, names, listing)
-        archives += [here / name for name in names if name.lower().endswith(ARCHIVE_SUFFIX)]
-        tables += [here / table for table in METADATA_NAMES if table in names]
-    if (folder / SHARD_LIST).is_file():
-        archives += read_addresses(folder / SHARD_LIST)
-    contents = run_contained(list_archive, archives, num_workers=num_workers)
-    for archive, content in zip(archives, contents, strict=True):
-        _add_archive(archive, content, listing)
-    for table in tables:
-        _match_metadata(folder, table, listing)
-    return listing
+        _sort_names(here.relative_to(listing.folder), subfolders, names, listing)
+        yield here, names
 
 
 def _sort_names(
@@ -135,10 +122,25 @@ def _sort_names(
         elif suffix not in AUDIO_SUFFIXES:
             if suffix != ARCHIVE_SUFFIX:
                 listing.others[suffix or name] += 1
-        elif path == _writable(path):
-            listing.sounds.append(path)
+        elif path == writable(path):
+            _add_file(path, listing)
         else:
             listing.refused.append(refused_row(path, "bad_name"))
+
+
+def _add_file(path: str, listing: Listing) -> None:
+    """Enter a sound with the caption in the `.txt` beside it."""
+    sound = listing.folder / path
+    try:
+        with sound.with_suffix(".txt").open("rb") as file:
+            caption = parse_caption(file.read(MAX_SIDECAR_BYTES + 1))
+    except FileNotFoundError:
+        caption = ""
+    except (OSError, ValueError):
+        listing.refused.append(refused_row(path, "bad_caption"))
+        return
+    listing.sounds[path] = sound
+    listing.told[path] = Metadata(file=path, prompt=caption)
 
 
 def _add_archive(
@@ -153,27 +155,33 @@ def _add_archive(
         listing.refused.append(refused_row(label, content.reason))
         return
     for name, offset, num_bytes in content["sounds"]:
-        path, key = f"{label}/{name}", str(PurePosixPath(name).with_suffix(""))
-        if path in listing.members:
+        path = f"{label}/{name}"
+        if path in listing.sounds:
             listing.refused.append(refused_row(path, "repeated_name"))
             continue
-        listing.sounds.append(path)
-        listing.members[path] = Member(
+        listing.sounds[path] = Member(
             archive=str(archive), name=name, offset=offset, num_bytes=num_bytes
         )
-        listing.captions[path] = content["captions"].get(key, "")
-        if key in content["records"]:
-            listing.records[_key(path)] = content["records"][key]
+        listing.told[path] = parse_metadata(content["told"][name], path)
     listing.refused += [refused_row(f"{label}/{name}", why) for name, why in content["refused"]]
 
 
-def _match_metadata(folder: Path, table: Path, listing: Listing) -> None:
-    """Put a table's rows into `listing.metadata`; rows that name no sound are refused."""
-    known = {_key(path) for path in listing.sounds}
+def _add_table(
+    table: Path, listing: Listing, by_key: Mapping[str, str], in_tables: set[str]
+) -> None:
+    """Enter what the rows of a table say; rows that name no sound are refused.
+
+    Args:
+        table: the file.
+        listing: of the sounds.
+        by_key: their paths by `_key`.
+        in_tables: those that a table has spoken of.
+    """
+    folder = listing.folder
     base = table.parent.relative_to(folder).as_posix()
     refused_before = {_key(row.path) for row in listing.refused}
-    for entry in read_metadata(table):
-        named = PurePosixPath(entry.pop("file").replace("\\", "/"))
+    for row in read_metadata(table):
+        named = PurePosixPath(row.file.replace("\\", "/"))
         if named.is_absolute() and named.is_relative_to(folder.resolve().as_posix()):
             named = named.relative_to(folder.resolve().as_posix())
         elif named.is_absolute() or ".." in named.parts:
@@ -182,10 +190,13 @@ def _match_metadata(folder: Path, table: Path, listing: Listing) -> None:
         else:
             named = base / named
         key = _key(named.as_posix())
-        if key in listing.metadata:
+        path = by_key.get(key)
+        if key in in_tables:
             listing.refused.append(refused_row(named.as_posix(), "repeated_row"))
-        elif key in known:
-            listing.metadata[key] = entry
+        elif path is not None:
+            caption = row.prompt or listing.told[path].prompt
+            listing.told[path] = row.model_copy(update={"prompt": caption})
+            in_tables.add(key)
         elif key not in refused_before:
             reason = "unsupported" if _exists(folder / named) else "missing"
             listing.refused.append(refused_row(named.as_posix(), reason))
@@ -193,17 +204,12 @@ def _match_metadata(folder: Path, table: Path, listing: Listing) -> None:
 
 def refused_row(path: str, reason: str) -> ManifestRow:
     """Return the row of a file that is not used."""
-    return ManifestRow(path=_writable(path), verdict="refused", reason=reason)
+    return ManifestRow(path=writable(path), verdict="refused", reason=reason)
 
 
 def _key(path: str) -> str:
     """Compare names in one Unicode form: macOS decomposes accents, spreadsheets do not."""
     return unicodedata.normalize("NFC", path)
-
-
-def _writable(name: str) -> str:
-    """Replace what UTF-8 cannot hold: names on disk may be any bytes."""
-    return name.encode("utf-8", "replace").decode("utf-8")
 
 
 def _exists(path: Path) -> bool:

@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from audiogen.audio.io.decoding import AUDIO_SUFFIXES, REASONS
+from audiogen.audio.io.member import Member, is_remote
 from audiogen.audio.io.sandbox import Failure, run_contained
 from audiogen.audio.io.tasks import facts_of, inspect_file
 from audiogen.audio.measure.fingerprint import NO_WORDS, Words
 from audiogen.audio.measure.inspection import SILENT_SWING, WARNINGS
-from audiogen.data.intake.captions import Description, describe
 from audiogen.data.intake.copies import COPY_WARNINGS, mark_copies
 from audiogen.data.intake.held_out import merge_copies, split_by_source
 from audiogen.data.intake.licences import LICENCE_REASONS, LicenceTerms, apply_policy
 from audiogen.data.intake.listing import Listing, list_files, refused_row
-from audiogen.data.manifest import ManifestRow, Split
+from audiogen.data.manifest import ManifestRow
+from audiogen.data.metadata import Metadata
 
 MIN_SECONDS = 0.01
 MAX_LABEL_LINES = 60
 MAX_WARNED_PATHS = 20
-SPLITS: Mapping[str, Split] = {  # what metadata may call the sides
-    "train": "train",
-    "training": "train",
-    "held_out": "held_out",
-    "test": "held_out",
-    "val": "held_out",
-    "valid": "held_out",
-    "validation": "held_out",
-}
-
 INTAKE_REASONS: Mapping[str, str] = {
     **REASONS,
     **LICENCE_REASONS,
@@ -62,8 +53,8 @@ def scan_folder(
 
     Hidden files and folders (".name", as macOS leaves them beside every file) are ignored. Each
     other file that looks like a sound, and each metadata row, ends in a row, used or refused.
-    Files are decoded in child processes with limits (see `contained`). Captions and labels: see
-    `captions.describe`; the split: see `split.split_by_source`.
+    Files are decoded in child processes with limits (see `sandbox`). Captions and labels: see
+    `naming.describe`; the split: see `held_out.split_by_source`.
 
     Args:
         folder: WAV, FLAC, Ogg, MP3 and AIFF files, in folders of any depth, in tar archives, and
@@ -87,11 +78,12 @@ def scan_folder(
         state = "is not a folder" if folder.exists() else "does not exist"
         raise ValueError(f"{folder} {state}; give a folder of sounds ({_suffixes()}).")
     listing = list_files(folder, num_workers)
-    used, refused, fingerprints = _look_at(listing, num_workers)
-    refused += listing.refused
+    looked_at = list(_look_at(listing, num_workers))
+    used = [(row, words) for row, words in looked_at if row.verdict == "used"]
+    refused = listing.refused + [row for row, _ in looked_at if row.verdict == "refused"]
     if not used and not allow_none:
         raise ValueError(_nothing_usable(folder, refused, listing.others))
-    merged = merge_copies(mark_copies(used, fingerprints))
+    merged = merge_copies(mark_copies([row for row, _ in used], [words for _, words in used]))
     judged = merged if terms is None else apply_policy(merged, terms, folder)
     refused += [row for row in judged if row.verdict == "refused"]
     left = [row for row in judged if row.verdict == "used"]
@@ -145,38 +137,22 @@ def _warning_lines(used: Sequence[ManifestRow]) -> list[str]:
     return lines
 
 
-def _look_at(
-    listing: Listing, num_workers: int | None
-) -> tuple[list[ManifestRow], list[ManifestRow], list[Words]]:
-    """Describe and decode the sounds; return used rows, refused rows, and the used fingerprints."""
-    known: dict[str, tuple[Description, Split]] = {}
-    refused: list[ManifestRow] = []
-    for path in sorted(listing.sounds):
-        entry = listing.entry(path)
-        try:
-            sidecar = listing.caption(path)
-        except ValueError:
-            refused.append(refused_row(path, "bad_caption"))
-            continue
-        known[path] = describe(PurePosixPath(path), entry, sidecar), _side(path, entry)
-    used: list[ManifestRow] = []
-    fingerprints: list[Words] = []
-    results = run_contained(
-        inspect_file, [listing.sound(path) for path in known], num_workers=num_workers
-    )
-    for (path, (description, split)), result in zip(known.items(), results, strict=True):
-        row, words = _row(path, result, {**asdict(description), "split": split})
-        row = replace(row, **listing.place(path))
-        if row.verdict == "refused":
-            refused.append(row)
-        else:
-            used.append(row)
-            fingerprints.append(words)
-    return used, refused, fingerprints
+def _look_at(listing: Listing, num_workers: int | None) -> Iterator[tuple[ManifestRow, Words]]:
+    """Decode the sounds; yield their rows, used or refused, and their fingerprints."""
+    known = listing.described()
+    sounds = [listing.sounds[path] for path in known]
+    results = run_contained(inspect_file, sounds, num_workers=num_workers)
+    for told, sound, path, result in zip(known.values(), sounds, known, results, strict=True):
+        row, words = _row(path, result, told)
+        if isinstance(sound, Member):
+            is_here = not is_remote(sound.archive)
+            archive = path.removesuffix(f"/{sound.name}") if is_here else sound.archive
+            row = replace(row, archive=archive, offset=sound.offset, num_bytes=sound.num_bytes)
+        yield row, words
 
 
 def _row(
-    path: str, result: Mapping[str, Any] | Failure, known: Mapping[str, Any]
+    path: str, result: Mapping[str, Any] | Failure, told: Metadata
 ) -> tuple[ManifestRow, Words]:
     """Return the row of one file, used or refused, and its fingerprint."""
     if isinstance(result, Failure):
@@ -196,18 +172,9 @@ def _row(
         sample_rate=facts.sample_rate,
         channels=facts.channels,
         warnings=facts.warnings,
-        **known,
+        **told.model_dump(exclude={"file", "fold"}),
     )
     return row, facts.fingerprint
-
-
-def _side(path: str, entry: Mapping[str, str]) -> Split:
-    """Return the side of the split that the metadata ask for; empty when they do not."""
-    wanted = entry.get("split", "").lower()
-    if wanted and wanted not in SPLITS:
-        names = ", ".join(SPLITS)
-        raise ValueError(f"{path}: its split in the metadata is {wanted!r}.\nUse one of {names}.")
-    return SPLITS.get(wanted, "")
 
 
 def _suffixes() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -77,7 +77,7 @@ class StepSampler(Sampler[list[Position]]):
 def make_loader(
     dataset: Any,
     sampler: StepSampler,
-    collate: Callable[[Sequence[Any]], Any],
+    collate: Callable[[list[Any]], Any],
     *,
     num_workers: int,
 ) -> DataLoader[Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import torch
 
 from audiogen.audio.io.files import write_audio
+from audiogen.data.metadata import Metadata
 from audiogen.data.synthetic.animals import BIRDS, CRICKETS
 from audiogen.data.synthetic.drone import DRONE
 from audiogen.data.synthetic.family import Family, Settings
@@ -24,6 +23,7 @@ from audiogen.data.synthetic.synthesis import Canvas, Signal
 from audiogen.data.synthetic.water import SEA, STREAM
 from audiogen.data.synthetic.weather import RAIN, THUNDER, WIND
 from audiogen.data.synthetic.wording import caption, draw_settings
+from audiogen.storage import publish_folder
 
 # The order is part of the data set: clip k belongs to family k modulo their number.
 FAMILIES: tuple[Family, ...] = (
@@ -107,8 +107,7 @@ def write_textures(
     """Write the procedural data set, or leave a finished one alone.
 
     The sound of a clip depends on `seed` and its index only, so a larger set begins with the
-    smaller one. The folder appears when it is complete: files are written beside it first, in
-    a hidden folder that the next call replaces; one process at a time may write a given folder.
+    smaller one. The folder appears when it is complete.
 
     Args:
         folder: gets `<family>/<family>-0000.wav` and `metadata.jsonl`, one row a file with file,
@@ -136,11 +135,8 @@ def write_textures(
             f"{folder} exists and is not a finished set of textures (it has no metadata.jsonl)\n"
             "Choose another folder, or remove this one."
         )
-    partial = folder.parent / f".{folder.name}.partial"
-    if partial.exists():
-        shutil.rmtree(partial)  # left by a run that was killed
-    partial.mkdir(parents=True)
-    with (partial / "metadata.jsonl").open("w", encoding="utf-8") as metadata:
+    rows = []
+    with publish_folder(folder) as partial:
         for index in range(num_clips):
             clip = plan_clip(seed, index)
             sound = render_clip(
@@ -148,20 +144,18 @@ def write_textures(
             )
             wav = torch.from_numpy(sound.astype(np.float32))
             write_audio(partial / clip.file, wav, sample_rate)
-            metadata.write(json.dumps(metadata_row(clip, seed), ensure_ascii=False) + "\n")
-        metadata.flush()
-        os.fsync(metadata.fileno())
-    partial.rename(folder)
+            rows.append(json.dumps(metadata_of(clip, seed).to_record(), ensure_ascii=False))
+        (partial / "metadata.jsonl").write_text("\n".join([*rows, ""]), encoding="utf-8")
 
 
-def metadata_row(clip: Clip, seed: int) -> dict[str, str]:
-    """One line of `metadata.jsonl`; every clip is its own source."""
-    return {
-        "file": clip.file,
-        "label": clip.family.label,
-        "caption": clip.caption,
-        "licence": LICENCE,
-        "author": "audiogen",
-        "source": "procedural",
-        "source_id": f"seed-{seed}-{clip.family.folder}-{clip.number:04d}",
-    }
+def metadata_of(clip: Clip, seed: int) -> Metadata:
+    """Return what the set says of a clip; every clip is its own source."""
+    return Metadata(
+        file=clip.file,
+        label=clip.family.label,
+        prompt=clip.caption,
+        licence=LICENCE,
+        author="audiogen",
+        source="procedural",
+        source_id=f"seed-{seed}-{clip.family.folder}-{clip.number:04d}",
+    )

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
 from audiogen.training.checkpoint.folder import (
     Checkpoint,
@@ -25,8 +23,7 @@ from audiogen.training.checkpoint.folder import (
 )
 from audiogen.training.distributed.sharding import is_sharded, own_part, split_like
 from audiogen.training.distributed.waiting import wait_for_all
-from audiogen.training.loop.divergence import Guard
-from audiogen.training.loop.ema import EMA
+from audiogen.training.loop.stage import Learner, StageRun
 
 _ABSENT = object()  # which null is not
 _log = logging.getLogger(__name__)
@@ -35,100 +32,89 @@ _log = logging.getLogger(__name__)
 class Resumable:
     """Modules, their optimizers and an EMA, saved and restored together."""
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        modules: Mapping[str, nn.Module],
-        optimizers: Mapping[str, Optimizer],
-        ema: EMA,
-        settings: Mapping[str, Any],
-        allow_change: bool = False,
-    ) -> None:
-        """Name what belongs to the stage.
+    def __init__(self, learner: Learner, run: StageRun) -> None:
+        """Take what the learner of a stage holds.
 
-        Args:
-            folder: where its checkpoints are.
-            modules: unwrapped modules by name (lower-case letters, digits and _).
-            optimizers: one for each of `modules`, by the same name.
-            ema: of the module that is exported.
-            settings: what the run was configured with, as JSON; a checkpoint of other settings is
-                refused.
-            allow_change: go on from such a checkpoint all the same, and record the changes.
+        A checkpoint of other settings than those of `run` is refused, or, with `allow_change`, gone
+        on from, and the changes recorded.
         """
-        self._folder, self._ema, self._settings = folder, ema, dict(settings)
-        self._modules, self._optimizers = modules, optimizers
-        self._allow_change = allow_change
+        self._learner, self._run = learner, run
+        self._folder = run.folder.checkpoints(run.stage)
         self._changes: list[str] = []
 
     @torch.no_grad()
-    def restore(self, guard: Guard) -> int:
-        """Load the newest good checkpoint, also into `guard`; return its step, 0 for none.
+    def restore(self) -> int:
+        """Load the newest good checkpoint; return its step, 0 for none.
 
         Raises:
             ValueError: the checkpoint was made with other settings, or lacks something that this
                 version keeps; it is named.
         """
-        checkpoint = load_latest(self._folder)
+        checkpoint, learner = load_latest(self._folder), self._learner
         if checkpoint is None:
             return 0
-        self._require_complete(checkpoint, guard)
+        self._require_complete(checkpoint)
         self._changes = list(checkpoint.state["changes"])
-        found = checkpoint.state["settings"]
-        if self._allow_change:
-            self._record_changes(changed_settings(found, self._settings), checkpoint.step)
+        found, expected = checkpoint.state["settings"], self._run.settings
+        if self._run.config.allow_change:
+            self._record_changes(changed_settings(found, expected), checkpoint.step)
         else:
-            require_same_settings(found, self._settings, checkpoint.path)
-        for name, module in self._modules.items():
+            require_same_settings(found, expected, checkpoint.path)
+        for name, module in learner.modules.items():
             for key, value in module.state_dict().items():  # they share the module's memory
                 value.copy_(split_like(checkpoint.tensors[name][key], value))
             restore_optimizer(
-                self._optimizers[name],
+                learner.optimizers[name],
                 checkpoint.tensors[f"{name}_optimizer"],
                 dict(module.named_parameters()),
             )
-        self._ema.load_tensors(checkpoint.tensors["ema"])
-        guard.load_state(checkpoint.state["guard"])
+        learner.ema.load_tensors(checkpoint.tensors["ema"])
+        learner.guard.load_state(checkpoint.state["guard"])
         return checkpoint.step
 
-    def save(self, step: int, accelerator: Accelerator, guard: Guard) -> None:
+    def save(self, step: int) -> None:
         """Write a checkpoint of `step`: every process calls it.
 
         The main process writes it, and the others their parts of what is split over them.
         """
-        in_parts = any(is_sharded(module) for module in self._modules.values())
+        in_parts = any(is_sharded(module) for module in self._learner.modules.values())
         if in_parts:
             save_part(self._folder, step, own_part(self._tensors()))
             wait_for_all()
-        if accelerator.is_main_process:
+        if self._run.accelerator.is_main_process:
             tensors = None if in_parts else self._tensors()
-            state = {"settings": self._settings, "guard": guard.state(), "changes": self._changes}
+            state = {
+                "settings": dict(self._run.settings),
+                "guard": self._learner.guard.state(),
+                "changes": self._changes,
+            }
             save_checkpoint(self._folder, step, tensors=tensors, state=state)
         wait_for_all()
 
     def _tensors(self) -> dict[str, dict[str, Tensor]]:
         """All tensors by group; they are live, not copies."""
         tensors: dict[str, dict[str, Tensor]] = {}
-        for name, module in self._modules.items():
+        for name, module in self._learner.modules.items():
             tensors[name] = module.state_dict()
             # Empty before its first step; what is missing altogether was lost.
             tensors[f"{name}_optimizer"] = optimizer_tensors(
-                self._optimizers[name], dict(module.named_parameters())
+                self._learner.optimizers[name], dict(module.named_parameters())
             )
-        tensors["ema"] = self._ema.tensors()
+        tensors["ema"] = self._learner.ema.tensors()
         return tensors
 
-    def _require_complete(self, checkpoint: Checkpoint, guard: Guard) -> None:
+    def _require_complete(self, checkpoint: Checkpoint) -> None:
         """Raise ValueError that names what the checkpoint lacks, or has beyond what is known."""
+        learner = self._learner
         expected, found = {"state settings", "state changes", "state guard"}, set[str]()
         found |= {f"state {key}" for key in checkpoint.state}
         if "guard" in checkpoint.state:
-            expected |= {f"guard {key}" for key in guard.state()}
+            expected |= {f"guard {key}" for key in learner.guard.state()}
             found |= {f"guard {key}" for key in checkpoint.state["guard"]}
-        expected |= {"tensors ema", *(f"tensors {name}_optimizer" for name in self._modules)}
+        expected |= {"tensors ema", *(f"tensors {name}_optimizer" for name in learner.modules)}
         found |= {f"tensors {group}" for group in checkpoint.tensors}
-        parts = {name: module.state_dict() for name, module in self._modules.items()}
-        parts["ema"] = self._ema.tensors()
+        parts = {name: module.state_dict() for name, module in learner.modules.items()}
+        parts["ema"] = self._learner.ema.tensors()
         for group, named in parts.items():
             expected |= {f"tensors {group}", *_labels(group, named)}
             found |= _labels(group, checkpoint.tensors.get(group, {}))

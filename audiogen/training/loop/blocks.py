@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from audiogen.experiment import TrainConfig
+from audiogen.experiment import LoopConfig
 from audiogen.nn.chance import recomputed
 
 
@@ -22,7 +22,7 @@ def blocks_of(module: nn.Module) -> list[nn.Module]:
     return [block for one in lists if isinstance(one, nn.ModuleList) for block in one]
 
 
-def prepare_blocks(module: nn.Module, config: TrainConfig) -> None:
+def prepare_blocks(module: nn.Module, config: LoopConfig) -> None:
     """Give the blocks of `module` the forward pass that `config` asks for.
 
     Compiling block by block costs the time of one block, since they are alike. Weights and their

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -20,84 +17,55 @@ from audiogen.codecs.losses import (
     discriminator_loss,
     feature_matching_loss,
 )
-from audiogen.experiment import CodecTrainConfig, ExperimentConfig
+from audiogen.experiment import CodecTrainConfig
 from audiogen.nn.chance import draws_of
-from audiogen.training.checkpoint.resume import Resumable
 from audiogen.training.loop.blocks import prepare_blocks
 from audiogen.training.loop.divergence import Guard, Undo
 from audiogen.training.loop.ema import EMA
 from audiogen.training.loop.optim import adamw, build_optimizer, lr_at, set_lr
-from audiogen.training.loop.steps import Demo, Items, Stage, places_of, run_steps
+from audiogen.training.loop.stage import Examples, Learner, StageRun, StepResult
+from audiogen.training.loop.steps import run_steps
 
 
-def train_codec(
-    codec: Codec,
-    dataset: Items,
-    *,
-    config: ExperimentConfig,
-    settings: Mapping[str, Any],
-    accelerator: Accelerator,
-    demo: Demo,
-) -> None:
+def train_codec(codec: Codec, examples: Examples, config: CodecTrainConfig, run: StageRun) -> None:
     """Train `codec` in place; at the end it has the averaged (EMA) weights.
 
     Args:
         codec: with fresh weights.
-        dataset: excerpts (C, T) indexed by `Position`, T a multiple of the hop length.
-        config: the experiment; `train.codec` rules this stage.
-        settings: what a checkpoint must have been made with to be continued.
-        accelerator: places the models and, under `accelerate launch`, joins the processes.
-        demo: called while the averaged weights are in place.
+        examples: collated into wav (B, C, T), T a multiple of the hop length.
+        config: of this stage.
+        run: the stage.
     """
-    plan = config.train.codec
-    device = accelerator.device
-    codec.to(device).train()
-    prepare_blocks(codec, config.train)
-    discriminators = Discriminators(plan.discriminators, codec.spec.audio_channels).to(device)
-    distance = SpectralDistance(plan.spectral, codec.spec.sample_rate).to(device)
-    betas, decay = plan.optim.betas, plan.optim.weight_decay
-    optimizer = build_optimizer(codec, plan.optim, accelerator.mixed_precision)
-    rival = adamw(discriminators, lr=plan.discriminator_lr, betas=betas, weight_decay=decay)
-    ema = EMA(codec, plan.ema_decay)
-    model, critic, _, _ = accelerator.prepare(codec, discriminators, optimizer, rival)
-    guard = Guard(accelerator, spike_factor=config.train.spike_factor)
-    players = _Players(
-        model, critic, optimizer, rival, distance, guard, accelerator, plan, config.seed
+    accelerator, optim = run.accelerator, config.optim
+    codec.to(accelerator.device).train()
+    prepare_blocks(codec, run.config)
+    discriminators = Discriminators(config.discriminators, codec.spec.audio_channels)
+    discriminators.to(accelerator.device)
+    distance = SpectralDistance(config.spectral, codec.spec.sample_rate).to(accelerator.device)
+    optimizer = build_optimizer(codec, optim, accelerator.mixed_precision)
+    rival = adamw(
+        discriminators,
+        lr=config.discriminator_lr,
+        betas=optim.betas,
+        weight_decay=optim.weight_decay,
     )
-    state = Resumable(
-        config.run.checkpoints("codec"),
+    ema = EMA(codec, config.ema_decay)
+    model, critic, _, _ = accelerator.prepare(codec, discriminators, optimizer, rival)
+    guard = Guard(accelerator, spike_factor=run.config.spike_factor)
+    learner = Learner(
+        update=_Update(model, critic, optimizer, rival, distance, guard, config, run),
         modules={"codec": codec, "discriminators": discriminators},
         optimizers={"codec": optimizer, "discriminators": rival},
         ema=ema,
-        settings=settings,
-        allow_change=config.train.allow_change,
-    )
-    stage = Stage(
-        name="codec",
-        config=config,
-        total_steps=plan.steps,
-        batch_size=plan.batch_size,
-        clip_seconds=plan.crop_seconds,
-        module=codec,
         product=codec,
-        ema=ema,
-        state=state,
         guard=guard,
-        update=players.update,
-        demo=demo,
-        accelerator=accelerator,
     )
-    run_steps(stage, dataset, _stack)
-
-
-def _stack(excerpts: Sequence[Tensor]) -> Tensor:
-    """Join excerpts (C, T) to (B, C, T)."""
-    return torch.stack(list(excerpts))
+    run_steps(learner, examples, config, run)
 
 
 @dataclass(frozen=True)
-class _Players:
-    """Codec and discriminators with their optimizers; one `update` trains both."""
+class _Update:
+    """One optimizer update of a codec, and of its discriminators once they have come in."""
 
     codec: nn.Module
     discriminators: nn.Module
@@ -105,19 +73,17 @@ class _Players:
     rival: Optimizer
     distance: SpectralDistance
     guard: Guard
-    accelerator: Accelerator
-    plan: CodecTrainConfig
-    seed: int
+    config: CodecTrainConfig
+    run: StageRun
 
-    def update(self, step: int, wav: Tensor) -> dict[str, float]:
-        """Update number `step` on excerpts wav (B, C, T)."""
-        with draws_of(self.seed, step, places_of(self.accelerator, self.plan.batch_size)):
-            return self._update(step, wav)
+    def __call__(self, step: int, wav: Tensor) -> StepResult:
+        """Do update number `step` on excerpts wav (B, C, T)."""
+        with draws_of(self.run.seed, step, self.run.places(self.config.batch_size)):
+            return self._update(step, wav.to(self.run.accelerator.device))
 
-    def _update(self, step: int, wav: Tensor) -> dict[str, float]:
-        plan = self.plan
-        wav = wav.to(self.accelerator.device)
-        lr = lr_at(plan.optim, step, total_steps=plan.steps)
+    def _update(self, step: int, wav: Tensor) -> StepResult:
+        config = self.config
+        lr = lr_at(config.optim, step, total_steps=config.steps)
         set_lr(self.optimizer, lr)
         undo = [Undo(self.codec.buffers())]  # codebooks learn in the forward pass
         output = self.codec(wav)
@@ -125,22 +91,23 @@ class _Players:
         if output.alternative is not None:
             guesses.append(output.alternative)
         losses = {**self.distance(wav, *guesses), **output.losses}
-        metrics, rival_norm = {}, 0.0
-        if step >= plan.adversarial_start * plan.steps:
-            set_lr(self.rival, plan.discriminator_lr * lr / plan.optim.lr)
+        told, rival_norm = {}, 0.0
+        if step >= config.adversarial_start * config.steps:
+            set_lr(self.rival, config.discriminator_lr * lr / config.optim.lr)
             undo.append(Undo(self.discriminators.state_dict().values(), self.rival))
             rivalry, rival_norm, real_maps = self._train_discriminators(wav, output.reconstruction)
-            metrics["discriminator"] = rivalry
+            told["discriminator"] = rivalry
             losses |= self._judge(real_maps, output.reconstruction)
         loss = torch.stack(list(losses.values())).sum()
         norm = self._gradient(self.optimizer, self.codec, loss)
-        if self.guard.allows(loss, norm + rival_norm, phase=len(losses)):
+        fault = self.guard.judge(loss, norm + rival_norm, phase=len(losses))
+        if not fault:
             self.optimizer.step()
         else:
             for one in undo:
                 one.restore()
-        metrics |= {name: float(value.detach()) for name, value in losses.items()}
-        return {"loss": float(loss.detach()), **metrics, "grad_norm": norm, "lr": lr}
+        told |= {name: float(value.detach()) for name, value in {"loss": loss, **losses}.items()}
+        return StepResult(losses=told, grad_norm=norm, lr=lr, left_out=fault)
 
     def _train_discriminators(
         self, real: Tensor, fake: Tensor
@@ -160,14 +127,14 @@ class _Players:
         fake_scores, fake_maps = self.discriminators(fake)
         self.discriminators.requires_grad_(requires_grad=True)
         return {
-            "adversarial": self.plan.adversarial_weight * adversarial_loss(fake_scores),
-            "feature_matching": self.plan.feature_weight
+            "adversarial": self.config.adversarial_weight * adversarial_loss(fake_scores),
+            "feature_matching": self.config.feature_weight
             * feature_matching_loss(real_maps, fake_maps),
         }
 
     def _gradient(self, optimizer: Optimizer, module: nn.Module, loss: Tensor) -> float:
         """Backward and clip; return the gradient's norm."""
         optimizer.zero_grad()
-        self.accelerator.backward(loss)
-        limit = self.plan.optim.max_grad_norm
-        return float(self.accelerator.clip_grad_norm_(module.parameters(), limit))
+        self.run.accelerator.backward(loss)
+        limit = self.config.optim.max_grad_norm
+        return float(self.run.accelerator.clip_grad_norm_(module.parameters(), limit))

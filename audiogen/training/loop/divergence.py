@@ -19,30 +19,25 @@ WINDOW = 50
 """Losses whose median a spike is measured against; before there are so many, there is none."""
 
 
-class DivergedError(ValueError):
-    """Several steps in a row had to be left out."""
-
-
 class Guard:
-    """Says before each update whether it may be done, the same in every process.
+    """Says before each update why it must be left out, the same in every process.
 
     An update is left out when its loss or gradient is not finite, or when its loss is more than
     `spike_factor` times the median of the last ones.
 
     Attributes:
         rollbacks: how often training went back to a checkpoint; each gives another data order.
-        reason: why the last step was left out; empty when it was done.
+        bad_steps: the last ones in a row that were left out.
     """
 
     def __init__(self, accelerator: Accelerator, *, spike_factor: float) -> None:
         self._accelerator, self._spike_factor = accelerator, spike_factor
         self._losses: deque[float] = deque(maxlen=WINDOW)
         self._phase = 0
-        self._bad_steps = 0
+        self.bad_steps = 0
         self.rollbacks = 0
-        self.reason = ""
 
-    def allows(self, loss: Tensor, norm: float, *, phase: int = 0) -> bool:
+    def judge(self, loss: Tensor, norm: float, *, phase: int = 0) -> str:
         """Judge one update.
 
         Args:
@@ -51,7 +46,7 @@ class Guard:
             phase: changes when the loss gets other terms; losses of one phase are compared.
 
         Returns:
-            Whether the optimizer may step.
+            Why the optimizer must not step; empty when it may.
         """
         pair = torch.stack([loss.detach().float(), loss.new_tensor(norm, dtype=torch.float32)])
         if self._accelerator.num_processes > 1:
@@ -60,38 +55,32 @@ class Guard:
         if phase != self._phase:
             self._losses.clear()
             self._phase = phase
-        self.reason = self._judge(mean_loss, mean_norm)
-        self._bad_steps = self._bad_steps + 1 if self.reason else 0
-        if not self.reason:
+        fault = self._fault(mean_loss, mean_norm)
+        self.bad_steps = self.bad_steps + 1 if fault else 0
+        if not fault:
             self._losses.append(mean_loss)
-        return not self.reason
-
-    def require_progress(self) -> None:
-        """Raise DivergedError after too many steps in a row that were left out."""
-        if self._bad_steps >= BAD_STEPS:
-            raise DivergedError(f"{BAD_STEPS} steps in a row were left out: {self.reason}")
+        return fault
 
     def start_over(self, *, rollbacks: int) -> None:
         """Count again, after training went back to a checkpoint for the given time."""
-        self.rollbacks, self._bad_steps = rollbacks, 0
+        self.rollbacks, self.bad_steps = rollbacks, 0
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint has to hold, as JSON."""
         return {
             "rollbacks": self.rollbacks,
-            "bad_steps": self._bad_steps,
+            "bad_steps": self.bad_steps,
             "phase": self._phase,
             "losses": list(self._losses),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was called."""
-        self.rollbacks, self._bad_steps = state["rollbacks"], state["bad_steps"]
+        self.rollbacks, self.bad_steps = state["rollbacks"], state["bad_steps"]
         self._phase = state["phase"]
         self._losses = deque(state["losses"], maxlen=WINDOW)
 
-    def _judge(self, loss: float, norm: float) -> str:
-        """Why the update must be left out, or nothing."""
+    def _fault(self, loss: float, norm: float) -> str:
         if not math.isfinite(loss):
             return f"the loss is {loss}"
         if not math.isfinite(norm):

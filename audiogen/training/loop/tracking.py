@@ -119,8 +119,9 @@ class Tracker:
             self._progress.show(step, values)
 
     def note(self, step: int, event: str, facts: Mapping[str, Any]) -> None:
-        """Append a line that says what happened at `step`, with `facts` as JSON values."""
+        """Warn of what happened at `step`, and append a line of it with `facts` as JSON values."""
         if self._file is not None:
+            _log.warning("step %d %s: %s", step, event, json.dumps(facts, ensure_ascii=False))
             seconds = self._seconds_before + time.monotonic() - self._entered_at
             line = {"stage": self.stage, "step": step, "seconds": round(seconds, 3)}
             self._file.write(json.dumps({**line, "event": event, **facts}) + "\n")

@@ -5,18 +5,17 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from audiogen.audio.io.member import Member
-from audiogen.data.intake.captions import COLUMNS, describe
 from audiogen.data.intake.listing import Listing, list_files
 from audiogen.data.manifest import ManifestRow
+from audiogen.data.metadata import Metadata
 from audiogen.storage import publish_folder
 
 SHARD_NAME = "shard-{:05d}.tar"
-Record = dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,55 +46,38 @@ def pack_folder(folder: Path, target: Path, *, archive_bytes: int) -> Packed:
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; give a folder of sounds.")
     listing = list_files(folder)
-    left_out = list(listing.refused)
-    packable = list(_packable(listing, left_out))
-    if not packable:
+    if not listing.sounds:
         raise ValueError(f"{folder} holds no sound to pack.")
     with publish_folder(target) as temporary:
-        shards = _shards(listing, packable, archive_bytes)
+        shards = _shards(listing, archive_bytes)
         for number, shard in enumerate(shards):
             _write(temporary / SHARD_NAME.format(number), listing, shard)
-    return Packed(archives=len(shards), sounds=len(packable), left_out=tuple(left_out))
+    return Packed(archives=len(shards), sounds=len(listing.sounds), left_out=tuple(listing.refused))
 
 
-def _packable(listing: Listing, left_out: list[ManifestRow]) -> Iterator[tuple[str, Record]]:
-    """Sounds by path, and their records; others are added to `left_out`."""
-    for path in sorted(listing.sounds):
-        try:
-            caption = listing.caption(path)
-        except ValueError:
-            left_out.append(ManifestRow(path=path, verdict="refused", reason="bad_caption"))
-            continue
-        entry = listing.entry(path)
-        known = asdict(describe(PurePosixPath(path), entry, caption))
-        known["split"] = entry.get("split", "")
-        yield path, {COLUMNS[key][0]: value for key, value in known.items() if value}
-
-
-def _shards(
-    listing: Listing, records: Sequence[tuple[str, Record]], archive_bytes: int
-) -> list[list[tuple[int, str, Record]]]:
-    """Numbered sounds in groups that each just reach a size."""
-    shards: list[list[tuple[int, str, Record]]] = [[]]
+def _shards(listing: Listing, archive_bytes: int) -> list[list[tuple[int, Metadata]]]:
+    """Numbered sounds, by what is known of them, in groups that each just reach a size."""
+    shards: list[list[tuple[int, Metadata]]] = [[]]
     size = 0
-    for number, (path, record) in enumerate(records):
+    for number, (path, known) in enumerate(listing.described().items()):
         if size >= archive_bytes:
             shards.append([])
             size = 0
-        shards[-1].append((number, path, record))
-        sound = listing.sound(path)
+        shards[-1].append((number, known.model_copy(update={"file": path})))
+        sound = listing.sounds[path]
         size += sound.num_bytes if isinstance(sound, Member) else sound.stat().st_size
     return shards
 
 
-def _write(archive: Path, listing: Listing, shard: Sequence[tuple[int, str, Record]]) -> None:
+def _write(archive: Path, listing: Listing, shard: Sequence[tuple[int, Metadata]]) -> None:
     with tarfile.open(archive, "w") as tar:
-        for number, path, record in shard:
-            sound = listing.sound(path)
+        for number, known in shard:
+            sound, path = listing.sounds[known.file], PurePosixPath(known.file)
             content = sound.open().read() if isinstance(sound, Member) else sound.read_bytes()
             # The number keeps keys apart; keys of WebDataset end at the first dot.
-            key = f"{number:07d}-{PurePosixPath(path).stem.replace('.', '_')}"
-            _add(tar, f"{key}{PurePosixPath(path).suffix.lower()}", content)
+            key = f"{number:07d}-{path.stem.replace('.', '_')}"
+            record = {name: text for name, text in known.to_record().items() if name != "file"}
+            _add(tar, f"{key}{path.suffix.lower()}", content)
             _add(tar, f"{key}.json", json.dumps(record, ensure_ascii=False).encode())
 
 

@@ -17,12 +17,13 @@ from typing import Any, BinaryIO
 
 from audiogen.audio.io.decoding import AUDIO_SUFFIXES, AudioReadError
 from audiogen.audio.io.member import is_remote, remote
-from audiogen.data.intake.captions import MAX_SIDECAR_BYTES, parse_caption, parse_record
+from audiogen.data.metadata import parse_metadata
+from audiogen.storage import parse_json
 
 ARCHIVE_SUFFIX = ".tar"
 OTHER_ARCHIVES = frozenset({".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar"})
 SHARD_LIST = "shards.txt"
-SIDECARS = (".txt", ".json")
+MAX_SIDECAR_BYTES = 10_000
 BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 MAX_ADDRESSES = 1_000_000
 HEADER_BYTES = 1 << 14
@@ -36,45 +37,43 @@ def list_archive(archive: Path | str) -> Mapping[str, Any]:
 
     Returns:
         sounds: [name, offset, number of bytes] of each file with a sound's suffix.
-        captions: texts of `.txt` files by the name without suffix.
-        records: metadata of `.json` files likewise, with the keys of `captions.COLUMNS`.
+        told: by name of a sound, what the `.json` or `.txt` beside it says, as `Metadata`.
         refused: [name, reason] of each that cannot be used.
 
     Raises:
         AudioReadError: it is no uncompressed tar archive, or ends too early.
     """
     sounds: dict[str, tuple[int, int]] = {}
-    told: dict[str, dict[str, Any]] = {".txt": {}, ".json": {}}
+    beside: dict[str, dict[str, str] | None] = {}  # by name without suffix; None for no metadata
     refused: list[tuple[str, str]] = []
-    bad: set[str] = set()
     try:
         with _opened(archive) as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
             for info in tar:
                 name = PurePosixPath(info.name)
                 if name.name.startswith(".") or info.isdir():
                     continue
-                suffix = name.suffix.lower()
+                suffix, key = name.suffix.lower(), str(name.with_suffix(""))
                 if suffix in AUDIO_SUFFIXES:
                     reason = _reason(info, name, sounds)
                     if reason:
-                        refused.append((_printable(info.name), reason))
+                        refused.append((writable(info.name), reason))
                     else:
                         sounds[info.name] = info.offset_data, info.size
-                elif suffix in SIDECARS and info.isreg():
-                    key = str(name.with_suffix(""))
-                    try:
-                        told[suffix][key] = _sidecar(tar, info, suffix)
-                    except ValueError:
-                        bad.add(key)
+                elif suffix in {".txt", ".json"} and info.isreg():
+                    _add_sidecar(beside, key, tar, info)
     except (tarfile.TarError, EOFError) as error:
         raise AudioReadError(archive, "bad_archive", str(error)) from None
-    for sound in [one for one in sounds if str(PurePosixPath(one).with_suffix("")) in bad]:
-        del sounds[sound]
-        refused.append((sound, "bad_caption"))
+    told = {}
+    for sound in list(sounds):
+        record = beside.get(str(PurePosixPath(sound).with_suffix("")), {})
+        if record is None:
+            del sounds[sound]
+            refused.append((sound, "bad_caption"))
+        else:
+            told[sound] = {**record, "file": sound}
     return {
         "sounds": [[name, *place] for name, place in sounds.items()],
-        "captions": told[".txt"],
-        "records": told[".json"],
+        "told": told,
         "refused": refused,
     }
 
@@ -85,20 +84,38 @@ def _reason(info: tarfile.TarInfo, name: PurePosixPath, sounds: Mapping[str, Any
         return "outside"
     if not info.isreg() or info.issparse():
         return "not_a_file"
-    if info.name != _printable(info.name):
+    if info.name != writable(info.name):
         return "bad_name"
     return "repeated_name" if info.name in sounds else ""
 
 
-def _sidecar(tar: tarfile.TarFile, info: tarfile.TarInfo, suffix: str) -> str | dict[str, str]:
-    """Text of a caption, or record of metadata; ValueError when it is neither."""
-    if info.size > MAX_SIDECAR_BYTES:
-        raise ValueError("too long")
-    file = tar.extractfile(info)
-    content = file.read() if file else b""
-    if suffix == ".txt":
-        return parse_caption(content)
-    return parse_record(Path(_printable(info.name)), content)
+def _add_sidecar(
+    beside: dict[str, dict[str, str] | None], key: str, tar: tarfile.TarFile, info: tarfile.TarInfo
+) -> None:
+    """Enter what a caption or a record of metadata says; None when it cannot be read."""
+    known = beside.get(key, {})
+    try:
+        if known is None or info.size > MAX_SIDECAR_BYTES:
+            raise ValueError("no sidecar")
+        file = tar.extractfile(info)
+        content = file.read() if file else b""
+        if info.name.lower().endswith(".txt"):
+            beside[key] = {"caption": parse_caption(content), **known}
+        else:
+            record = parse_json(content, "")
+            told = (
+                parse_metadata({**record, "file": key}, key) if isinstance(record, dict) else None
+            )
+            beside[key] = None if told is None else known | told.to_record()
+    except ValueError:
+        beside[key] = None
+
+
+def parse_caption(content: bytes) -> str:
+    """Return a caption on one line; ValueError when it is no short UTF-8 text."""
+    if len(content) > MAX_SIDECAR_BYTES:
+        raise ValueError(f"a caption has at most {MAX_SIDECAR_BYTES} bytes")
+    return " ".join(content.decode("utf-8-sig").split())  # UnicodeDecodeError is a ValueError
 
 
 @contextmanager
@@ -159,6 +176,6 @@ def _expanded(text: str) -> list[str]:
     return [one for n in numbers for one in _expanded(f"{head}{n:0{len(first)}d}{tail}")]
 
 
-def _printable(name: str) -> str:
-    """A name in which what UTF-8 cannot hold is replaced."""
+def writable(name: str) -> str:
+    """Replace in a name what UTF-8 cannot hold: names on disk may be any bytes."""
     return name.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,166 @@
+"""What is said of sounds: rows of `metadata.csv` and `metadata.jsonl`, and JSON beside sounds."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from audiogen.storage import parse_json
+
+METADATA_NAMES = ("metadata.csv", "metadata.jsonl")
+FILE_COLUMNS = ("file", "path", "file_name", "filename")
+
+Cut = Literal["whole", "slice", "loop"]
+"""A sound with its beginning and end, an excerpt of a longer one, or a seamless loop."""
+Split = Literal["train", "held_out", ""]
+SPLITS: Mapping[str, Split] = {  # what metadata may call the sides
+    "train": "train",
+    "training": "train",
+    "held_out": "held_out",
+    "test": "held_out",
+    "val": "held_out",
+    "valid": "held_out",
+    "validation": "held_out",
+}
+
+
+def _side(name: object) -> object:
+    return SPLITS.get(name.lower(), name) if isinstance(name, str) else name
+
+
+class Metadata(BaseModel):
+    """What is said of one sound; an empty text says nothing.
+
+    The fields mean what those of `ManifestRow` do. Columns with other names are left aside.
+
+    Attributes:
+        file: that it is said of, as it is written there.
+        fold: of a published cross-validation; it is written for other programs.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
+
+    file: str = Field(validation_alias=AliasChoices(*FILE_COLUMNS))
+    label: str = Field(default="", validation_alias=AliasChoices("label", "category", "class"))
+    prompt: str = Field(
+        default="",
+        validation_alias=AliasChoices("caption", "prompt", "text"),
+        serialization_alias="caption",
+    )
+    author: str = ""
+    source: str = Field(default="", validation_alias=AliasChoices("source", "url"))
+    licence: str = Field(default="", validation_alias=AliasChoices("licence", "license"))
+    source_id: str = ""
+    role: Cut = "whole"
+    split: Annotated[Split, BeforeValidator(_side)] = ""
+    fold: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, record: Any) -> Any:
+        """Read names in any case; put texts on one line, and leave out what is empty."""
+        if not isinstance(record, dict):
+            return record
+        plain = {}
+        for key, value in record.items():
+            name, text = str(key).strip().lower(), value
+            if isinstance(value, str):
+                value.encode()  # half a character, a lone surrogate, cannot be written again
+                text = value.strip() if name in FILE_COLUMNS else " ".join(value.split())
+            if text is not None and text != "":
+                plain[name] = text
+        return plain
+
+    def to_record(self) -> dict[str, str]:
+        """Return what is known, by the names of columns."""
+        return self.model_dump(by_alias=True, exclude_defaults=True)
+
+
+def read_metadata(path: Path) -> list[Metadata]:
+    """Read a CSV (comma, semicolon or tab) or JSONL table about files.
+
+    Raises:
+        ValueError: naming the file and the line, if the table cannot be understood.
+    """
+    records = csv_records(path) if path.suffix == ".csv" else _json_records(path)
+    return [parse_metadata(record, f"{path}:{line}") for line, record in records]
+
+
+def parse_metadata(record: object, place: str) -> Metadata:
+    """Return what a record says of a sound; ValueError names `place` if it says no such thing."""
+    try:
+        return Metadata.model_validate(record)
+    except ValidationError as error:
+        fault = first_fault(error)
+        if error.errors()[0]["type"] == "missing":
+            fault = f"it does not say which file it is about, under {', '.join(FILE_COLUMNS)}"
+        raise ValueError(f"{place}: {fault}.") from None
+
+
+def first_fault(error: ValidationError) -> str:
+    """Say in one line what is wrong first, and where."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}, got {first['input']!r:.60}" if where else first["msg"]
+
+
+def metadata_csv(rows: Sequence[Metadata]) -> str:
+    """Return the text of a `metadata.csv`; columns in which nothing stands are left out."""
+    records = [row.to_record() for row in rows]
+    names = Metadata(file="-").model_dump(by_alias=True)
+    text = io.StringIO(newline="")
+    columns = [name for name in names if any(name in record for record in records)]
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue()
+
+
+def csv_records(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the lines of a CSV table that hold something, by the names in its first line.
+
+    Raises:
+        ValueError: naming the file and the line that is not CSV, or has too many cells.
+    """
+    text = _text(path)
+    header = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        names = [name.strip().lower() for name in next(reader, [])]
+        for cells in reader:
+            if len(cells) > len(names):
+                raise ValueError(
+                    f"{path}:{reader.line_num}: {len(cells)} cells under {len(names)} columns.\n"
+                    f'Put texts that hold a {delimiter!r} between double quotes ("...").'
+                )
+            if any(cell.strip() for cell in cells):
+                yield reader.line_num, dict(zip(names, cells, strict=False))
+    except csv.Error as error:
+        raise ValueError(f"{path}:{reader.line_num}: not a CSV row ({error}).") from None
+
+
+def _json_records(path: Path) -> Iterator[tuple[int, object]]:
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if line.strip():
+            yield number, parse_json(line, f"{path}:{number}")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8.") from None
