@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from audiogen.cli.codec import codec
 from audiogen.cli.data import data, whois
 from audiogen.cli.edit import edit
 from audiogen.cli.texture import texture
+
+if TYPE_CHECKING:
+    from audiogen.take_request import Tempo
 
 DEBUG_VARIABLE = "AUDIOGEN_DEBUG"
 ERROR_LINES = 4  # of an error that lists no config mistakes
@@ -290,21 +293,22 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     They are 24-bit WAV files, each beside a JSON file that says how it was made.
     """
     wanted = _prompts(prompt or [], prompts)
-    _check_length(loop=loop, to_end=to_end, bpm=bpm, bars=bars, seconds=seconds)
+    if to_end and loop:
+        raise typer.BadParameter("a loop has no end; give --loop or --to-end", param_hint="--loop")
+    tempo, length = _length(loop, bpm, bars, beats_per_bar, seconds)
     from audiogen.conditioning.controls import parse_controls
     from audiogen.pipeline import Pipeline
     from audiogen.schema import parse_overrides
-    from audiogen.take_request import TakeRequest, Tempo
+    from audiogen.take_request import TakeRequest
     from audiogen.takes.making import changed_sampling, write_takes
 
     changes = {"steps": steps, "guidance_scale": guidance_scale, **parse_overrides(setting or ())}
-    tempo = Tempo(bpm=bpm, bars=bars, beats_per_bar=beats_per_bar) if bpm and bars else None
     controls = parse_controls(control or ())
     pipeline = Pipeline.from_pretrained(run)
     requests = TakeRequest.of_each(
         wanted,
         range(seed, seed + count),
-        seconds=tempo.seconds if tempo else 5.0 if seconds is None else seconds,
+        seconds=length,
         sampling=changed_sampling(pipeline.config.sample, changes),
         negative_prompt=negative_prompt,
         controls=controls,
@@ -345,12 +349,14 @@ def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
     return (*given, *listed)
 
 
-def _check_length(
-    *, loop: bool, to_end: bool, bpm: float | None, bars: int | None, seconds: float | None
-) -> None:
-    """Raise typer.BadParameter for lengths that contradict each other, or say too little."""
-    if to_end and loop:
-        raise typer.BadParameter("a loop has no end; give --loop or --to-end", param_hint="--loop")
+def _length(
+    loop: bool, bpm: float | None, bars: int | None, beats_per_bar: int, seconds: float | None
+) -> tuple[Tempo | None, float]:
+    """Return the tempo of loops, if they have one, and the seconds of all takes.
+
+    Raises:
+        typer.BadParameter: the options contradict each other, or say too little.
+    """
     if (bpm is None) != (bars is None):
         raise typer.BadParameter("give both --bpm and --bars, or neither", param_hint="--bpm")
     if bpm is not None and not loop:
@@ -361,6 +367,12 @@ def _check_length(
     if not loop and seconds is not None and seconds < MIN_SECONDS:
         message = f"Input should be greater than or equal to {MIN_SECONDS}"
         raise typer.BadParameter(message, param_hint="--seconds")
+    if bpm is None or bars is None:
+        return None, 5.0 if seconds is None else seconds
+    from audiogen.take_request import Tempo
+
+    tempo = Tempo(bpm=bpm, bars=bars, beats_per_bar=beats_per_bar)
+    return tempo, tempo.seconds
 
 
 @app.command()
