@@ -71,6 +71,11 @@ class RunFolder:
         return self.path / "takes"
 
     @property
+    def edits(self) -> Path:
+        """Sounds of `audiogen edit`."""
+        return self.path / "edits"
+
+    @property
     def evaluated_takes(self) -> Path:
         """Takes that an evaluation made."""
         return self.path / "evaluation" / "takes"

@@ -1,4 +1,4 @@
-"""`audiogen data`: sounds before anything is trained on them, and behind what; `whois`."""
+"""`audiogen data`: sounds before anything is trained on them, and the models behind them."""
 # ruff: noqa: PLC0415 - a command imports what it needs, so that --help never waits for torch
 
 from __future__ import annotations
@@ -8,14 +8,13 @@ from typing import Annotated
 
 import typer
 
+from audiogen.cli.options import Runs
+
 data = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Look at sounds: before they are trained on, and behind models.",
 )
-
-Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of your runs.")]
-EXIT_INCOMPLETE = 1
 
 
 @data.command()
@@ -115,22 +114,4 @@ def forget(
     uses = find_uses(identifier, runs)
     typer.echo(describe_uses(identifier, uses))
     if uses.unreadable:
-        raise typer.Exit(EXIT_INCOMPLETE)
-
-
-def whois(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A take, beside its JSON file.")],
-    *,
-    model: Annotated[
-        Path | None,
-        typer.Option("--model", metavar="RUN", help="That made it.  [default: looked for]"),
-    ] = None,
-    runs: Runs = Path("runs"),
-) -> None:
-    """Say what made a sound.
-
-    Prints the prompt, seed and model of a take, and the licences and authors behind it.
-    """
-    from audiogen.provenance.whois import whois as say_who
-
-    typer.echo(say_who(file, model=model, runs=runs))
+        raise typer.Exit(1)

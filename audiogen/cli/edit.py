@@ -4,9 +4,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from audiogen.cli.options import Model, SoundFile, Steps
+
+if TYPE_CHECKING:
+    from audiogen.takes.sources import EditRequest
 
 edit = typer.Typer(
     no_args_is_help=True,
@@ -14,10 +19,6 @@ edit = typer.Typer(
     help="Vary, fill, extend or morph a sound.",
 )
 
-SoundFile = Annotated[Path, typer.Argument(metavar="FILE", help="A sound; it is only read.")]
-Model = Annotated[
-    Path, typer.Option("--model", metavar="RUN", help="A run folder, such as runs/diffusion.")
-]
 EditOut = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Where it goes.  [default: RUN/edits]")
 ]
@@ -25,7 +26,6 @@ EditSeed = Annotated[int, typer.Option(min=0, help="Of what is new.")]
 EditPrompt = Annotated[
     str | None, typer.Option(help="What it should sound like.  [default: as the file's JSON says]")
 ]
-Steps = Annotated[int | None, typer.Option(min=1, help="Solver steps.  [default: the recipe's]")]
 
 
 @edit.command()
@@ -45,9 +45,8 @@ def vary(
     A take of the model is varied from its seed, any other sound from what is heard.
     """
     from audiogen.takes.edit import vary as vary_file
-    from audiogen.takes.sources import EditRequest
 
-    request = EditRequest(out=out or model / "edits", seed=seed, prompt=prompt, steps=steps)
+    request = _request(model, out, seed=seed, prompt=prompt, steps=steps)
     for path in vary_file(model, file, request, amount=amount, count=count):
         typer.echo(path)
 
@@ -71,9 +70,8 @@ def inpaint(
     Outside of the regions its samples stay as they are.
     """
     from audiogen.takes.edit import inpaint as inpaint_file
-    from audiogen.takes.sources import EditRequest
 
-    request = EditRequest(out=out or model / "edits", seed=seed, prompt=prompt, steps=steps)
+    request = _request(model, out, seed=seed, prompt=prompt, steps=steps)
     typer.echo(inpaint_file(model, file, request, regions=region))
 
 
@@ -96,9 +94,8 @@ def extend(
     Its own samples stay as they are.
     """
     from audiogen.takes.edit import extend as extend_file
-    from audiogen.takes.sources import EditRequest
 
-    request = EditRequest(out=out or model / "edits", seed=seed, prompt=prompt, steps=steps)
+    request = _request(model, out, seed=seed, prompt=prompt, steps=steps)
     typer.echo(extend_file(model, file, request, seconds=seconds, before=before))
 
 
@@ -118,8 +115,17 @@ def morph(
     Between takes of the model, their seeds and prompts are mixed; between others, what is heard.
     """
     from audiogen.takes.morph import morph as morph_files
-    from audiogen.takes.sources import EditRequest
 
-    request = EditRequest(out=out or model / "edits", seed=seed, prompt=prompt)
+    request = _request(model, out, seed=seed, prompt=prompt)
     for path in morph_files(model, first, second, request, count=steps):
         typer.echo(path)
+
+
+def _request(
+    model: Path, out: Path | None, *, seed: int, prompt: str | None, steps: int | None = None
+) -> EditRequest:
+    """What every edit is told; its sounds go to the run's folder of edits unless it is said."""
+    from audiogen.run_folder import RunFolder
+    from audiogen.takes.sources import EditRequest
+
+    return EditRequest(out=out or RunFolder(model).edits, seed=seed, prompt=prompt, steps=steps)

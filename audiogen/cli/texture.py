@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from audiogen.cli import export as cli_texture_export
+from audiogen.cli.options import BatchSize, Model, SoundFile, Steps, check_bars, tempo
 
 if TYPE_CHECKING:
     from audiogen.pack.make import Done, Worker
@@ -20,11 +20,10 @@ texture = typer.Typer(
     help="From a list of prompts to a pack for a DAW.",
 )
 
+By = Literal["hpss", "bands", "stems"]
+NamingChoice = Literal["splice", "ucs", "plain"]
+Format = Literal["wav24", "wav16", "flac"]
 Pack = Annotated[Path, typer.Argument(metavar="PACK", help="A folder that `make` filled.")]
-BatchSize = Annotated[
-    int, typer.Option(min=1, help="Takes made at once; it does not change their sound.")
-]
-Steps = Annotated[int | None, typer.Option(min=1, help="Solver steps.  [default: the recipe's]")]
 
 
 @texture.command()
@@ -34,9 +33,7 @@ def make(  # noqa: PLR0913 - a command's parameters are its options
         typer.Argument(metavar="LIST", help="Prompts as .txt (one a line), .csv or .yaml."),
     ],
     *,
-    model: Annotated[
-        Path, typer.Option("--model", metavar="RUN", help="A run folder, such as runs/diffusion.")
-    ],
+    model: Model,
     out: Annotated[Path, typer.Option("--out", metavar="PACK", help="Folder of the pack.")],
     count: Annotated[
         int | None, typer.Option(min=1, help="Takes per prompt.  [default: 1]")
@@ -134,18 +131,16 @@ def redo(  # noqa: PLR0913 - a command's parameters are its options
     """
     if kept == starred:
         raise typer.BadParameter("give --kept or --starred", param_hint="--kept")
-    if (bpm is None) != (bars is None):
-        raise typer.BadParameter("give both --bpm and --bars, or neither", param_hint="--bpm")
+    check_bars(bpm, bars)
     from audiogen.pack.make import Worker
     from audiogen.pack.redo import RedoRequest, redo_pack
-    from audiogen.take_request import Tempo
 
     request = RedoRequest(
         which="star" if starred else "keep",
         seconds=seconds,
         steps=steps,
         loop=loop,
-        tempo=Tempo(bpm=bpm, bars=bars) if bpm and bars else None,
+        tempo=tempo(bpm, bars),
         vary=vary,
         amount=amount,
         rate=rate,
@@ -155,8 +150,73 @@ def redo(  # noqa: PLR0913 - a command's parameters are its options
     _finish(pack, redo_pack(pack, request, worker), worker)
 
 
-texture.command()(cli_texture_export.split)
-texture.command()(cli_texture_export.export)
+@texture.command()
+def split(
+    file: SoundFile,
+    *,
+    by: Annotated[
+        By,
+        typer.Option(
+            help="Harmonic, percussive and residual; low, mid and high; or drums, bass and so on"
+            " by Demucs, where installed."
+        ),
+    ] = "hpss",
+    stems_model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="For stems: htdemucs, htdemucs_ft, htdemucs_6s, or a folder.  [default: htdemucs]",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where they go.  [default: beside FILE]")
+    ] = None,
+) -> None:
+    """Split a sound into layers that add up to it.
+
+    They are 32-bit float WAV files. The layers of a loop are loops.
+    """
+    from audiogen.takes.layers import split as split_file
+
+    for path in split_file(file, by=by, stems_model=stems_model, out=out):
+        typer.echo(path)
+
+
+@texture.command()
+def export(
+    pack: Annotated[Path, typer.Argument(metavar="PACK", help="A folder of takes; only read.")],
+    *,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder to make.")],
+    naming: Annotated[NamingChoice, typer.Option(help="Rules of the names.")] = "splice",
+    audio_format: Annotated[Format, typer.Option("--format", help="Kind of files.")] = "wav24",
+    rate: Annotated[int, typer.Option(metavar="HZ", help="Sample rate.")] = 48_000,
+    creator: Annotated[str, typer.Option(help="CreatorID in UCS names.")] = "AG",
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Encloses the ATTRIBUTION.csv of this run's model."),
+    ] = None,
+    sign: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="CERT KEY", help="Signs how each file was made (C2PA), PEM files."),
+    ] = None,
+) -> None:
+    """Export the kept takes of a pack for a DAW.
+
+    Makes Loops/, OneShots/ and Textures/, a manifest, licences, a contact sheet, and a REAPER
+    project of the loops. Without a selection.json in PACK all takes are kept.
+    """
+    from audiogen.pack.export.exporting import ExportRequest, export_pack
+
+    request = ExportRequest(
+        to=to,
+        naming=naming,
+        audio_format=audio_format,
+        rate=rate,
+        creator=creator,
+        model=model,
+        sign=sign,
+    )
+    typer.echo(export_pack(pack, request))
 
 
 def _quiet_but_first(worker: Worker) -> Worker:

@@ -1,15 +1,14 @@
-"""Runs side by side: one line per run of what `audiogen evaluate` measured."""
+"""What a terminal shows of evaluations: lines for one run, and a table of several."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from audiogen.experiment import ExperimentConfig, load_config
+from audiogen.evaluation.scores import Likelihood, Scores, read_scores
+from audiogen.experiment import load_config
 from audiogen.run_folder import RunFolder
-from audiogen.storage import read_json, sha256_file
+from audiogen.storage import sha256_file
 
 HEADER = (
     "run",
@@ -23,73 +22,95 @@ HEADER = (
 )
 
 
+def summary(scores: Scores) -> list[str]:
+    """Say how near the codec's output is, what its tokens are like, and how clips are predicted."""
+    codec, other = scores.codec, scores.codec.griffin_lim
+    stft = f" (Griffin-Lim {other.stft_distance:.3f})" if other else ""
+    mel = f" (Griffin-Lim {other.mel_distance:.3f})" if other else ""
+    lines = [
+        f"codec on {codec.num_clips} held-out clips: STFT distance {codec.stft_distance:.3f}{stft},"
+        f" mel distance (dB) {codec.mel_distance:.3f}{mel},"
+        f" encoding {codec.encode_times_realtime:.0f}x,"
+        f" decoding {codec.decode_times_realtime:.0f}x"
+    ]
+    if codec.bits_per_second is not None:
+        lines.append(f"bitrate {codec.bits_per_second / 1000:.2f} kbit/s")
+        lines.append("codebooks  STFT distance  mel distance (dB)  SI-SDR (dB)  used  perplexity")
+    lines += [
+        f"{one.count:9d}  {one.stft_distance:13.3f}  {one.mel_distance:17.2f}"
+        f"  {one.si_sdr_db:11.1f}  {one.used:4.0%}  {one.perplexity:10.0f}"
+        for one in codec.codebooks
+    ]
+    if scores.likelihood is not None:
+        held_out, train = scores.likelihood.held_out, scores.likelihood.train
+        lines.append(
+            f"bits per {scores.likelihood.per}: {held_out.mean:.4g} on {held_out.clips} held-out"
+            f" clips, {train.mean:.4g} on {train.clips} training clips"
+        )
+    return lines
+
+
 def scoreboard(runs: Sequence[Path]) -> str:
     """Return a table of evaluated runs, the lines of a few references below it.
 
     Raises:
         FileNotFoundError: a run was not evaluated.
     """
-    metrics = [_metrics(run) for run in runs]
-    configs = [load_config(run) for run in runs]
-    rows = [
-        _row(run, config, found) for run, config, found in zip(runs, configs, metrics, strict=True)
-    ]
-    notes = [_references(metrics[0])]
+    scores = [_scores(run) for run in runs]
+    rows = [_row(run, found) for run, found in zip(runs, scores, strict=True)]
+    notes = [_references(scores[0])]
     if len({sha256_file(RunFolder(run).manifest) for run in runs}) > 1:
         notes.append("The runs were not trained on the same data: their figures do not compare.")
-    if len({json.dumps(found["key"]["evaluate"]) for found in metrics}) > 1:
+    if any(found.key.evaluate != scores[0].key.evaluate for found in scores):
         notes.append("The runs were not evaluated alike: see evaluate in their config.yaml.")
     return "\n".join([*_lines([HEADER, *rows]), *notes])
 
 
-def _metrics(run: Path) -> dict[str, Any]:
+def _scores(run: Path) -> Scores:
     file = RunFolder(run).scores
     if not file.is_file():
         raise FileNotFoundError(
             f"{run}: not evaluated\n  expected {file}; `audiogen evaluate {run}` makes it"
         )
-    found: dict[str, Any] = read_json(file)
-    return found
+    return read_scores(file)
 
 
-def _row(run: Path, config: ExperimentConfig, found: Mapping[str, Any]) -> tuple[str, ...]:
+def _row(run: Path, scores: Scores) -> tuple[str, ...]:
+    config, takes, heard = load_config(run), scores.takes, scores.recognised
     parts = [] if config.generator is None else [config.generator.type]
     return (
         run.name,
         " on ".join([*parts, config.codec.type]),
-        _number(found, "recognised", "takes"),
-        _number(found, "frechet", "all", "takes"),
-        _number(found, "diversity", "all"),
-        _likelihood(found),
-        _number(found, "sampling", "seconds_per_take"),
-        f"{found['parameters'] / 1e6:.1f} M" if "parameters" in found else "-",
+        _number(heard.all.takes if heard else None),
+        _number(takes.frechet.all.takes if takes else None),
+        _number(takes.diversity.all if takes else None),
+        _likelihood(scores.likelihood),
+        _number(takes.seconds_per_take if takes else None),
+        f"{takes.parameters / 1e6:.1f} M" if takes else "-",
     )
 
 
-def _likelihood(found: Mapping[str, Any]) -> str:
-    if "token_likelihood" in found:
-        return f"{found['token_likelihood']['held_out']:.0f} bit/s"
-    if "bits_per_dimension" in found:
-        return f"{found['bits_per_dimension']['held_out']:.2f} bit/dim"
-    return "-"
+def _likelihood(found: Likelihood | None) -> str:
+    if found is None:
+        return "-"
+    mean = found.held_out.mean
+    return f"{mean:.0f} bit/s" if found.per == "second of sound" else f"{mean:.2f} bit/dim"
 
 
-def _references(found: Mapping[str, Any]) -> str:
-    """What the figures of `found` lie between."""
+def _references(scores: Scores) -> str:
+    """What the figures of a run lie between."""
+    heard, distance = scores.recognised, scores.takes.frechet.all if scores.takes else None
     return (
-        f"references: recognised, real {_number(found, 'recognised', 'real')} and chance"
-        f" {_number(found, 'recognised', 'chance')}; Fréchet, real"
-        f" {_number(found, 'frechet', 'all', 'real')} and noise"
-        f" {_number(found, 'frechet', 'all', 'noise')}; diversity, real 1"
+        f"references: recognised, real {_number(heard.all.real if heard else None)}"
+        f" and chance {_number(heard.chance if heard else None)};"
+        f" Fréchet, real {_number(distance.real if distance else None)}"
+        f" and noise {_number(distance.noise if distance else None)}; diversity, real 1"
     )
 
 
-def _number(tree: Mapping[str, Any], *keys: str) -> str:
-    """Return a figure of nested blocks with two digits, a dash where there is none."""
-    value: Any = tree
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return f"{value:.2f}" if isinstance(value, int | float) else "-"
+def _number(value: float | None) -> str:
+    """Return a figure with two digits, a dash where there is none."""
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _lines(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from audiogen.nn.lowbit import WeightKind
 from audiogen.schema import Config
 
 SolverName = Literal["euler", "midpoint", "heun", "rk4", "dpmpp_2m", "pingpong"]
@@ -70,11 +71,8 @@ class TokenSamplingConfig(SamplingConfig):
     """Only the most likely tokens whose probabilities reach p are drawn from; 1 is all."""
     passes: tuple[int, ...] = (16, 8, 4, 4)
     """Passes of masked decoding for each codebook; the last number holds for those behind it."""
-    weights: Literal["fp32", "bf16", "int8"] = "fp32"
+    weights: WeightKind = "fp32"
     """In what the Transformer's weights are kept while sampling; smaller ones are read faster."""
-    cuda_graph: bool = False
-    """Whether a step of the autoregressive Transformer is replayed as one CUDA graph, on a GPU. It
-    has not been run on one yet: in the tests, recorded operations stand for the graph."""
 
     @model_validator(mode="after")
     def _numbers_are_in_range(self) -> TokenSamplingConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from audiogen.nn.transformer import CrossAttention, FeedForward, SelfAttention, rotary_table
+from audiogen.nn.attention import CrossAttention, FeedForward, SelfAttention, rotary_table
 from audiogen.types import Context
 
 LEVEL_DIM = 128
@@ -36,18 +36,21 @@ class DiTBlock(nn.Module):
         self.cross_norm = nn.LayerNorm(dim, elementwise_affine=False)
         self.cross_attention = CrossAttention(dim, num_heads)
         self.feed_norm = nn.LayerNorm(dim, elementwise_affine=False)
-        self.feed_forward = FeedForward(dim, round(dim * 8 / 3 / 64) * 64)
+        self.feed_forward = FeedForward(dim)
         self.offsets = nn.Parameter(torch.zeros(9, dim))
 
     def forward(
-        self, x: Tensor, modulation: Tensor, table: Tensor, mask: Tensor | None, context: Context
+        self, x: Tensor, modulation: Tensor, table: Tensor, allowed: Tensor | None, context: Context
     ) -> Tensor:
-        """Map frames x (B, L, dim) with modulation (B, 9, dim) to (B, L, dim)."""
+        """Map frames x (B, L, dim) with modulation (B, 9, dim) to (B, L, dim).
+
+        The rotary `table` and where attention is `allowed` are as of `SelfAttention`.
+        """
         parts = (modulation + self.offsets)[:, :, None].unbind(dim=1)  # nine of (B, 1, dim)
         y = self.self_norm(x) * (1 + parts[0]) + parts[1]
-        x = x + parts[2] * self.self_attention(y, table, mask)
+        x = x + parts[2] * self.self_attention(y, table, allowed)
         y = self.cross_norm(x) * (1 + parts[3]) + parts[4]
-        x = x + parts[5] * self.cross_attention(y, context.sequence, context.mask)
+        x = x + parts[5] * self.cross_attention(y, context)
         y = self.feed_norm(x) * (1 + parts[6]) + parts[7]
         out: Tensor = x + parts[8] * self.feed_forward(y)
         return out
@@ -130,8 +133,9 @@ class DiT(nn.Module):
             latents, where = given
             pair = torch.cat([latents * where[:, None], where[:, None].to(latents)], dim=1)
             y = y + self.given(self._to_tokens(pair, mask)[0])
+        allowed = None if token_mask is None else token_mask[:, None, None]
         for block in self.blocks:
-            y = block(y, modulation, table, token_mask, context)
+            y = block(y, modulation, table, allowed, context)
         shift, scale = self.final(signal)[:, None].chunk(2, dim=-1)
         out: Tensor = self.head(self.norm(y) * (1 + scale) + shift)
         frames = out.reshape(len(x), -1, x.shape[1])  # (B, tokens * patch_frames, D)

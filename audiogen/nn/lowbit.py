@@ -3,39 +3,43 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 WeightKind = Literal["fp32", "bf16", "int8"]
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
-def with_weights(module: nn.Module, kind: Literal["bf16", "int8"]) -> nn.Module:
-    """Return a copy of `module` for inference, with the same interface.
+def with_weights(module: AnyModule, kind: WeightKind) -> AnyModule:
+    """Return `module` for inference, with the same interface and weights of a kind.
 
-    Its linear layers have weights of the `kind`; all else is copied as it is, recurrent layers
-    too. Inputs and outputs stay as they were. The copy stays on the device of `module`, has no
-    gradients and cannot be saved.
+    For fp32 it is the module itself. For the others it is a copy whose linear layers have weights
+    of the kind; all else is copied as it is, recurrent layers too. Inputs and outputs stay as they
+    were. The copy stays on the device of `module`, has no gradients and cannot be saved. It takes
+    the time of a few dozen steps, and is made anew each time: it cannot be of weights that have
+    changed since.
 
     Args:
         module: stays as it is; its linear layers are of float32.
-        kind: bf16; or int8 with a scale per output channel (the activations are not quantised, so
-            that no item depends on its batch).
+        kind: fp32; bf16; or int8 with a scale per output channel (the activations are not
+            quantised, so that no item depends on its batch).
 
     Raises:
         ValueError: an unknown kind.
     """
-    if kind not in ("bf16", "int8"):
-        raise ValueError(f"weights: expected bf16 or int8, got {kind!r}")
+    if kind not in ("fp32", "bf16", "int8"):
+        raise ValueError(f"weights: expected fp32, bf16 or int8, got {kind!r}")
+    if kind == "fp32":
+        return module
     replacement = BFloat16Linear if kind == "bf16" else Int8Linear
     # deepcopy takes what stands here instead of copying it.
     replaced: dict[int, Any] = {
         id(layer): replacement(layer) for layer in module.modules() if type(layer) is nn.Linear
     }
-    found: nn.Module = copy.deepcopy(module, replaced)
-    return found.eval().requires_grad_(False)
+    return copy.deepcopy(module, replaced).eval().requires_grad_(False)
 
 
 def quantised(weight: Tensor) -> tuple[Tensor, Tensor]:

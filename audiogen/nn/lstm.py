@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import torch
 from torch import Tensor, nn
 
-from audiogen.nn.decoder import Backbone, checked_end
+from audiogen.nn.decoder import Backbone
 from audiogen.types import Context
 
-
-@dataclass(kw_only=True)
-class LSTMCache:
-    """What a `CausalLSTM` keeps: its state, what the context adds (B, 1, dim), steps so far."""
-
-    state: tuple[Tensor, Tensor] | None
-    added: Tensor
-    length: int
-    max_steps: int
+LSTMState = tuple[Tensor, Tensor]
+"""Output and cell of each layer (depth, B, dim)."""
 
 
 class CausalLSTM(Backbone):
@@ -33,34 +25,28 @@ class CausalLSTM(Backbone):
         self.norm = nn.RMSNorm(dim)
 
     def forward(
-        self, x: Tensor, context: Context, *, mask: Tensor | None = None, causal: bool = True
+        self,
+        x: Tensor,
+        context: Context,
+        *,
+        mask: Tensor | None = None,
+        cache: LSTMState | None = None,
     ) -> Tensor:
-        """Run over all steps, as `Backbone.forward` says; ValueError unless causal."""
+        """Run over steps, as `Backbone.forward` says."""
         del mask  # padding comes behind what is real, and a step sees earlier ones only
-        if not causal:
-            raise ValueError("lstm: a step sees earlier ones only; causal=False needs transformer")
-        return self._run(x, _added(context), None)[0]
-
-    def cache(self, context: Context, max_steps: int, *, graph: bool = False) -> LSTMCache:
-        """Make a cache in which no step has been taken."""
-        if graph:
-            raise ValueError(
-                "lstm: no CUDA graph of its steps: set cuda_graph=false, or train a transformer"
-            )
-        return LSTMCache(state=None, added=_added(context), length=0, max_steps=max_steps)
-
-    def step(self, x: Tensor, cache: LSTMCache) -> Tensor:
-        """Run over the next steps, as `Backbone.step` says."""
-        cache.length = checked_end(x, cache.length, cache.max_steps)
-        out, cache.state = self._run(x, cache.added, cache.state)
+        x = x + _added(context)
+        y, state = self.lstm(x, cache)
+        if cache is not None:
+            for kept, new in zip(cache, state, strict=True):
+                kept.copy_(new)
+        out: Tensor = self.norm(x + y)
         return out
 
-    def _run(
-        self, x: Tensor, added: Tensor, state: tuple[Tensor, Tensor] | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        x = x + added
-        y, state = self.lstm(x, state)
-        return self.norm(x + y), state
+    def cache(self, context: Context, max_steps: int) -> LSTMState:
+        """Make the state before the first step, as `Backbone.cache` says."""
+        del max_steps
+        zeros = context.vector.new_zeros(self.lstm.num_layers, *context.vector.shape)
+        return zeros, torch.zeros_like(zeros)
 
 
 def _added(context: Context) -> Tensor:

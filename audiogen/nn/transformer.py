@@ -1,164 +1,172 @@
-"""Transformer parts that several models share: rotary positions, attention, feed-forward."""
+"""A Transformer over embedded steps, for models of tokens; causal or not."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import cast
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-MATMUL_ATTENTION = 512 * 512
-"""Most pairs of query and key for which bf16 attention on a CPU is written out as two products:
-their table has to be kept."""
+from audiogen.nn.attention import (
+    CrossAttention,
+    FeedForward,
+    LayerCache,
+    SelfAttention,
+    causal_mask,
+    rotary_table,
+)
+from audiogen.nn.chance import Dropout
+from audiogen.nn.decoder import Backbone
+from audiogen.types import Context
 
 
-def rotary_table(positions: Tensor, head_dim: int, base: float = 10000.0) -> Tensor:
-    """Rotary angles as complex numbers (Su et al. 2021, RoFormer, eq. 34).
+@dataclass(frozen=True, kw_only=True)
+class TransformerCache:
+    """What a causal `Transformer` keeps while steps are taken; a step changes it in place.
 
-    Args:
-        positions: (L,) or (B, L), in frames; need not be whole numbers.
-        head_dim: even.
-        base: the longest wavelength is 2 pi base.
-
-    Returns:
-        Complex (..., L, head_dim // 2).
+    Attributes:
+        keys: of all layers and steps (depth, B, H, max_steps, head_dim), zeros where there are
+            none yet (hidden places are multiplied with 0, which must not be NaN).
+        values: likewise.
+        context_keys: of the context (depth, B, H, N, head_dim).
+        context_values: likewise.
+        length: steps so far (1,), where the network is: no step has to ask how many they are.
     """
-    exponents = torch.arange(0, head_dim, 2, device=positions.device) / head_dim
-    angles = positions.float()[..., None] * base**-exponents
-    return torch.polar(torch.ones_like(angles), angles)
+
+    keys: Tensor
+    values: Tensor
+    context_keys: Tensor
+    context_values: Tensor
+    length: Tensor
+
+    def layer(self, index: int, places: Tensor) -> LayerCache:
+        """What one block keeps, for the next steps at `places` (s,)."""
+        return LayerCache(
+            keys=self.keys[index],
+            values=self.values[index],
+            context=(self.context_keys[index], self.context_values[index]),
+            places=places,
+        )
 
 
-def rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Turn the channel pairs of x (B, H, L, head_dim) by a `rotary_table`; float32 out."""
-    pairs = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
-    if table.dim() == 3:
-        table = table[:, None]
-    return torch.view_as_real(pairs * table).flatten(-2)
+class TransformerBlock(nn.Module):
+    """Self-attention, cross-attention and feed-forward, each behind an RMSNorm."""
 
-
-class SelfAttention(nn.Module):
-    """Multi-head self-attention with rotary positions and normalised queries and keys."""
-
-    def __init__(self, dim: int, num_heads: int) -> None:
+    def __init__(self, dim: int, depth: int, num_heads: int, dropout: float) -> None:
+        """Make one of `depth` blocks."""
         super().__init__()
-        if dim % num_heads or (dim // num_heads) % 2:
-            raise ValueError(f"attention: dim={dim} over num_heads={num_heads} must be even")
-        self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.query_norm = nn.RMSNorm(dim // num_heads)
-        self.key_norm = nn.RMSNorm(dim // num_heads)
-        self.project = nn.Linear(dim, dim)
+        self.dropout = Dropout(dropout)
+        self.self_norm = nn.RMSNorm(dim)
+        self.self_attention = SelfAttention(dim, num_heads)
+        self.cross_norm = nn.RMSNorm(dim)
+        self.cross_attention = CrossAttention(dim, num_heads)
+        self.feed_norm = nn.RMSNorm(dim)
+        self.feed_forward = FeedForward(dim)
+        for last in (
+            self.self_attention.project,
+            self.cross_attention.project,
+            self.feed_forward.down,
+        ):
+            # So that 3 depth sums leave the variance about as it is (Radford et al. 2019, GPT-2).
+            nn.init.normal_(last.weight, std=(3 * depth * last.in_features) ** -0.5)
 
     def forward(
-        self, x: Tensor, table: Tensor, mask: Tensor | None, *, causal: bool = False
+        self,
+        x: Tensor,
+        table: Tensor,
+        allowed: Tensor | None,
+        context: Context,
+        *,
+        causal: bool,
+        cache: LayerCache | None,
     ) -> Tensor:
-        """Attend within x.
+        """Map steps (B, S, dim) to (B, S, dim); the rest is as of `SelfAttention`."""
+        seen = self.self_attention(self.self_norm(x), table, allowed, causal=causal, cache=cache)
+        x = x + self.dropout(seen)
+        x = x + self.dropout(self.cross_attention(self.cross_norm(x), context, cache))
+        out: Tensor = x + self.dropout(self.feed_forward(self.feed_norm(x)))
+        return out
+
+
+class Transformer(Backbone):
+    """A pre-norm Transformer with rotary positions, SwiGLU and cross-attention to the context.
+
+    The parts are those of Llama (Touvron et al. 2023); how it is conditioned is that of MusicGen
+    (Copet et al. 2023), with the context's vector added to the steps.
+    """
+
+    def __init__(
+        self, dim: int, depth: int, num_heads: int, *, causal: bool, dropout: float = 0.0
+    ) -> None:
+        """Make a network of `depth` blocks.
 
         Args:
-            x: (B, L, dim).
-            table: from `rotary_table`.
-            mask: (B, L), True where a frame may be attended to; None is everywhere.
-            causal: whether a frame attends to itself and earlier ones only.
-
-        Returns:
-            (B, L, dim).
+            dim: width, a multiple of twice `num_heads`.
+            depth: number of blocks.
+            num_heads: of attention.
+            causal: whether a step sees itself and earlier steps only; else it sees all.
+            dropout: share of what each part of a block adds that is left out while training.
         """
-        query, key, value = self.heads(x, table)
-        allowed = None if mask is None else mask[:, None, None, :]
-        out: Tensor = self.project(attend(query, key, value, allowed, causal=causal))
-        return out
-
-    def heads(self, x: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (B, H, L, head_dim) of x (B, L, dim), turned by `table`."""
-        heads = self.qkv(x).reshape(*x.shape[:2], 3, self.num_heads, -1)
-        query, key, value = heads.permute(2, 0, 3, 1, 4)
-        query = rotate(self.query_norm(query.float()), table)
-        key = rotate(self.key_norm(key.float()), table)
-        return query, key, value
-
-
-class CrossAttention(nn.Module):
-    """Multi-head attention from frames to a context sequence."""
-
-    def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
+        self.causal = causal
         self.num_heads = num_heads
-        self.query = nn.Linear(dim, dim, bias=False)
-        self.key_value = nn.Linear(dim, 2 * dim, bias=False)
-        self.query_norm = nn.RMSNorm(dim // num_heads)
-        self.key_norm = nn.RMSNorm(dim // num_heads)
-        self.project = nn.Linear(dim, dim)
+        self.head_dim = dim // num_heads
+        blocks = (TransformerBlock(dim, depth, num_heads, dropout) for _ in range(depth))
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.RMSNorm(dim)
 
-    def forward(self, x: Tensor, sequence: Tensor, mask: Tensor) -> Tensor:
-        """Attend from x (B, L, dim) to sequence (B, N, dim) where mask (B, N) is True."""
-        key, value = self.keys_and_values(sequence)
-        return self.attend(x, key, value, mask[:, None, None, :])
+    def forward(
+        self,
+        x: Tensor,
+        context: Context,
+        *,
+        mask: Tensor | None = None,
+        cache: TransformerCache | None = None,
+    ) -> Tensor:
+        """Run over steps, as `Backbone.forward` says.
 
-    def keys_and_values(self, sequence: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, H, N, head_dim) of a sequence (B, N, dim)."""
-        heads = self.key_value(sequence).reshape(*sequence.shape[:2], 2, self.num_heads, -1)
-        key, value = heads.permute(2, 0, 3, 1, 4)
-        return self.key_norm(key.float()), value
-
-    def attend(self, x: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None) -> Tensor:
-        """Attend from x (B, L, dim) to `keys_and_values`, where `allowed` (B, 1, 1, N) is True."""
-        query = self.query(x).reshape(*x.shape[:2], self.num_heads, -1).transpose(1, 2)
-        query = self.query_norm(query.float())
-        out: Tensor = self.project(attend(query, key, value, allowed))
+        Args:
+            x: (B, S, dim).
+            context: of width `dim`.
+            mask: (B, S), True where a step is real, for a network that is not causal; None is
+                everywhere. A causal one never sees padding, which is behind the end.
+            cache: of this network's `cache`.
+        """
+        x = x + context.vector[:, None]
+        places = torch.arange(x.shape[1], device=x.device)
+        allowed = None if mask is None else mask[:, None, None]
+        if cache is not None:
+            places = places + cache.length
+            allowed = causal_mask(places, cache.keys.shape[3])
+        table = rotary_table(places, self.head_dim)
+        causal = self.causal and cache is None
+        for index, block in enumerate(self.blocks):
+            layer = None if cache is None else cache.layer(index, places)
+            x = block(x, table, allowed, context, causal=causal, cache=layer)
+        if cache is not None:
+            cache.length.add_(x.shape[1])
+        out: Tensor = self.norm(x)
         return out
 
-
-def causal_mask(queries: int, keys: int, device: torch.device) -> Tensor:
-    """Which of N keys the last L of N steps may see, themselves and earlier ones: bool (L, N)."""
-    all_true = torch.ones(queries, keys, dtype=torch.bool, device=device)
-    return all_true.tril(keys - queries)
-
-
-def attend(
-    query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None, *, causal: bool = False
-) -> Tensor:
-    """Scaled dot-product attention over (B, H, L, head_dim), heads joined: (B, L, dim).
-
-    `allowed` is True where a query may see a key, of a shape that broadcasts to (B, H, L, N).
-    When causal, the queries are the last L of N steps, which see themselves and earlier ones.
-    """
-    queries, keys = query.shape[-2], key.shape[-2]
-    on_cpu = query.device.type == "cpu"
-    # The fused kernel is slow here, in bf16 and in fp32; plain products are not.
-    written_out = on_cpu and queries * keys <= MATMUL_ATTENTION and value.dtype == torch.bfloat16
-    limited = causal and queries > 1  # a single query is the last and sees all
-    kernel_limits = limited and allowed is None and queries == keys and not written_out
-    if limited and not kernel_limits:
-        earlier = causal_mask(queries, keys, query.device)
-        allowed = earlier if allowed is None else allowed & earlier
-    with torch.autocast(query.device.type, enabled=False):
-        if written_out:
-            scaled = query * query.shape[-1] ** -0.5
-            scores = scaled.bfloat16() @ key.bfloat16().transpose(-1, -2)
-            if allowed is not None:
-                scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
-            out: Tensor = scores.softmax(dim=-1) @ value
-        else:
-            dtype = torch.float32 if on_cpu else value.dtype
-            out = F.scaled_dot_product_attention(
-                query.to(dtype),
-                key.to(dtype),
-                value.to(dtype),
-                attn_mask=allowed,
-                is_causal=kernel_limits,
-            )
-    return out.transpose(1, 2).flatten(2)
-
-
-class FeedForward(nn.Module):
-    """SwiGLU feed-forward (Shazeer 2020): (..., dim) -> (..., dim)."""
-
-    def __init__(self, dim: int, hidden_dim: int) -> None:
-        super().__init__()
-        self.gate_up = nn.Linear(dim, 2 * hidden_dim, bias=False)
-        self.down = nn.Linear(hidden_dim, dim, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (..., dim) to (..., dim)."""
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
-        y: Tensor = self.down(F.silu(gate) * up)
-        return y
+    @torch.no_grad()
+    def cache(self, context: Context, max_steps: int) -> TransformerCache:
+        """Make a cache, as `Backbone.cache` says; ValueError when the network is not causal."""
+        if not self.causal:
+            raise ValueError("transformer: only a causal network takes step after step")
+        blocks = [cast("TransformerBlock", block) for block in self.blocks]
+        context_keys, context_values = zip(
+            *(block.cross_attention.keys_and_values(context.sequence) for block in blocks),
+            strict=True,
+        )
+        values = torch.stack(context_values)
+        depth, batch, heads, _, width = values.shape
+        # Attention computes in the numbers of the values.
+        kept = values.new_zeros(2, depth, batch, heads, max_steps, width)
+        return TransformerCache(
+            keys=kept[0],
+            values=kept[1],
+            context_keys=torch.stack(context_keys).to(values.dtype),
+            context_values=values,
+            length=torch.zeros(1, dtype=torch.int64, device=values.device),
+        )

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from audiogen.pages.markup import Markup, finite, number, tag
+from audiogen.pages.markup import Markup, number, tag
 from audiogen.pages.pictures import FloatArray, colours
 
 _MAX_POINTS = 160
@@ -22,9 +21,12 @@ def percent(fraction: float) -> str:
     return f"{100 * min(1.0, max(0.0, fraction)):.1f}%"
 
 
-def scale(takes: object, floor: object, ceiling: object) -> Markup:
-    """Draw where the takes lie between the real floor (left) and the noise ceiling (right)."""
-    way = way_to_noise(takes, floor, ceiling)
+def scale(way: float | None) -> Markup:
+    """Draw where the takes lie between the real floor (left) and the noise ceiling (right).
+
+    Args:
+        way: from floor (0) to ceiling (1); None where noise is not above the floor.
+    """
     if way is None:
         return tag("span", "no scale: noise is not above the real floor", class_="quiet")
     text = f"{100 * way:.0f} % of the way from real to noise"
@@ -33,43 +35,28 @@ def scale(takes: object, floor: object, ceiling: object) -> Markup:
     )
 
 
-def way_to_noise(takes: object, floor: object, ceiling: object) -> float | None:
-    """Return (takes - floor) / (ceiling - floor), or None where it has no meaning."""
-    value, low, high = finite(takes), finite(floor), finite(ceiling)
-    if value is None or low is None or high is None or high <= low:
-        return None
-    return (value - low) / (high - low)
-
-
-def bar(value: object, *, kind: str, mark: object = None, limit: float = 1.0) -> Markup:
+def bar(value: float | None, *, kind: str, mark: float | None = None, limit: float = 1.0) -> Markup:
     """Draw a bar from 0 to `limit`, with an optional mark such as chance, and its value."""
-    found, at = finite(value), finite(mark)
-    line = tag("b", style=f"--at:{percent(at / limit)}") if at is not None else ""
-    fill = tag("i", style=f"--at:{percent((found or 0.0) / limit)}")
-    track = tag("div", fill, line, class_=f"bar {kind}")
-    return tag("div", track, tag("span", _short(found)), class_="barline")
+    line = tag("b", style=f"--at:{percent(mark / limit)}") if mark is not None else ""
+    fill = tag("i", style=f"--at:{percent((value or 0.0) / limit)}")
+    whole = value is None or (value == int(value) and value > 1)  # others line up at two decimals
+    text = number(value, 9) if whole else f"{value:.2f}"
+    return tag(
+        "div", tag("div", fill, line, class_=f"bar {kind}"), tag("span", text), class_="barline"
+    )
 
 
-def _short(value: float | None) -> str:
-    """Write whole numbers whole and others with two decimals, so that they line up."""
-    if value is None or (value == int(value) and value > 1):
-        return number(value, 9)
-    return f"{value:.2f}"
-
-
-def heat_table(rows: Mapping[str, Mapping[str, Any]]) -> Markup:
+def heat_table(rows: Mapping[str, Mapping[str, int]]) -> Markup:
     """Draw a confusion matrix: a row per prompted label, a column per recognised one."""
     columns = [*rows, *sorted({name for row in rows.values() for name in row} - set(rows))]
     body = []
     for label, row in rows.items():
-        total = sum(finite(count) or 0.0 for count in row.values()) or 1.0
         cells = []
         for column in columns:
-            share = (finite(row.get(column)) or 0.0) / total
-            style = f"--heat:{100 * share:.0f}%"
+            share = row.get(column, 0) / (sum(row.values()) or 1)
             name = ("hit" if column == label else "miss") + (" strong" if share > 0.55 else "")
-            text = number(row.get(column)) if share else "·"
-            cells.append(tag("td", text, class_=name, style=style))
+            text = number(row[column]) if share else "·"
+            cells.append(tag("td", text, class_=name, style=f"--heat:{100 * share:.0f}%"))
         body.append(tag("tr", tag("th", label, scope="row"), *cells))
     heads = (tag("th", tag("span", name), scope="col") for name in columns)
     head = tag("tr", tag("td", "prompted ↓  heard →", class_="quiet"), *heads)

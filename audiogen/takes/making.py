@@ -78,7 +78,7 @@ def make_batch(pipeline: Pipeline, requests: Sequence[TakeRequest]) -> list[Made
 
 
 def write_takes(
-    pipeline: Pipeline, requests: Sequence[TakeRequest], out: Path, *, batch_size: int = 8
+    pipeline: Pipeline, requests: Sequence[TakeRequest], out: Path, batch_size: int = 8
 ) -> Iterator[Path]:
     """Make takes alike in settings and write each as 24-bit WAV with its JSON file.
 

@@ -186,8 +186,8 @@ def test_sample_passes_its_options_on(run: Run, stages: dict[str, Any], tmp_path
     given = ["--prompt", "rain", "--prompt", "", "--prompts", str(listed), "--out", "takes"]
     assert run("sample", "runs/x", *given, *options.split()) == (0, "a.wav\nb.wav\n", "")
     assert stages["model"] == (Path("runs/x"),)
-    _, requests, place, settings = stages["takes"]
-    assert (place, settings) == (Path("takes"), {"batch_size": 2})
+    _, requests, place, batch_size = stages["takes"]
+    assert (place, batch_size) == (Path("takes"), 2)
     prompts = ("rain", "", "sea waves", "Bolivia")
     assert [(one.prompt, one.seed) for one in requests] == [
         (prompt, seed) for prompt in prompts for seed in range(7, 11)

@@ -12,6 +12,7 @@ from audiogen.audio.io.files import read_audio
 from audiogen.data.manifest import read_split
 from audiogen.evaluation.evaluate import evaluate
 from audiogen.evaluation.scoreboard import scoreboard
+from audiogen.evaluation.scores import read_scores
 from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.pipeline import Pipeline
 from audiogen.takes.edit import extend, inpaint, vary
@@ -31,18 +32,20 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
 
 def test_it_is_evaluated_and_stands_on_the_scoreboard(finished: ExperimentConfig) -> None:
     report = evaluate(finished)
-    metrics = json.loads((finished.run_dir / "evaluation" / "metrics.json").read_text("utf-8"))
-    found = metrics["token_likelihood"]
-    assert found["uniform"] == pytest.approx(16000 / 512 * 4 * math.log2(32))
+    scores = read_scores(finished.run.scores)
+    found = scores.likelihood
+    assert found is not None
+    assert found.structureless == pytest.approx(16000 / 512 * 4 * math.log2(32))
     # Hardly trained: every token costs about as much as in a uniform guess.
-    assert found["held_out"] == pytest.approx(found["uniform"], rel=0.2)
-    assert len(found["held_out_perplexity"]) == 4
-    assert all(1 < value < 64 for value in found["train_perplexity"])
-    codebooks = metrics["codec"]["codebooks"]
-    assert [row["count"] for row in codebooks] == [1, 2, 3, 4]
-    assert all(0 < row["used"] <= 1 <= row["perplexity"] <= 32 for row in codebooks)
-    assert metrics["codec"]["bits_per_second"] == pytest.approx(found["uniform"])
-    assert metrics["sampling"]["network_evaluations"] == 32 + 3  # frames and the delay of the last
+    assert found.held_out.mean == pytest.approx(found.structureless, rel=0.2)
+    assert found.held_out_with.keys() == {"bf16", "int8"}
+    assert len(found.held_out.perplexity) == 4
+    assert all(1 < value < 64 for value in found.train.perplexity)
+    assert [one.count for one in scores.codec.codebooks] == [1, 2, 3, 4]
+    assert all(0 < one.used <= 1 <= one.perplexity <= 32 for one in scores.codec.codebooks)
+    assert scores.codec.bits_per_second == pytest.approx(found.structureless)
+    assert scores.takes is not None
+    assert scores.takes.network_evaluations == 32 + 3  # frames and the delay of the last
     page = report.read_text("utf-8")
     assert "bits per second" in page
     assert "Codebooks" in page

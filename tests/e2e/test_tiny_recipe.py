@@ -14,6 +14,7 @@ from sampled import sampled
 
 from audiogen.data.manifest import read_manifest
 from audiogen.evaluation.evaluate import evaluate
+from audiogen.evaluation.scores import read_scores
 from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.pipeline import Pipeline
 from audiogen.run_folder import JUDGE
@@ -63,24 +64,25 @@ def test_the_recogniser_is_in_the_seal_and_is_the_one_that_evaluates(
     assert JUDGE in read_json(model / "MANIFEST.json")["files"]
     judge = Pipeline.from_pretrained(model).judge
     assert judge is not None
-    recognised = read_json(finished.run.scores)["recognised"]
-    assert recognised["per_label"].keys() == set(judge.labels)
+    recognised = read_scores(finished.run.scores).recognised
+    assert recognised is not None
+    assert recognised.per_label.keys() == set(judge.labels)
 
 
 def test_the_metrics_have_their_references(finished: ExperimentConfig) -> None:
-    path = finished.run_dir / "evaluation" / "metrics.json"
-    metrics = json.loads(path.read_text(encoding="utf-8"))
-    for kind in ("frechet", "mmd"):
-        assert metrics[kind]["all"].keys() == {"takes", "real", "noise"}
-        assert metrics[kind]["all"]["real"] < metrics[kind]["all"]["noise"]
-    recognised = metrics["recognised"]
-    assert recognised["real"] > recognised["chance"]
-    labels = {row.label for row in read_manifest(finished.run_dir / "manifest.jsonl")}
-    assert recognised["per_label"].keys() == labels
-    assert -4.6 < metrics["bits_per_dimension"]["held_out"] < 20
-    takes = list((finished.run_dir / "evaluation" / "takes").glob("*.wav"))
+    scores = read_scores(finished.run.scores)
+    assert scores.takes is not None
+    assert scores.recognised is not None
+    assert scores.likelihood is not None
+    for distance in (scores.takes.frechet, scores.takes.mmd):
+        assert distance.all.real < distance.all.noise
+    assert (scores.recognised.all.real or 0) > scores.recognised.chance
+    labels = {row.label for row in read_manifest(finished.run.manifest)}
+    assert scores.recognised.per_label.keys() == labels
+    assert -4.6 < scores.likelihood.held_out.mean < 20
+    takes = list(finished.run.evaluated_takes.glob("*.wav"))
     assert len(takes) == len(labels) * finished.evaluate.takes_per_label
-    assert len(metrics["copies"]["nearest"]) == len(takes)
+    assert len(scores.takes.copies.nearest) == len(takes)
 
 
 def test_the_same_commands_again_do_nothing(finished: ExperimentConfig) -> None:

@@ -14,17 +14,18 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from scores import LABELS, make_scores
 
 from audiogen.data.manifest import ManifestRow, write_manifest
 from audiogen.evaluation.report import players as report_sounds
 from audiogen.evaluation.report.run_page import write_report
-from audiogen.pages.charts import line_chart, way_to_noise
+from audiogen.evaluation.scores import Referenced, read_scores
+from audiogen.pages.charts import line_chart
 from audiogen.pages.markup import DASH, join, number, tag
 from audiogen.pages.pictures import RANGE_DB, picture_uri, sound_uri, spectrogram
 
 RATE = 22_050
 EVIL = "<script>alert(1)</script>"
-LABELS = ("rain", "sea waves", "clock tick")
 
 
 def sound(kind: str, seconds: float, seed: int) -> torch.Tensor:
@@ -129,62 +130,6 @@ def write_data(run: Path, labels: Sequence[str], per_label: int) -> None:
     write_manifest(run / "manifest.jsonl", rows)
 
 
-def scores(labels: Sequence[str], per_label: int) -> dict[str, Any]:
-    """Return a full evaluation/metrics.json."""
-    rng = np.random.default_rng(1)
-
-    def triple() -> dict[str, float]:
-        return {"takes": 9 + 9 * rng.random(), "real": 4 + 2 * rng.random(), "noise": 60.0}
-
-    def shares() -> dict[str, float]:
-        real = 0.75 + 0.25 * rng.random()
-        return {"takes": real * 0.7, "reconstructions": real * 0.9, "real": real}
-
-    distance = {"all": triple(), "per_label": {label: triple() for label in labels}}
-    confusion = {
-        label: {label: per_label - k % 3, labels[(k * 3 + 1) % len(labels)]: k % 3 + 1}
-        for k, label in enumerate(labels)
-    }
-    return {
-        "codec": {
-            "stft_distance": 0.61,
-            "mel_distance": 0.42,
-            "si_sdr_db": -3.1,
-            "num_clips": 80,
-            "encode_times_realtime": 88.0,
-            "decode_times_realtime": 61.0,
-        },
-        "frechet": distance,
-        "mmd": distance,
-        "recognised": {
-            **shares(),
-            "chance": 1 / len(labels),
-            "per_label": {label: shares() for label in labels},
-            "confusion": confusion,
-        },
-        "diversity": {"all": 0.81, "per_label": {k: 0.5 + rng.random() for k in labels}},
-        "copies": {
-            "threshold": 0.2,
-            "count": 1,
-            "nearest": [
-                {"take": f"{label}-0.wav", "clip": f"{label}/003.ogg", "distance": 0.1 + 0.2 * k}
-                for k, label in enumerate(labels)
-            ],
-        },
-        "bits_per_dimension": {
-            "noise_level": 0.01,
-            "held_out": -0.97,
-            "held_out_std": 0.31,
-            "held_out_clips": 8,
-            "train": -1.08,
-            "train_std": 0.34,
-            "train_clips": 8,
-        },
-        "sampling": {"seconds_per_take": 0.83, "network_evaluations": 30, "batch_size": 8},
-        "machine": "2 cores of a server",
-    }
-
-
 def write_run(
     run: Path, *, labels: Sequence[str] = LABELS, per_label: int = 2, seconds: float = 0.5
 ) -> Path:
@@ -195,13 +140,15 @@ def write_run(
     write_demos(run, (0, 100, 400) if len(labels) > 1 else (100,), seconds)
     write_curves(run, 400)
     write_data(run, labels, 32)
-    (run / "evaluation" / "metrics.json").write_text(json.dumps(scores(labels, per_label)))
+    make_scores(labels, per_label).write(run / "evaluation" / "metrics.json")
     machine = {"cpu": "2 cores", "torch": "2.13.0", "packages": {"numpy": "2.4"}, "gpus": []}
     (run / "environment.json").write_text(json.dumps(machine))
-    codec = f"codec:\n  type: vae\n  sample_rate: {RATE}\n"
-    config = f"# {EVIL}\n{codec}generator:\n  type: diffusion\n"
-    (run / "config.yaml").write_text(config)
+    write_config(run, "codec: {type: vae}\ngenerator: {type: diffusion}\n")
     return run
+
+
+def write_config(run: Path, blocks: str) -> None:
+    (run / "config.yaml").write_text(f"# {EVIL}\nname: rooms\nrun_dir: {run}\n{blocks}")
 
 
 @pytest.fixture(scope="module")
@@ -226,6 +173,7 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str]]] = []
         self.section = ""
         self.text: dict[str, str] = {}
+        self.rows: list[str] = []  # of tables, their cells joined by spaces
         self.feed(path.read_text(encoding="utf-8"))
         self.close()
 
@@ -236,6 +184,8 @@ class Page(HTMLParser):
             self.open.append(tag)
         if tag == "section":
             self.section = found["id"]
+        if tag == "tr":
+            self.rows.append("")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, {key: value or "" for key, value in attrs}))
@@ -245,6 +195,8 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text[self.section] = self.text.get(self.section, "") + data
+        if "tr" in self.open:
+            self.rows[-1] = f"{self.rows[-1]} {data}".strip()
 
     def all(self, tag: str) -> list[dict[str, str]]:
         return [attributes for name, attributes in self.tags if name == tag]
@@ -262,7 +214,7 @@ def test_full_report_holds_every_part(full_run: Path) -> None:
     assert "clock tick, take 1" in page.text["takes"]
     assert "step 400" in page.text["demos"]
     for words in (
-        "0.83",
+        "0.6 s",
         "30",
         "61\N{MULTIPLICATION SIGN}",
         "-3.1 dB",
@@ -284,6 +236,7 @@ def test_full_report_holds_every_part(full_run: Path) -> None:
     assert "codec: time" in page.text["machine"]
     assert "numpy" in page.text["machine"]
     assert "type: diffusion" in page.text["config"]
+    assert "VAE codec · diffusion generator" in page.text[""]
     links = {a["href"][1:] for a in page.all("a") if a["href"].startswith("#")}
     assert links <= {attributes.get("id") for _, attributes in page.tags}
 
@@ -333,15 +286,46 @@ def test_damaged_file_is_named(own_run: Path, part: str, content: str, section: 
     assert Path(part).name in Page(write_report(own_run)).text[section]
 
 
-@pytest.mark.parametrize(
-    "key", ["codec", "frechet", "mmd", "recognised", "diversity", "copies", "sampling"]
-)
-@pytest.mark.parametrize("value", [None, {}, {"all": None, "per_label": None}, {"nearest": [None]}])
-def test_metrics_may_lack_any_part(tmp_path: Path, key: str, value: object) -> None:
+@pytest.mark.parametrize("part", ["takes", "recognised", "likelihood"])
+def test_metrics_may_lack_a_part(tmp_path: Path, part: str) -> None:
     (tmp_path / "evaluation").mkdir()
-    content = scores(LABELS, 2) | {key: value}
-    (tmp_path / "evaluation" / "metrics.json").write_text(json.dumps(content))
-    assert "Metrics" in Page(write_report(tmp_path)).text["metrics"]
+    make_scores(**{part: None}).write(tmp_path / "evaluation" / "metrics.json")
+    text = Page(write_report(tmp_path)).text["metrics"]
+    for name, words in (
+        ("takes", "Fréchet"),
+        ("recognised", "Share of sounds"),
+        ("likelihood", "Likelihood"),
+    ):
+        assert (words in text) == (name != part)
+
+
+def test_its_numbers_are_those_of_the_metrics(full_run: Path) -> None:
+    scores = read_scores(full_run / "evaluation" / "metrics.json")
+    page = Page(full_run / "report.html")
+    rows = [re.sub(r"\s+", " ", row) for row in page.rows]
+    assert scores.takes is not None
+    for name, distance in [
+        ("all", scores.takes.frechet.all),
+        *scores.takes.mmd.per_label.items(),
+    ]:
+        way = (distance.takes - distance.real) / (distance.noise - distance.real)
+        values = (distance.real, distance.noise, distance.takes)
+        assert f"{name} {' '.join(map(number, values))} {100 * way:.0f} %" in rows
+    for one in scores.takes.copies.nearest:
+        assert any(row.startswith(f"{one.take} {one.clip} {number(one.distance)}") for row in rows)
+    near = [one.take for one in scores.takes.copies.near]
+    assert [row.split(" ")[0] for row in rows if row.endswith("near-copy")] == near != []
+    assert scores.recognised is not None
+    for name, shares in scores.recognised.per_label.items():
+        found = (shares.takes, shares.reconstructions, shares.real)
+        assert f"{name} {' '.join(f'{share:.2f}' for share in found if share)}" in rows
+    for name, ratio in scores.takes.diversity.per_label.items():
+        assert f"{name} {ratio:.2f}" in rows
+    assert f"Mel distance {number(scores.codec.mel_distance)} dB 0 is perfect" in rows
+    assert "Held-out clips -0.97 0.31 8" in rows
+    tiles = page.text[""]
+    assert "0.84of takes recognised; real 0.92, chance 0.1" in tiles
+    assert f"{100 * (2.12 - 0.7) / (18.3 - 0.7):.0f} %of the way from real to noise" in tiles
 
 
 def test_unreadable_take_is_named_and_the_rest_shown(own_run: Path) -> None:
@@ -391,8 +375,7 @@ def test_writing_again_replaces_the_page(own_run: Path) -> None:
 def test_a_codec_of_tokens_is_named_by_its_bottleneck(
     tmp_path: Path, bottleneck: str, name: str
 ) -> None:
-    text = f"codec:\n  type: rvq\n  bottleneck:\n    type: {bottleneck}\n"
-    (tmp_path / "config.yaml").write_text(text)
+    write_config(tmp_path, f"codec: {{type: rvq, bottleneck: {{type: {bottleneck}}}}}\n")
     assert f"{name} codec" in Page(write_report(tmp_path)).text[""]
 
 
@@ -474,9 +457,8 @@ def test_tag_escapes_children_and_values() -> None:
 
 
 def test_way_to_noise() -> None:
-    assert way_to_noise(20, 10, 50) == pytest.approx(0.25)
-    assert way_to_noise(20, 10, 10) is None
-    assert way_to_noise(float("nan"), 10, 50) is None
+    assert Referenced(takes=20, real=10, noise=50).way_to_noise == pytest.approx(0.25)
+    assert Referenced(takes=20, real=10, noise=10).way_to_noise is None
 
 
 @pytest.mark.parametrize("values", [[1.0], [0.0, 0.0], [-3.0, 5.0], [1e-8, 1e8]])

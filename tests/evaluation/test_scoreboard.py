@@ -1,24 +1,16 @@
 """The scoreboard: what it shows of runs, and what it warns of."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scores import make_scores
 
 from audiogen.evaluation.scoreboard import scoreboard
 from audiogen.experiment import load_config
 from audiogen.schema import dump_config
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-METRICS: dict[str, Any] = {
-    "key": {"evaluate": {"takes_per_label": 8}},
-    "recognised": {"takes": 0.84, "real": 0.92, "chance": 0.1},
-    "frechet": {"all": {"takes": 2.12, "real": 0.7, "noise": 18.3}},
-    "diversity": {"all": 0.68},
-    "sampling": {"seconds_per_take": 0.6},
-    "parameters": 23_400_000,
-}
 
 
 def write_run(folder: Path, recipe: str, manifest: str = "{}\n", **more: Any) -> Path:
@@ -26,17 +18,22 @@ def write_run(folder: Path, recipe: str, manifest: str = "{}\n", **more: Any) ->
     config = load_config(RECIPES / recipe, [f"run_dir={folder}"])
     (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     (folder / "manifest.jsonl").write_text(manifest, encoding="utf-8")
-    text = json.dumps({**METRICS, **more})
-    (folder / "evaluation" / "metrics.json").write_text(text, encoding="utf-8")
+    make_scores(**more).write(folder / "evaluation" / "metrics.json")
     return folder
 
 
+def likelihood(per: str, mean: float) -> dict[str, Any]:
+    bits = {"mean": mean, "std": 0.1, "clips": 8}
+    return {"per": per, "held_out": bits, "train": bits, "structureless": 2.0}
+
+
 def test_every_run_has_a_line_with_its_figures(tmp_path: Path) -> None:
-    bits = {"bits_per_dimension": {"held_out": -0.5602}}
-    tokens = {"token_likelihood": {"held_out": 1234.5}, "sampling": {"seconds_per_take": None}}
+    bits, tokens = likelihood("latent dimension", -0.5602), likelihood("second of sound", 1234.5)
     runs = [
-        write_run(tmp_path / "one", "flow.yaml", **bits),
-        write_run(tmp_path / "other", "autoregressive.yaml", **tokens),
+        write_run(tmp_path / "one", "flow.yaml", likelihood=bits),
+        write_run(
+            tmp_path / "other", "autoregressive.yaml", likelihood=tokens, seconds_per_take=None
+        ),
     ]
     lines = scoreboard(runs).splitlines()
     assert len(lines) == 4
@@ -57,12 +54,19 @@ def test_what_does_not_compare_is_said(tmp_path: Path) -> None:
     runs = [
         write_run(tmp_path / "one", "flow.yaml"),
         write_run(tmp_path / "two", "flow.yaml", manifest='{"a": 1}\n'),
-        write_run(tmp_path / "three", "flow.yaml", key={"evaluate": {"takes_per_label": 2}}),
+        write_run(tmp_path / "three", "flow.yaml", evaluate={"takes_per_label": 4}),
     ]
     table = scoreboard(runs)
     assert "not trained on the same data" in table
     assert "not evaluated alike" in table
     assert "not trained" not in scoreboard([runs[0], runs[2]])
+
+
+def test_a_codec_alone_has_dashes(tmp_path: Path) -> None:
+    run = write_run(
+        tmp_path / "codec", "tiny/mel.yaml", takes=None, recognised=None, likelihood=None
+    )
+    assert scoreboard([run]).splitlines()[1].split() == ["codec", "mel", *"------"]
 
 
 def test_a_run_that_was_not_evaluated_is_named(tmp_path: Path) -> None:

@@ -39,7 +39,8 @@ def make(
     )  # fmt: skip
     generator = build_generator(CONFIGS[name], spec, TEXT_DIM, window)
     assert isinstance(generator, AutoregressiveGenerator)
-    torch.nn.init.normal_(generator.heads.weight, std=0.4)  # so that tokens are not all alike
+    # So that tokens are not all alike.
+    torch.nn.init.normal_(generator.decoder.heads.weight, std=0.4)
     return generator.eval()
 
 
@@ -70,7 +71,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def logits_of(generator: AutoregressiveGenerator, batch: Batch) -> Tensor:
     """Logits (B, S, K, V + 1), all steps at once."""
-    return generator._logits(batch, generator.network("fp32"))
+    return generator._logits(batch, generator.decoder)
 
 
 @torch.no_grad()
@@ -84,8 +85,8 @@ def naive(generator: AutoregressiveGenerator, batch: Batch) -> Tensor:
         for row in generator.layout.tolist():
             held = [int(tokens[k, f]) if 0 <= f < length else generator.nothing
                     for k, f in enumerate(row)]  # fmt: skip
-            hidden = generator.backbone(generator.embed(torch.tensor([seen]).mT), context)[0, -1]
-            logits = generator.heads(hidden).reshape(len(row), -1)[:, :-1]
+            raw = generator.decoder(generator.embed(torch.tensor([seen]).mT), context)[0, -1]
+            logits = raw.reshape(len(row), -1)[:, :-1]
             for k, frame in enumerate(row):
                 if 0 <= frame < length:
                     total[item, k] += logits[k].log_softmax(dim=0)[held[k]]
@@ -116,7 +117,7 @@ def test_the_likelihoods_of_all_sounds_sum_to_one(name: str) -> None:
 
 def test_figures_of_a_model_that_knows_nothing() -> None:
     generator, batch = make("delay"), make_batch([WINDOW, 5])
-    torch.nn.init.zeros_(generator.heads.weight)
+    torch.nn.init.zeros_(generator.decoder.heads.weight)
     nats, frames = generator.log_likelihood(batch), batch.mask.sum(dim=1)
     rate = generator.spec.frame_rate
     bits = bits_per_second(nats, frames, rate)
@@ -193,7 +194,7 @@ def test_the_length_that_a_prompt_has_is_learnt(name: str) -> None:
 def test_the_end_is_drawn_only_where_it_may_be(name: str, bias: float, expected: int) -> None:
     generator, conditions = make(name), make_conditions(2)
     with torch.no_grad():  # of all codebooks, though the first alone may end a sound
-        generator.heads.bias.view(3, 12)[:, -1] = bias
+        generator.decoder.heads.bias.view(3, 12)[:, -1] = bias
     made = generator.sample(conditions, 2 * WINDOW + 3, sampling=PLAIN, seeds=[1, 2])
     assert made.shape[-1] == 2 * WINDOW + 3
     assert int(made.max()) < 11
@@ -205,7 +206,7 @@ def test_the_end_is_drawn_only_where_it_may_be(name: str, bias: float, expected:
 def test_where_a_sound_ends_does_not_depend_on_its_batch(name: str) -> None:
     generator, conditions, seeds = make(name), make_conditions(6), [1, 2, 3, 4, 5, 6]
     with torch.no_grad():
-        generator.heads.bias.view(3, 12)[0, -1] = 1.0
+        generator.decoder.heads.bias.view(3, 12)[0, -1] = 1.0
     most = 2 * WINDOW
     together = generator.sample_to_end(conditions, most, sampling=PLAIN, seeds=seeds)
     assert len({sound.shape[1] for sound in together}) > 2

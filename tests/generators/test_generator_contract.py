@@ -52,7 +52,7 @@ def made(member: type[GeneratorConfig]) -> LatentGenerator:
     for name, parameter in generator.named_parameters():
         if not bool(parameter.any()):
             torch.nn.init.normal_(parameter, std=0.05)
-        elif parameter.ndim == 2 and name.startswith(("backbone", "heads")):
+        elif parameter.ndim == 2 and name.startswith("decoder"):
             # Weak weights would make all logits alike.
             torch.nn.init.normal_(parameter, std=1.5 * parameter.shape[1] ** -0.5)
     return generator

@@ -45,7 +45,7 @@ def generator() -> MaskedGenerator:
     made = build_generator(MaskedConfig(dim=16, depth=2, num_heads=2), SPEC, TEXT_DIM, WINDOW)
     assert isinstance(made, MaskedGenerator)
     for name, parameter in made.named_parameters():
-        if parameter.ndim == 2 and name.startswith(("backbone", "heads")):
+        if parameter.ndim == 2 and name.startswith("decoder"):
             # Weak weights would make all logits alike and hide mistakes before them.
             torch.nn.init.normal_(parameter, std=1.5 * parameter.shape[1] ** -0.5)
     return made.eval()
@@ -109,8 +109,8 @@ def test_one_pass_without_temperature_takes_the_most_likely(generator: MaskedGen
     expected = torch.full_like(made, V)
     for k in range(K):
         level, context = torch.full((2,), k), generator.conditioner(conditions)
-        network = (generator.backbone, generator.heads)
-        expected[:, k] = generator.predict(expected, level, context, None, network).argmax(dim=-1)
+        logits = generator.predict(expected, level, context, None, generator.decoder)
+        expected[:, k] = logits.argmax(dim=-1)
     assert torch.equal(made, expected)
 
 

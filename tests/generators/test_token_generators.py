@@ -15,9 +15,12 @@ from audiogen.generators import (
     build_generator,
 )
 from audiogen.generators.request import Start
+from audiogen.generators.tokens import autoregressive
 from audiogen.generators.tokens.autoregressive import AutoregressiveConfig, AutoregressiveGenerator
 from audiogen.generators.tokens.masked import MaskedConfig
-from audiogen.types import Batch, Conditions, LatentSpec
+from audiogen.nn.decoder import Begin, Decoder, Step
+from audiogen.nn.lowbit import WeightKind
+from audiogen.types import Batch, Conditions, Context, LatentSpec
 
 K, V, WINDOW, TEXT_DIM = 3, 11, 12, 12
 SPEC = LatentSpec(
@@ -66,7 +69,7 @@ def make(config: GeneratorConfig) -> LatentGenerator:
     for name, parameter in generator.named_parameters():
         if not bool(parameter.any()):
             torch.nn.init.normal_(parameter, std=0.05)
-        elif parameter.ndim == 2 and name.startswith(("backbone", "heads")):
+        elif parameter.ndim == 2 and name.startswith("decoder"):
             # Weak weights would make all logits alike and hide mistakes before them.
             torch.nn.init.normal_(parameter, std=1.5 * parameter.shape[1] ** -0.5)
     return generator
@@ -280,16 +283,21 @@ def test_evaluations_are_counted(
     generator: LatentGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    backbone, name = type(generator.backbone), "forward"
+    count = calls.append
     if isinstance(generator, AutoregressiveGenerator):
-        backbone, name = type(generator._decoder("fp32", torch.device("cpu"))[0]), "step"
-    real = getattr(backbone, name)
 
-    def counted(*given: object, **options: object) -> object:
-        calls.append(1)
-        return real(*given, **options)
+        def begin(decoder: Decoder, weights: WeightKind) -> Begin:
+            del weights
 
-    monkeypatch.setattr(backbone, name, counted)
+            def counted(context: Context, max_steps: int) -> Step:
+                step = decoder.begin(context, max_steps)
+                return lambda x: (count(1), step(x))[1]
+
+            return counted
+
+        monkeypatch.setattr(autoregressive, "compiled", begin)
+    else:
+        generator.decoder.register_forward_hook(lambda *_: count(1))
     for num_frames in (1, 5, WINDOW, *([] if is_masked(generator) else [2 * WINDOW + 5])):
         calls.clear()
         generator.sample(make_conditions(2), num_frames, sampling=SAMPLING, seeds=[1, 2])

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from audiogen.nn.decoder import Backbone, CausalTransformer
 from audiogen.nn.lowbit import Int8Linear, with_weights
 from audiogen.nn.lstm import CausalLSTM
+from audiogen.nn.transformer import Transformer
 from audiogen.types import Context
 
 Kind = Literal["bf16", "int8"]
@@ -57,10 +57,9 @@ def test_int8_of_an_item_does_not_depend_on_its_batch() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_network_decodes_as_the_original(kind: Kind, batch: int) -> None:
-    network = CausalTransformer(64, 3, 4)
+    network = Transformer(64, 3, 4, causal=True)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     copy = with_weights(network, kind)
-    assert isinstance(copy, Backbone)
     context = Context(
         sequence=torch.randn(batch, 5, 64),
         mask=torch.arange(5)[None] < torch.arange(1, batch + 1)[:, None],
@@ -70,7 +69,7 @@ def test_a_network_decodes_as_the_original(kind: Kind, batch: int) -> None:
     with torch.inference_mode():
         exact = network(x, context)
         cache = copy.cache(context, 9)
-        parts = [copy.step(part, cache) for part in torch.split(x, [4, 1, 1, 1, 1, 1], dim=1)]
+        parts = [copy(part, context, cache=cache) for part in x.split([4, 1, 1, 1, 1, 1], dim=1)]
         torch.testing.assert_close(torch.cat(parts, dim=1), exact, atol=2 * TOLERANCE[kind], rtol=0)
     assert not copy.training
     assert not any(parameter.requires_grad for parameter in copy.parameters())
@@ -82,13 +81,19 @@ def test_what_is_not_linear_stays() -> None:
     network = CausalLSTM(16, 2)
     copy = with_weights(network, "int8")
     context = Context(
-        sequence=torch.randn(1, 2, 16), mask=torch.ones(1, 2, dtype=torch.bool),
+        sequence=torch.randn(1, 2, 16),
+        mask=torch.ones(1, 2, dtype=torch.bool),
         vector=torch.randn(1, 16),
-    )  # fmt: skip
+    )
     x = torch.randn(1, 4, 16)
     torch.testing.assert_close(copy(x, context), network(x, context))
 
 
+def test_fp32_is_no_copy() -> None:
+    layer = nn.Linear(2, 2)
+    assert with_weights(layer, "fp32") is layer
+
+
 def test_another_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected bf16 or int8, got 'fp8'"):
+    with pytest.raises(ValueError, match="expected fp32, bf16 or int8, got 'fp8'"):
         with_weights(nn.Linear(2, 2), "fp8")  # type: ignore[arg-type]

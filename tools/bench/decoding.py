@@ -28,9 +28,10 @@ import torch
 from torch import Tensor, nn
 
 from audiogen.evaluation.machine import processor_name
-from audiogen.nn.compiled import CompiledLinear, CompiledTransformer
-from audiogen.nn.decoder import CausalTransformer
+from audiogen.nn.compiled import compiled
+from audiogen.nn.decoder import Begin, Decoder
 from audiogen.nn.lowbit import WeightKind
+from audiogen.nn.transformer import Transformer
 from audiogen.types import Context
 
 DIM, DEPTH, HEADS = 512, 12, 8
@@ -46,14 +47,13 @@ LIMIT_TARGET = 0.85
 
 
 class Ours(nn.Module):
-    """Embeddings, our Transformer and heads for all codebooks."""
+    """Embeddings, and our Transformer with heads for all codebooks."""
 
     def __init__(self) -> None:
         super().__init__()
         rows = CODEBOOKS * (VOCAB + 1)
         self.embedding = nn.Embedding(rows, DIM)
-        self.backbone: Any = CausalTransformer(DIM, DEPTH, HEADS)
-        self.heads: Any = nn.Linear(DIM, rows)
+        self.decoder = Decoder(Transformer(DIM, DEPTH, HEADS, causal=True), nn.Linear(DIM, rows))
         self.first = torch.arange(CODEBOOKS) * (VOCAB + 1)
 
     def embed(self, tokens: Tensor) -> Tensor:
@@ -61,22 +61,19 @@ class Ours(nn.Module):
         embedded: Tensor = self.embedding(tokens + self.first[:, None])
         return embedded.sum(dim=1)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Map (B, S, dim) to (B, K, S, V + 1)."""
-        raw: Tensor = self.heads(hidden)
-        return raw.view(*raw.shape[:2], CODEBOOKS, -1).transpose(1, 2)
-
-    def decode(self, context: Context, frames: int, given: Tensor | None = None) -> list[Tensor]:
-        """Logits (B, K, 1, V + 1) of each frame; each reads the last one's tokens, or `given`."""
-        cache = self.backbone.cache(context, frames)
+    def decode(
+        self, begin: Begin, context: Context, frames: int, given: Tensor | None = None
+    ) -> list[Tensor]:
+        """Logits (B, K, V + 1) of each frame; each reads the last one's tokens, or `given`."""
+        step = begin(context, frames)
         tokens = torch.full((len(context.vector), CODEBOOKS, 1), VOCAB)
-        found = []
+        found: list[Tensor] = []
         for frame in range(frames):
             if given is not None:
                 tokens = given[:, :, frame : frame + 1]
-            found.append(self.logits(self.backbone.step(self.embed(tokens), cache)))
+            found.append(step(self.embed(tokens)).view(len(tokens), CODEBOOKS, -1))
             if given is None:
-                tokens = found[-1].argmax(dim=-1)
+                tokens = found[-1].argmax(dim=-1, keepdim=True)
         return found
 
 
@@ -173,17 +170,6 @@ def make_context(batch: int) -> Context:
     )
 
 
-def copies(ours: Ours) -> dict[str, Ours]:
-    """Return our network as it decodes, with weights of each kind."""
-    found: dict[str, Ours] = {}
-    for kind in KINDS:
-        found[kind] = decoder = Ours()
-        decoder.embedding = ours.embedding
-        decoder.backbone = CompiledTransformer(ours.backbone, kind)
-        decoder.heads = CompiledLinear(ours.heads, kind)
-    return found
-
-
 def alternate(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Seconds of each run in each round, after one round that does not count."""
     times: dict[str, list[float]] = {name: [] for name in runs}
@@ -216,8 +202,8 @@ def measure(ours: Ours, theirs: Theirs, batch: int, frames: int, rounds: int) ->
         "MusicGen": partial(theirs.decode, context, frames),
         "MusicGen generate": partial(theirs.generate, context, frames),
     }
-    for kind, copy in copies(ours).items():
-        runs[kind] = partial(copy.decode, context, frames)
+    for kind in KINDS:
+        runs[kind] = partial(ours.decode, compiled(ours.decoder, kind), context, frames)
     times = alternate(runs, rounds)
     rows = []
     for name, own in times.items():
@@ -239,10 +225,11 @@ def differences(ours: Ours, frames: int) -> dict[str, float]:
     """Greatest difference from the logits of the whole at once in fp32, and their deviation."""
     context = make_context(2)
     given = torch.randint(VOCAB, (2, CODEBOOKS, frames))
-    exact = ours.logits(ours.backbone(ours.embed(given), context))
+    exact = ours.decoder(ours.embed(given), context).view(2, frames, CODEBOOKS, -1)
     found = {"deviation": float(exact.std())}
-    for kind, copy in copies(ours).items():
-        stepwise = torch.cat(copy.decode(context, frames, given), dim=2)
+    for kind in KINDS:
+        steps = ours.decode(compiled(ours.decoder, kind), context, frames, given)
+        stepwise = torch.stack(steps, dim=1)
         found[kind] = float((stepwise - exact).abs().max())
     return found
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 import torch
 
 from audiogen.conditioning.controls import make_controls
+from audiogen.data.loading.clips import thinned
 from audiogen.data.loading.latents import encode_files, prompts_of
 from audiogen.data.manifest import ManifestRow, read_split
+from audiogen.evaluation.scores import Bits, Likelihood
 from audiogen.experiment import ExperimentConfig
 from audiogen.generators.abilities import PredictsLatents, PredictsTokens
 from audiogen.generators.ode.likelihood import NOISE_LEVEL
@@ -22,72 +25,89 @@ TOLERANCE = 1e-4
 """Of the solver; far below a hundredth of a bit, while clips differ by tenths."""
 TOKEN_CLIPS = 256
 """Most clips of a split whose tokens are predicted; one pass of the network is cheap."""
-_SPLITS = ("held_out", "train")
+Split = Literal["held_out", "train"]
+SPLITS: tuple[Split, ...] = ("held_out", "train")
 WEIGHTS: tuple[WeightKind, ...] = ("fp32", "bf16", "int8")
 
 
-def density(config: ExperimentConfig, pipeline: Pipeline) -> dict[str, Any]:
+def density(config: ExperimentConfig, pipeline: Pipeline) -> Likelihood | None:
     """How well held-out and training clips are predicted, given their prompts.
 
-    Empty for generators without a density, and where `evaluate.likelihood_clips` is 0. A few-step
+    None for generators without a density, and where `evaluate.likelihood_clips` is 0. A few-step
     model has none: it jumps to the end of a path, and is no denoiser any more.
     """
     generator = pipeline.generator
     if config.evaluate.likelihood_clips == 0:
-        return {}
+        return None
     if isinstance(generator, PredictsTokens):
-        return {"token_likelihood": _of_tokens(config, pipeline, generator)}
+        return _of_tokens(config, pipeline, generator)
     if isinstance(generator, PredictsLatents) and config.distil is None:
-        return {"bits_per_dimension": _of_latents(config, pipeline, generator)}
-    return {}
+        return _of_latents(config, pipeline, generator)
+    return None
 
 
 def _of_latents(
     config: ExperimentConfig, pipeline: Pipeline, generator: PredictsLatents
-) -> dict[str, Any]:
+) -> Likelihood:
     """Mean bits per latent dimension; every clip is an ODE to solve, so there are few."""
-    found: dict[str, Any] = {"noise_level": NOISE_LEVEL}
-    for split in _SPLITS:
+    found = {}
+    for split in SPLITS:
         rows = _some(config, split, config.evaluate.likelihood_clips)
         clips = _clips(config, pipeline, rows, generator.window_frames)
         bits = generator.bits_per_dimension(clips, seeds=range(len(rows)), tolerance=TOLERANCE)
-        found[split] = float(bits.mean())
-        found[f"{split}_std"] = float(bits.std(correction=0))
-        found[f"{split}_clips"] = len(rows)
-    return found
+        found[split] = Bits(
+            mean=float(bits.mean()), std=float(bits.std(correction=0)), clips=len(rows)
+        )
+    return Likelihood(
+        per="latent dimension",
+        held_out=found["held_out"],
+        train=found["train"],
+        structureless=0.5 * math.log2(2 * math.pi * math.e),
+        noise_level=NOISE_LEVEL,
+    )
 
 
 def _of_tokens(
     config: ExperimentConfig, pipeline: Pipeline, generator: PredictsTokens
-) -> dict[str, Any]:
+) -> Likelihood:
     """Exact bits per second of audio, and the perplexity of each codebook.
 
     For held-out clips also the bits with the Transformer's weights in fewer bits.
     """
-    found: dict[str, Any] = {}
+    found, reduced = {}, dict[str, float]()
     spec = pipeline.codec.spec
-    for split in _SPLITS:
+    for split in SPLITS:
         rows = _some(config, split, TOKEN_CLIPS)
         clips = _clips(config, pipeline, rows, generator.window_frames)
         frames = clips.mask.sum(dim=1)
         for weights in WEIGHTS if split == "held_out" else WEIGHTS[:1]:
             parts = clips.pieces(config.evaluate.batch_size)
-            each = [generator.log_likelihood(part, weights=weights) for part in parts]
-            likelihood = torch.cat(each)
+            likelihood = torch.cat(
+                [generator.log_likelihood(part, weights=weights) for part in parts]
+            )
             bits = bits_per_second(likelihood, frames, spec.frame_rate)
-            name = split if weights == "fp32" else f"{split}_{weights}"
-            found[name] = float((bits * frames).sum() / frames.sum())
-            if weights == "fp32":
-                found[f"{split}_std"] = float(bits.std(correction=0))
-                found[f"{split}_perplexity"] = perplexity(likelihood, frames).tolist()
-        found[f"{split}_clips"] = len(rows)
-    return {**found, "uniform": spec.bits_per_second()}
+            mean = float((bits * frames).sum() / frames.sum())
+            if weights != "fp32":
+                reduced[weights] = mean
+                continue
+            found[split] = Bits(
+                mean=mean,
+                std=float(bits.std(correction=0)),
+                clips=len(rows),
+                perplexity=tuple(perplexity(likelihood, frames).tolist()),
+            )
+    return Likelihood(
+        per="second of sound",
+        held_out=found["held_out"],
+        train=found["train"],
+        structureless=spec.bits_per_second(),
+        held_out_with=reduced,
+    )
 
 
-def _some(config: ExperimentConfig, split: str, count: int) -> list[ManifestRow]:
+def _some(config: ExperimentConfig, split: Split, count: int) -> list[ManifestRow]:
     """At most `count` rows of a split, spread over it."""
-    rows = read_split(config.run.manifest, "held_out" if split == "held_out" else "train")
-    return rows[:: -(-len(rows) // count)]
+    return thinned(read_split(config.run.manifest, split), count)
 
 
 def _clips(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,82 +16,65 @@ from audiogen.codecs import Codec
 from audiogen.data.loading.latents import encode_files
 from audiogen.data.manifest import read_split
 from audiogen.evaluation.material import Sounds, Speed, reconstructions
+from audiogen.evaluation.scores import Codebook, CodecScores, Reconstruction
 from audiogen.experiment import ExperimentConfig
 
 
-def codec_metrics(
+def codec_scores(
     config: ExperimentConfig, codec: Codec, real: Sounds, decoded: Sounds, speed: Speed
-) -> dict[str, Any]:
+) -> CodecScores:
     """Distances of the reconstructions, beside those that a vocoder has without training.
 
     For tokens, also what they cost, how many entries of each codebook the training clips use, and
     the distances with fewer codebooks.
     """
-    rate = codec.spec.sample_rate
-    found: dict[str, Any] = {
-        **_distances(real, decoded, rate),
-        "num_clips": len(real.wavs),
-        "encode_times_realtime": speed.encode_times_realtime,
-        "decode_times_realtime": speed.decode_times_realtime,
-        "parameters": sum(part.numel() for part in codec.parameters()),
-    }
-    untrained = codec.untrained()
+    spec, untrained = codec.spec, codec.untrained()
+    other = None
     if untrained is not None:
-        other, _ = reconstructions(config, untrained, real)
-        found["griffin_lim"] = _distances(real, other, rate)
-    if codec.spec.kind == "tokens":
-        found |= _token_metrics(config, codec, real)
-    return found
+        other = _mean_of(real, reconstructions(config, untrained, real)[0], spec.sample_rate)
+    is_tokens = spec.kind == "tokens"
+    return CodecScores(
+        **_mean_of(real, decoded, spec.sample_rate).model_dump(),
+        num_clips=len(real.wavs),
+        parameters=sum(part.numel() for part in codec.parameters()),
+        encode_times_realtime=speed.encode_times_realtime,
+        decode_times_realtime=speed.decode_times_realtime,
+        griffin_lim=other,
+        bits_per_second=spec.bits_per_second() if is_tokens else None,
+        vocab_size=spec.vocab_size,
+        codebooks=_codebooks(config, codec, real) if is_tokens else (),
+    )
 
 
-def codec_summary(found: Mapping[str, Any]) -> list[str]:
-    """Say how near the codec's output is, beside Griffin-Lim's, and what its tokens are like."""
-    parts = []
-    for name, key in (("STFT distance", "stft_distance"), ("mel distance (dB)", "mel_distance")):
-        other = found.get("griffin_lim", {}).get(key)
-        beside = f" (Griffin-Lim {other:.3f})" if other is not None else ""
-        parts.append(f"{name} {found[key]:.3f}{beside}")
-    speed = f"encoding {found['encode_times_realtime']:.0f}x"
-    speed += f", decoding {found['decode_times_realtime']:.0f}x"
-    lines = [f"codec on {found['num_clips']} held-out clips: {', '.join(parts)}, {speed}"]
-    if "codebooks" not in found:
-        return lines
-    lines.append(f"bitrate {found['bits_per_second'] / 1000:.2f} kbit/s")
-    lines.append("codebooks  STFT distance  mel distance (dB)  SI-SDR (dB)  used  perplexity")
-    for row in found["codebooks"]:
-        lines.append(
-            f"{row['count']:9d}  {row['stft_distance']:13.3f}  {row['mel_distance']:17.2f}"
-            f"  {row['si_sdr_db']:11.1f}  {row['used']:4.0%}  {row['perplexity']:10.0f}"
-        )
-    return lines
-
-
-def _token_metrics(config: ExperimentConfig, codec: Codec, real: Sounds) -> dict[str, Any]:
-    """Bitrate, and a row for each number of codebooks from one to all."""
-    spec = codec.spec
-    vocab_size = spec.vocab_size or 1
-    rows = [
-        {"count": number + 1, "used": used, "perplexity": perplexity}
-        for number, (used, perplexity) in enumerate(_usage(config, codec, vocab_size))
-    ]
-    batch, length = config.evaluate.batch_size, spec.num_samples(config.evaluate.seconds)
-    guesses: list[list[Tensor]] = [[] for _ in rows]
+def _codebooks(config: ExperimentConfig, codec: Codec, real: Sounds) -> tuple[Codebook, ...]:
+    """What each number of codebooks gives, from one to all."""
+    spec, batch = codec.spec, config.evaluate.batch_size
+    length = spec.num_samples(config.evaluate.seconds)
+    guesses: list[list[Tensor]] = [[] for _ in range(spec.channels)]
     for start in range(0, len(real.wavs), batch):
         tokens = codec.encode(torch.stack(list(real.wavs[start : start + batch])).to(codec.device))
-        for row, made in zip(rows, guesses, strict=True):
-            part = tokens[:, : row["count"]]
+        for number, made in enumerate(guesses, 1):
+            part = tokens[:, :number]
             made += list(codec.decode(part, seeds=range(len(part)))[..., :length].cpu())
-    for row, made in zip(rows, guesses, strict=True):
-        row.update(_distances(real, replace(real, wavs=made), spec.sample_rate))
-    return {"bits_per_second": spec.bits_per_second(), "vocab_size": vocab_size, "codebooks": rows}
+    return tuple(
+        Codebook(
+            **_mean_of(real, replace(real, wavs=made), spec.sample_rate).model_dump(),
+            count=number,
+            used=used,
+            perplexity=perplexity,
+        )
+        for number, (made, (used, perplexity)) in enumerate(
+            zip(guesses, _usage(config, codec), strict=True), 1
+        )
+    )
 
 
-def _usage(config: ExperimentConfig, codec: Codec, vocab_size: int) -> list[tuple[float, float]]:
+def _usage(config: ExperimentConfig, codec: Codec) -> list[tuple[float, float]]:
     """For each codebook the share of entries that training clips use, and their perplexity."""
+    vocab_size = codec.spec.vocab_size or 1
     counts = torch.zeros(codec.spec.channels, vocab_size, dtype=torch.float64)
-    for item in encode_files(
-        config.sounds, read_split(config.run.manifest, "train"), codec, min_frames=1
-    ):
+    rows = read_split(config.run.manifest, "train")
+    for item in encode_files(config.sounds, rows, codec, min_frames=1):
         found = [torch.bincount(tokens, minlength=vocab_size) for tokens in item.latents]
         counts += torch.stack(found)
     shares = counts / counts.sum(dim=1, keepdim=True)
@@ -102,40 +83,20 @@ def _usage(config: ExperimentConfig, codec: Codec, vocab_size: int) -> list[tupl
     return list(zip(used.tolist(), entropies.exp().tolist(), strict=True))
 
 
-def _distances(real: Sounds, decoded: Sounds, rate: int) -> dict[str, float]:
+def _mean_of(real: Sounds, decoded: Sounds, rate: int) -> Reconstruction:
     """Means of the reconstruction metrics over clips."""
     found = [
         reconstruction_metrics(clip, guess, rate)
         for clip, guess in zip(real.wavs, decoded.wavs, strict=True)
     ]
-    return {
-        "stft_distance": float(np.mean([item.stft_distance for item in found])),
-        "mel_distance": float(np.mean([item.mel_distance for item in found])),
-        "si_sdr_db": float(np.mean([item.si_sdr_db for item in found])),
-    }
+    return Reconstruction(
+        stft_distance=float(np.mean([one.stft_distance for one in found])),
+        mel_distance=float(np.mean([one.mel_distance for one in found])),
+        si_sdr_db=float(np.mean([one.si_sdr_db for one in found])),
+    )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReconstructionMetrics:
-    """How near a codec's output is to its input.
-
-    Attributes:
-        stft_distance: multi-resolution STFT distance, mean absolute difference of the log
-            magnitudes (nats) plus spectral convergence, averaged over the resolutions
-            (Yamamoto et al. 2020, eq. 4 to 6). 0 is equal.
-        mel_distance: mean absolute difference of the 80-band log-mel spectrograms, in dB.
-        si_sdr_db: scale-invariant signal-to-distortion ratio (Le Roux et al. 2019, eq. 5), dB.
-            It asks for the same waveform, phases included: noisy textures score low.
-    """
-
-    stft_distance: float
-    mel_distance: float
-    si_sdr_db: float
-
-
-def reconstruction_metrics(
-    reference: Tensor, estimate: Tensor, sample_rate: int
-) -> ReconstructionMetrics:
+def reconstruction_metrics(reference: Tensor, estimate: Tensor, sample_rate: int) -> Reconstruction:
     """Compare two waveforms (C, T) of the same shape. Finite for silence; -80 dB is its floor."""
     if reference.shape != estimate.shape or reference.ndim != 2:
         raise ValueError(
@@ -154,7 +115,7 @@ def reconstruction_metrics(
         _stft_distance(reference, estimate, fft_length(seconds, sample_rate))
         for seconds in (0.0232, 0.0464, 0.0928)
     ]
-    return ReconstructionMetrics(
+    return Reconstruction(
         stft_distance=sum(distances) / len(distances),
         mel_distance=float((first - second).abs().mean()),
         si_sdr_db=_si_sdr_db(reference, estimate),

@@ -5,19 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import Any
-
-import yaml
+from typing import Any, TypeVar
 
 from audiogen.data.manifest import ManifestRow, read_manifest
 from audiogen.evaluation.report.data_section import data_section, total_length
-from audiogen.evaluation.report.figures import metrics_section, near_copies, part
+from audiogen.evaluation.report.figures import metrics_section
 from audiogen.evaluation.report.players import demos_section, pairs_section, takes_section
-from audiogen.pages.charts import line_chart, way_to_noise
+from audiogen.evaluation.scores import Scores, read_scores
+from audiogen.experiment import ExperimentConfig, load_config
+from audiogen.pages.charts import line_chart
 from audiogen.pages.markup import (
     DASH,
     TIMES,
@@ -34,7 +34,9 @@ from audiogen.pages.markup import (
     tiles,
 )
 from audiogen.run_folder import RunFolder
-from audiogen.storage import atomic_write_text, parse_json
+from audiogen.storage import atomic_write_text, parse_json, read_json
+
+ReadT = TypeVar("ReadT")
 
 _STAGES = ("codec", "generator")
 _KINDS = {"vae": "VAE", "residual": "RVQ", "fsq": "FSQ", "mel": "log-mel"}
@@ -50,34 +52,27 @@ class RunFiles:
     """What the text files of a run folder say.
 
     Attributes:
-        config: text of config.yaml.
+        config: of the run; None when config.yaml is not there or damaged.
+        config_text: text of config.yaml.
         environment: environment.json.
         rows: manifest.jsonl.
         training: lines of metrics.jsonl by stage; of lines with the same step the last counts.
-        metrics: evaluation/metrics.json.
+        scores: evaluation/metrics.json.
         problems: file name -> why it is not used ("config.yaml is not there.").
     """
 
-    config: str
+    config: ExperimentConfig | None
+    config_text: str
     environment: Mapping[str, Any]
     rows: Sequence[ManifestRow]
     training: Mapping[str, Sequence[Mapping[str, Any]]]
-    metrics: Mapping[str, Any]
+    scores: Scores | None
     problems: Mapping[str, str]
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """What config.yaml holds; empty when it is not there or damaged."""
-        try:
-            tree = yaml.safe_load(self.config)
-        except yaml.YAMLError:
-            return {}
-        return tree if isinstance(tree, dict) else {}
 
     @property
     def codec_only(self) -> bool:
         """Whether the run has a codec and is to have no generator."""
-        return "codec" in self.settings and self.settings.get("generator") is None
+        return self.config is not None and self.config.generator is None
 
 
 def write_report(run_dir: Path) -> Path:
@@ -92,15 +87,17 @@ def write_report(run_dir: Path) -> Path:
     if not run_dir.is_dir():
         raise ValueError(f"{run_dir}: no such run folder; `audiogen train RECIPE` makes one")
     run = _read_run(run_dir)
-    problem = run.problems.get("evaluation/metrics.json", "")
     takes, strip = Markup(""), Markup("")
     if not run.codec_only:
-        takes, strip = takes_section(run_dir, near_copies(run.metrics))
+        scored = run.scores.takes if run.scores else None
+        takes, strip = takes_section(
+            run_dir, [one.take for one in scored.copies.near] if scored else []
+        )
     body = [
         takes,
         pairs_section(run_dir),
         demos_section(run_dir),
-        metrics_section(run.metrics, problem, codec_only=run.codec_only),
+        metrics_section(run.scores, run.problems.get("evaluation/metrics.json", "")),
         _training_section(run),
         data_section(run.rows, run.problems.get("manifest.jsonl", "")),
         _machine_section(run),
@@ -126,50 +123,41 @@ def fill_page(title: str, body: Markup) -> str:
 
 def _read_run(run_dir: Path) -> RunFiles:
     """Read the text files; one that is absent or damaged is named in `problems`."""
-    problems: dict[str, str] = {}
-    rows: Sequence[ManifestRow] = ()
-    if _read_text(run_dir, "manifest.jsonl", problems):
+    run, problems = RunFolder(run_dir), dict[str, str]()
+
+    def read(path: Path, reader: Callable[[Path], ReadT]) -> ReadT | None:
+        name = path.relative_to(run_dir).as_posix()
         try:
-            rows = read_manifest(RunFolder(run_dir).manifest)
-        except ValueError as error:
-            problems["manifest.jsonl"] = f"manifest.jsonl cannot be read: {error}"
-    training, skipped = _read_training(_read_text(run_dir, "metrics.jsonl", problems))
+            return reader(path)
+        except FileNotFoundError:
+            problems[name] = f"{name} is not there."
+        except (OSError, ValueError) as error:
+            problems[name] = f"{name} cannot be read: {error}."
+        return None
+
+    training, skipped = _read_training(read(run.metrics, _text) or "")
     if skipped:
         problems["lines"] = f"Lines of metrics.jsonl that are not whole and left out: {skipped}."
     return RunFiles(
-        config=_read_text(run_dir, "config.yaml", problems),
-        environment=_read_tree(run_dir, "environment.json", problems),
-        rows=rows,
+        config=read(run.config, lambda _: load_config(run_dir)),
+        config_text=read(run.config, _text) or "",
+        environment=read(run.environment, _tree) or {},
+        rows=read(run.manifest, read_manifest) or (),
         training=training,
-        metrics=_read_tree(run_dir, "evaluation/metrics.json", problems),
+        scores=read(run.scores, read_scores),
         problems=problems,
     )
 
 
-def _read_text(run_dir: Path, name: str, problems: dict[str, str]) -> str:
-    """Return the text of a file; "" and an entry in `problems` when it cannot be read."""
-    try:
-        return (run_dir / name).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        problems[name] = f"{name} is not there."
-    except (OSError, UnicodeDecodeError) as error:
-        problems[name] = f"{name} cannot be read: {error}."
-    return ""
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
-def _read_tree(run_dir: Path, name: str, problems: dict[str, str]) -> Mapping[str, Any]:
-    """Return a JSON object; {} and an entry in `problems` when there is none."""
-    content = _read_text(run_dir, name, problems)
-    if name in problems:
-        return {}
-    try:
-        found = parse_json(content, name)
-    except ValueError as error:
-        problems[name] = f"{error}."
-        return {}
+def _tree(path: Path) -> Mapping[str, Any]:
+    """Read a JSON object."""
+    found = read_json(path)
     if not isinstance(found, dict):
-        problems[name] = f"{name} does not hold a JSON object."
-        return {}
+        raise ValueError("it does not hold a JSON object")
     return found
 
 
@@ -194,15 +182,14 @@ def _read_training(content: str) -> tuple[dict[str, list[Mapping[str, Any]]], in
 
 def _summary(run: RunFiles) -> Markup:
     """Say in one sentence what this is."""
-    config = run.settings
-    stages = ((part(config, key), key) for key in _STAGES)
-    kinds = (
-        (str(part(stage, "bottleneck").get("type") or stage.get("type") or ""), key)
-        for stage, key in stages
-    )
-    parts = [f"{_KINDS.get(kind, kind)} {key}" for kind, key in kinds if kind]
-    rate = finite(part(config, "codec").get("sample_rate")) or finite(config.get("sample_rate"))
-    parts += [f"{rate:,.0f} Hz"] if rate else []
+    parts = []
+    if run.config is not None:
+        tree = run.config.codec.model_dump()
+        kind = tree.get("bottleneck", tree)["type"]  # a codec of tokens is known by its bottleneck
+        parts.append(f"{_KINDS.get(kind, kind)} codec")
+        if run.config.generator is not None:
+            parts.append(f"{run.config.generator.type} generator")
+        parts.append(f"{run.config.codec.sample_rate:,.0f} Hz")
     used = [row for row in run.rows if row.verdict == "used"]
     heard = f", trained on {total_length(used)} of sound" if used else ""
     made = f": {' · '.join(parts)}" if parts else ""
@@ -219,22 +206,22 @@ def _key_figures(run: RunFiles) -> list[tuple[str, str]]:
     spent = sum(_spent(rows) for rows in run.training.values())
     if spent:
         figures.append((duration(spent), "of training"))
-    recognised = part(run.metrics, "recognised")
-    kind = "reconstructions" if run.codec_only else "takes"
-    if finite(recognised.get(kind)) is not None:
-        real, chance = number(recognised.get("real"), 2), number(recognised.get("chance"), 2)
-        words = f"of {kind} recognised; real {real}, chance {chance}"
-        figures.append((number(recognised[kind], 2), words))
-    overall = part(part(run.metrics, "frechet"), "all")
-    way = way_to_noise(overall.get("takes"), overall.get("real"), overall.get("noise"))
-    if way is not None:
-        figures.append((f"{100 * way:.0f} %", "of the way from real to noise (Fréchet)"))
-    cost = part(run.metrics, "sampling").get("seconds_per_take")
-    if finite(cost) is not None:
-        figures.append((f"{number(cost, 2)} s", "to make a take"))
-    speed = part(run.metrics, "codec").get("decode_times_realtime")
-    if finite(speed) is not None:
-        figures.append((f"{number(speed, 2)}{TIMES}", "real time, codec decoding"))
+    if run.scores is None:
+        return figures
+    heard, takes = run.scores.recognised, run.scores.takes
+    if heard is not None:
+        kind = "reconstructions" if takes is None else "takes"
+        share = heard.all.reconstructions if takes is None else heard.all.takes
+        words = f"real {number(heard.all.real, 2)}, chance {number(heard.chance, 2)}"
+        figures.append((number(share, 2), f"of {kind} recognised; {words}"))
+    if takes is not None:
+        way = takes.frechet.all.way_to_noise
+        if way is not None:
+            figures.append((f"{100 * way:.0f} %", "of the way from real to noise (Fréchet)"))
+        if takes.seconds_per_take is not None:
+            figures.append((f"{number(takes.seconds_per_take, 2)} s", "to make a take"))
+    speed = number(run.scores.codec.decode_times_realtime, 2)
+    figures.append((f"{speed}{TIMES}", "real time, codec decoding"))
     return figures
 
 
@@ -317,8 +304,8 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]
 
 def _config_section(run: RunFiles) -> Markup:
     """Return the resolved config, folded."""
-    problem = run.problems.get("config.yaml", "")
-    if problem:
+    if not run.config_text:
+        problem = run.problems["config.yaml"]
         return section("config", "Config", missing(problem, "audiogen prepare RECIPE"))
-    pre = tag("pre", tag("code", run.config), tabindex=0)
+    pre = tag("pre", tag("code", run.config_text), tabindex=0)
     return section("config", "Config", fold("config.yaml, resolved", pre))

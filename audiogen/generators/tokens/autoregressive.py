@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,14 +15,16 @@ from audiogen.conditioning.controls import ROLES
 from audiogen.generators.abilities import EndsSounds, PredictsTokens
 from audiogen.generators.request import Request, of_kind
 from audiogen.generators.sampling import SamplingConfig, TokenSamplingConfig
-from audiogen.generators.tokens.base import TokenConfig, TokenGenerator, TokenRequest
+from audiogen.generators.tokens.base import TokenGenerator, TokenGeneratorConfig, TokenRequest
 from audiogen.generators.tokens.drawing import Drawing
 from audiogen.generators.tokens.patterns import PATTERNS, PatternName, build
 from audiogen.generators.tokens.stepwise import Decoding, busy_steps, wanted, window_starts
 from audiogen.nn.chance import rand
-from audiogen.nn.decoder import Backbone, CausalTransformer
-from audiogen.nn.lowbit import WeightKind
+from audiogen.nn.compiled import compiled
+from audiogen.nn.decoder import Backbone, Decoder
+from audiogen.nn.lowbit import WeightKind, with_weights
 from audiogen.nn.lstm import CausalLSTM
+from audiogen.nn.transformer import Transformer
 from audiogen.types import Batch, Conditions, LatentSpec, LossOutput
 
 IGNORED = -100
@@ -30,7 +32,7 @@ IGNORED = -100
 WHOLE = float(ROLES.index("whole"))
 
 
-class AutoregressiveConfig(TokenConfig):
+class AutoregressiveConfig(TokenGeneratorConfig):
     """A decoder over codec tokens, step by step."""
 
     type: Literal["autoregressive"] = "autoregressive"
@@ -65,7 +67,7 @@ class AutoregressiveGenerator(TokenGenerator, EndsSounds, PredictsTokens):
         It is the mean over items of the mean over an item's tokens. The end is learnt in the first
         codebook, at the first frame behind the sound.
         """
-        losses, real = self._losses(batch, (self.backbone, self.heads), ends=True)
+        losses, real = self._losses(batch, self.decoder, ends=True)
         per_item = losses.sum(dim=(1, 2)) / real.sum(dim=(1, 2)).clamp_min(1)
         codebooks = losses.detach().sum(dim=(0, 2)) / real.sum(dim=(0, 2)).clamp_min(1)
         metrics = {f"loss_codebook_{k}": loss for k, loss in enumerate(codebooks)}
@@ -93,16 +95,14 @@ class AutoregressiveGenerator(TokenGenerator, EndsSounds, PredictsTokens):
                 "log_likelihood: the generator is in training mode, which drops conditions;"
                 " call generator.eval() first"
             )
-        losses, _ = self._losses(batch, self.network(weights), ends=False)
+        losses, _ = self._losses(batch, with_weights(self.decoder, weights), ends=False)
         return -losses.sum(dim=2, dtype=torch.float64)
 
-    def _losses(
-        self, batch: Batch, network: tuple[Any, Any], *, ends: bool
-    ) -> tuple[Tensor, Tensor]:
+    def _losses(self, batch: Batch, decoder: Decoder, *, ends: bool) -> tuple[Tensor, Tensor]:
         """Cross-entropies (B, K, S), zero where nothing is to be learnt, and where that is not."""
         self.check_batch(batch)
         targets, _ = build(self.layout, self._targets(batch, ends=ends), IGNORED)
-        logits = self._logits(batch, network)
+        logits = self._logits(batch, decoder)
         losses = []
         # Taken apart at once: a slice for each has a gradient as large as the whole.
         for k, own in enumerate(logits.unbind(dim=2)):
@@ -127,7 +127,7 @@ class AutoregressiveGenerator(TokenGenerator, EndsSounds, PredictsTokens):
         tokens = torch.where(batch.mask[:, None], batch.latents, fill)
         return F.pad(tokens, (0, self.window_frames + 1 - tokens.shape[2]), value=fill)
 
-    def _logits(self, batch: Batch, network: tuple[Any, Any]) -> Tensor:
+    def _logits(self, batch: Batch, decoder: Decoder) -> Tensor:
         """Logits (B, S, K, V + 1) of every step, from the real tokens of the steps before it."""
         sequence, _ = build(self.layout, self._framed(batch, self.nothing), self.nothing)
         seen = F.pad(sequence[..., :-1], (1, 0), value=self.nothing)
@@ -135,9 +135,7 @@ class AutoregressiveGenerator(TokenGenerator, EndsSounds, PredictsTokens):
             share = 2 * self.config.token_dropout * rand((len(seen), 1, 1), seen.device)
             hidden_tokens = rand(seen.shape, seen.device) < share
             seen = seen.masked_fill(hidden_tokens, self.nothing)
-        backbone, heads = network
-        hidden = backbone(self.embed(seen), self.conditioner(batch.conditions))
-        return self.by_codebook(heads(hidden))
+        return self.by_codebook(decoder(self.embed(seen), self.conditioner(batch.conditions)))
 
     def draw(self, request: Request) -> Tensor:
         """Sample tokens (B, K, L) of exactly the lengths asked for; see `LatentGenerator.sample`.
@@ -172,28 +170,15 @@ class AutoregressiveGenerator(TokenGenerator, EndsSounds, PredictsTokens):
 
     def _decode(self, request: Request, *, ends: bool) -> tuple[Tensor, list[int]]:
         given = TokenRequest.of(self, request)
-        backbone, heads = self._decoder(given.sampling.weights, request.device)
         decoding = Decoding(
             generator=self,
-            backbone=backbone,
-            heads=heads,
+            begin=compiled(self.decoder, given.sampling.weights),
             layout=self.layout,
             request=given,
             drawing=Drawing.of(given.sampling, self.num_codebooks, request.device),
             ends=ends,
         )
         return decoding.run(request.seeds)
-
-    def _decoder(self, weights: WeightKind, device: torch.device) -> tuple[Any, Any]:
-        """Backbone and heads as single steps are quickest with."""
-        if device.type != "cpu" or not isinstance(self.backbone, CausalTransformer):
-            return self.network(weights)
-        from audiogen.nn.compiled import (  # noqa: PLC0415 (numba is slow to import)
-            CompiledLinear,
-            CompiledTransformer,
-        )
-
-        return CompiledTransformer(self.backbone, weights), CompiledLinear(self.heads, weights)
 
     def network_evaluations(self, sampling: SamplingConfig, num_frames: int) -> int:
         """Steps of the network for one take; see `LatentGenerator.network_evaluations`."""
@@ -232,4 +217,6 @@ def perplexity(log_likelihood: Tensor, num_frames: Tensor) -> Tensor:
 def _backbone(config: AutoregressiveConfig) -> Backbone:
     if config.backbone == "lstm":
         return CausalLSTM(config.dim, config.depth)
-    return CausalTransformer(config.dim, config.depth, config.num_heads, config.dropout)
+    return Transformer(
+        config.dim, config.depth, config.num_heads, causal=True, dropout=config.dropout
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -16,12 +16,11 @@ from audiogen.generators.network import NetworkConfig
 from audiogen.generators.ode.scene import Scene
 from audiogen.generators.request import Request, Start, of_kind
 from audiogen.generators.sampling import TokenSamplingConfig
-from audiogen.nn.decoder import Backbone
-from audiogen.nn.lowbit import WeightKind, with_weights
+from audiogen.nn.decoder import Backbone, Decoder
 from audiogen.types import Batch, Conditions, Context, Kind, LatentSpec
 
 
-class TokenConfig(NetworkConfig):
+class TokenGeneratorConfig(NetworkConfig):
     """The network and the conditioning of a generator of tokens."""
 
     dropout: float = Field(default=0.1, ge=0, lt=1)
@@ -41,7 +40,7 @@ class TokenGenerator(LatentGenerator):
 
     def __init__(
         self,
-        config: TokenConfig,
+        config: TokenGeneratorConfig,
         spec: LatentSpec,
         text_dim: int,
         window_frames: int,
@@ -54,12 +53,12 @@ class TokenGenerator(LatentGenerator):
         rows = self.num_codebooks * (self.vocab_size + 1)
         self.conditioner = Conditioner(config.conditioner, text_dim, config.dim)
         self.embedding = nn.Embedding(rows, config.dim)
-        self.backbone = backbone
-        self.heads = nn.Linear(config.dim, rows)
+        heads = nn.Linear(config.dim, rows)
+        self.decoder = Decoder(backbone, heads)
         # The sum over codebooks has unit variance; untrained logits are all about alike.
         nn.init.normal_(self.embedding.weight, std=self.num_codebooks**-0.5)
-        nn.init.normal_(self.heads.weight, std=0.02)
-        nn.init.zeros_(self.heads.bias)
+        nn.init.normal_(heads.weight, std=0.02)
+        nn.init.zeros_(heads.bias)
 
     @property
     def nothing(self) -> int:
@@ -73,21 +72,8 @@ class TokenGenerator(LatentGenerator):
         return embedded.sum(dim=1)
 
     def by_codebook(self, raw: Tensor) -> Tensor:
-        """What the heads give, (B, S, K (V + 1)), as float32 logits (B, S, K, V + 1)."""
+        """What the heads give, (..., K (V + 1)), as float32 logits (..., K, V + 1)."""
         return raw.float().reshape(*raw.shape[:-1], self.num_codebooks, self.vocab_size + 1)
-
-    def network(self, weights: WeightKind) -> tuple[Any, Any]:
-        """Backbone and heads, or copies of them with weights of another kind.
-
-        A copy takes the time of a few dozen steps, and is made anew each time: it cannot be of
-        weights that have changed since.
-
-        Args:
-            weights: fp32 is no copy.
-        """
-        if weights == "fp32":
-            return self.backbone, self.heads
-        return with_weights(self.backbone, weights), with_weights(self.heads, weights)
 
     def guided_context(
         self, conditions: Conditions, negative: Conditions | None, scale: float

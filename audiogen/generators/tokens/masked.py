@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +17,19 @@ from torch import Tensor, nn
 
 from audiogen.generators.request import Request, of_kind
 from audiogen.generators.sampling import SamplingConfig, TokenSamplingConfig
-from audiogen.generators.tokens.base import TokenConfig, TokenGenerator, TokenRequest, guided
+from audiogen.generators.tokens.base import (
+    TokenGenerator,
+    TokenGeneratorConfig,
+    TokenRequest,
+    guided,
+)
 from audiogen.generators.tokens.drawing import Drawing, draw_chances, sources_of
 from audiogen.generators.windows import batches_of, over_windows
+from audiogen.nn.attention import rotary_table
 from audiogen.nn.chance import rand, randint
-from audiogen.nn.decoder import CausalTransformer
-from audiogen.nn.transformer import rotary_table
+from audiogen.nn.decoder import Decoder
+from audiogen.nn.lowbit import with_weights
+from audiogen.nn.transformer import Transformer
 from audiogen.types import Batch, Context, LatentSpec, LossOutput
 
 IGNORED = -100
@@ -32,7 +39,7 @@ CHOICE_NOISE = 4.5
 Without it what is easiest would come first, and sounds would be dull (MaskGIT's value)."""
 
 
-class MaskedConfig(TokenConfig):
+class MaskedConfig(TokenGeneratorConfig):
     """A Transformer that sees all frames and fills in masked tokens."""
 
     type: Literal["masked"] = "masked"
@@ -48,7 +55,9 @@ class MaskedGenerator(TokenGenerator):
     def __init__(
         self, config: MaskedConfig, spec: LatentSpec, text_dim: int, window_frames: int
     ) -> None:
-        backbone = CausalTransformer(config.dim, config.depth, config.num_heads, config.dropout)
+        backbone = Transformer(
+            config.dim, config.depth, config.num_heads, causal=False, dropout=config.dropout
+        )
         super().__init__(config, spec, text_dim, window_frames, backbone)
         self.level = nn.Embedding(self.num_codebooks, config.dim)
         nn.init.normal_(self.level.weight, std=0.02)
@@ -69,7 +78,7 @@ class MaskedGenerator(TokenGenerator):
         given = (codebooks < own) | ((codebooks == own) & ~masked[:, None])
         seen = torch.where(given & batch.mask[:, None], batch.latents, self.nothing)
         context = self.conditioner(batch.conditions)
-        logits = self.predict(seen, level, context, batch.mask, (self.backbone, self.heads))
+        logits = self.predict(seen, level, context, batch.mask, self.decoder)
         targets = batch.latents[rows, level].masked_fill(~masked, IGNORED)
         losses = F.cross_entropy(
             logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
@@ -87,7 +96,7 @@ class MaskedGenerator(TokenGenerator):
         level: Tensor,
         context: Context,
         mask: Tensor | None,
-        network: tuple[Any, Any],
+        decoder: Decoder,
     ) -> Tensor:
         """Logits (B, L, V) of one codebook of each item.
 
@@ -96,15 +105,14 @@ class MaskedGenerator(TokenGenerator):
             level: which codebook (B,).
             context: of the conditions.
             mask: (B, L), True where a frame is real; None is everywhere.
-            network: backbone and heads.
+            decoder: this generator's, or a copy of it.
         """
-        backbone, heads = network
         # Masked frames are all alike, and rotary positions are relative: without their places the
         # first pass could not tell a beginning from an end (Vaswani et al. 2017, section 3.5).
         places = torch.arange(tokens.shape[2], device=tokens.device)
         waves = torch.view_as_real(rotary_table(places, self.config.dim)).flatten(-2)
         x = self.embed(tokens) + self.level(level)[:, None] + waves
-        logits = self.by_codebook(heads(backbone(x, context, mask=mask, causal=False)))
+        logits = self.by_codebook(decoder(x, context, mask=mask))
         rows = torch.arange(len(level), device=level.device)
         return logits[rows, :, level, :-1]
 
@@ -115,10 +123,10 @@ class MaskedGenerator(TokenGenerator):
         whose logits are blended at each pass.
         """
         given = TokenRequest.of(self, request)
-        network = self.network(given.sampling.weights)
+        decoder = with_weights(self.decoder, given.sampling.weights)
         out = torch.zeros_like(given.tokens)
         for items in batches_of(given.lengths, self.window_frames, ring=given.ring):
-            tokens = _Filling(self, network, given[items]).run()
+            tokens = _Filling(self, decoder, given[items]).run()
             out[items, :, : tokens.shape[-1]] = tokens
         return out
 
@@ -158,7 +166,7 @@ class _Filling:
     """One run over items that share a batch."""
 
     generator: MaskedGenerator
-    network: tuple[Any, Any]
+    decoder: Decoder
     request: TokenRequest
 
     def run(self) -> Tensor:
@@ -203,7 +211,7 @@ class _Filling:
                 mask = real[rows, frames].repeat(copies, 1) if padded else None
                 both = torch.cat([items + count * copy for copy in range(copies)])
                 levels = torch.full((len(seen),), level, device=tokens.device)
-                logits = generator.predict(seen, levels, context[both], mask, self.network)
+                logits = generator.predict(seen, levels, context[both], mask, self.decoder)
                 return guided(logits, scale).transpose(1, 2)
 
             blended = torch.zeros(count, generator.vocab_size, num_frames, device=tokens.device)

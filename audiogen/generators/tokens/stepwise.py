@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from audiogen.generators.tokens.base import TokenGenerator, TokenRequest, guided
 from audiogen.generators.tokens.drawing import Drawing, draw_chances, sources_of
 from audiogen.generators.tokens.patterns import build, revert
-from audiogen.nn.decoder import Backbone
+from audiogen.nn.decoder import Begin, Step
 
 
 def window_starts(num_frames: int, window: int) -> range:
@@ -47,8 +46,7 @@ class Decoding:
 
     Attributes:
         generator: whose embeddings and conditioner are used.
-        backbone: its network, with weights as they are wanted for sampling.
-        heads: likewise.
+        begin: how its decoder begins to take steps.
         layout: (S, K) over one frame more than the window has.
         request: what is to be sampled; what it keeps is a beginning.
         drawing: how.
@@ -56,8 +54,7 @@ class Decoding:
     """
 
     generator: TokenGenerator
-    backbone: Backbone
-    heads: nn.Module
+    begin: Begin
     layout: Tensor
     request: TokenRequest
     drawing: Drawing
@@ -133,10 +130,9 @@ class Decoding:
 
     def _reader(self, items: list[int], max_steps: int) -> _Reader:
         request = self.request[items]
-        scale, graph = request.sampling.guidance_scale, request.sampling.cuda_graph
+        scale = request.sampling.guidance_scale
         context = self.generator.guided_context(request.conditions, request.negative, scale)
-        cache = self.backbone.cache(context, max_steps, graph=graph)
-        return _Reader(self.generator, self.backbone, self.heads, cache, scale)
+        return _Reader(self.generator, self.begin(context, max_steps), scale)
 
     def _allowed(self, logits: Tensor, *, may_end: Tensor) -> Tensor:
         """Forbid the end in logits (B, K, V + 1): but in the first codebook of items that may."""
@@ -153,9 +149,7 @@ class _Reader:
     """Reads a sequence as it grows."""
 
     generator: TokenGenerator
-    backbone: Backbone
-    heads: nn.Module
-    cache: Any
+    step: Step
     scale: float
     num_read: int = 0
 
@@ -164,6 +158,5 @@ class _Reader:
         x = self.generator.embed(sequence[..., self.num_read : step + 1])
         if self.scale != 1:
             x = torch.cat([x, x])
-        last = self.backbone.step(x, self.cache)[:, -1]
         self.num_read = step + 1
-        return guided(self.generator.by_codebook(self.heads(last)), self.scale)
+        return guided(self.generator.by_codebook(self.step(x)), self.scale)

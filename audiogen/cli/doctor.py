@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import typer
+
+installation = typer.Typer()
+
 Verdict = Literal["ok", "warn", "fail"]
 
 OLDEST_PYTHON = (3, 11)
@@ -23,17 +27,30 @@ MEMORY_GB = (3.0, 6.0)  # the laptop recipe peaks below 6 GB
 SET_UP = "run `make setup`"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Check:
-    """One thing looked at: its verdict, what was found, and how to mend it when it is not ok."""
+    """What was found, the verdict, and how to mend it when that is not ok."""
 
-    name: str
-    verdict: Verdict
     found: str
+    verdict: Verdict = "ok"
     mend: str = ""
 
 
-def run_checks(folder: Path | None = None) -> list[Check]:
+@installation.command()
+def doctor() -> None:
+    """Check the installation and this machine.
+
+    Says how to mend what is wrong; the exit code is 1 when something fails.
+    """
+    colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+    checks = run_checks()
+    for name, check in checks.items():
+        typer.secho(describe(name, check), fg=colours[check.verdict])
+    if any(check.verdict == "fail" for check in checks.values()):
+        raise typer.Exit(1)
+
+
+def run_checks(folder: Path | None = None) -> dict[str, Check]:
     """Run every check; `folder` is where runs are to be written, by default the current one."""
     place = folder or Path.cwd()
     checks: dict[str, Callable[[], Check]] = {
@@ -50,33 +67,30 @@ def run_checks(folder: Path | None = None) -> list[Check]:
         "memory": check_memory,
         "writing": lambda: check_writing(place),
     }
-    return [_guarded(name, check) for name, check in checks.items()]
+    return {name: _guarded(check) for name, check in checks.items()}
 
 
-def describe(check: Check) -> str:
-    """Return the check as one line, and a second one that says how to mend it."""
-    line = f"{check.verdict:<5} {check.name:<13} {check.found}"
+def describe(name: str, check: Check) -> str:
+    """Return a check as one line, and a second one that says how to mend it."""
+    line = f"{check.verdict:<5} {name:<13} {check.found}"
     return f"{line}\n{'':<20}-> {check.mend}" if check.mend else line
 
 
-def _guarded(name: str, check: Callable[[], Check]) -> Check:
+def _guarded(check: Callable[[], Check]) -> Check:
     """Run a check; whatever it stumbles over is its finding, for the rest must still be said."""
     try:
         return check()
     except Exception as error:
         first = (str(error).splitlines() or [""])[0]
-        found = f"{type(error).__name__}: {first}"
-        return Check(name=name, verdict="fail", found=found, mend=SET_UP)
+        return Check(f"{type(error).__name__}: {first}", "fail", SET_UP)
 
 
 def check_python() -> Check:
     """Python is new enough."""
     found = f"{sys.version.split()[0]} at {sys.executable}"
     if sys.version_info < OLDEST_PYTHON:
-        return Check(
-            name="python", verdict="fail", found=found, mend="install Python 3.11 or newer"
-        )
-    return Check(name="python", verdict="ok", found=found)
+        return Check(found, "fail", "install Python 3.11 or newer")
+    return Check(found)
 
 
 def check_torch() -> Check:
@@ -87,11 +101,11 @@ def check_torch() -> Check:
     found = f"{torch.__version__}, {build} build, {torch.get_num_threads()} threads"
     if torch.version.cuda is None and Path("/proc/driver/nvidia/version").exists():
         mend = "an NVIDIA GPU is here: remove .venv and run `make setup`"
-        return Check(name="torch", verdict="warn", found=found, mend=mend)
+        return Check(found, "warn", mend)
     if torch.version.cuda and not torch.cuda.is_available():
         mend = "no GPU is usable; `nvidia-smi` shows why, a CPU build would be smaller"
-        return Check(name="torch", verdict="warn", found=found, mend=mend)
-    return Check(name="torch", verdict="ok", found=found)
+        return Check(found, "warn", mend)
+    return Check(found)
 
 
 def check_device() -> Check:
@@ -99,10 +113,10 @@ def check_device() -> Check:
     import torch
 
     if not torch.cuda.is_available():
-        return Check(name="device", verdict="ok", found=f"CPU, {os.cpu_count()} cores")
+        return Check(f"CPU, {os.cpu_count()} cores")
     gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     names = ", ".join(f"{gpu.name} ({gpu.total_memory / 2**30:.0f} GB)" for gpu in gpus)
-    return Check(name="device", verdict="ok", found=names)
+    return Check(names)
 
 
 def check_bf16() -> Check:
@@ -111,11 +125,11 @@ def check_bf16() -> Check:
 
     if torch.cuda.is_available():
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        return Check(name="bf16", verdict="ok", found="in hardware" if fast else "no, fp32 is used")
+        return Check("in hardware" if fast else "no, fp32 is used")
     abilities = torch.cpu.get_capabilities()
     names = ("avx512_bf16", "amx_bf16", "bf16")
     fast_paths = [name for name in names if abilities.get(name)]
-    return Check(name="bf16", verdict="ok", found=", ".join(fast_paths) or "no, fp32 is used")
+    return Check(", ".join(fast_paths) or "no, fp32 is used")
 
 
 def check_torchaudio() -> Check:
@@ -125,8 +139,8 @@ def check_torchaudio() -> Check:
     except (ImportError, OSError) as error:
         mend = "remove .venv/.setup and run `make setup`, which checks torchaudio's extension"
         first = str(error).splitlines()[0]
-        return Check(name="torchaudio", verdict="fail", found=first, mend=mend)
-    return Check(name="torchaudio", verdict="ok", found=torchaudio.__version__)
+        return Check(first, "fail", mend)
+    return Check(torchaudio.__version__)
 
 
 def check_sound_files() -> Check:
@@ -137,8 +151,8 @@ def check_sound_files() -> Check:
     found = f"soundfile {soundfile.__version__}, libsndfile {library}"
     if tuple(int(part) for part in library.split(".")[:2]) < OLDEST_MP3:
         mend = "MP3 needs libsndfile 1.1 or newer: `pip install --force-reinstall soundfile`"
-        return Check(name="sound files", verdict="warn", found=found, mend=mend)
-    return Check(name="sound files", verdict="ok", found=found)
+        return Check(found, "warn", mend)
+    return Check(found)
 
 
 def check_packages() -> Check:
@@ -151,8 +165,8 @@ def check_packages() -> Check:
             missing.append(name)
     if missing:
         found = f"missing: {', '.join(missing)}"
-        return Check(name="packages", verdict="fail", found=found, mend=SET_UP)
-    return Check(name="packages", verdict="ok", found=", ".join(versions))
+        return Check(found, "fail", SET_UP)
+    return Check(", ".join(versions))
 
 
 def check_text_encoder() -> Check:
@@ -164,29 +178,29 @@ def check_text_encoder() -> Check:
     except (FileNotFoundError, ValueError) as error:
         first, *rest = str(error).splitlines()
         mend = " ".join(line.strip() for line in rest) or SET_UP
-        return Check(name="text encoder", verdict="fail", found=first, mend=mend)
-    return Check(name="text encoder", verdict="ok", found=f"{folder} (sha256 right)")
+        return Check(first, "fail", mend)
+    return Check(f"{folder} (sha256 right)")
 
 
 def check_wandb() -> Check:
     """Where wandb would send its records."""
     version = importlib.metadata.version("wandb")
     mode = os.environ.get("WANDB_MODE", "used when a recipe sets train.wandb")
-    return Check(name="wandb", verdict="ok", found=f"{version}, {mode}")
+    return Check(f"{version}, {mode}")
 
 
 def check_disk(folder: Path) -> Check:
     """There is room for a run."""
     free = shutil.disk_usage(folder).free / 1e9
     found = f"{free:.1f} GB free in {folder}"
-    return _by_amount("disk", found, free, DISK_GB, "free some room, or set run_dir elsewhere")
+    return _by_amount(found, free, DISK_GB, "free some room, or set run_dir elsewhere")
 
 
 def check_memory() -> Check:
     """There is memory for the laptop recipe, also within a container's limit."""
     total = memory_bytes() / 1e9
     mend = "halve train.codec.batch_size and train.generator.batch_size"
-    return _by_amount("memory", f"{total:.1f} GB", total, MEMORY_GB, mend)
+    return _by_amount(f"{total:.1f} GB", total, MEMORY_GB, mend)
 
 
 def memory_bytes() -> int:
@@ -210,16 +224,12 @@ def check_writing(folder: Path) -> Check:
     except OSError as error:
         found = f"{place}: {error.strerror}"
         mend = "set run_dir to a folder of yours"
-        return Check(name="writing", verdict="fail", found=found, mend=mend)
-    return Check(name="writing", verdict="ok", found=str(place))
+        return Check(found, "fail", mend)
+    return Check(str(place))
 
 
-def _by_amount(
-    name: str, found: str, amount: float, limits: tuple[float, float], mend: str
-) -> Check:
+def _by_amount(found: str, amount: float, limits: tuple[float, float], mend: str) -> Check:
     """Judge an amount: below the first limit it fails, below the second it warns."""
-    if amount < limits[0]:
-        return Check(name=name, verdict="fail", found=found, mend=mend)
-    if amount < limits[1]:
-        return Check(name=name, verdict="warn", found=found, mend=mend)
-    return Check(name=name, verdict="ok", found=found)
+    if amount >= limits[1]:
+        return Check(found)
+    return Check(found, "warn" if amount >= limits[0] else "fail", mend)

@@ -5,6 +5,25 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 
+class Weights(NamedTuple):
+    """All matrices that a step multiplies by.
+
+    Each thread has a row of panels of its own, which lie in the order in which it reads them.
+
+    Attributes:
+        numbers: (threads, all numbers) of float32, int8, or uint16, which are bits of bfloat16.
+        scales: of the columns of the panels (threads, all columns), float32.
+        biases: likewise.
+        places: of the panel of a layer and section, (depth, sections, 4): where its numbers begin,
+            where its columns begin, and its height and width in blocks.
+    """
+
+    numbers: Any
+    scales: Any
+    biases: Any
+    places: Any
+
+
 class Place(NamedTuple):
     """Which part of the work is meant: of which section, layer and thread, and of which step."""
 
@@ -14,25 +33,11 @@ class Place(NamedTuple):
     now: int
 
 
-class Matrices(NamedTuple):
-    """One array for each kind of matrix, over all D layers.
-
-    They are the panels (D, parts, in / TALL, W / WIDE, TALL, WIDE), of float32, int8, or uint16,
-    which are the bits of bfloat16; or the scales or biases of their columns (D, parts, W), of
-    float32. Panels of `gate_up` hold columns of both, side by side. (There is no tuple for a
-    matrix and its scale, as compiled loops take no tuples of tuples.)
-    """
-
-    qkv: Any
-    project: Any
-    query: Any
-    cross_project: Any
-    gate_up: Any
-    down: Any
-
-
 class Gains(NamedTuple):
-    """Gains of the norms (D, dim), of heads (D, head_dim), and of the last one (dim,)."""
+    """Gains of the norms (D, dim), of heads (D, head_dim), and of the last one (dim,).
+
+    Those of queries hold the scale of the scores.
+    """
 
     attention: Any
     cross: Any
@@ -76,6 +81,7 @@ class Scratch(NamedTuple):
         heads: of width 3 dim.
         attended: of width dim.
         active: of the width of the feed-forward.
+        logits: of all classes.
     """
 
     x: Any
@@ -83,3 +89,4 @@ class Scratch(NamedTuple):
     heads: Any
     attended: Any
     active: Any
+    logits: Any

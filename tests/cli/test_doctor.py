@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from audiogen.cli import checks as doctor
+from audiogen.cli import doctor
 from audiogen.cli import main as cli
 from audiogen.conditioning import text as text_module
 
@@ -17,7 +17,7 @@ GB = 10**9
 
 @pytest.fixture
 def found() -> dict[str, doctor.Check]:
-    return {check.name: check for check in doctor.run_checks()}
+    return doctor.run_checks()
 
 
 def test_everything_is_looked_at_and_this_machine_can_run(found: dict[str, doctor.Check]) -> None:
@@ -42,11 +42,11 @@ def test_everything_is_looked_at_and_this_machine_can_run(found: dict[str, docto
 
 
 def test_a_check_that_is_not_ok_says_how_to_mend() -> None:
-    check = doctor.Check(name="disk", verdict="warn", found="4 GB free", mend="free some room")
-    assert doctor.describe(check) == (
+    check = doctor.Check("4 GB free", "warn", "free some room")
+    assert doctor.describe("disk", check) == (
         "warn  disk          4 GB free\n                    -> free some room"
     )
-    assert all(check.mend for check in doctor.run_checks() if check.verdict != "ok")
+    assert all(check.mend for check in doctor.run_checks().values() if check.verdict != "ok")
 
 
 @pytest.mark.parametrize(

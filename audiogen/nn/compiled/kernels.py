@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import njit, prange, types
 from numba.extending import intrinsic
 
-from audiogen.nn.step_arrays import Gains, Matrices, Memory, Place, Scratch
+from audiogen.nn.compiled.arrays import Gains, Memory, Place, Scratch, Weights
 
 TALL, WIDE = 8, 16
 """Rows and columns of a block."""
@@ -27,17 +27,18 @@ AHEAD = 1536
 was slower by 6 to 20 %; on an Intel Xeon 2048 to 8192 were alike."""
 LINE = 64
 """Bytes that memory gives at a time."""
-TINY = np.float32(1e-30)
-"""Stands for the length of a vector of zeros."""
+EPS = np.finfo(np.float32).eps
+"""Of RMSNorm, as torch has it for float32."""
 
 _VECTOR = ir.VectorType(ir.FloatType(), WIDE)
 # Without the first, sums stay in their order; neither set forbids infinities, which hide places.
 _ANY_ORDER = {"reassoc", "contract", "nsz"}
 _IN_ORDER = {"contract", "nsz"}
 
-QKV, ATTEND, PROJECT, QUERY, CROSS, CROSS_PROJECT, GATE_UP, DOWN = range(8)
-"""What a layer does, in this order; each waits until all threads are done with the one before."""
-SECTIONS = 8
+QKV, ATTEND, PROJECT, QUERY, CROSS, CROSS_PROJECT, GATE_UP, DOWN, HEADS = range(9)
+"""What a layer does, in this order, and the last one's HEADS, which make logits; each waits until
+all threads are done with the one before."""
+SECTIONS = 9
 
 
 @intrinsic
@@ -142,9 +143,12 @@ def _add_block(
 
 
 @njit(error_model="numpy")
-def _product(panel: Any, x: Any) -> Any:
-    """Multiply x (B, in) with a panel (in / TALL, W / WIDE, TALL, WIDE): (B, W)."""
-    (height, count), (batch, given) = panel.shape[:2], x.shape
+def _product(panel: Any, height: int, count: int, x: Any) -> Any:
+    """Multiply x (B, in) with a panel of blocks (in / TALL, W / WIDE, TALL, WIDE): (B, W).
+
+    The panel (numbers,) is given flat, with its height and width in blocks.
+    """
+    batch, given = x.shape
     size, width = TALL * WIDE, count * WIDE
     sums = np.zeros((batch, width), np.float32)
     ahead, step = AHEAD // panel.itemsize, LINE // panel.itemsize
@@ -190,12 +194,12 @@ def _exp(x: Any) -> Any:
 
 @njit(fastmath=_ANY_ORDER, error_model="numpy")
 def _normalise(x: Any, gain: Any, out: Any) -> None:
-    """RMSNorm of vectors x (..., C), whose gain holds the root of C; `out` may be wider."""
+    """RMSNorm of vectors x (B, C) with a gain (C,); `out` may be wider."""
     for b in range(len(x)):
         total = np.float32(0)
         for c in range(len(gain)):
             total += x[b, c] * x[b, c]
-        factor = np.float32(1) / max(np.float32(math.sqrt(total)), TINY)
+        factor = np.float32(1) / np.float32(math.sqrt(total / np.float32(len(gain)) + EPS))
         for c in range(len(gain)):
             out[b, c] = x[b, c] * factor * gain[c]
 
@@ -272,33 +276,6 @@ def _attend_to_context(
 
 
 @njit(error_model="numpy")
-def _matrix(section: int, matrices: Matrices) -> Any:
-    """What belongs to a section."""
-    found = matrices.qkv
-    if section == PROJECT:
-        found = matrices.project
-    elif section == QUERY:
-        found = matrices.query
-    elif section == CROSS_PROJECT:
-        found = matrices.cross_project
-    elif section == GATE_UP:
-        found = matrices.gate_up
-    elif section == DOWN:
-        found = matrices.down
-    return found
-
-
-@njit(fastmath=_IN_ORDER, error_model="numpy")
-def _columns(panel: Any, scale: Any, bias: Any, x: Any) -> Any:
-    """What a linear layer maps x (B, in) to, in the columns of a panel (B, W)."""
-    sums = _product(panel, x)
-    for b in range(len(sums)):
-        for c in range(sums.shape[1]):
-            sums[b, c] = sums[b, c] * scale[c] + bias[c]
-    return sums
-
-
-@njit(error_model="numpy")
 def _put(columns: Any, part: int, out: Any) -> None:
     """Put the columns of a panel where they belong in `out`, which may be wider or narrower."""
     width = columns.shape[1]
@@ -330,38 +307,37 @@ def _activate(columns: Any, part: int, out: Any) -> None:
 
 
 @njit(fastmath=_IN_ORDER, error_model="numpy")
-def _multiply(
-    place: Place, panels: Matrices, scales: Matrices, biases: Matrices, scratch: Scratch
-) -> None:
+def _multiply(place: Place, weights: Weights, scratch: Scratch) -> None:
     """One panel of the section's matrix, and what comes of its columns."""
-    section, layer, part = place.section, place.layer, place.part
+    section, part = place.section, place.part
     given = scratch.normed
     if section in (PROJECT, CROSS_PROJECT):
         given = scratch.attended
     elif section == DOWN:
         given = scratch.active
-    scale, bias = _matrix(section, scales)[layer, part], _matrix(section, biases)[layer, part]
-    sums = _columns(_matrix(section, panels)[layer, part], scale, bias, given)
+    panel = weights.places[place.layer, section]
+    first = panel[1]
+    sums = _product(weights.numbers[part, panel[0] :], panel[2], panel[3], given)
+    for b in range(len(sums)):
+        for c in range(sums.shape[1]):
+            scale, bias = weights.scales[part, first + c], weights.biases[part, first + c]
+            sums[b, c] = sums[b, c] * scale + bias
     if section == GATE_UP:
         _activate(sums, part, scratch.active)
     elif section in (QKV, QUERY):
         _put(sums, part, scratch.heads)
+    elif section == HEADS:
+        _put(sums, part, scratch.logits)
     else:
         _add(sums, part, scratch.x)
 
 
 @njit(error_model="numpy")
 def _section(
-    place: Place,
-    panels: Matrices,
-    scales: Matrices,
-    biases: Matrices,
-    gains: Gains,
-    memory: Memory,
-    scratch: Scratch,
+    place: Place, weights: Weights, gains: Gains, memory: Memory, scratch: Scratch
 ) -> None:
     """What one thread does of a section."""
-    rows, parts, part = memory.keys.shape[1], panels.qkv.shape[1], place.part
+    rows, parts, part = memory.keys.shape[1], len(weights.numbers), place.part
     if place.section == ATTEND:
         for row in range(rows * part // parts, rows * (part + 1) // parts):
             _attend_to_steps(row, place, gains, memory, scratch)
@@ -369,40 +345,26 @@ def _section(
         for row in range(rows * part // parts, rows * (part + 1) // parts):
             _attend_to_context(row, place.layer, gains, memory, scratch)
     else:
-        _multiply(place, panels, scales, biases, scratch)
+        _multiply(place, weights, scratch)
 
 
 @njit(parallel=True, cache=True, error_model="numpy")
-def take_step(
-    panels: Matrices,
-    scales: Matrices,
-    biases: Matrices,
-    gains: Gains,
-    memory: Memory,
-    scratch: Scratch,
-    now: int,
-) -> None:
-    """Run step `now` of a pre-norm Transformer with cross-attention over `scratch.x`, in place.
+def take_step(weights: Weights, gains: Gains, memory: Memory, scratch: Scratch, now: int) -> None:
+    """Run step `now` of a pre-norm Transformer with cross-attention, from `x` to `logits`.
 
-    It is what `CausalTransformer.step` computes; its key and value are added to the memory.
+    It is what `Decoder.last` computes; its key and value are added to the memory.
     """
-    depth, parts = panels.qkv.shape[:2]
+    depth = len(weights.places)
     for layer in range(depth):
-        for section in range(SECTIONS):
+        for section in range(SECTIONS if layer == depth - 1 else HEADS):
             if section == QKV:
                 _normalise(scratch.x, gains.attention[layer], scratch.normed)
             elif section == QUERY:
                 _normalise(scratch.x, gains.cross[layer], scratch.normed)
             elif section == GATE_UP:
                 _normalise(scratch.x, gains.feed[layer], scratch.normed)
-            for part in prange(parts):
+            elif section == HEADS:
+                _normalise(scratch.x, gains.last, scratch.normed)
+            for part in prange(len(weights.numbers)):
                 place = Place(section, layer, part, now)
-                _section(place, panels, scales, biases, gains, memory, scratch)
-    _normalise(scratch.x, gains.last, scratch.x)
-
-
-@njit(parallel=True, cache=True, error_model="numpy")
-def multiply(panels: Any, scales: Any, biases: Any, x: Any, out: Any) -> None:
-    """Map x (B, in) to out (B, columns), by a layer of arrays as in `Matrices`, but without D."""
-    for part in prange(len(panels)):
-        _put(_columns(panels[part], scales[part], biases[part], x), part, out)
+                _section(place, weights, gains, memory, scratch)

@@ -1,0 +1,197 @@
+"""Commands that make takes, make one again, and say what is behind one."""
+# ruff: noqa: PLC0415 - a command imports what it needs, so that --help never waits for torch
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audiogen.cli.options import BatchSize, Runs, Steps, check_bars, tempo
+
+if TYPE_CHECKING:
+    from audiogen.take_request import Tempo
+
+takes = typer.Typer()
+
+MIN_SECONDS = 0.5  # of a take; a loop may be shorter
+TakesOut = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Where they go.  [default: RUN/takes]")
+]
+GuidanceScale = Annotated[
+    float | None, typer.Option(help="Weight of the prompt; 1 is off.  [default: the recipe's]")
+]
+NegativePrompt = Annotated[str, typer.Option(help="What it should not sound like; needs guidance.")]
+Bpm = Annotated[
+    float | None, typer.Option(min=1, max=999, help="Tempo of a loop whose length is in bars.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="Another setting under `sample`, such as temperature=0.9; may be repeated.",
+    ),
+]
+Control = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE",
+        help="How it should measure, of what the model was trained with: brightness (Hz), density"
+        " (events per second), roughness, stationarity, tonality (0 to 1), tempo (bpm), key"
+        " (such as Amin); may be repeated.",
+    ),
+]
+
+
+@takes.command()
+def sample(  # noqa: PLR0913 - a command's parameters are its options
+    run: Annotated[Path, typer.Argument(help="A run folder, such as runs/diffusion.")],
+    *,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(help='What it should sound like; may be repeated; "" leaves it to the model.'),
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A text file with one prompt per line.")
+    ] = None,
+    negative_prompt: NegativePrompt = "",
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="Length of a take.  [default: 5]")
+    ] = None,
+    to_end: Annotated[
+        bool, typer.Option("--to-end", help="Let the model end a take, at --seconds at the latest.")
+    ] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="Make seamless loops.")] = False,
+    bpm: Bpm = None,
+    bars: Annotated[int | None, typer.Option(min=1, help="Bars of such a loop.")] = None,
+    beats_per_bar: Annotated[int, typer.Option(min=1, help="Beats of each bar.")] = 4,
+    count: Annotated[int, typer.Option(min=1, help="Takes per prompt.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the first take; the next takes count up from it.")
+    ] = 0,
+    out: TakesOut = None,
+    steps: Steps = None,
+    guidance_scale: GuidanceScale = None,
+    setting: Settings = None,
+    control: Control = None,
+    batch_size: BatchSize = 8,
+) -> None:
+    """Make takes from prompts.
+
+    They are 24-bit WAV files, each beside a JSON file that says how it was made.
+    """
+    wanted = _prompts(prompt or [], prompts)
+    _check_length(loop=loop, to_end=to_end, bpm=bpm, bars=bars, seconds=seconds)
+    from audiogen.conditioning.controls import parse_controls
+    from audiogen.pipeline import Pipeline
+    from audiogen.run_folder import RunFolder
+    from audiogen.schema import parse_overrides
+    from audiogen.take_request import TakeRequest
+    from audiogen.takes.making import changed_sampling, write_takes
+
+    changes = {"steps": steps, "guidance_scale": guidance_scale, **parse_overrides(setting or ())}
+    controls, in_bars = parse_controls(control or ()), tempo(bpm, bars, beats_per_bar)
+    pipeline = Pipeline.from_pretrained(run)
+    requests = TakeRequest.of_each(
+        wanted,
+        range(seed, seed + count),
+        seconds=_seconds(seconds, in_bars),
+        sampling=changed_sampling(pipeline.config.sample, changes),
+        negative_prompt=negative_prompt,
+        controls=controls,
+        loop=loop,
+        tempo=in_bars,
+        to_end=to_end,
+    )
+    for path in write_takes(pipeline, requests, out or RunFolder(run).takes, batch_size):
+        typer.echo(path)
+
+
+@takes.command()
+def redo(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A take; it is only read.")],
+    *,
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Who made it.  [default: as its folder or pack tells]"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where it goes.  [default: redo beside it]")
+    ] = None,
+) -> None:
+    """Make the samples of a take again.
+
+    From the JSON file beside it. Says whether they are bit-equal; the exit code is 1 when not.
+    """
+    from audiogen.pack.redo import describe, redo_take
+
+    redone = redo_take(file, model, out)
+    typer.echo(redone.path)
+    typer.echo(describe(redone))
+    if redone.difference:
+        raise typer.Exit(1)
+
+
+@takes.command()
+def whois(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A take, beside its JSON file.")],
+    *,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", metavar="RUN", help="That made it.  [default: looked for]"),
+    ] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Say what made a sound.
+
+    Prints the prompt, seed and model of a take, and the licences and authors behind it.
+    """
+    from audiogen.provenance.whois import whois as say_who
+
+    typer.echo(say_who(file, model=model, runs=runs))
+
+
+def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
+    """Return the prompts of the command line, then those of the file.
+
+    Raises:
+        typer.BadParameter: there is none, or the file is not text.
+    """
+    listed: list[str] = []
+    if file is not None:
+        try:
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            raise typer.BadParameter(f"{file} is not UTF-8 text", param_hint="--prompts") from None
+        except OSError as error:
+            message = f"{file}: {error.strerror}"
+            raise typer.BadParameter(message, param_hint="--prompts") from None
+        listed = [line.strip() for line in lines if line.strip()]
+    if not given and not listed:
+        hint = 'give --prompt TEXT or --prompts FILE (--prompt "" leaves it to the model)'
+        raise typer.BadParameter(hint, param_hint="--prompt")
+    return (*given, *listed)
+
+
+def _check_length(
+    *, loop: bool, to_end: bool, bpm: float | None, bars: int | None, seconds: float | None
+) -> None:
+    """Raise typer.BadParameter for lengths that contradict each other, or say too little."""
+    if to_end and loop:
+        raise typer.BadParameter("a loop has no end; give --loop or --to-end", param_hint="--loop")
+    check_bars(bpm, bars)
+    if bpm is not None and not loop:
+        raise typer.BadParameter("a tempo is for loops; add --loop", param_hint="--bpm")
+    if bpm is not None and seconds is not None:
+        message = "--bpm and --bars set the length; leave one of the two out"
+        raise typer.BadParameter(message, param_hint="--seconds")
+    if not loop and seconds is not None and seconds < MIN_SECONDS:
+        message = f"Input should be greater than or equal to {MIN_SECONDS}"
+        raise typer.BadParameter(message, param_hint="--seconds")
+
+
+def _seconds(given: float | None, in_bars: Tempo | None) -> float:
+    if in_bars is not None:
+        return in_bars.seconds
+    return 5.0 if given is None else given
