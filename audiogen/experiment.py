@@ -88,14 +88,16 @@ class CodecTrainConfig(Config):
     steps: int = Field(default=1000, ge=1)
     batch_size: int = Field(default=16, ge=1)
     """Over all processes."""
-    crop_seconds: float = Field(default=1.0, gt=0)
+    crop_seconds: float = Field(default=0.93, gt=0)
     """Length of the excerpts that the codec is trained on."""
-    adversarial_start: float = Field(default=0.6, ge=0, le=1)
+    adversarial_start: float = Field(default=0.88, ge=0, le=1)
     """Share of the steps done before the discriminators come in; 1 leaves them out."""
     adversarial_weight: float = Field(default=0.3, ge=0)
     feature_weight: float = Field(default=1.0, ge=0)
     discriminator_lr: float = Field(default=5e-4, gt=0, le=1)
-    optim: OptimConfig = OptimConfig(lr=6e-4, betas=(0.8, 0.99), schedule="wsd", max_grad_norm=5.0)
+    optim: OptimConfig = OptimConfig(
+        lr=1.2e-3, betas=(0.8, 0.99), schedule="wsd", warmup_steps=50, max_grad_norm=5.0
+    )
     spectral: SpectralLossConfig = SpectralLossConfig()
     discriminators: DiscriminatorConfig = DiscriminatorConfig()
     ema_decay: float = Field(default=0.995, ge=0, lt=1)
@@ -104,7 +106,7 @@ class CodecTrainConfig(Config):
 class GeneratorTrainConfig(Config):
     """Training of the generator."""
 
-    steps: int = Field(default=1000, ge=1)
+    steps: int = Field(default=550, ge=1)
     batch_size: int = Field(default=32, ge=1)
     """Over all processes and accumulated gradients."""
     accumulate: int = Field(default=1, ge=1)
@@ -112,8 +114,8 @@ class GeneratorTrainConfig(Config):
     versions: int = Field(default=1, ge=1, le=64)
     """Of each sound that are learnt: itself, and copies of up to 4 % more or less speed, every
     second pair with the polarity reversed. They keep a small set from being learnt by heart."""
-    optim: OptimConfig = OptimConfig()
-    ema_decay: float = Field(default=0.999, ge=0, lt=1)
+    optim: OptimConfig = OptimConfig(lr=6e-4, warmup_steps=40)
+    ema_decay: float = Field(default=0.99, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _accumulation_divides(self) -> GeneratorTrainConfig:
@@ -129,11 +131,13 @@ class DistilConfig(Config):
 
     num_paths: int = Field(default=1024, ge=1)
     """Paths of the trained generator, from noise to latents, that are recorded and learnt."""
-    teacher: ODESamplingConfig = ODESamplingConfig(steps=16)
+    teacher: ODESamplingConfig = ODESamplingConfig()
     """How the paths are sampled; its guidance is built into the few-step model."""
     first_share: float = Field(default=0.3, ge=0, le=1)
     """Share of the training examples that begin at pure noise; the rest is spread evenly."""
-    train: GeneratorTrainConfig = GeneratorTrainConfig()
+    train: GeneratorTrainConfig = GeneratorTrainConfig(
+        steps=600, optim=OptimConfig(lr=3e-4, warmup_steps=40)
+    )
 
     @model_validator(mode="after")
     def _paths_are_recorded_at_every_step(self) -> DistilConfig:
@@ -163,7 +167,7 @@ class LoopConfig(Config):
     """Steps between lines of metrics."""
     checkpoint_every: int = Field(default=250, ge=1)
     """Steps between checkpoints."""
-    demo_every: int = Field(default=500, ge=1)
+    demo_every: int = Field(default=275, ge=1)
     """Steps between audio demos; there is one before the first step and after the last."""
     demo_prompts: tuple[str, ...] = ()
     """Prompts of the generator's demos; empty takes the first four labels of the data."""
@@ -203,8 +207,8 @@ class ExperimentConfig(Config):
     from there instead of being trained again."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
-    run_dir: Path
-    """Where everything that the run makes is written."""
+    run_dir: Path = Field(default_factory=lambda config: Path("runs") / config.get("name", ""))
+    """Where everything that the run makes is written; runs/NAME where nothing is said."""
     seed: int = Field(default=0, ge=0)
     codec: AnyCodec
     text: TextConfig = TextConfig()
@@ -315,4 +319,4 @@ def load_config(recipe: Path, overrides: Sequence[str] = ()) -> ExperimentConfig
         ConfigError: lists everything that is wrong, by key path.
     """
     path = RunFolder(recipe).config if recipe.is_dir() else recipe
-    return read_config(ExperimentConfig, path, overrides)
+    return read_config(ExperimentConfig, path, overrides, derived=True)

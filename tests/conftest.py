@@ -58,6 +58,18 @@ def esc10() -> Path:
 
 
 @pytest.fixture
+def _toys_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add the toys: these are the two lines."""
+    from toys import ToyCodec, ToyCodecConfig, ToyGenerator, ToyGeneratorConfig  # noqa: PLC0415
+
+    from audiogen.codecs import CODECS  # noqa: PLC0415
+    from audiogen.generators import GENERATORS  # noqa: PLC0415
+
+    monkeypatch.setitem(CODECS, ToyCodecConfig, ToyCodec)
+    monkeypatch.setitem(GENERATORS, ToyGeneratorConfig, ToyGenerator)
+
+
+@pytest.fixture
 def fake_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let pipelines read prompts without the real text encoder."""
     from fake_text import FakeTextEncoder  # noqa: PLC0415

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "audiogen"
 LAYERS = (  # a module may import from its own package and from rows above it, never from below
-    {"types", "seeds", "schema", "storage", "seal", "run_folder"},
+    {"types", "seeds", "trees", "schema", "storage", "seal", "run_folder"},
     {"audio", "pages"},
     {"nn", "judge"},
     {"codecs", "conditioning"},
@@ -29,6 +29,7 @@ LAYERS = (  # a module may import from its own package and from rows above it, n
 )
 RANK = {name: row for row, names in enumerate(LAYERS) for name in names}
 SAME_ROW = {
+    ("schema", "trees"),  # a typed file is read as a tree first
     ("seal", "storage"),  # what is sealed has been written
     ("run_folder", "seal"),  # the names of weights come from seals
     ("pages", "audio"),  # spectrograms are drawn of sounds

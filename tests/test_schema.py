@@ -1,5 +1,6 @@
 """Golden messages of every kind of config mistake, overrides, and the round trip through YAML."""
 
+import json
 import math
 from pathlib import Path
 from typing import Annotated, Literal
@@ -313,3 +314,126 @@ def test_a_dump_writes_every_default_as_plain_yaml(config: Experiment) -> None:
     assert set(tree) == {"codec", "second", "codecs", "train"}
     assert set(tree["train"]) == {"steps", "lr", "precision", "path", "note"}
     assert math.isclose(tree["train"]["lr"], config.train.lr)
+
+
+# Files that are derived from others
+
+
+def derive(folder: Path, **texts: str) -> Path:
+    """Write files by stem; return the last one."""
+    for name, text in texts.items():
+        file = folder / f"{name}.yaml"
+        file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_a_derived_file_says_what_differs(tmp_path: Path) -> None:
+    file = derive(
+        tmp_path,
+        first="train: {steps: 3, lr: 1}\ncodec: {type: mel, bands: 4}\ncodecs: [{type: mel}]",
+        second="base: first.yaml\ntrain: {steps: 4}\nsecond: {type: mel, bands: 5}",
+        third="base: second.yaml\ntrain: {note: x}\ncodec: {bands: 6}\nsecond: null\ncodecs: []",
+    )
+    config = read_config(Experiment, file, ["train.steps=5"], derived=True)
+    assert config == Experiment(codec=Mel(bands=6), train=Train(steps=5, lr=1, note="x"))
+    assert "base" not in yaml.safe_load(dump_config(config))
+
+
+def test_a_new_type_in_a_derived_file_resets_its_block(tmp_path: Path) -> None:
+    base = "train: {steps: 3}\ncodec: {type: mel, bands: 4}\nsecond: {type: vae, latent_dim: 2}"
+    text = "base: a.yaml\ncodec: {type: vae}\nsecond: {type: vae, scale: 2}"
+    config = read_config(Experiment, derive(tmp_path, a=base, b=text), derived=True)
+    assert (config.codec, config.second) == (VAE(), VAE(latent_dim=2, scale=2))
+
+
+def test_a_base_lies_relative_to_its_file(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    derive(tmp_path, a="train: {steps: 3}")
+    config = read_config(Experiment, derive(tmp_path / "inner", a="base: ../a.yaml"), derived=True)
+    assert config.train == Train(steps=3)
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (
+            {"a": "train: {steps: 3, lrr: 1}", "b": "base: a.yaml\ncodec: {type: mel, band: 2}"},
+            "b.yaml:\n  codec.band: unknown key; did you mean codec.bands?\n"
+            "  train.lrr: unknown key; did you mean train.lr? (in a.yaml)",
+        ),
+        (
+            {"a": "train: {steps: 13}", "b": "base: a.yaml"},
+            "b.yaml:\n  train: 13 steps bring bad luck; use 14 (in a.yaml)",
+        ),
+        (
+            {"a": "train: {steps: 3, lr: x}", "b": "base: a.yaml\ntrain: {steps: y}"},
+            "b.yaml:\n"
+            "  train.steps: Input should be a valid integer, unable to parse string as an integer"
+            " (got 'y')\n"
+            "  train.lr: Input should be a valid number, unable to parse string as a number"
+            " (got 'x') (in a.yaml)",
+        ),
+        (
+            {"a": "base: c.yaml", "b": "base: a.yaml", "c": "base: b.yaml"},
+            "a.yaml: base: goes round in a circle: c.yaml -> b.yaml -> a.yaml -> c.yaml",
+        ),
+        ({"a": "base: a.yaml"}, "a.yaml: base: goes round in a circle: a.yaml -> a.yaml"),
+        ({"a": "base: [b]"}, "a.yaml: base: expected the name of a YAML file (got ['b'])"),
+        (
+            {"abc": "", "b": "base: abd.yaml"},
+            "b.yaml: base: abd.yaml: no such file; did you mean abc.yaml?",
+        ),
+        ({"a": "x: [", "b": "base: a.yaml"}, "a.yaml:1:5: not valid YAML: while parsing"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_base_is_told_by_file_and_key(
+    tmp_path: Path, texts: dict[str, str], expected: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_config(Experiment, derive(tmp_path, **texts), derived=True)
+    assert str(caught.value).replace(f"{tmp_path}/", "").startswith(expected)
+
+
+def test_only_a_recipe_has_a_base(tmp_path: Path) -> None:
+    file = derive(tmp_path, a="train: {steps: 3}", b="base: a.yaml")
+    with pytest.raises(ConfigError, match="base: unknown key"):
+        read_config(Experiment, file)
+
+
+TRAIN = st.fixed_dictionaries(
+    {"steps": st.integers(1, 9)},
+    optional={"lr": st.floats(0, 1), "note": st.text("ab", max_size=3)},
+)
+CODEC = st.sampled_from(
+    [{"type": "mel", "bands": 3}, {"type": "vae", "latent_dim": 3}, {"type": "mel"}]
+)
+TREE = st.fixed_dictionaries({"train": TRAIN}, optional={"codec": CODEC})
+
+
+@given(trees=st.lists(TREE, min_size=1, max_size=4))
+def test_a_chain_is_what_its_files_are_as_overrides_of_the_first(
+    trees: list[dict[str, dict[str, object]]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("chain")
+    texts = {
+        f"r{number}": json.dumps({**({"base": f"r{number - 1}.yaml"} if number else {}), **tree})
+        for number, tree in enumerate(trees)
+    }
+    found = read_config(Experiment, derive(folder, **texts), derived=True)
+    expected: dict[str, dict[str, object]] = {}
+    for tree in trees:
+        for name, block in tree.items():
+            old = expected.get(name, {})
+            keeps = old.get("type") == block.get("type")
+            expected[name] = {**(old if keeps else {}), **block}
+    assert found == parse_config(Experiment, expected, source="expected")
+
+
+def test_a_block_says_what_differs_from_its_fields_default() -> None:
+    class Outer(Config):
+        train: Train = Train(steps=7, lr=0.5)
+        codec: Codec = VAE(latent_dim=3)
+
+    tree = {"train": {"note": "x"}, "codec": {"type": "mel"}}
+    config = parse_config(Outer, tree, source="tree")
+    assert config == Outer(train=Train(steps=7, lr=0.5, note="x"), codec=Mel())

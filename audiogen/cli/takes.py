@@ -86,9 +86,9 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     from audiogen.conditioning.controls import parse_controls
     from audiogen.pipeline import Pipeline
     from audiogen.run_folder import RunFolder
-    from audiogen.schema import parse_overrides
     from audiogen.take_request import TakeRequest
     from audiogen.takes.making import changed_sampling, write_takes
+    from audiogen.trees import parse_overrides
 
     changes = {"steps": steps, "guidance_scale": guidance_scale, **parse_overrides(setting or ())}
     controls, in_bars = parse_controls(control or ()), tempo(bpm, bars, beats_per_bar)

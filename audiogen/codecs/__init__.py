@@ -14,9 +14,10 @@ from audiogen.codecs.pretrained.mimi import Mimi, MimiConfig
 from audiogen.codecs.pretrained.oobleck import Oobleck, OobleckConfig
 from audiogen.codecs.rvq import RVQCodec, RVQConfig
 from audiogen.codecs.vae import VAECodec, VAEConfig
-from audiogen.schema import Config, OneOf, dump_config, parse_config, read_yaml
+from audiogen.schema import Config, OneOf, dump_config, parse_config
 from audiogen.seal import require_whole, seal_folder
 from audiogen.storage import read_tensors, write_tensors
+from audiogen.trees import read_yaml
 from audiogen.types import Kind
 
 CODECS: dict[type[CodecConfig], Any] = {

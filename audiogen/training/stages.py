@@ -30,7 +30,6 @@ from audiogen.provenance.card import codec_card, documents, model_card, model_co
 from audiogen.run_folder import WEIGHTS, write_documents
 from audiogen.schema import dump_config
 from audiogen.storage import atomic_write_text, digest_of, publish_folder, read_json, sha256_file
-from audiogen.training.checkpoint.resume import require_same_settings
 from audiogen.training.distil import PathCollate, PathDataset, write_paths
 from audiogen.training.distributed.launch import joined_processes, make_accelerator
 from audiogen.training.distributed.waiting import wait_for_all
@@ -40,6 +39,7 @@ from audiogen.training.loop.generator_loop import train_generator
 from audiogen.training.loop.stage import Demo, Examples, Items, StageRun
 from audiogen.training.loop.tracking import Tracker
 from audiogen.training.reuse import adopt_stage
+from audiogen.training.settings import require_same_settings, stage_settings
 from audiogen.types import LatentSpec
 
 SCALE_FILES = 512
@@ -116,29 +116,10 @@ def _adopt_finished_stages(config: ExperimentConfig) -> None:
             continue
         if config.run.checkpoints(stage).is_dir():
             return  # begun here; later stages depend on this one
-        source = adopt_stage(config.run_dir, stage, _settings(config, stage))
+        source = adopt_stage(config.run_dir, stage, stage_settings(config, stage))
         if source is None:
             return
         _log.info("%s: taken from %s, which made it with the same settings", stage, source)
-
-
-def _settings(config: ExperimentConfig, stage: str) -> dict[str, Any]:
-    """What a stage's product depends on, as JSON; nothing else makes it anew."""
-    tree = config.model_dump(mode="json")
-    settings: dict[str, Any] = {
-        "seed": config.seed,
-        "codec": tree["codec"],
-        "train": {"codec": tree["train"]["codec"]},
-        "manifest": sha256_file(config.run.manifest)[:16],
-    }
-    if stage != "codec":
-        settings["generator"] = tree["generator"]
-        settings["train"]["generator"] = tree["train"]["generator"]
-        settings["text"] = tree["text"]
-        settings["data"] = {"clip_seconds": config.data.clip_seconds}
-    if stage == "distil":
-        settings["distil"] = tree["distil"]
-    return settings
 
 
 def _is_done(config: ExperimentConfig, stage: str) -> bool:
@@ -147,7 +128,7 @@ def _is_done(config: ExperimentConfig, stage: str) -> bool:
     if not model.is_dir():
         return False
     found = read_json(model / "settings.json")
-    require_same_settings(found, _settings(config, stage), config.run.stage(stage))
+    require_same_settings(found, stage_settings(config, stage), config.run.stage(stage))
     return True
 
 
@@ -273,7 +254,7 @@ def _stage_run(
         folder=config.run,
         config=config.train,
         seed=config.seed,
-        settings=_settings(config, stage),
+        settings=stage_settings(config, stage),
         accelerator=accelerator,
         demo=demo,
     )
@@ -321,7 +302,7 @@ def _publish(config: ExperimentConfig, pipeline: Pipeline, stage: Stage) -> None
 
 
 def _write_settings(folder: Path, config: ExperimentConfig, stage: str) -> None:
-    text = json.dumps(_settings(config, stage), indent=1)
+    text = json.dumps(stage_settings(config, stage), indent=1)
     (folder / "settings.json").write_text(text, encoding="utf-8")
 
 

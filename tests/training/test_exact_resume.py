@@ -7,12 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from audiogen.nn import chance
-from audiogen.training.checkpoint.folder import (
-    load_latest,
-    optimizer_tensors,
-    restore_optimizer,
-    save_checkpoint,
-)
+from audiogen.training.checkpoint.folder import load_latest, save_checkpoint
+from audiogen.training.checkpoint.optimizer import optimizer_tensors, restore_optimizer
 from audiogen.training.loop.ema import EMA
 from audiogen.training.loop.optim import adamw, set_lr
 
@@ -31,7 +27,6 @@ class Training:
         self.optimizer = adamw(self.module[:4], lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1)
         self.optimizer.add_param_group({"params": list(self.module[4].parameters())})
         self.ema = EMA(self.module, 0.9)
-        self.names = dict(self.module.named_parameters())
 
     def run(self, first: int, last: int) -> None:
         for step in range(first, last):
@@ -48,7 +43,7 @@ class Training:
         return {
             "weights": self.module.state_dict(),
             "ema": self.ema.tensors(),
-            "optimizer": optimizer_tensors(self.optimizer, self.names),
+            "optimizer": optimizer_tensors(self.optimizer, self.module),
         }
 
     def restore(self, folder: Path) -> int:
@@ -56,7 +51,7 @@ class Training:
         assert found is not None
         self.module.load_state_dict(found.tensors["weights"])
         self.ema.load_tensors(found.tensors["ema"])
-        restore_optimizer(self.optimizer, found.tensors["optimizer"], self.names)
+        restore_optimizer(self.optimizer, found.tensors["optimizer"], self.module)
         return found.step
 
 
@@ -80,7 +75,7 @@ def test_four_steps_equal_two_and_two(tmp_path: Path) -> None:
 def test_optimizer_state_goes_by_name_and_mismatches_are_refused() -> None:
     training = Training()
     training.run(0, 1)
-    tensors = optimizer_tensors(training.optimizer, training.names)
+    tensors = optimizer_tensors(training.optimizer, training.module)
     assert "exp_avg_sq/0.weight" in tensors
     assert not any("4." in name for name in tensors)
     for wrong in (
@@ -89,6 +84,6 @@ def test_optimizer_state_goes_by_name_and_mismatches_are_refused() -> None:
         {name: value for name, value in tensors.items() if name != "exp_avg/0.weight"},
     ):
         with pytest.raises(ValueError, match="restore_optimizer"):
-            restore_optimizer(training.optimizer, wrong, training.names)
-    again = optimizer_tensors(training.optimizer, training.names)
+            restore_optimizer(training.optimizer, wrong, training.module)
+    again = optimizer_tensors(training.optimizer, training.module)
     assert all(torch.equal(again[name], value) for name, value in tensors.items())

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from audiogen.experiment import OptimConfig
-from audiogen.training.checkpoint.folder import optimizer_tensors, restore_optimizer
+from audiogen.training.checkpoint.optimizer import optimizer_tensors, restore_optimizer
 from audiogen.training.loop.optim import MuonAdamW, adamw, build_optimizer, set_lr
 
 
@@ -146,18 +146,17 @@ def test_a_training_with_muon_learns_and_goes_on_exactly() -> None:
     made, optimizer = network()
     first = train(made, optimizer, range(1))
     assert train(made, optimizer, range(1, 200)) < 0.1 * first
-    names = dict(made.named_parameters())
-    kept = {name: value.clone() for name, value in optimizer_tensors(optimizer, names).items()}
+    kept = {name: value.clone() for name, value in optimizer_tensors(optimizer, made).items()}
     half = copy.deepcopy(made.state_dict())
     assert {name.partition("/")[2] for name in kept if name.startswith("momentum")} == (MATRICES)
     train(made, optimizer, range(200, 220))
     resumed, again = network(seed=1)
     resumed.load_state_dict(half)
-    restore_optimizer(again, kept, dict(resumed.named_parameters()))
+    restore_optimizer(again, kept, resumed)
     train(resumed, again, range(200, 220))
     reloaded, third = network(seed=2)
     reloaded.load_state_dict(half)
-    restore_optimizer(third, kept, dict(reloaded.named_parameters()))
+    restore_optimizer(third, kept, reloaded)
     third.load_state_dict(third.state_dict())  # as accelerate does
     train(reloaded, third, range(200, 220))
     for name, value in made.state_dict().items():
@@ -168,12 +167,11 @@ def test_a_training_with_muon_learns_and_goes_on_exactly() -> None:
 def test_neither_goes_on_with_the_state_of_the_other() -> None:
     made, muon = network()
     train(made, muon, range(2))
-    names = dict(made.named_parameters())
     plain = build_optimizer(made, OptimConfig())
     train(made, plain, range(2))
     for one, other in ((muon, plain), (plain, muon)):
         with pytest.raises(ValueError, match="lack a part of their state"):
-            restore_optimizer(one, optimizer_tensors(other, names), names)
+            restore_optimizer(one, optimizer_tensors(other, made), made)
 
 
 def test_a_network_without_blocks_is_trained_by_adamw_and_the_log_says_so(

@@ -32,8 +32,8 @@ from audiogen.experiment import load_config
 from audiogen.generators import SamplingConfig
 from audiogen.judge.judge import Judge
 from audiogen.pipeline import Pipeline
-from audiogen.schema import parse_overrides
 from audiogen.takes.making import changed_sampling
+from audiogen.trees import parse_overrides
 
 
 @dataclass(frozen=True)

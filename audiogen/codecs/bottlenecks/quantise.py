@@ -29,7 +29,7 @@ class ResidualVQConfig(Config):
     """Residual vector quantisation with learnt codebooks."""
 
     type: Literal["residual"] = "residual"
-    num_codebooks: int = Field(default=8, ge=1)
+    num_codebooks: int = Field(default=4, ge=1)
     """K, tokens per latent frame."""
     vocab_size: int = Field(default=1024, ge=2)
     """V, entries per codebook."""

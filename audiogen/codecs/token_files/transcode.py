@@ -25,8 +25,8 @@ from audiogen.codecs.token_files.header import (
 )
 from audiogen.codecs.token_files.packing import small_dtype
 from audiogen.run_folder import RunFolder
-from audiogen.schema import read_yaml
 from audiogen.storage import free_path, sha256_file
+from audiogen.trees import read_yaml
 
 _log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ class FlowConfig(ODEConfig):
     """Mean of logit t while training (logit-normal; Esser et al. 2024, eq. 19)."""
     time_std: float = Field(default=1.0, gt=0)
     """Standard deviation of logit t while training."""
-    time_shift: float = Field(default=1.0, gt=0, le=20)
+    time_shift: float = Field(default=3.0, gt=0, le=20)
     """Shift of times towards noise, for sounds as long as the training window; it grows with the
     square root of the number of frames."""
     coupling: Literal["independent", "optimal_transport"] = "independent"

@@ -39,7 +39,7 @@ class AutoregressiveConfig(TokenGeneratorConfig):
     backbone: Literal["transformer", "lstm"] = "transformer"
     pattern: PatternName = "delay"
     """In which order the codebooks of the frames are generated."""
-    token_dropout: float = Field(default=0.15, ge=0, lt=0.5)
+    token_dropout: float = Field(default=0.1, ge=0, lt=0.5)
     """Mean share of the earlier tokens that are hidden while training. It differs from item to
     item, and keeps a small set from being learnt by heart (Bowman et al. 2016, word dropout)."""
 

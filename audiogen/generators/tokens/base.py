@@ -23,6 +23,9 @@ from audiogen.types import Batch, Conditions, Context, Kind, LatentSpec
 class TokenGeneratorConfig(NetworkConfig):
     """The network and the conditioning of a generator of tokens."""
 
+    dim: int = Field(default=256, gt=0)
+    depth: int = Field(default=6, gt=0)
+    num_heads: int = Field(default=4, gt=0)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Of the Transformer, while training; a small set is soon learnt by heart without it."""
 

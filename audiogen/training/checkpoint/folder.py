@@ -13,14 +13,12 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from audiogen.seal import DamagedFolderError, seal_folder, verify_folder
 from audiogen.storage import (
@@ -30,16 +28,14 @@ from audiogen.storage import (
     remove_folder,
     write_tensors,
 )
-from audiogen.training.distributed.sharding import joined_groups, split_like, take_parts, write_part
+from audiogen.training.distributed.sharding import joined_groups, take_parts, write_part
 
 FORMAT = 1
 STATE = "state.json"
-MIN_KEEP = 2
+KEEP = 2
+"""Checkpoints that stay: the newest, and one that was good when the newest was written."""
 
 _FOLDER = re.compile(r"step-(\d{8,})(\.old-\d+)?")  # .old: a replacement died half-way
-_ADAM = frozenset({"step", "exp_avg", "exp_avg_sq"})  # without any of them its next step fails
-_MUON = frozenset({"momentum"})
-_GROUP = re.compile(r"[a-z][a-z0-9_]*")
 _log = logging.getLogger(__name__)
 
 TensorGroups = Mapping[str, Mapping[str, Tensor]]
@@ -68,32 +64,29 @@ def save_checkpoint(
     *,
     tensors: TensorGroups | None,
     state: Mapping[str, Any],
-    keep: int = 2,
 ) -> Path:
-    """Write `folder/step-<step>`, verify it, and delete all but the newest `keep` good ones.
+    """Write `folder/step-<step>`, verify it, and delete all but the newest two good ones.
 
     Call it on the main process only.
 
     Args:
         folder: the run's folder of checkpoints; made when missing.
-        step: number of optimizer updates done, at least 0.
+        step: number of optimizer updates done.
         tensors: {group: {name: tensor}}, from any device; a group is one file. None: all processes
             have called `save_part`.
         state: JSON values (text keys, lists rather than tuples), so that loading gives them equal.
-        keep: verified checkpoints that stay, at least 2.
 
     Returns:
         The folder of the new checkpoint.
 
     Raises:
-        ValueError: a tensor is not finite (it is named), or an argument is out of range.
+        ValueError: a tensor is not finite (it is named).
         OSError: the disk refused; older checkpoints are untouched and the message says what to do.
     """
-    if step < 0 or keep < MIN_KEEP:
-        raise ValueError(f"save_checkpoint: expected step >= 0, keep >= 2; got {step}, {keep}")
     written = {} if tensors is None else tensors
-    _check_groups(written, step)
-    state_text = _state_text(step, state)
+    _require_finite(written, step)
+    content = {"format": FORMAT, "step": step, "state": dict(state)}
+    state_text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     final = folder / f"step-{step:08d}"
     try:
         _require_space(folder, written)
@@ -107,7 +100,7 @@ def save_checkpoint(
         verify_folder(final)
     except (OSError, DamagedFolderError) as error:
         raise OSError(_explain_failure(folder, step, written, error)) from error
-    _prune(folder, keep, newest=final)
+    _prune(folder, newest=final)
     return final
 
 
@@ -116,7 +109,7 @@ def save_part(folder: Path, step: int, part: TensorGroups) -> None:
 
     Raises as `save_checkpoint` does.
     """
-    _check_groups(part, step)
+    _require_finite(part, step)
     try:
         _require_space(folder, part)
         write_part(folder, part)
@@ -151,73 +144,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise DamagedFolderError(
             f"{STATE} is of step {content['step']}, the folder is called {path.name}"
         )
-    parts = joined_groups(path)
-    files = [file for file in path.glob("*.safetensors") if _GROUP.fullmatch(file.stem)]
+    whole = [file for file in path.glob("*.safetensors") if "-of-" not in file.stem]
     return Checkpoint(
         step=content["step"],
-        tensors={**{file.stem: read_tensors(file) for file in files}, **parts},
+        tensors={**{file.stem: read_tensors(file) for file in whole}, **joined_groups(path)},
         state=content["state"],
         path=path,
     )
-
-
-def optimizer_tensors(optimizer: Optimizer, names: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the optimizer's state as {"<key>/<parameter name>": tensor}, bit for bit.
-
-    Args:
-        optimizer: any optimizer whose per-parameter state is tensors, such as AdamW.
-        names: `dict(module.named_parameters())` of the (unwrapped) module it trains.
-    """
-    label = {id(parameter): name for name, parameter in names.items()}
-    tensors: dict[str, Tensor] = {}
-    for parameter in _parameters(optimizer):
-        for key, value in optimizer.state.get(parameter, {}).items():
-            if not isinstance(value, Tensor):
-                raise ValueError(f"optimizer_tensors: state {key!r} is not a tensor: {value!r}")
-            tensors[f"{key}/{label[id(parameter)]}"] = value
-    return tensors
-
-
-def restore_optimizer(
-    optimizer: Optimizer, tensors: Mapping[str, Tensor], names: Mapping[str, Tensor]
-) -> None:
-    """Give `optimizer` the state that `optimizer_tensors` returned.
-
-    Learning rate, betas and weight decay are not part of it: they come from the configuration.
-
-    Raises:
-        ValueError: the tensors name parameters, or have shapes, that the optimizer does not have.
-    """
-    label = {id(parameter): name for name, parameter in names.items()}
-    parameters = {label[id(parameter)]: parameter for parameter in _parameters(optimizer)}
-    on_device = any(
-        group.get("fused") or group.get("capturable") for group in optimizer.param_groups
-    )
-    state: dict[str, dict[str, Tensor]] = {}
-    for full_name, tensor in tensors.items():
-        key, _, name = full_name.partition("/")
-        parameter = parameters.get(name)
-        if parameter is None or (key != "step" and tensor.shape != parameter.shape):
-            raise ValueError(
-                f"restore_optimizer: {full_name} has shape {tuple(tensor.shape)}, the parameter"
-                f" {'does not exist' if parameter is None else tuple(parameter.shape)}"
-            )
-        device = parameter.device if key != "step" or on_device else torch.device("cpu")
-        value = tensor if key == "step" else split_like(tensor, parameter)
-        state.setdefault(name, {})[key] = value.to(device, copy=True)
-    for group in optimizer.param_groups:
-        names_here = {label[id(parameter)] for parameter in group["params"]} & state.keys()
-        parts = {frozenset(state[name]) for name in names_here}
-        needed = _ADAM if "betas" in group else _MUON
-        if len(parts) > 1 or any(not part >= needed for part in parts):
-            raise ValueError("restore_optimizer: some parameters lack a part of their state")
-    optimizer.state.clear()
-    for name, values in state.items():
-        optimizer.state[parameters[name]] = values
-
-
-def _parameters(optimizer: Optimizer) -> list[Tensor]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _checkpoints(folder: Path) -> list[Path]:
@@ -229,12 +162,12 @@ def _checkpoints(folder: Path) -> list[Path]:
     return [path for _, path in found if path.is_dir()]
 
 
-def _prune(folder: Path, keep: int, newest: Path) -> None:
-    """Delete what is older than `keep` verified checkpoints; the new one is safe, so only warn."""
+def _prune(folder: Path, newest: Path) -> None:
+    """Delete what is older than `KEEP` verified checkpoints; the new one is safe, so only warn."""
     verified = 0
     try:
         for path in _checkpoints(folder):
-            if verified >= keep:
+            if verified >= KEEP:
                 remove_folder(path)
             elif path == newest or _is_good(path):
                 verified += 1
@@ -251,10 +184,8 @@ def _is_good(path: Path) -> bool:
     return True
 
 
-def _check_groups(tensors: TensorGroups, step: int) -> None:
+def _require_finite(tensors: TensorGroups, step: int) -> None:
     for group, named in tensors.items():
-        if not _GROUP.fullmatch(group):
-            raise ValueError(f"save_checkpoint: group {group!r}: use lower-case letters, digits, _")
         for name, tensor in named.items():
             if not tensor.is_floating_point() or bool(tensor.isfinite().all()):
                 continue
@@ -265,22 +196,6 @@ def _check_groups(tensors: TensorGroups, step: int) -> None:
                 "  the older checkpoints are untouched; training diverged: try a lower learning"
                 " rate or a smaller max_grad_norm"
             )
-
-
-def _state_text(step: int, state: Mapping[str, Any]) -> str:
-    """Return state.json; ValueError unless the state survives the way through JSON unchanged."""
-    content = {"format": FORMAT, "step": step, "state": dict(state)}
-    try:
-        text = json.dumps(content, indent=1, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"checkpoint state is not JSON: {error}") from error
-    restored = json.loads(text)["state"]
-    wrong: Sequence[str] = [key for key in state if restored.get(key) != state[key]]
-    if wrong:
-        raise ValueError(
-            f"checkpoint state {wrong[0]!r} changes in JSON; use text keys, and lists for tuples"
-        )
-    return text + "\n"
 
 
 def _size_of(tensors: TensorGroups) -> int:
