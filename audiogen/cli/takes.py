@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -88,9 +88,8 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     from audiogen.run_folder import RunFolder
     from audiogen.take_request import TakeRequest
     from audiogen.takes.making import changed_sampling, write_takes
-    from audiogen.trees import parse_overrides
 
-    changes = {"steps": steps, "guidance_scale": guidance_scale, **parse_overrides(setting or ())}
+    changes = {"steps": steps, "guidance_scale": guidance_scale, **_settings(setting)}
     controls, in_bars = parse_controls(control or ()), tempo(bpm, bars, beats_per_bar)
     pipeline = Pipeline.from_pretrained(run)
     requests = TakeRequest.of_each(
@@ -195,3 +194,9 @@ def _seconds(given: float | None, in_bars: Tempo | None) -> float:
     if in_bars is not None:
         return in_bars.seconds
     return 5.0 if given is None else given
+
+
+def _settings(given: list[str] | None) -> dict[str, Any]:
+    from audiogen.trees import parse_overrides
+
+    return parse_overrides(given or ())

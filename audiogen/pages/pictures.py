@@ -86,6 +86,53 @@ def picture_uri(image: Spectrogram, *, reference_db: float) -> str:
     return data_uri("image/webp", target.getvalue())
 
 
+def sheet_png(
+    images: Sequence[Spectrogram],
+    captions: Sequence[tuple[str, str]],
+    *,
+    columns: int = 1,
+    cell: tuple[float, float] = (2.6, 1.5),
+    title: str = "",
+) -> bytes:
+    """Draw spectrograms row by row as one PNG; they share their colours.
+
+    Args:
+        images: what to draw; all of one `top_hz`.
+        captions: for each what stands above it, cut where it is too long, and below it.
+        columns: in a row; the first has the frequencies.
+        cell: width and height of one picture with its captions, inches at 110 dots.
+        title: of the whole.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415 (slow to import)
+
+    rows = -(-len(images) // columns)
+    size = (cell[0] * columns, cell[1] * rows + (0.5 if title else 0))
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    if title:
+        figure.suptitle(title, parse_math=False)
+    reference, letters = shared_reference(images), round(13 * cell[0])
+    for place, (image, (above, below)) in enumerate(zip(images, captions, strict=True)):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        axes.imshow(
+            image.levels_db,
+            origin="lower",
+            aspect="auto",
+            cmap="magma",
+            vmin=reference - RANGE_DB,
+            vmax=reference,
+            extent=(0, 1, 0, 1),
+        )
+        short = above if len(above) <= letters else f"{above[: letters - 1]}…"
+        axes.set_title(short, fontsize=7, parse_math=False)
+        axes.set_xlabel(below, fontsize=6, parse_math=False)
+        ticks = frequency_ticks(image.top_hz) if place % columns == 0 else []
+        axes.set_yticks([height for _, height in ticks], [text for text, _ in ticks], fontsize=6)
+        axes.set_xticks([])
+    target = io.BytesIO()
+    figure.savefig(target, format="png", metadata={"Software": "audiogen"})
+    return target.getvalue()
+
+
 def shared_reference(images: Sequence[Spectrogram]) -> float:
     """Return the level of the loudest picture, dB: the brightest colour of all of them."""
     return max([QUIET_DB, *(image.peak_db for image in images)])

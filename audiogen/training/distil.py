@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 
 from audiogen.conditioning.controls import Role
 from audiogen.data.loading.clips import Position, item_seed
-from audiogen.data.loading.latents import Collate, Example, LatentDataset
+from audiogen.data.loading.examples import Collate, Example, LatentDataset
 from audiogen.experiment import DistilConfig
 from audiogen.generators import Start
 from audiogen.generators.abilities import HasPaths

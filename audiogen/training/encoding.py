@@ -9,12 +9,10 @@ from accelerate import Accelerator
 
 from audiogen.codecs import Codec
 from audiogen.conditioning.controls import ControlName
+from audiogen.data.loading.examples import Collate, LatentDataset, TextTable
 from audiogen.data.loading.latents import (
-    Collate,
-    LatentDataset,
     LatentItem,
-    TextTable,
-    encode_files,
+    encode_rows,
     join_latents,
     part_of,
     read_latents,
@@ -92,7 +90,7 @@ def _latents(config: ExperimentConfig, codec: Codec, accelerator: Accelerator) -
     part = part_of(final, rank, count)
     if not part.is_dir():  # else a run that was stopped here has written it
         share = read_split(config.run.manifest, "train")[rank::count]
-        items = encode_files(
+        items = encode_rows(
             config.sounds, share, codec, min_frames=window, controls=controls, versions=versions
         )
         write_latents(part, items)

@@ -18,7 +18,8 @@ from audiogen.codecs import build_codec, load_codec, save_codec
 from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.data.intake.scan import scan_folder, summarise
 from audiogen.data.loading.clips import ClipDataset, read_clip, read_clips, thinned
-from audiogen.data.loading.latents import TextTable, encode_files, prompts_of
+from audiogen.data.loading.examples import TextTable, prompts_of
+from audiogen.data.loading.latents import encode_rows
 from audiogen.data.manifest import ManifestRow, read_manifest, read_split, write_manifest
 from audiogen.data.synthetic import write_textures
 from audiogen.experiment import ExperimentConfig, ModelConfig, Stage
@@ -161,7 +162,7 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
         return
     if spec.kind == "continuous":
         few = thinned(rows, SCALE_FILES)
-        latents = [item.latents for item in encode_files(folder, few, codec, min_frames=1)]
+        latents = [item.latents for item in encode_rows(folder, few, codec, min_frames=1)]
         codec.set_scale(torch.cat(latents, dim=-1).to(codec.device))
     with publish_folder(config.run.model("codec")) as model:
         save_codec(model, codec, config.codec)

@@ -12,11 +12,9 @@ from audiogen.codecs.trunk import FourierTrunkConfig
 from audiogen.codecs.vae import VAECodec, VAEConfig
 from audiogen.conditioning.text import TextStates
 from audiogen.data.loading.clips import ClipDataset, Position, versions_of
+from audiogen.data.loading.examples import Collate, LatentDataset, TextTable
 from audiogen.data.loading.latents import (
-    Collate,
-    LatentDataset,
-    TextTable,
-    encode_files,
+    encode_rows,
     join_latents,
     part_of,
     read_latents,
@@ -25,9 +23,14 @@ from audiogen.data.loading.latents import (
 from audiogen.data.manifest import ManifestRow
 
 TRUNK = FourierTrunkConfig(
-    n_fft=256, stft_hop=64, num_bands=16,
-    encoder_dim=16, encoder_depth=1, decoder_dim=16, decoder_depth=1,
-)  # fmt: skip
+    n_fft=256,
+    stft_hop=64,
+    num_bands=16,
+    encoder_dim=16,
+    encoder_depth=1,
+    decoder_dim=16,
+    decoder_depth=1,
+)
 CONFIG = VAEConfig(sample_rate=16000, hop_length=256, latent_channels=4, trunk=TRUNK)
 WINDOW = 50
 
@@ -62,7 +65,7 @@ def rows(tmp_path: Path) -> list[ManifestRow]:
 def test_latents_come_back_and_short_files_are_padded(
     codec: VAECodec, rows: list[ManifestRow], tmp_path: Path
 ) -> None:
-    items = list(encode_files(tmp_path, rows, codec, min_frames=WINDOW))
+    items = list(encode_rows(tmp_path, rows, codec, min_frames=WINDOW))
     assert [item.latents.shape[1] for item in items] == [50, 50, 150]
     assert [item.num_frames for item in items] == [32, 50, 150]
     write_latents(tmp_path / "latents", items)
@@ -95,13 +98,13 @@ def test_versions_come_back_in_the_order_of_the_rows(
     codec: VAECodec, rows: list[ManifestRow], tmp_path: Path
 ) -> None:
     for rank in (0, 1):
-        items = encode_files(tmp_path, rows[rank::2], codec, min_frames=WINDOW, versions=3)
+        items = encode_rows(tmp_path, rows[rank::2], codec, min_frames=WINDOW, versions=3)
         write_latents(part_of(tmp_path / "latents", rank, 2), items)
     join_latents(tmp_path / "latents", 2)
     items = read_latents(tmp_path / "latents", rows)
     assert [item.row for item in items] == [row for row in rows for _ in range(3)]
     assert [item.num_frames for item in items] == [32, 31, 32, 50, 49, 50, 150, 145, 150]
-    plain = list(encode_files(tmp_path, rows, codec, min_frames=WINDOW))
+    plain = list(encode_rows(tmp_path, rows, codec, min_frames=WINDOW))
     for number, item in enumerate(plain):
         own = items[3 * number : 3 * number + 3]
         assert torch.equal(own[0].latents, item.latents)
@@ -117,10 +120,10 @@ def test_parts_of_processes_are_joined_to_the_same(
     left_over = part_of(final, 0, 7)  # of a run with another number of processes
     left_over.mkdir()
     for rank in (1, 0):
-        items = encode_files(tmp_path, rows[rank::2], codec, min_frames=WINDOW)
+        items = encode_rows(tmp_path, rows[rank::2], codec, min_frames=WINDOW)
         write_latents(part_of(final, rank, 2), items)
     join_latents(final, 2)
-    alone = list(encode_files(tmp_path, rows, codec, min_frames=WINDOW))
+    alone = list(encode_rows(tmp_path, rows, codec, min_frames=WINDOW))
     joined = read_latents(final, rows)
     assert [item.row for item in joined] == [item.row for item in alone]
     assert all(torch.equal(a.latents, b.latents) for a, b in zip(alone, joined, strict=True))
@@ -139,7 +142,7 @@ def table() -> TextTable:
 def test_windows_masks_and_conditions(
     codec: VAECodec, rows: list[ManifestRow], tmp_path: Path
 ) -> None:
-    items = list(encode_files(tmp_path, rows, codec, min_frames=WINDOW))
+    items = list(encode_rows(tmp_path, rows, codec, min_frames=WINDOW))
     dataset = LatentDataset(items, window_frames=WINDOW, frame_rate=62.5, seed=0)
     assert len(dataset) == 5  # the long file gives three windows in an epoch
     examples = [dataset[Position(0, index)] for index in range(5)]
@@ -161,23 +164,26 @@ def test_measured_windows_come_back_and_are_what_training_sees(
     codec: VAECodec, rows: list[ManifestRow], tmp_path: Path
 ) -> None:
     for rank in (0, 1):
-        items = encode_files(
+        items = encode_rows(
             tmp_path, rows[rank::2], codec, min_frames=WINDOW, controls=["brightness", "tempo"]
         )
         write_latents(part_of(tmp_path / "latents", rank, 2), items)
     join_latents(tmp_path / "latents", 2)
     items = read_latents(tmp_path / "latents", rows)
     assert [[one.start for one in item.windows] for item in items] == [
-        [0], [0], [0, 25, 50, 75, 100],
-    ]  # fmt: skip
+        [0],
+        [0],
+        [0, 25, 50, 75, 100],
+    ]
     dataset = LatentDataset(items, window_frames=WINDOW, frame_rate=62.5, seed=0)
     seen = set()
     for epoch in range(40):
         example = dataset[Position(epoch, 4)]
         [window] = [
-            one for one in items[2].windows
+            one
+            for one in items[2].windows
             if torch.equal(example.latents, items[2].latents[:, one.start : one.start + WINDOW])
-        ]  # fmt: skip
+        ]
         assert example.measures == window.measures
         seen.add(window.start)
     assert seen == {0, 25, 50, 75, 100}
@@ -190,22 +196,24 @@ def test_measured_windows_come_back_and_are_what_training_sees(
     assert bool(controls["tempo"].isnan().all())  # noise has none
 
 
-def test_latents_without_measures_have_the_index_they_always_had(
-    codec: VAECodec, rows: list[ManifestRow], tmp_path: Path
-) -> None:
-    write_latents(tmp_path / "latents", encode_files(tmp_path, rows, codec, min_frames=WINDOW))
-    index = json.loads((tmp_path / "latents" / "index.json").read_text(encoding="utf-8"))
-    assert all(entry.keys() == {"path", "num_frames", "shard", "key"} for entry in index)
-
-
 def test_a_hostile_window_is_refused(
     codec: VAECodec, rows: list[ManifestRow], tmp_path: Path
 ) -> None:
-    items = encode_files(tmp_path, rows, codec, min_frames=WINDOW, controls=["brightness"])
+    items = encode_rows(tmp_path, rows, codec, min_frames=WINDOW, controls=["brightness"])
     write_latents(tmp_path / "latents", items)
     path = tmp_path / "latents" / "index.json"
     whole = json.loads(path.read_text(encoding="utf-8"))
-    for windows in (3, "ab", [{"start": 0, "measures": {"x": 1}}], [{"start": 32, "measures": {}}]):
+    for windows in (
+        3,
+        "ab",
+        [None],
+        [{"start": 0}],
+        [{"start": -1, "measures": {}}],
+        [{"start": 32, "measures": {}}],
+        [{"start": 0, "measures": []}],
+        [{"start": 0, "measures": {"x": 1}}],
+        [{"start": 0, "measures": {"density": "many"}}],
+    ):
         path.write_text(json.dumps([{**whole[0], "windows": windows}]), encoding="utf-8")
         with pytest.raises(ValueError, match="not an index of latents"):
             read_latents(tmp_path / "latents", rows[:1])

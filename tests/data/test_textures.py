@@ -13,8 +13,8 @@ from sklearn.svm import SVC
 
 from audiogen.audio.io.files import read_audio
 from audiogen.data.synthetic import write_textures
+from audiogen.data.synthetic.canvas import Signal
 from audiogen.data.synthetic.family import AXES, Family, Settings
-from audiogen.data.synthetic.synthesis import Signal
 from audiogen.data.synthetic.wording import level_of
 from audiogen.data.synthetic.writing import FAMILIES, Clip, plan_clip, render_clip
 from audiogen.storage import temporary_name

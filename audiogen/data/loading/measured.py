@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, ClassVar
 
 import numpy as np
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from audiogen.audio.measure.measures import measure_some
 from audiogen.conditioning.controls import (
-    CONTROL_NAMES,
     KEY_RANGE,
     MEASURES,
     ControlName,
@@ -35,28 +35,10 @@ class MeasuredWindow:
         measures: numbers by control; NaN where the sound has none, such as the tempo of rain.
     """
 
-    start: int
-    measures: Mapping[str, float]
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_inf_nan="strings")
 
-    def to_tree(self) -> dict[str, Any]:
-        """Return it as JSON types, which have no NaN."""
-        numbers = {
-            name: None if math.isnan(number) else number for name, number in self.measures.items()
-        }
-        return {"start": self.start, "measures": numbers}
-
-    @classmethod
-    def from_tree(cls, tree: Any) -> MeasuredWindow:
-        """Read what `to_tree` gave; TypeError or ValueError for anything else."""
-        match tree:
-            case {"start": int(start), "measures": dict(found)}:
-                numbers = {
-                    name: math.nan if number is None else float(number)
-                    for name, number in found.items()
-                }
-                if start >= 0 and numbers.keys() <= set(CONTROL_NAMES):
-                    return cls(start=start, measures=numbers)
-        raise ValueError(f"no measured window: {tree!r:.60}")
+    start: Annotated[int, Field(ge=0)]
+    measures: Mapping[ControlName, float]
 
 
 def measure_windows(
@@ -84,7 +66,7 @@ def measure_windows(
     for start in starts:
         heard = wav[:, start * hop : (start + window_frames) * hop]
         found = measure_some(heard, spec.sample_rate, attributes)
-        values = {str(name): found[MEASURES[name].attribute] for name in controls}
+        values = {name: found[MEASURES[name].attribute] for name in controls}
         numbers = {
             name: math.nan if value is None else control_number(name, value)
             for name, value in values.items()

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
+from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, unit_peak
 from audiogen.data.synthetic.family import DISTANCE, Family, Settings
-from audiogen.data.synthetic.synthesis import (
-    Canvas,
-    Signal,
-    add_grains,
-    between,
-    hump,
-    shaped_noise,
-    unit_peak,
-)
 
 
 def render_crickets(canvas: Canvas, settings: Settings) -> Signal:
@@ -24,13 +14,13 @@ def render_crickets(canvas: Canvas, settings: Settings) -> Signal:
     Field crickets sing chirps of three to five pulses, some 30 per second (Bennet-Clark 1989).
     """
     rng = canvas.rng
-    out = np.zeros((canvas.num_channels, canvas.num_samples))
+    out = canvas.silence()
     carrier = between(3000.0, 5400.0, settings.pitch)
     chirping = settings.kind == "chirps"
     for singer in range(round(between(1.0, 12.0, settings.density))):
         gap = rng.uniform(0.028, 0.034) if chirping else rng.uniform(0.015, 0.019)
         length = 0.6 * gap
-        t = np.arange(round(length * canvas.sample_rate)) / canvas.sample_rate
+        t = canvas.time(length)
         freq = min(carrier * rng.uniform(0.94, 1.06), canvas.top_hz)
         glide = freq * (t - 0.04 * t**2 / length)  # the wing slows down: the pulse ends lower
         pulse = np.sin(2 * np.pi * glide) * np.hanning(len(t)) ** 0.7
@@ -47,27 +37,9 @@ def render_crickets(canvas: Canvas, settings: Settings) -> Signal:
         level = 1.0 if singer == 0 else rng.uniform(0.3, 0.9)
         notes = level * strength[inside, None] * pulse
         place = rng.uniform(-0.6, 0.6)
-        out = out + pan(canvas, add_mono(canvas, times[inside], notes), place)
-    night = shaped_noise(canvas, lambda f: hump(f, 250.0, 1.5) + 0.3 * hump(f, 5000.0, 0.7))
+        out = out + canvas.pan(canvas.mono().add_grains(times[inside], notes)[0], place)
+    night = canvas.shaped_noise(lambda f: hump(f, 250.0, 1.5) + 0.3 * hump(f, 5000.0, 0.7))
     return unit_peak(out) + 0.006 * night
-
-
-def add_mono(canvas: Canvas, times: Signal, grains: Signal) -> Signal:
-    """Lay grains down at one place: (T,)."""
-    alone = Canvas(canvas.num_samples, canvas.sample_rate, 1, canvas.rng)
-    if len(times) == 0:
-        return np.zeros(canvas.num_samples)
-    return np.asarray(add_grains(alone, times, grains)[0])
-
-
-def pan(canvas: Canvas, mono: Signal, place: float) -> Signal:
-    """Put a sound (T,) at a place from -1 (left) to 1 (right): level and up to 0.6 ms of delay."""
-    if canvas.num_channels == 1:
-        return mono[None]
-    lag = round(0.0006 * place * canvas.sample_rate)
-    left = np.roll(mono, max(lag, 0)) * math.cos(math.pi / 4 * (1 + place))
-    right = np.roll(mono, max(-lag, 0)) * math.cos(math.pi / 4 * (1 - place))
-    return np.stack([left, right])
 
 
 CRICKETS = Family(
@@ -94,7 +66,7 @@ def syllable(canvas: Canvas, shape: Signal, centre: float) -> Signal:
         centre: Hz.
     """
     seconds, first, middle, last, flutter = (float(value) for value in shape)
-    t = np.arange(round(seconds * canvas.sample_rate)) / canvas.sample_rate
+    t = canvas.time(seconds)
     sweep = np.interp(t / seconds, [0.0, 0.5, 1.0], [first, middle, last])
     phase = 2 * np.pi * np.cumsum(np.minimum(centre * sweep, canvas.top_hz)) / canvas.sample_rate
     body = np.sin(phase)
@@ -123,7 +95,7 @@ def motif(canvas: Canvas, kind: str) -> Signal:
 def render_birds(canvas: Canvas, settings: Settings) -> Signal:
     """Each bird repeats its motif, a little varied (compare Farnell's "Birds")."""
     rng = canvas.rng
-    out = np.zeros((canvas.num_channels, canvas.num_samples))
+    out = canvas.silence()
     middle = between(2300.0, 4300.0, settings.pitch)
     rest = {"whistles": 0.7, "chirps": 0.35, "trills": 0.6}[settings.kind]
     for bird in range(round(between(1.0, 6.0, settings.density))):
@@ -140,8 +112,8 @@ def render_birds(canvas: Canvas, settings: Settings) -> Signal:
                 room += level * rng.uniform(0.7, 1.0) * note[: len(room)]
                 clock += float(row[0]) + rng.uniform(0.02, 0.07)
             clock += rest * rng.uniform(0.5, 1.6)
-        out = out + pan(canvas, line, rng.uniform(-0.6, 0.6))
-    air = shaped_noise(canvas, lambda f: hump(f, 400.0, 1.6))
+        out = out + canvas.pan(line, rng.uniform(-0.6, 0.6))
+    air = canvas.shaped_noise(lambda f: hump(f, 400.0, 1.6))
     return unit_peak(out) + 0.004 * air
 
 

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from audiogen.data.synthetic.canvas import Canvas, Signal, between, oscillator
 from audiogen.data.synthetic.family import Family, Settings
-from audiogen.data.synthetic.synthesis import (
-    Canvas,
-    Signal,
-    between,
-    drift,
-    oscillator,
-    shaped_noise,
-)
 
 
 def spectrum(kind: str, top: int) -> Signal:
@@ -50,13 +43,13 @@ def render_drone(canvas: Canvas, settings: Settings) -> Signal:
                 dark = weights / (1 + (places / knee) ** 2)
                 bright = weights / (1 + (places / (3.0 * knee)) ** 2)
                 phases = rng.uniform(0.0, 2 * np.pi, top)
-                swell = np.clip(0.5 + depth * drift(canvas, motion, slope=0.8), 0.0, 1.2)
+                swell = np.clip(0.5 + depth * canvas.drift(motion, slope=0.8), 0.0, 1.2)
                 turns = freq * time + rng.random()
                 voice = (1 - swell) * oscillator(turns, dark, phases)
                 voice += swell * oscillator(turns, bright, phases)
                 total += voice / ratio**0.5 * (0.6 + 0.4 * swell)
         channels.append(total)
-    breath = shaped_noise(canvas, lambda f: 1 / (1 + (f / knee) ** 2))
+    breath = canvas.shaped_noise(lambda f: 1 / (1 + (f / knee) ** 2))
     return np.stack(channels) + 0.02 * breath
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
-from audiogen.data.synthetic.synthesis import Canvas, Signal
+from audiogen.data.synthetic.canvas import Canvas, Signal
 
 Wordings = tuple[str, ...]
 Levels = tuple[Wordings, Wordings, Wordings]  # low, middle, high; "" is a level left unsaid

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, unit_rms
 from audiogen.data.synthetic.family import DISTANCE, Family, Settings
-from audiogen.data.synthetic.synthesis import (
-    Canvas,
-    Signal,
-    add_grains,
-    between,
-    drift,
-    hump,
-    noise_grains,
-    poisson_times,
-    shaped_noise,
-    sine_grains,
-    unit_rms,
-)
 
 
 def crackle(canvas: Canvas, settings: Settings) -> Signal:
     """Snaps with a heavy tail of sizes, each big one followed by a burst of small ones."""
     rng = canvas.rng
-    parents = poisson_times(canvas, between(2.5, 22.0, settings.density))
+    parents = canvas.poisson_times(between(2.5, 22.0, settings.density))
     broods = rng.poisson(2.5, len(parents))
     children = np.repeat(parents, broods) + rng.exponential(0.03, int(broods.sum()))
     times = np.concatenate([parents, children])
@@ -32,18 +20,18 @@ def crackle(canvas: Canvas, settings: Settings) -> Signal:
     count = len(times)
     decays = canvas.octaves(500.0, 4000.0, count) / between(1.0, 0.6, settings.brightness)
     woody = canvas.octaves(900.0, 6000.0, count) * between(0.6, 1.4, settings.brightness)
-    grains = noise_grains(canvas, decays, 0.012) + 1.2 * sine_grains(canvas, woody, decays, 0.012)
-    return add_grains(canvas, times, sizes * grains)
+    grains = canvas.noise_grains(decays, 0.012) + 1.2 * canvas.sine_grains(woody, decays, 0.012)
+    return canvas.add_grains(times, sizes * grains)
 
 
 def render_fire(canvas: Canvas, settings: Settings) -> Signal:
     """Three layers: flames lap (low), gas hisses (high), wood crackles (events)."""
     roar = {"campfire": 0.5, "fireplace": 0.35, "bonfire": 1.5}[settings.kind]
     roar *= between(0.5, 1.8, settings.intensity)
-    laps = np.clip(0.6 + 0.5 * drift(canvas, 7.0, slope=0.3), 0.2, 3.0) ** 2
-    flames = shaped_noise(canvas, lambda f: hump(f, 80.0, 1.0) + 0.25 * hump(f, 450.0, 1.2))
-    gusts = 0.3 + np.clip(0.5 + 0.4 * drift(canvas, 3.0), 0.0, 1.5) ** 4
-    gas = shaped_noise(canvas, lambda f: hump(f, 5500.0, 1.0))
+    laps = np.clip(0.6 + 0.5 * canvas.drift(7.0, slope=0.3), 0.2, 3.0) ** 2
+    flames = canvas.shaped_noise(lambda f: hump(f, 80.0, 1.0) + 0.25 * hump(f, 450.0, 1.2))
+    gusts = 0.3 + np.clip(0.5 + 0.4 * canvas.drift(3.0), 0.0, 1.5) ** 4
+    gas = canvas.shaped_noise(lambda f: hump(f, 5500.0, 1.0))
     hiss = 0.15 * between(0.5, 2.0, settings.brightness)
     return unit_rms(crackle(canvas, settings)) + roar * flames * laps + hiss * gas * gusts
 

@@ -6,19 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from audiogen.data.synthetic.canvas import Canvas, Signal, between, unit_rms
 from audiogen.data.synthetic.family import DISTANCE, Family, Settings
-from audiogen.data.synthetic.synthesis import (
-    Canvas,
-    Signal,
-    add_grains,
-    band,
-    between,
-    envelope_draws,
-    noise_grains,
-    regular_times,
-    sine_grains,
-    unit_rms,
-)
 
 
 @dataclass(frozen=True)
@@ -54,7 +43,7 @@ def render_footsteps(canvas: Canvas, settings: Settings) -> Signal:
     ground = GROUNDS[settings.kind]
     period = between(0.85, 0.34, settings.rate)
     length = min(0.42, 0.7 * period)
-    steps = regular_times(canvas, period, jitter=0.03, first=0.05)
+    steps = canvas.regular_times(period, jitter=0.03, first=0.05)
     t = canvas.time()
     force = np.zeros_like(t)
     for number, start in enumerate(steps):
@@ -62,18 +51,18 @@ def render_footsteps(canvas: Canvas, settings: Settings) -> Signal:
         force += side * canvas.rng.uniform(0.8, 1.0) * press(t - start, length)
     weight = between(0.6, 1.6, settings.intensity)
     count = max(8, round(ground.collisions * weight * len(steps)))
-    times = envelope_draws(canvas, force, count)
+    times = canvas.envelope_draws(force, count)
     hardness = force[np.minimum((times * canvas.sample_rate).astype(int), len(force) - 1)]
     sizes = (hardness * canvas.rng.pareto(2.5, count))[:, None]
     freqs = canvas.octaves(ground.low_hz, ground.high_hz, count) / weight**0.3
     decays = canvas.octaves(ground.slow_decay, ground.fast_decay, count)
-    burst = noise_grains(canvas, 2 * decays, 0.012)
-    ring = sine_grains(canvas, freqs, decays, 0.012)
+    burst = canvas.noise_grains(2 * decays, 0.012)
+    ring = canvas.sine_grains(freqs, decays, 0.012)
     grains = sizes * ((1 - ground.noise) * ring + ground.noise * burst * ring.std() / burst.std())
-    crunch = add_grains(canvas, times, grains, width=0.5)
-    crunch = unit_rms(band(canvas, crunch, 0.6 * ground.low_hz, 1.5 * ground.high_hz))
-    thumps = sine_grains(canvas, np.full(len(steps), 85.0), np.full(len(steps), 35.0), 0.12)
-    body = add_grains(canvas, steps + 0.08 * length, thumps, width=0.3)
+    crunch = canvas.add_grains(times, grains, width=0.5)
+    crunch = unit_rms(canvas.band(crunch, 0.6 * ground.low_hz, 1.5 * ground.high_hz))
+    thumps = canvas.sine_grains(np.full(len(steps), 85.0), np.full(len(steps), 35.0), 0.12)
+    body = canvas.add_grains(steps + 0.08 * length, thumps, width=0.3)
     return crunch + ground.thud * weight * 3.0 * body
 
 

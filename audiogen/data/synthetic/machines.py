@@ -4,28 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, oscillator, unit_rms
 from audiogen.data.synthetic.family import DISTANCE, Family, Settings
-from audiogen.data.synthetic.synthesis import (
-    Canvas,
-    Signal,
-    add_grains,
-    band,
-    between,
-    drift,
-    hump,
-    noise_grains,
-    oscillator,
-    regular_times,
-    resonate,
-    shaped_noise,
-    sine_grains,
-    unit_rms,
-)
-
-
-def stretched(canvas: Canvas, mono: Signal) -> Signal:
-    """One signal (T,) for every channel of the canvas: (C, T)."""
-    return np.repeat(mono[None], canvas.num_channels, axis=0)
 
 
 def render_engine(canvas: Canvas, settings: Settings) -> Signal:
@@ -41,7 +21,7 @@ def render_engine(canvas: Canvas, settings: Settings) -> Signal:
         "mower": (2000.0, 3300.0, 1, 0.4, 0.7),
     }[settings.kind]
     cycles = between(slow, fast, settings.rate) / 120.0
-    wobble = 1.0 + 0.012 * drift(canvas, 3.0) + 0.004 * drift(canvas, 20.0, slope=0.0)
+    wobble = 1.0 + 0.012 * canvas.drift(3.0) + 0.004 * canvas.drift(20.0, slope=0.0)
     turns = np.cumsum(cycles * wobble) / canvas.sample_rate
     pulses = np.zeros(canvas.num_samples)
     offsets = np.arange(cylinders) / cylinders
@@ -55,12 +35,12 @@ def render_engine(canvas: Canvas, settings: Settings) -> Signal:
     orders = np.array([1.0, 3.0, 5.0, 7.0, 9.0, 13.0])
     tone = between(0.7, 1.0, settings.brightness)
     modes = np.stack([pipe * orders, 60.0 + 12.0 * orders, tone ** np.arange(6)], axis=1)
-    ripple = stretched(canvas, pulses - pulses.mean())
-    body = unit_rms(resonate(canvas, ripple, modes)) + 0.5 * unit_rms(ripple)
-    gas = shaped_noise(canvas, lambda f: hump(f, between(600.0, 1400.0, settings.brightness), 1.2))
-    knock = shaped_noise(canvas, lambda f: hump(f, 2600.0, 0.5))
+    ripple = canvas.stretched(pulses - pulses.mean())
+    body = unit_rms(canvas.resonate(ripple, modes)) + 0.5 * unit_rms(ripple)
+    gas = canvas.shaped_noise(lambda f: hump(f, between(600.0, 1400.0, settings.brightness), 1.2))
+    knock = canvas.shaped_noise(lambda f: hump(f, 2600.0, 0.5))
     breath = gas * pulses * rasp + clatter * knock * pulses**3
-    fan = shaped_noise(canvas, lambda f: hump(f, 900.0, 1.5))
+    fan = canvas.shaped_noise(lambda f: hump(f, 900.0, 1.5))
     return body + between(0.9, 2.2, settings.brightness) * breath + 0.06 * fan
 
 
@@ -90,23 +70,23 @@ def render_helicopter(canvas: Canvas, settings: Settings) -> Signal:
     middle = rng.uniform(0.4, 0.6) * canvas.seconds
     near = 1.0 / np.sqrt(1 + ((t - middle) / (0.28 * canvas.seconds)) ** 2)
     doppler = 1.0 - 0.07 * np.tanh((t - middle) / (0.15 * canvas.seconds)) if passing else 1.0
-    turns = np.cumsum(blade * doppler * (1 + 0.01 * drift(canvas, 1.5))) / canvas.sample_rate
+    turns = np.cumsum(blade * doppler * (1 + 0.01 * canvas.drift(1.5))) / canvas.sample_rate
     since = turns % 1.0
     chop = np.exp(-0.5 * ((since - 0.3) / 0.09) ** 2)
     slap_hz = between(380.0, 750.0, settings.intensity)
-    wash = shaped_noise(canvas, lambda f: hump(f, slap_hz, 1.1))
+    wash = canvas.shaped_noise(lambda f: hump(f, slap_hz, 1.1))
     thump = np.exp(-since * 14.0) * np.sin(2 * np.pi * 2.6 * since) * (1 - since)
     modes = np.array([[70.0, 60.0, 1.0], [160.0, 120.0, 0.7], [310.0, 200.0, 0.4]])
-    beat = resonate(canvas, stretched(canvas, np.diff(thump, prepend=thump[0])), modes)
+    beat = canvas.resonate(canvas.stretched(np.diff(thump, prepend=thump[0])), modes)
     tail = oscillator(
         turns * 5.3, np.asarray(0.75 ** np.arange(14.0), dtype=np.float64), rng.uniform(0, 6.28, 14)
     )
     whine_hz = rng.uniform(1700.0, 2600.0)
-    whine = np.sin(2 * np.pi * turns * (whine_hz / blade)) * (1 + 0.2 * drift(canvas, 6.0))
+    whine = np.sin(2 * np.pi * turns * (whine_hz / blade)) * (1 + 0.2 * canvas.drift(6.0))
     slap = between(0.8, 1.8, settings.intensity)
-    air = shaped_noise(canvas, lambda f: hump(f, 2600.0, 1.0))
+    air = canvas.shaped_noise(lambda f: hump(f, 2600.0, 1.0))
     out = slap * (unit_rms(beat) + 1.3 * wash * chop) + 0.1 * air * (0.4 + chop)
-    out = out + 0.22 * stretched(canvas, tail) + 0.03 * stretched(canvas, whine)
+    out = out + 0.22 * canvas.stretched(tail) + 0.03 * canvas.stretched(whine)
     return out * (0.15 + 0.85 * near**2 if passing else np.ones_like(t))
 
 
@@ -140,18 +120,18 @@ def render_clock(canvas: Canvas, settings: Settings) -> Signal:
     count = round(length * canvas.sample_rate)
     sounds = []
     for level, detune in ((1.0, 1.0), (0.75, 0.88)):  # tick and tock
-        modes = sine_grains(canvas, freqs * detune, decays, length) * rng.uniform(0.3, 1, (7, 1))
-        click = noise_grains(canvas, np.array([2500.0]), length)[0]
+        modes = canvas.sine_grains(freqs * detune, decays, length) * rng.uniform(0.3, 1, (7, 1))
+        click = canvas.noise_grains(np.array([2500.0]), length)[0]
         sounds.append(level * (modes.sum(axis=0) + 0.7 * click))
     period = 1.0 / (rate * between(0.75, 1.35, settings.rate))
-    times = regular_times(canvas, period, jitter=0.004, first=0.08)
+    times = canvas.regular_times(period, jitter=0.004, first=0.08)
     grains = np.stack([sounds[tick % 2] for tick in range(len(times))])
     delays = np.sort(rng.uniform(0.006, 0.028, 2)) * min(1.0, 2.5 * period)
-    out = np.zeros((canvas.num_channels, canvas.num_samples))
+    out = canvas.silence()
     for delay, level in zip((0.0, *delays), (0.5, 1.0, 0.6), strict=True):
         scale = level * rng.uniform(0.9, 1.1, (len(times), 1))
-        out = out + add_grains(canvas, times + delay, scale * grains[:, :count], width=0.15)
-    return band(canvas, out, 0.5 * shift * low, np.inf)
+        out = out + canvas.add_grains(times + delay, scale * grains[:, :count], width=0.15)
+    return canvas.band(out, 0.5 * shift * low, np.inf)
 
 
 CLOCK = Family(

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 from scipy.signal import butter, sosfilt
 
+from audiogen.data.synthetic.canvas import Canvas, Signal, between
 from audiogen.data.synthetic.family import Settings
-from audiogen.data.synthetic.synthesis import Canvas, Signal, between, shaped_noise
 
 PEAK = 10 ** (-1.05 / 20)  # a shade under -1 dBFS, so that rounding to 24 bits stays below it
 FLOOR_DB = -68.0  # no recording is digitally silent; neither are these between two events
@@ -63,7 +63,7 @@ def finish(canvas: Canvas, wet: Signal, settings: Settings) -> Signal:
     over = float(np.abs(clean).max()) / PEAK
     if over > 1.0:
         clean = PEAK * np.tanh(clean * min(1.0, 2.5 / over) / PEAK)
-    hush = shaped_noise(canvas, lambda f: 1 / np.sqrt(1 + (f / 400.0) ** 2))
+    hush = canvas.shaped_noise(lambda f: 1 / np.sqrt(1 + (f / 400.0) ** 2))
     clean += 10 ** (FLOOR_DB / 20) * np.asarray(sosfilt(sections, hush))
     fade_in = min(round(FADE_IN_SECONDS * canvas.sample_rate), canvas.num_samples // 4)
     fade_out = min(round(FADE_OUT_SECONDS * canvas.sample_rate), canvas.num_samples // 4)

@@ -4,18 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from audiogen.data.synthetic.animals import pan
+from audiogen.data.synthetic.canvas import Canvas, Signal, between
 from audiogen.data.synthetic.family import DISTANCE, REVERB, Family, Settings
-from audiogen.data.synthetic.synthesis import (
-    Canvas,
-    Signal,
-    add_grains,
-    between,
-    noise_grains,
-    poisson_times,
-    regular_times,
-    resonate,
-)
 
 # Partials of a tuned bell relative to its prime: hum, prime, tierce, quint, nominal, and above
 # (Fletcher & Rossing, "The Physics of Musical Instruments"), with their strengths.
@@ -28,12 +18,12 @@ FREE_BAR = np.array([1.0, 2.756, 5.404, 8.933, 13.34])
 def strikes(canvas: Canvas, times: Signal, seconds: float, *, spread: float = 0.35) -> Signal:
     """Hammer blows (C, T) at `times`: a push of `seconds` and a little scraping, one place each."""
     count = len(times)
-    scrape = noise_grains(canvas, np.full(count, 3.0 / seconds), max(0.004, 2 * seconds))
+    scrape = canvas.noise_grains(np.full(count, 3.0 / seconds), max(0.004, 2 * seconds))
     push = np.hanning(max(3, round(seconds * canvas.sample_rate)))
     grains = 0.4 * scrape / np.sqrt(seconds * canvas.sample_rate)
     grains[:, : len(push)] += push / push.sum()
-    return add_grains(
-        canvas, times, grains * canvas.uniform(0.65, 1.0, count)[:, None], width=spread
+    return canvas.add_grains(
+        times, grains * canvas.uniform(0.65, 1.0, count)[:, None], width=spread
     )
 
 
@@ -56,8 +46,8 @@ def render_bell(canvas: Canvas, settings: Settings) -> Signal:
         for sign, part in ((-0.5, 0.6), (0.5, 0.4))
     ]
     period = between(2.3, 0.8, settings.rate)
-    times = regular_times(canvas, period, jitter=0.03, first=0.08)
-    return resonate(canvas, strikes(canvas, times, 0.0012), np.concatenate(rows))
+    times = canvas.regular_times(period, jitter=0.03, first=0.08)
+    return canvas.resonate(strikes(canvas, times, 0.0012), np.concatenate(rows))
 
 
 BELL = Family(
@@ -83,9 +73,9 @@ def render_chimes(canvas: Canvas, settings: Settings) -> Signal:
         "glass": (1700.0, 5.0, 0.6, 0.0003),
     }[settings.kind]
     scale = np.array([1.0, 9 / 8, 5 / 4, 3 / 2, 5 / 3, 2.0])  # just pentatonic
-    out = np.zeros((canvas.num_channels, canvas.num_samples))
+    out = canvas.silence()
     gust = float(rng.uniform(0.3, 0.7)) * canvas.seconds
-    times = poisson_times(canvas, between(2.5, 12.0, settings.density))
+    times = canvas.poisson_times(between(2.5, 12.0, settings.density))
     lean = rng.random(len(times)) < 0.5  # half of the hits crowd together around the gust
     times = np.where(lean, gust + 0.18 * canvas.seconds * (times / canvas.seconds - 0.5) * 2, times)
     times[0] = min(0.05, 0.1 * canvas.seconds)
@@ -99,9 +89,9 @@ def render_chimes(canvas: Canvas, settings: Settings) -> Signal:
         freqs = base * scale[bar] * FREE_BAR[:modes] * rng.uniform(0.995, 1.005, modes)
         gains = 0.75 ** np.arange(modes) * rng.uniform(0.6, 1.0, modes)
         rows = np.stack([freqs, decay * (freqs / base) ** steepness, gains], axis=1)
-        alone = Canvas(canvas.num_samples, canvas.sample_rate, 1, rng)
-        ring = resonate(alone, strikes(alone, hits, damping), rows)
-        out = out + pan(canvas, ring[0], float(place))
+        alone = canvas.mono()
+        ring = alone.resonate(strikes(alone, hits, damping), rows)
+        out = out + canvas.pan(ring[0], float(place))
     return out
 
 
@@ -138,9 +128,9 @@ def render_metal(canvas: Canvas, settings: Settings) -> Signal:
         hammer = 0.0012
     freqs = freqs * rng.uniform(0.96, 1.04, len(freqs))
     period = between(1.2, 0.28, settings.rate)
-    times = regular_times(canvas, period, jitter=0.08, first=0.06)
+    times = canvas.regular_times(period, jitter=0.08, first=0.06)
     blows = strikes(canvas, times, hammer)
-    return resonate(canvas, blows, np.stack([freqs, decays, gains], axis=1)) + 1.5 * blows
+    return canvas.resonate(blows, np.stack([freqs, decays, gains], axis=1)) + 1.5 * blows
 
 
 METAL = Family(

@@ -4,22 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, unit_rms
 from audiogen.data.synthetic.family import DISTANCE, Family, Settings
-from audiogen.data.synthetic.synthesis import (
-    Canvas,
-    Signal,
-    add_grains,
-    band,
-    between,
-    drift,
-    envelope_draws,
-    hump,
-    moving_noise,
-    poisson_times,
-    shaped_noise,
-    sine_grains,
-    unit_rms,
-)
 
 
 def swells(canvas: Canvas, settings: Settings) -> tuple[Signal, Signal]:
@@ -58,14 +44,14 @@ def render_sea(canvas: Canvas, settings: Settings) -> Signal:
         deep = boom * (0.12 + wave**2) * hump(freqs, 75.0, 0.8)
         return np.asarray(foam + deep + hiss * wash * hump(freqs, 5000.0, 0.8) + 0.006)
 
-    out = moving_noise(canvas, magnitude)
+    out = canvas.moving_noise(magnitude)
     if settings.kind == "pebbles":  # stones knock together as the water drags them back
         count = max(1, round(260 * canvas.seconds))
-        times = envelope_draws(canvas, backwash**2 + 0.15 * breaking, count)
+        times = canvas.envelope_draws(backwash**2 + 0.15 * breaking, count)
         freqs = canvas.octaves(1400.0, 5200.0, count)
-        grains = sine_grains(canvas, freqs, canvas.octaves(250.0, 700.0, count), 0.015)
+        grains = canvas.sine_grains(freqs, canvas.octaves(250.0, 700.0, count), 0.015)
         sizes = canvas.rng.pareto(2.2, count)[:, None]
-        out = out + 0.12 * unit_rms(add_grains(canvas, times, sizes * grains))
+        out = out + 0.12 * unit_rms(canvas.add_grains(times, sizes * grains))
     return out
 
 
@@ -93,23 +79,23 @@ def render_stream(canvas: Canvas, settings: Settings) -> Signal:
         "rapids": (0.0008, 0.005),
     }[settings.kind]
     rate = between(45.0, 380.0, settings.density)
-    times = poisson_times(canvas, rate)
+    times = canvas.poisson_times(rate)
     shift = between(1.2, 0.75, settings.brightness)
     radii = shift * canvas.octaves(smallest, largest, len(times))
     freqs = 3.0 / radii  # Minnaert's resonance, radius in m
     decays = 0.13 / radii + 0.0072 * radii**-1.5  # radiation and heat losses
     near_surface = rng.random(len(times)) < 0.6
     sizes = (rng.random(len(times)) ** 3 * (radii / largest) ** 0.6)[:, None]
-    bubbles = np.zeros((canvas.num_channels, canvas.num_samples))
+    bubbles = canvas.silence()
     for rise, chosen in ((0.1, near_surface), (0.0, ~near_surface)):  # xi = 0.1 when near
-        grains = sine_grains(canvas, freqs[chosen], 0.55 * decays[chosen], 0.06, rise=rise)
-        bubbles = bubbles + add_grains(canvas, times[chosen], sizes[chosen] * grains)
+        grains = canvas.sine_grains(freqs[chosen], 0.55 * decays[chosen], 0.06, rise=rise)
+        bubbles = bubbles + canvas.add_grains(times[chosen], sizes[chosen] * grains)
     rush = {"brook": 0.12, "rapids": 0.6}[settings.kind]
     rush *= between(0.5, 1.6, settings.density)
     centre = 650.0 / shift
-    noise = shaped_noise(canvas, lambda f: hump(f, centre, 1.2))
-    swirl = np.clip(1.0 + 0.25 * drift(canvas, 5.0, slope=0.2), 0.2, 2.0)
-    return band(canvas, unit_rms(bubbles), 150.0, np.inf) + rush * noise * swirl
+    noise = canvas.shaped_noise(lambda f: hump(f, centre, 1.2))
+    swirl = np.clip(1.0 + 0.25 * canvas.drift(5.0, slope=0.2), 0.2, 2.0)
+    return canvas.band(unit_rms(bubbles), 150.0, np.inf) + rush * noise * swirl
 
 
 STREAM = Family(

@@ -6,23 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, unit_rms
 from audiogen.data.synthetic.family import DISTANCE, Family, Settings
-from audiogen.data.synthetic.synthesis import (
-    Canvas,
-    Signal,
-    add_grains,
-    band,
-    between,
-    drift,
-    hump,
-    moving_noise,
-    noise_grains,
-    poisson_times,
-    resonate,
-    shaped_noise,
-    sine_grains,
-    unit_rms,
-)
 
 SPEED_OF_SOUND = 340.0  # m/s
 
@@ -50,26 +35,26 @@ SURFACES = {
 def render_rain(canvas: Canvas, settings: Settings) -> Signal:
     """Drops one by one over the hiss of those too many to be told apart."""
     surface = SURFACES[settings.kind]
-    times = poisson_times(canvas, between(18.0, 380.0, settings.intensity))
+    times = canvas.poisson_times(between(18.0, 380.0, settings.intensity))
     count = len(times)
     sizes = canvas.rng.lognormal(0.0, 0.8, count)[:, None]
     shift = between(0.75, 1.3, settings.brightness)
     freqs = shift * canvas.octaves(surface.low_hz, surface.high_hz, count)
     decays = canvas.octaves(surface.slow_decay, surface.fast_decay, count)
-    ring = sine_grains(canvas, freqs, decays, 0.03)
-    burst = noise_grains(canvas, 2.0 * decays, 0.03)
+    ring = canvas.sine_grains(freqs, decays, 0.03)
+    burst = canvas.noise_grains(2.0 * decays, 0.03)
     grains = sizes * ((1.0 - surface.noise) * ring + surface.noise * burst)
-    drops = add_grains(canvas, times, grains)
+    drops = canvas.add_grains(times, grains)
     if surface.noise > 0.5:
-        drops = band(canvas, drops, shift * surface.low_hz, shift * surface.high_hz)
+        drops = canvas.band(drops, shift * surface.low_hz, shift * surface.high_hz)
     if settings.kind == "tin roof":  # the sheet itself rings under every drop
         modes = np.stack(
             [canvas.octaves(380.0, 3200.0, 9), canvas.uniform(50, 120, 9), np.full(9, 0.25)], axis=1
         )
-        drops = drops + resonate(canvas, 0.3 * drops, modes)
+        drops = drops + canvas.resonate(0.3 * drops, modes)
     centre = shift * surface.hiss_hz
-    hiss = shaped_noise(canvas, lambda f: hump(f, centre, 1.1) + 0.3 * hump(f, 2.0 * centre, 1.0))
-    swell = 1.0 + 0.08 * drift(canvas, 2.0)
+    hiss = canvas.shaped_noise(lambda f: hump(f, centre, 1.1) + 0.3 * hump(f, 2.0 * centre, 1.0))
+    swell = 1.0 + 0.08 * canvas.drift(2.0)
     loudest = 0.9 if settings.kind == "tin roof" else 1.5  # the roof drums, it does not hiss
     return unit_rms(drops) + between(0.2, loudest, settings.intensity) * hiss * swell
 
@@ -113,11 +98,11 @@ def render_wind(canvas: Canvas, settings: Settings) -> Signal:
     """Turbulence noise whose level, cutoff and whistles follow one wind speed."""
     obstacle = OBSTACLES[settings.kind]
     rng = canvas.rng
-    gusts = drift(canvas, between(0.5, 1.6, settings.density), slope=0.8)
+    gusts = canvas.drift(between(0.5, 1.6, settings.density), slope=0.8)
     force = between(0.45, 1.0, settings.intensity)
     depth = between(0.2, 0.45, settings.density)
     speed = force * np.clip(1.0 + depth * gusts, 0.15, 1.8)
-    flutter = np.clip(1.0 + 0.5 * drift(canvas, 9.0, slope=0.2), 0.1, 3.0)
+    flutter = np.clip(1.0 + 0.5 * canvas.drift(9.0, slope=0.2), 0.1, 3.0)
     whistles = canvas.octaves(obstacle.low_hz, obstacle.high_hz, 3)
     levels = obstacle.howl * rng.uniform(0.4, 1.0, 3)
     lags = rng.integers(0, max(1, round(0.2 * canvas.seconds * canvas.sample_rate)), 3)
@@ -136,7 +121,7 @@ def render_wind(canvas: Canvas, settings: Settings) -> Signal:
         leaves = obstacle.rustle * now**2 * flutter[index]
         return np.asarray(total + leaves * hump(freqs, tone * 3400.0, 0.8))
 
-    return moving_noise(canvas, magnitude)
+    return canvas.moving_noise(magnitude)
 
 
 WIND = Family(
@@ -173,24 +158,24 @@ def render_thunder(canvas: Canvas, settings: Settings) -> Signal:
     length = between(0.004, 0.03, settings.distance) * (1.0 if crack else 1.8)
     count = max(8, round(length * canvas.sample_rate))
     wave = np.linspace(1.0, -1.0, count) * np.hanning(count) ** 0.25
-    claps = add_grains(canvas, times[heard], sizes[:, None] * wave, width=0.8)
+    claps = canvas.add_grains(times[heard], sizes[:, None] * wave, width=0.8)
     since = canvas.time() - times[heard].min()
     # What comes late has come far: only the first instants are sharp.
     sharp = np.where(since < 0.0, 1.0, np.exp(-np.maximum(since, 0.0) / 0.35))
-    claps = sharp * claps + (1.0 - sharp) * band(canvas, claps, 0.0, 350.0)
+    claps = sharp * claps + (1.0 - sharp) * canvas.band(claps, 0.0, 350.0)
     swell = np.zeros(canvas.num_samples)
     np.maximum.at(swell, (times[heard] * canvas.sample_rate).astype(np.int64), sizes)
     fall = np.exp(-np.arange(canvas.num_samples) / canvas.sample_rate / (0.25 if crack else 0.7))
     size = 2 * canvas.num_samples
     swell = np.fft.irfft(np.fft.rfft(swell, size) * np.fft.rfft(fall, size), size)
     swell = swell[: canvas.num_samples] / swell.max()
-    rumble = shaped_noise(canvas, lambda f: hump(f, 65.0, 0.9) + 0.1 * hump(f, 250.0, 1.0))
-    rumble *= swell * np.clip(1.0 + 0.45 * drift(canvas, 6.0, slope=0.2), 0.1, 3.0)
+    rumble = canvas.shaped_noise(lambda f: hump(f, 65.0, 0.9) + 0.1 * hump(f, 250.0, 1.0))
+    rumble *= swell * np.clip(1.0 + 0.45 * canvas.drift(6.0, slope=0.2), 0.1, 3.0)
     out = unit_rms(claps) + between(1.1, 1.6, settings.distance) * unit_rms(rumble)
     if crack:  # the tearing sound of the nearest branches
-        tear = shaped_noise(canvas, lambda f: hump(f, 1800.0, 1.4))
+        tear = canvas.shaped_noise(lambda f: hump(f, 1800.0, 1.4))
         shape = np.where(since > 0.0, np.exp(-since * 7.0), 0.0) * np.minimum(since / 0.003, 1.0)
-        snaps = np.clip(1.0 + drift(canvas, 40.0, slope=0.0), 0.0, 4.0)
+        snaps = np.clip(1.0 + canvas.drift(40.0, slope=0.0), 0.0, 4.0)
         out = out + between(5.0, 0.8, settings.distance) * tear * np.maximum(shape, 0.0) * snaps
     return out
 

@@ -12,6 +12,7 @@ import torch
 from audiogen.audio.io.files import write_audio
 from audiogen.data.metadata import Metadata
 from audiogen.data.synthetic.animals import BIRDS, CRICKETS
+from audiogen.data.synthetic.canvas import Canvas, Signal
 from audiogen.data.synthetic.drone import DRONE
 from audiogen.data.synthetic.family import Family, Settings
 from audiogen.data.synthetic.fire import FIRE
@@ -19,7 +20,6 @@ from audiogen.data.synthetic.footsteps import FOOTSTEPS
 from audiogen.data.synthetic.machines import CLOCK, ENGINE, HELICOPTER
 from audiogen.data.synthetic.space import finish, place
 from audiogen.data.synthetic.struck import BELL, CHIMES, METAL
-from audiogen.data.synthetic.synthesis import Canvas, Signal
 from audiogen.data.synthetic.water import SEA, STREAM
 from audiogen.data.synthetic.weather import RAIN, THUNDER, WIND
 from audiogen.data.synthetic.wording import caption, draw_settings

@@ -10,7 +10,8 @@ import torch
 
 from audiogen.conditioning.controls import make_controls
 from audiogen.data.loading.clips import thinned
-from audiogen.data.loading.latents import encode_files, prompts_of
+from audiogen.data.loading.examples import prompts_of
+from audiogen.data.loading.latents import encode_rows
 from audiogen.data.manifest import ManifestRow, read_split
 from audiogen.evaluation.scores import Bits, Likelihood
 from audiogen.experiment import ExperimentConfig
@@ -115,7 +116,7 @@ def _clips(
 ) -> Batch:
     """Encode the first window of each file."""
     codec = pipeline.codec
-    items = list(encode_files(config.sounds, rows, codec, min_frames=window))
+    items = list(encode_rows(config.sounds, rows, codec, min_frames=window))
     frames = [min(item.num_frames, window) for item in items]
     mask = torch.arange(window)[None] < torch.tensor(frames)[:, None]
     states = pipeline.text([prompts_of(row)[0] for row in rows])

@@ -13,7 +13,7 @@ from torch import Tensor
 from audiogen.audio.measure.texture import fft_length, log_mel, mono
 from audiogen.audio.spectral import stft
 from audiogen.codecs import Codec
-from audiogen.data.loading.latents import encode_files
+from audiogen.data.loading.latents import encode_rows
 from audiogen.data.manifest import read_split
 from audiogen.evaluation.material import Sounds, Speed, reconstructions
 from audiogen.evaluation.scores import Codebook, CodecScores, Reconstruction
@@ -74,7 +74,7 @@ def _usage(config: ExperimentConfig, codec: Codec) -> list[tuple[float, float]]:
     vocab_size = codec.spec.vocab_size or 1
     counts = torch.zeros(codec.spec.channels, vocab_size, dtype=torch.float64)
     rows = read_split(config.run.manifest, "train")
-    for item in encode_files(config.sounds, rows, codec, min_frames=1):
+    for item in encode_rows(config.sounds, rows, codec, min_frames=1):
         found = [torch.bincount(tokens, minlength=vocab_size) for tokens in item.latents]
         counts += torch.stack(found)
     shares = counts / counts.sum(dim=1, keepdim=True)

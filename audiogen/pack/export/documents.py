@@ -17,10 +17,10 @@ from audiogen.audio.io.chunks import plain_text
 from audiogen.pack.export.sound import KINDS, Kind
 from audiogen.pages.markup import Markup, join, number, tag
 from audiogen.pages.pictures import (
-    RANGE_DB,
     Spectrogram,
     picture_uri,
     shared_reference,
+    sheet_png,
     sound_uri,
     spectrogram,
 )
@@ -249,26 +249,7 @@ def _card(one: Exported, reference: float) -> Markup:
 
 def contact_picture(path: Path, pack: str, files: Sequence[Exported]) -> None:
     """Draw contact.png: the spectrograms of all sounds with their names."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 (slow to import)
-
+    captions = [(Path(one.path).stem, f"{one.kind}, {one.seconds:.2f} s") for one in files]
     columns = min(PICTURE_COLUMNS, len(files))
-    rows = -(-len(files) // columns)
-    figure = Figure(figsize=(2.6 * columns, 0.5 + 1.5 * rows), layout="constrained")
-    figure.suptitle(plain_text(pack).replace("$", r"\$"))
-    reference = shared_reference([one.picture for one in files])
-    for place, one in enumerate(files, 1):
-        axes = figure.add_subplot(rows, columns, place)
-        axes.imshow(
-            one.picture.levels_db,
-            origin="lower",
-            aspect="auto",
-            cmap="magma",
-            vmin=reference - RANGE_DB,
-            vmax=reference,
-        )
-        stem = Path(one.path).stem
-        axes.set_title(stem if len(stem) <= 34 else stem[:33] + "…", fontsize=7)
-        axes.set_xlabel(f"{one.kind}, {one.seconds:.2f} s", fontsize=6)
-        axes.set_xticks([])
-        axes.set_yticks([])
-    figure.savefig(path, dpi=110, metadata={"Software": "audiogen"})
+    pictures = [one.picture for one in files]
+    path.write_bytes(sheet_png(pictures, captions, columns=columns, title=plain_text(pack)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import math
@@ -15,19 +14,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TextIO
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor
 
 from audiogen.audio.io.files import write_audio
-from audiogen.audio.spectral import stft
+from audiogen.pages.pictures import sheet_png, spectrogram
 from audiogen.run_folder import RunFolder
 from audiogen.storage import atomic_write_bytes, atomic_write_text, parse_json
 
 WandbMode = Literal["off", "offline", "online"]
 
 PLAIN_LINE_SECONDS = 30.0
+DEMO_COLUMNS, DEMO_INCHES = 640, (6.4, 2.6)
+"""Of the picture of a demo."""
 _REDRAW_SECONDS = 0.25
 _WANDB_SECONDS = 30.0  # longest wait for any answer of wandb
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -172,7 +172,9 @@ class Tracker:
         write_audio(path, plain / peak, sample_rate, sidecar=sidecar)
         title = f"{prompt or name} · step {step}"
         picture = path.with_suffix(".png")
-        atomic_write_bytes(picture, spectrogram_png(plain, sample_rate, title))
+        image = spectrogram(plain, sample_rate, width=DEMO_COLUMNS)
+        below = f"{wav.shape[1] / sample_rate:.2f} s"
+        atomic_write_bytes(picture, sheet_png([image], [(title, below)], cell=DEMO_INCHES))
         self._wandb.audio(step, f"{self.stage}/{name}", path, picture, title)
 
 
@@ -206,43 +208,6 @@ def cut_metrics(
     if "".join(kept_text) != text:
         atomic_write_text(path, "".join(kept_text))
     return kept
-
-
-def spectrogram_png(wav: Tensor, sample_rate: int, title: str) -> bytes:
-    """Draw wav (C, T), channels averaged, as a spectrogram over log frequency; return a PNG."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 (slow to import)
-
-    n_fft, hop_length, lowest_hz = 2048, 512, 40.0
-    mono = torch.nn.functional.pad(wav.mean(dim=0), (0, -wav.shape[1] % hop_length))
-    level = 20 * stft(mono, n_fft, hop_length).abs().clamp_min(1e-6).log10()
-    hertz = torch.logspace(math.log10(lowest_hz), math.log10(sample_rate / 2), 256)
-    position = hertz / (sample_rate / n_fft)
-    below = position.long().clamp_max(n_fft // 2 - 1)
-    rows = torch.lerp(level[below], level[below + 1], (position - below)[:, None])
-    figure = Figure(figsize=(6.4, 2.6), dpi=110, layout="constrained")
-    axes = figure.add_subplot()
-    top = max(float(rows.max()), -40.0)  # silence is black
-    seconds = wav.shape[1] / sample_rate
-    axes.imshow(
-        rows.numpy(),
-        origin="lower",
-        aspect="auto",
-        cmap="magma",
-        vmin=top - 75,
-        vmax=top,
-        extent=(0.0, seconds, 0.0, 256.0),
-        interpolation="bilinear",
-    )
-    ticks = [hz for hz in (100, 300, 1000, 3000, 10000) if hz < sample_rate / 2]
-    scale = 256 / math.log(sample_rate / 2 / lowest_hz)
-    labels = [f"{hz // 1000} k" if hz >= 1000 else str(hz) for hz in ticks]
-    axes.set_yticks([scale * math.log(hz / lowest_hz) for hz in ticks], labels)
-    axes.set(xlabel="seconds", ylabel="Hz")
-    axes.set_title(title if len(title) <= 80 else f"{title[:79]}…", fontsize=9, parse_math=False)
-    axes.tick_params(labelsize=8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
 
 
 class _ProgressDisplay:

@@ -1,0 +1,150 @@
+"""Examples of training: windows of latents with their conditions, and the batches they make."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from audiogen.conditioning.controls import Role, make_controls
+from audiogen.conditioning.text import TextStates
+from audiogen.data.loading.clips import Position, item_seed
+from audiogen.data.loading.latents import LatentItem
+from audiogen.data.manifest import ManifestRow
+from audiogen.storage import publish_folder, read_json, read_tensors, write_tensors
+from audiogen.types import Batch, Conditions
+
+
+def prompts_of(row: ManifestRow) -> list[str]:
+    """The texts that may describe a clip while training: its caption and its label."""
+    return list(dict.fromkeys(text for text in (row.prompt, row.label) if text.strip())) or [""]
+
+
+class TextTable:
+    """Encoded prompts by their text, so that each is encoded once."""
+
+    def __init__(self, prompts: Sequence[str], states: TextStates) -> None:
+        self._index = {prompt: number for number, prompt in enumerate(prompts)}
+        self._states = states
+
+    def conditions(
+        self,
+        prompts: Sequence[str],
+        seconds: list[float],
+        roles: list[Role | None],
+        measures: Sequence[Mapping[str, float]] = (),
+    ) -> Conditions:
+        """Conditions of a batch; KeyError for a prompt that was not encoded."""
+        numbers = torch.tensor([self._index[prompt] for prompt in prompts])
+        mask = self._states.mask[numbers]
+        length = max(1, int(mask.sum(dim=1).max()))  # attention to padding would cost time
+        return Conditions(
+            text=self._states.states[numbers, :length],
+            text_mask=mask[:, :length],
+            pooled=self._states.pooled[numbers],
+            controls=make_controls(seconds=seconds, roles=roles, measures=measures),
+        )
+
+    @staticmethod
+    def write(path: Path, prompts: Sequence[str], states: TextStates) -> None:
+        """Write prompts and states as a folder that appears when complete."""
+        with publish_folder(path) as folder:
+            (folder / "prompts.json").write_text(json.dumps(list(prompts)), encoding="utf-8")
+            tensors = {"states": states.states, "mask": states.mask, "pooled": states.pooled}
+            write_tensors(folder / "states.safetensors", tensors)
+
+    @classmethod
+    def read(cls, path: Path) -> TextTable:
+        """Read what `write` wrote."""
+        prompts = read_json(path / "prompts.json")
+        return cls(prompts, TextStates(**read_tensors(path / "states.safetensors")))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One training example before collation: latents (D, W), number of real frames, conditions.
+
+    Of `measures` NaN, like none, is "not given".
+    """
+
+    latents: Tensor
+    num_frames: int
+    prompt: str
+    seconds: float
+    role: Role
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+    def without_prompt(self) -> Example:
+        """Return the same example with its prompt left out."""
+        return replace(self, prompt="")
+
+
+class LatentDataset(Dataset[Example]):
+    """Windows of encoded files for generator training; a pure function of seed and position."""
+
+    def __init__(
+        self, items: Sequence[LatentItem], *, window_frames: int, frame_rate: float, seed: int
+    ) -> None:
+        self._window, self._frame_rate, self._seed = window_frames, frame_rate, seed
+        self._items = [
+            item for item in items for _ in range(max(1, round(item.num_frames / window_frames)))
+        ]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def name_of(self, position: Position) -> str:
+        """File that an item is cut from."""
+        return self._items[position.index].row.path
+
+    def __getitem__(self, position: Position) -> Example:
+        """A window at a random place of a long file, or a whole short one with its padding.
+
+        Where windows were measured, it is one of those.
+        """
+        item = self._items[position.index]
+        random = torch.Generator().manual_seed(item_seed(self._seed, position))
+        spare = max(0, item.num_frames - self._window)
+        places = len(item.windows) or spare + 1
+        start = int(torch.randint(places, (), generator=random))
+        measures: dict[str, float] = {}
+        if item.windows:
+            window = item.windows[start]
+            start, measures = window.start, {str(name): at for name, at in window.measures.items()}
+        prompts = prompts_of(item.row)
+        prompt = prompts[int(torch.randint(len(prompts), (), generator=random))]
+        num_frames = min(item.num_frames, self._window)
+        cut = "slice" if spare > 0 else item.row.role
+        return Example(
+            latents=item.latents[:, start : start + self._window],
+            num_frames=num_frames,
+            prompt=prompt,
+            seconds=num_frames / self._frame_rate,
+            role=cut,
+            measures=measures,
+        )
+
+
+class Collate:
+    """Joins examples into a `Batch`; a class, so that loader workers can be sent it."""
+
+    def __init__(self, table: TextTable) -> None:
+        self._table = table
+
+    def __call__(self, examples: Sequence[Example]) -> Batch:
+        """Stack examples of equal window; frames behind a clip's end are masked."""
+        latents = torch.stack([example.latents for example in examples])
+        frames = torch.tensor([example.num_frames for example in examples])
+        conditions = self._table.conditions(
+            [example.prompt for example in examples],
+            [example.seconds for example in examples],
+            [example.role for example in examples],
+            [example.measures for example in examples],
+        )
+        mask = torch.arange(latents.shape[2])[None] < frames[:, None]
+        return Batch(latents=latents, mask=mask, conditions=conditions)
