@@ -16,6 +16,8 @@ CONFIG = "config.yaml"
 """Of a run folder, a model folder and a codec folder: what it says of itself."""
 JUDGE = "judge.safetensors"
 """Of a model folder: the recogniser of the sounds that it learnt, where they have labels."""
+MANIFEST = "manifest.jsonl"
+"""Of a run folder: the sounds that it was trained on, and those that were refused."""
 DOCUMENTS = ("README.md", "ATTRIBUTION.csv", "croissant.json")
 """What tells of a model whose sounds it learnt from; copies of the model keep it."""
 
@@ -43,7 +45,7 @@ class RunFolder:
     @property
     def manifest(self) -> Path:
         """One line per sound that intake looked at."""
-        return self.path / "manifest.jsonl"
+        return self.path / MANIFEST
 
     @property
     def prepared(self) -> Path:
@@ -89,6 +91,12 @@ class RunFolder:
     def scores(self) -> Path:
         """What `audiogen evaluate` measured."""
         return self.path / "evaluation" / "metrics.json"
+
+    @property
+    def training_state(self) -> tuple[Path, ...]:
+        """What a run may keep of its training sounds beside its models."""
+        checkpoints = (self.checkpoints(stage) for stage in ("codec", "generator", "distil"))
+        return (*checkpoints, self.path / "latents", self.path / "paths")
 
     def stage(self, name: str) -> Path:
         """Return the folder of one stage: codec, generator or distil."""

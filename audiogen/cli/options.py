@@ -22,14 +22,14 @@ BatchSize = Annotated[
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of your runs.")]
 
 
-def check_bars(bpm: float | None, bars: int | None) -> None:
-    """Raise typer.BadParameter where a tempo has no bars, or bars have no tempo."""
+def tempo(bpm: float | None, bars: int | None, beats_per_bar: int = 4) -> Tempo | None:
+    """Return the tempo that both options give; None where neither is given.
+
+    Raises:
+        typer.BadParameter: one of them is given alone.
+    """
     if (bpm is None) != (bars is None):
         raise typer.BadParameter("give both --bpm and --bars, or neither", param_hint="--bpm")
-
-
-def tempo(bpm: float | None, bars: int | None, beats_per_bar: int = 4) -> Tempo | None:
-    """Return the tempo that both options give; None where neither is given."""
     from audiogen.take_request import Tempo
 
     return Tempo(bpm=bpm, bars=bars, beats_per_bar=beats_per_bar) if bpm and bars else None

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audiogen.cli.options import BatchSize, Runs, Steps, check_bars, tempo
+from audiogen.cli.options import BatchSize, Runs, Steps, tempo
 
 if TYPE_CHECKING:
     from audiogen.take_request import Tempo
@@ -82,25 +83,26 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     They are 24-bit WAV files, each beside a JSON file that says how it was made.
     """
     wanted = _prompts(prompt or [], prompts)
-    _check_length(loop=loop, to_end=to_end, bpm=bpm, bars=bars, seconds=seconds)
+    beat = tempo(bpm, bars, beats_per_bar)
+    _check_length(loop=loop, to_end=to_end, bpm=bpm, seconds=seconds)
     from audiogen.conditioning.controls import parse_controls
     from audiogen.pipeline import Pipeline
     from audiogen.run_folder import RunFolder
     from audiogen.take_request import TakeRequest
     from audiogen.takes.making import changed_sampling, write_takes
 
-    changes = {"steps": steps, "guidance_scale": guidance_scale, **_settings(setting)}
-    controls, in_bars = parse_controls(control or ()), tempo(bpm, bars, beats_per_bar)
+    sampling = _sampling(steps, guidance_scale, setting or ())
+    controls = parse_controls(control or ())
     pipeline = Pipeline.from_pretrained(run)
     requests = TakeRequest.of_each(
         wanted,
         range(seed, seed + count),
-        seconds=_seconds(seconds, in_bars),
-        sampling=changed_sampling(pipeline.config.sample, changes),
+        seconds=_seconds(seconds, beat),
+        sampling=changed_sampling(pipeline.config.sample, sampling),
         negative_prompt=negative_prompt,
         controls=controls,
         loop=loop,
-        tempo=in_bars,
+        tempo=beat,
         to_end=to_end,
     )
     for path in write_takes(pipeline, requests, out or RunFolder(run).takes, batch_size):
@@ -151,6 +153,16 @@ def whois(
     typer.echo(say_who(file, model=model, runs=runs))
 
 
+def _sampling(
+    steps: int | None, guidance_scale: float | None, settings: Sequence[str]
+) -> dict[str, Any]:
+    """What the options change of the recipe's settings for sampling."""
+    from audiogen.trees import parse_overrides
+
+    given = {"steps": steps, "guidance_scale": guidance_scale, **parse_overrides(settings)}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
     """Return the prompts of the command line, then those of the file.
 
@@ -173,13 +185,10 @@ def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
     return (*given, *listed)
 
 
-def _check_length(
-    *, loop: bool, to_end: bool, bpm: float | None, bars: int | None, seconds: float | None
-) -> None:
+def _check_length(*, loop: bool, to_end: bool, bpm: float | None, seconds: float | None) -> None:
     """Raise typer.BadParameter for lengths that contradict each other, or say too little."""
     if to_end and loop:
         raise typer.BadParameter("a loop has no end; give --loop or --to-end", param_hint="--loop")
-    check_bars(bpm, bars)
     if bpm is not None and not loop:
         raise typer.BadParameter("a tempo is for loops; add --loop", param_hint="--bpm")
     if bpm is not None and seconds is not None:
@@ -194,9 +203,3 @@ def _seconds(given: float | None, in_bars: Tempo | None) -> float:
     if in_bars is not None:
         return in_bars.seconds
     return 5.0 if given is None else given
-
-
-def _settings(given: list[str] | None) -> dict[str, Any]:
-    from audiogen.trees import parse_overrides
-
-    return parse_overrides(given or ())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from audiogen.cli.options import BatchSize, Model, SoundFile, Steps, check_bars, tempo
+from audiogen.cli.options import BatchSize, Model, SoundFile, Steps, tempo
 
 if TYPE_CHECKING:
     from audiogen.pack.make import Done, Worker
@@ -131,7 +131,6 @@ def redo(  # noqa: PLR0913 - a command's parameters are its options
     """
     if kept == starred:
         raise typer.BadParameter("give --kept or --starred", param_hint="--kept")
-    check_bars(bpm, bars)
     from audiogen.pack.make import Worker
     from audiogen.pack.redo import RedoRequest, redo_pack
 

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from audiogen.data.manifest import read_manifest
 from audiogen.provenance.attribution import ATTRIBUTION_FILE, read_attribution
 from audiogen.provenance.croissant import CROISSANT_FILE, read_croissant
+from audiogen.run_folder import MANIFEST, WEIGHTS, RunFolder
 from audiogen.storage import sha256_file
 
-MANIFEST_FILE = "manifest.jsonl"
 SHA_PREFIX = re.compile(r"[0-9a-f]{8,64}")
-TRAINING_STATE = (
-    *(f"{stage}/checkpoints" for stage in ("codec", "generator", "distil")),
-    *("latents", "paths"),
-)
-"""What a run keeps of its training sounds beside its models."""
 MAX_NAMES = 3
 
 Row = Mapping[str, str]
@@ -61,8 +56,8 @@ def find_uses(identifier: str, runs: Path) -> Uses:
     if not runs.is_dir():
         raise ValueError(f"{runs}: there is no such folder; --runs names the folder of your runs")
     is_it, uses = _matcher(identifier), Uses()
-    for run in sorted(path.parent for path in runs.rglob(MANIFEST_FILE)):
-        _look_into_run(run, is_it, uses)
+    for run in sorted(path.parent for path in runs.rglob(MANIFEST)):
+        _look_into_run(RunFolder(run), is_it, uses)
     for folder in _models(runs):
         _look_into_model(folder, is_it, uses)
     return uses
@@ -116,62 +111,55 @@ def _matcher(identifier: str) -> Callable[[Row], bool]:
     return is_it
 
 
-def _look_into_run(run: Path, is_it: Callable[[Row], bool], uses: Uses) -> None:
+def _look_into_run(run: RunFolder, is_it: Callable[[Row], bool], uses: Uses) -> None:
     """Enter what a run's manifest says."""
     try:
-        rows = [row for row in read_manifest(run / MANIFEST_FILE) if row.verdict == "used"]
+        rows = [row for row in read_manifest(run.manifest) if row.verdict == "used"]
     except (ValueError, OSError) as error:
         uses.unreadable.append(_first_line(error))
         return
     uses.searched += 1
     found = [row for row in rows if is_it(dataclasses.asdict(row))]
     if any(row.split == "train" for row in found):
-        uses.runs[run] = [run / name for name in TRAINING_STATE if (run / name).is_dir()]
+        uses.runs[run.path] = [folder for folder in run.training_state if folder.is_dir()]
     held_out = [row.path for row in found if row.split == "held_out"]
     if held_out:
-        uses.held_out[run] = held_out
+        uses.held_out[run.path] = held_out
 
 
 def _models(runs: Path) -> list[Path]:
     """Folders of models that were trained on sounds: those that say so, and those of stages."""
-    named = {path.parent for name in _READERS for path in runs.rglob(name)}
-    weights = {path.parent for path in runs.rglob("generator.safetensors")}
+    documents = (ATTRIBUTION_FILE, CROISSANT_FILE)
+    named = {path.parent for name in documents for path in runs.rglob(name)}
+    weights = {path.parent for path in runs.rglob(WEIGHTS)}
     return sorted(named | {folder for folder in weights if "checkpoints" not in folder.parts})
 
 
 def _look_into_model(folder: Path, is_it: Callable[[Row], bool], uses: Uses) -> None:
     """Enter what stands beside a model, or else what its run's manifest says of its sounds."""
-    rows = next(_accounts(folder, uses.unreadable), None)
-    if rows is None:
-        uses.unreadable.append(f"{folder}: nothing beside the model says what it was trained on")
-        return
-    uses.searched += 1
-    found = [row["path"] for row in rows if is_it(row)]
-    if found:
-        uses.models[folder] = found
-
-
-def _accounts(folder: Path, unreadable: list[str]) -> Iterator[Sequence[Row]]:
-    """What is said of a model's training sounds, by whom can be read, the nearest first."""
-    for name, read in _READERS.items():
-        if (folder / name).is_file():
+    accounts: Mapping[Path, Callable[[Path], Sequence[Row]]] = {
+        folder / ATTRIBUTION_FILE: read_attribution,
+        folder / CROISSANT_FILE: read_croissant,
+        RunFolder(folder.parent.parent).manifest: _training_rows,
+    }
+    for path, read in accounts.items():
+        if path.is_file():
             try:
-                yield read(folder / name)
+                found = [row["path"] for row in read(path) if is_it(row)]
             except (ValueError, OSError) as error:
-                unreadable.append(_first_line(error))
-    manifest = folder.parent.parent / MANIFEST_FILE
-    if manifest.is_file():
-        try:
-            rows = read_manifest(manifest)
-        except (ValueError, OSError):
-            return  # named already, with the run
-        yield [dataclasses.asdict(row) for row in rows if row.split == "train"]
+                if _first_line(error) not in uses.unreadable:  # several models have one manifest
+                    uses.unreadable.append(_first_line(error))
+            else:
+                uses.searched += 1
+                if found:
+                    uses.models[folder] = found
+                return
+    uses.unreadable.append(f"{folder}: nothing beside the model says what it was trained on")
 
 
-_READERS: Mapping[str, Callable[[Path], Sequence[Row]]] = {
-    ATTRIBUTION_FILE: read_attribution,
-    CROISSANT_FILE: read_croissant,
-}
+def _training_rows(manifest: Path) -> list[Row]:
+    """The sounds of a manifest's training side."""
+    return [dataclasses.asdict(row) for row in read_manifest(manifest) if row.split == "train"]
 
 
 def _names(paths: Sequence[str]) -> str:

@@ -10,18 +10,18 @@ import inspect
 import json
 import logging
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-import yaml
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from audiogen.audio.dsp import resample
+from audiogen.schema import Config, read_config
 from audiogen.storage import parse_json, sha256_file
 
 REPOSITORIES = {
@@ -33,11 +33,19 @@ REPOSITORIES = {
 DEFAULT_MODEL = "htdemucs"
 INSTALL = "pip install 'audiogen[demucs]'"
 CLASS = "demucs.htdemucs.HTDemucs"
-NAME = re.compile(r"[a-z0-9]{1,16}")
+NAME = r"^[a-z0-9]{1,16}$"
 """What parts of a model and stems may be called; files are named by them."""
 CHANNELS = 2
 SILENCE = 1e-8
 _log = logging.getLogger(__name__)
+
+
+class Bag(Config):
+    """What a YAML file tells of a model: its parts, their weights per stem, and their window."""
+
+    models: Annotated[tuple[Annotated[str, Field(pattern=NAME)], ...], Field(min_length=1)]
+    weights: list[list[float]] | None = None
+    segment: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,18 +110,19 @@ def load_separator(model: str = DEFAULT_MODEL) -> Separator:
             f"stems are made by Demucs, which is not installed ({error})\n  run: {INSTALL}"
         ) from error
     bag_file = _find_bag(model)
-    bag = _read_bag(bag_file)
-    files = [_find(model, f"{part}.safetensors") for part in bag["models"]]
+    bag = read_config(Bag, bag_file)
+    files = [_find(model, f"{part}.safetensors") for part in bag.models]
     parts: Any = [_load_part(file) for file in files]
     try:
-        network = BagOfModels(parts, bag.get("weights"), bag.get("segment"))
+        network = BagOfModels(parts, bag.weights, bag.segment)
         sources = list(network.sources)
     except (AssertionError, TypeError, AttributeError) as error:
         raise ValueError(f"{bag_file}: its parts do not fit one another ({error!r:.100})") from None
     if network.audio_channels != CHANNELS:
         raise ValueError(f"{bag_file}: a model of {network.audio_channels} channels, not of stereo")
     names = [str(name) for name in sources]
-    if len(set(names)) < len(names) or not all(map(NAME.fullmatch, names)) or "residual" in names:
+    usable = {name for name in names if re.fullmatch(NAME, name)} - {"residual"}
+    if len(usable) < len(names):
         raise ValueError(f"{bag_file}: no names of stems: {names!s:.100}")
     network.eval()
     return Separator(name=model, sha256=tuple(map(sha256_file, files)), network=network)
@@ -151,21 +160,6 @@ def _find(model: str, name: str) -> Path:
             f"  ({str(error).splitlines()[0]:.150})\n"
             f"  go online once, or name a folder with the files of {REPOSITORIES[model]}"
         ) from error
-
-
-def _read_bag(file: Path) -> Mapping[str, Any]:
-    """What a YAML file tells of a model: its parts, their weights and their window."""
-    try:
-        bag = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{file}: no YAML ({str(error).splitlines()[0]:.100})") from None
-    found: dict[str, Any] = bag if isinstance(bag, dict) else {}
-    parts = found.get("models")
-    if not isinstance(parts, list) or not parts:
-        raise ValueError(f"{file}: names no parts of a model")
-    if not all(isinstance(part, str) and NAME.fullmatch(part) for part in parts):
-        raise ValueError(f"{file}: no names of parts: {parts!s:.100}")
-    return found
 
 
 def _load_part(file: Path) -> nn.Module:
