@@ -317,6 +317,10 @@ def load_config(recipe: Path, overrides: Sequence[str] = ()) -> ExperimentConfig
 
     Raises:
         ConfigError: lists everything that is wrong, by key path.
+
+    >>> config = load_config(Path("recipes/tiny/diffusion.yaml"), ["generator.dim=64"])
+    >>> config.generator.type, config.generator.dim
+    ('diffusion', 64)
     """
     path = RunFolder(recipe).config if recipe.is_dir() else recipe
     return read_config(ExperimentConfig, path, overrides, derived=True)

@@ -20,7 +20,6 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from audiogen.conditioning.controls import Role
 from audiogen.data.loading.clips import Position, item_seed
 from audiogen.data.loading.examples import Collate, Example, LatentDataset
 from audiogen.experiment import DistilConfig
@@ -69,16 +68,7 @@ def write_paths(
             tensors = _record(teacher, collate(examples).to(accelerator.device), numbers, config)
         with publish_folder(final) as shard:
             write_tensors(shard / "paths.safetensors", tensors)
-            index = [
-                {
-                    "prompt": e.prompt,
-                    "seconds": e.seconds,
-                    "role": e.role,
-                    "frames": e.num_frames,
-                    **({"measures": dict(e.measures)} if e.measures else {}),
-                }
-                for e in examples
-            ]
+            index = [{**vars(example), "latents": None} for example in examples]
             (shard / "index.json").write_text(json.dumps(index), encoding="utf-8")
     wait_for_all()
 
@@ -143,15 +133,7 @@ class PathDataset(Dataset[PathExample]):
             tensors = read_tensors(shard / "paths.safetensors")
             index = read_json(shard / "index.json")
             for row, entry in enumerate(index):
-                role: Role = entry["role"]
-                clip = Example(
-                    latents=tensors["end"][row],
-                    num_frames=entry["frames"],
-                    prompt=entry["prompt"],
-                    seconds=entry["seconds"],
-                    role=role,
-                    measures=entry.get("measures", {}),
-                )
+                clip = Example(**{**entry, "latents": tensors["end"][row]})
                 self._paths.append((tensors, row, clip))
 
     def __len__(self) -> int:
@@ -187,17 +169,9 @@ class PathCollate:
     def __call__(self, examples: Sequence[PathExample]) -> Batch:
         """Stack points of equal window; what is given is left out of models without infill."""
         plain = self._collate([example.clip for example in examples])
-        points = [example.point for example in examples]
-        known = [point.known for point in points if point.known is not None]
-        keep = [point.keep for point in points if point.keep is not None]
-        return Batch(
-            latents=plain.latents.float(),
-            mask=plain.mask,
-            conditions=plain.conditions,
-            point=PathPoint(
-                noisy=torch.stack([point.noisy for point in points]),
-                t=torch.stack([point.t for point in points]),
-                known=torch.stack(known) if self._infill else None,
-                keep=torch.stack(keep) if self._infill else None,
-            ),
-        )
+        names = ("noisy", "t", "known", "keep") if self._infill else ("noisy", "t")
+        point = {
+            name: torch.stack([getattr(example.point, name) for example in examples])
+            for name in names
+        }
+        return replace(plain, latents=plain.latents.float(), point=PathPoint(**point))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from accelerate import Accelerator
 
 from audiogen.codecs import Codec
-from audiogen.conditioning.controls import ControlName
 from audiogen.data.loading.examples import Collate, LatentDataset, TextTable
 from audiogen.data.loading.latents import (
     LatentItem,
@@ -30,10 +28,42 @@ from audiogen.types import LatentSpec
 def encoded_files(
     config: ExperimentConfig, codec: Codec, accelerator: Accelerator
 ) -> list[LatentItem]:
-    """Latents of the training files; they are made when they are not there."""
-    return read_latents(
-        _latents(config, codec, accelerator), read_split(config.run.manifest, "train")
-    )
+    """Latents of the training files; when they are not there, each process encodes its share.
+
+    They are keyed by what made them, so that another codec, another crop or other measures never
+    meet a stale cache.
+    """
+    rows = read_split(config.run.manifest, "train")
+    window = codec.spec.num_frames(config.data.clip_seconds)
+    versions = config.train.generator.versions
+    controls = sorted(config.generator.conditioner.controls) if config.generator else []
+    made_from = {
+        "codec": sha256_file(config.run.model("codec") / "weights.safetensors"),
+        "text": config.text.model_dump(mode="json"),
+        "window": window,
+        "manifest": sha256_file(config.run.manifest),
+        "controls": controls,
+        "versions": versions,
+    }
+    final = config.run.latents(digest_of(made_from))
+    if not final.is_dir():
+        rank, count = accelerator.process_index, accelerator.num_processes
+        part = part_of(final, rank, count)
+        if not part.is_dir():  # else a run that was stopped here has written it
+            items = encode_rows(
+                config.sounds,
+                rows[rank::count],
+                codec,
+                min_frames=window,
+                controls=controls,
+                versions=versions,
+            )
+            write_latents(part, items)
+        wait_for_all()
+        if accelerator.is_main_process:
+            join_latents(final, count)
+        wait_for_all()
+    return read_latents(final, rows)
 
 
 def training_set(
@@ -57,45 +87,3 @@ def with_ranges_of(generator: GeneratorConfig, items: Sequence[LatentItem]) -> G
     """
     windows = (window for item in items for window in item.windows)
     return generator.with_ranges(find_ranges(windows, generator.conditioner.controls))
-
-
-def _controls(config: ExperimentConfig) -> list[ControlName]:
-    """What is measured of the training windows, in one order."""
-    generator = config.generator
-    return [] if generator is None else sorted(generator.conditioner.controls)
-
-
-def _latents(config: ExperimentConfig, codec: Codec, accelerator: Accelerator) -> Path:
-    """Return the folder of the training files' latents, encoding them when it is not there.
-
-    Each process encodes its share of the files.
-    It is keyed by what made it, so that another codec, another crop or other measures never meet a
-    stale cache.
-    """
-    window, controls = codec.spec.num_frames(config.data.clip_seconds), _controls(config)
-    versions = config.train.generator.versions
-    made_from = {
-        "codec": sha256_file(config.run.model("codec") / "weights.safetensors"),
-        "text": config.text.model_dump(mode="json"),
-        "window": window,
-        "manifest": sha256_file(config.run.manifest),
-        **({"controls": controls} if controls else {}),
-        "versions": versions,
-    }
-    final = config.run.latents(digest_of(made_from))
-    wait_for_all()
-    if final.is_dir():
-        return final
-    rank, count = accelerator.process_index, accelerator.num_processes
-    part = part_of(final, rank, count)
-    if not part.is_dir():  # else a run that was stopped here has written it
-        share = read_split(config.run.manifest, "train")[rank::count]
-        items = encode_rows(
-            config.sounds, share, codec, min_frames=window, controls=controls, versions=versions
-        )
-        write_latents(part, items)
-    wait_for_all()
-    if accelerator.is_main_process:
-        join_latents(final, count)
-    wait_for_all()
-    return final

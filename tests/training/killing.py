@@ -110,9 +110,8 @@ def inside_log() -> None:
 
     def torn(self: Tracker, step: int, metrics: Any) -> None:
         original(self, step, metrics)
-        assert self._file is not None
-        self._file.write('{"stage": "')
-        self._file.flush()
+        self._file._file.write('{"stage": "')
+        self._file._file.flush()
         kill()
 
     Tracker.log = torn  # type: ignore[method-assign]

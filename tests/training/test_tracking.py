@@ -14,8 +14,9 @@ import torch
 from rich.console import Console
 
 from audiogen.audio.io.files import read_audio
-from audiogen.training.loop import tracking
-from audiogen.training.loop.tracking import Tracker, WandbMode
+from audiogen.training.loop import progress, wandb_run
+from audiogen.training.loop.tracking import Tracker
+from audiogen.training.loop.wandb_run import WandbMode
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
@@ -27,37 +28,36 @@ def train(
 ) -> None:
     with Tracker(run, stage, total_steps=total, start_step=start) as tracker:
         for step in range(first, last + 1):
-            tracker.log(step, {"loss": torch.tensor(step / 2), "lr": 1e-4})
+            tracker.log(step, {"loss": step / 2, "lr": 1e-4})
 
 
 def test_lines_hold_stage_step_seconds_and_metrics(tmp_path: Path) -> None:
     with Tracker(tmp_path / "run", "codec", total_steps=2) as tracker:
-        tracker.log(1, {"loss": torch.tensor(0.5), "mel": float("nan"), "kl": 3})
+        tracker.log(1, {"loss": 0.5, "mel": float("nan"), "kl": 3})
     (line,) = rows(tmp_path / "run")
     assert 0 <= line.pop("seconds") < 5
     assert line == {"stage": "codec", "step": 1, "loss": 0.5, "mel": None, "kl": 3.0}
 
 
-@pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("torn", ["", '{"stage": "generator", "step": 8, "se', "\x00\x00", "12\n"])
-def test_a_resumed_run_has_every_step_once(tmp_path: Path, first: int, torn: str) -> None:
-    train(tmp_path, "codec", first, 30)
-    train(tmp_path, "generator", first, 7)
+def test_a_resumed_run_has_every_step_once(tmp_path: Path, torn: str) -> None:
+    train(tmp_path, "codec", 1, 30)
+    train(tmp_path, "generator", 1, 7)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write(torn)
-    train(tmp_path, "generator", 4 + first, 9, start=4)
+    train(tmp_path, "generator", 5, 9, start=4)
     by_stage: dict[str, list[int]] = {"codec": [], "generator": []}
     for row in rows(tmp_path):
         by_stage[row["stage"]].append(row["step"])
-    assert by_stage["codec"] == list(range(first, 31))
-    assert by_stage["generator"] == list(range(first, 10))
+    assert by_stage["codec"] == list(range(1, 31))
+    assert by_stage["generator"] == list(range(1, 10))
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_over(tmp_path: Path) -> None:
-    train(tmp_path, "codec", 0, 5)
-    train(tmp_path, "codec", 0, 3)
-    assert [row["step"] for row in rows(tmp_path)] == [0, 1, 2, 3]
+    train(tmp_path, "codec", 1, 5)
+    train(tmp_path, "codec", 1, 3)
+    assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3]
 
 
 def test_seconds_go_on_after_a_resume(tmp_path: Path) -> None:
@@ -72,14 +72,6 @@ def test_several_lines_of_one_step_are_kept(tmp_path: Path) -> None:
         tracker.log(1, {"loss": 1})
         tracker.log(1, {"held_out_loss": 2})
     assert len(rows(tmp_path)) == 2
-
-
-def test_misuse_is_refused(tmp_path: Path) -> None:
-    tracker = Tracker(tmp_path, "codec", total_steps=2)
-    with pytest.raises(RuntimeError, match="with"):
-        tracker.log(1, {"loss": 3})
-    with tracker, pytest.raises(ValueError, match="step"):
-        tracker.log(1, {"step": 3})
 
 
 def test_other_processes_write_nothing(
@@ -126,7 +118,7 @@ def test_plain_lines_come_every_30_seconds_and_at_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(tracking, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now))
     with Tracker(tmp_path, "codec", total_steps=200) as tracker:
         for step in range(1, 101):
             now += 1
@@ -147,7 +139,7 @@ def test_a_terminal_gets_a_bar(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        tracking, "Console", lambda **_: Console(stderr=True, force_terminal=True, width=120)
+        progress, "Console", lambda **_: Console(stderr=True, force_terminal=True, width=120)
     )
     train(tmp_path, "codec", 1, 40, total=80)
     shown = capsys.readouterr().err
@@ -195,7 +187,7 @@ def test_wandb_may_fail_at_any_time(
 ) -> None:
     fake = FakeWandb(fails, how)
     monkeypatch.setitem(sys.modules, "wandb", None if fails == "import" else fake)
-    monkeypatch.setattr(tracking, "_WANDB_SECONDS", 0.5)
+    monkeypatch.setattr(wandb_run, "ANSWER_SECONDS", 0.5)
     caplog.set_level(logging.WARNING)
     with Tracker(tmp_path, "codec", total_steps=3, wandb_mode="online") as tracker:
         for step in (1, 2, 3):
