@@ -92,8 +92,7 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     from audiogen.takes.making import changed_sampling, write_takes
 
     sampling = _sampling(steps, guidance_scale, setting or ())
-    controls = parse_controls(control or ())
-    pipeline = Pipeline.from_pretrained(run)
+    controls, pipeline = parse_controls(control or ()), Pipeline.from_pretrained(run)
     requests = TakeRequest.of_each(
         wanted,
         range(seed, seed + count),
