@@ -84,6 +84,8 @@ class MelCodec(ContinuousCodec):
     bank: Tensor
     spread: Tensor
 
+    config: MelConfig
+
     def __init__(self, config: MelConfig) -> None:
         super().__init__(config, config.audio_channels * config.num_bands)
         self.config = config

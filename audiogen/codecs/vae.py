@@ -32,6 +32,8 @@ class VAECodec(ContinuousCodec):
     (torch.Size([1, 32, 22]), torch.Size([1, 1, 22528]))
     """
 
+    config: VAEConfig
+
     def __init__(self, config: VAEConfig) -> None:
         channels = config.latent_channels
         super().__init__(config, channels)
