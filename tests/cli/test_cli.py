@@ -76,7 +76,7 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def load(recipe: Path, overrides: Any) -> FakeConfig:
         return FakeConfig(recipe=str(recipe), overrides=tuple(overrides))
 
-    fake("audiogen.experiment", load_config=load)
+    fake("audiogen.experiment", load_config=load, read_recipe=load)
     fake(
         "audiogen.training.stages",
         prepare=recording("prepare", "3 sounds used"),
