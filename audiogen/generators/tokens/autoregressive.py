@@ -21,7 +21,6 @@ from audiogen.generators.tokens.base import (
     TokenGeneratorConfig,
     TokenRequest,
 )
-from audiogen.generators.tokens.drawing import Drawing
 from audiogen.generators.tokens.patterns import PATTERNS, PatternName, build
 from audiogen.generators.tokens.stepwise import Decoding, busy_steps, wanted, window_starts
 from audiogen.nn.chance import rand
@@ -104,7 +103,7 @@ class AutoregressiveGenerator(TokenGenerator, EndsSounds, PredictsTokens):
     def _losses(self, batch: Batch, decoder: Decoder, *, ends: bool) -> tuple[Tensor, Tensor]:
         """Cross-entropies (B, K, S), zero where nothing is to be learnt, and where that is not."""
         self.check_batch(batch)
-        targets, _ = build(self.layout, self._targets(batch, ends=ends), IGNORED)
+        targets = build(self.layout, self._targets(batch, ends=ends), IGNORED)
         logits = self._logits(batch, decoder)
         losses = []
         # Taken apart at once: a slice for each has a gradient as large as the whole.
@@ -132,7 +131,7 @@ class AutoregressiveGenerator(TokenGenerator, EndsSounds, PredictsTokens):
 
     def _logits(self, batch: Batch, decoder: Decoder) -> Tensor:
         """Logits (B, S, K, V + 1) of every step, from the real tokens of the steps before it."""
-        sequence, _ = build(self.layout, self._framed(batch, self.nothing), self.nothing)
+        sequence = build(self.layout, self._framed(batch, self.nothing), self.nothing)
         seen = F.pad(sequence[..., :-1], (1, 0), value=self.nothing)
         if self.training and self.config.token_dropout:
             share = 2 * self.config.token_dropout * rand((len(seen), 1, 1), seen.device)
@@ -178,10 +177,9 @@ class AutoregressiveGenerator(TokenGenerator, EndsSounds, PredictsTokens):
             begin=compiled(self.decoder, given.sampling.weights),
             layout=self.layout,
             request=given,
-            drawing=Drawing.of(given.sampling, self.num_codebooks, request.device),
             ends=ends,
         )
-        return decoding.run(request.seeds)
+        return decoding.run()
 
     def network_evaluations(self, sampling: SamplingConfig, num_frames: int) -> int:
         """Steps of the network for one take; see `LatentGenerator.network_evaluations`."""
