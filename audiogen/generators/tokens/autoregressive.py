@@ -77,17 +77,10 @@ class AutoregressiveGenerator(TokenGenerator, EndsSounds, PredictsTokens):
 
     @torch.no_grad()
     def log_likelihood(self, batch: Batch, *, weights: WeightKind = "fp32") -> Tensor:
-        """Sum log p of the real tokens, given their conditions, without guidance.
+        """Sum log p of the real tokens, as `PredictsTokens` says; without guidance.
 
         It is exact: by the chain rule, for sounds of the given lengths (the end is left out, as in
         `sample`).
-
-        Args:
-            batch: of at most a window.
-            weights: in what they are kept, to see what fewer bits cost.
-
-        Returns:
-            Nats of each item and codebook (B, K), float64.
 
         Raises:
             ValueError: the generator is in training mode, or the batch does not fit.
@@ -172,14 +165,13 @@ class AutoregressiveGenerator(TokenGenerator, EndsSounds, PredictsTokens):
 
     def _decode(self, request: Request, *, ends: bool) -> tuple[Tensor, list[int]]:
         given = TokenRequest.of(self, request)
-        decoding = Decoding(
+        return Decoding(
             generator=self,
             begin=compiled(self.decoder, given.sampling.weights),
             layout=self.layout,
             request=given,
             ends=ends,
-        )
-        return decoding.run()
+        ).run()
 
     def network_evaluations(self, sampling: SamplingConfig, num_frames: int) -> int:
         """Steps of the network for one take; see `LatentGenerator.network_evaluations`."""
