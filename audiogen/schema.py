@@ -73,14 +73,6 @@ class OneOf:
     """Annotation of a block whose `type` names one of several configurations.
 
     They are asked for when a block is read, so that a table to which one is added later does.
-
-    >>> class Rain(Config):
-    ...     type: Literal["rain"] = "rain"
-    ...     drops: int = 3
-    >>> class Weather(Config):
-    ...     now: Annotated[Config, OneOf(lambda: [Rain])]
-    >>> Weather(now={"type": "rain", "drops": 5}).now
-    Rain(type='rain', drops=5)
     """
 
     def __init__(

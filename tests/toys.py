@@ -31,15 +31,7 @@ class ToyCodec(ContinuousCodec):
     decode_context = 0
 
     def __init__(self, config: ToyCodecConfig) -> None:
-        spec = LatentSpec(
-            kind="continuous",
-            channels=config.width,
-            vocab_size=None,
-            hop_length=config.hop_length,
-            sample_rate=config.sample_rate,
-            audio_channels=config.audio_channels,
-        )
-        super().__init__(spec)
+        super().__init__(config, config.width)
         samples = config.audio_channels * config.hop_length
         self.down, self.up = nn.Linear(samples, config.width), nn.Linear(config.width, samples)
 

@@ -31,6 +31,9 @@ def resample(wav: Tensor, from_rate: int, to_rate: int) -> Tensor:
 
     Raises:
         ValueError: on a rate out of bounds, which would ask for absurd amounts of memory.
+
+    >>> resample(torch.zeros(2, 44100), 44100, 16000).shape
+    torch.Size([2, 16000])
     """
     _check_shape(wav)
     _check_rates(from_rate, to_rate)
@@ -55,6 +58,10 @@ def resample_blocks(blocks: Iterable[Tensor], from_rate: int, to_rate: int) -> I
 
     Raises:
         ValueError: on a rate out of bounds, or another shape.
+
+    >>> blocks = resample_blocks([torch.zeros(1, 1000)] * 3, 16000, 8000)
+    >>> sum(block.shape[1] for block in blocks)
+    1500
     """
     _check_rates(from_rate, to_rate)
     if from_rate == to_rate:
@@ -77,6 +84,9 @@ def to_channels(wav: Tensor, audio_channels: int) -> Tensor:
 
     Raises:
         ValueError: if `audio_channels` is below 1.
+
+    >>> to_channels(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), 1)
+    tensor([[0.5000, 0.5000]])
     """
     _check_shape(wav)
     if audio_channels < 1:
@@ -98,6 +108,9 @@ def loudness_lufs(wav: Tensor, sample_rate: int) -> float:
 
     Raises:
         ValueError: on another shape, or NaN.
+
+    >>> loudness_lufs(torch.zeros(2, 48000), 48000)
+    -inf
     """
     _check_shape(wav)
     if wav.shape[0] > 5:
@@ -131,6 +144,10 @@ def set_loudness(
 
     The limits are a peak of `peak_db` dBFS and a gain of `max_gain_db`. Silence comes back
     unchanged. The waveform (C, T) is only multiplied, never limited or clipped.
+
+    >>> sine = torch.sin(torch.arange(48000.0) / 5)[None]
+    >>> round(loudness_lufs(set_loudness(sine, 48000), 48000), 1)
+    -23.0
     """
     lufs = loudness_lufs(wav, sample_rate)
     if lufs == -math.inf:

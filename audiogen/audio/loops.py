@@ -68,6 +68,13 @@ def measure_seam(wav: Tensor, sample_rate: int) -> Seam:
 
     Raises:
         ValueError: another shape, fewer than 16 samples, or samples that are not finite.
+
+    >>> noise = torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
+    >>> abs(measure_seam(noise, 8000).level_jump_db) < 1
+    True
+    >>> rising = noise * torch.linspace(0, 1, 16000)
+    >>> measure_seam(rising, 8000).level_jump_db < -20
+    True
     """
     if wav.dim() != 2 or wav.shape[0] == 0 or wav.shape[1] < 16:
         raise ValueError(f"measure_seam: expected wav (C, T >= 16), got {tuple(wav.shape)}")
@@ -97,6 +104,11 @@ def resample_ring(wav: Tensor, num_samples: int) -> Tensor:
     The spectrum of the periodic signal is cut or filled with zeros, which is exact for what the
     loop holds below the lower of the two Nyquist rates. Played at the same rate its pitch moves
     by T / num_samples.
+
+    >>> turn = torch.sin(2 * torch.pi * 3 * torch.arange(60) / 60)[None]
+    >>> longer = torch.sin(2 * torch.pi * 3 * torch.arange(64) / 64)[None]
+    >>> torch.allclose(resample_ring(turn, 64), longer, atol=1e-5)
+    True
     """
     length = wav.shape[-1]
     if num_samples < 1 or length < 1:

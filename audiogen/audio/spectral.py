@@ -33,6 +33,9 @@ def stft(wav: Tensor, n_fft: int, hop_length: int) -> Tensor:
 
     Returns:
         Complex (..., n_fft // 2 + 1, T // hop_length).
+
+    >>> stft(torch.zeros(2, 4096), 1024, 256).shape
+    torch.Size([2, 513, 16])
     """
     if wav.shape[-1] % hop_length or n_fft < hop_length or (n_fft - hop_length) % 2:
         raise ValueError(
@@ -65,6 +68,9 @@ def mdct(wav: Tensor, hop_length: int, num_bins: int) -> Tensor:
 
     Returns:
         (..., num_bins, T // hop_length), frame m centred on the hop m.
+
+    >>> mdct(torch.zeros(2, 4096), 256, 8).shape
+    torch.Size([2, 8, 16])
     """
     padded = F.pad(wav.reshape(-1, 1, wav.shape[-1]).float(), (hop_length // 2,) * 2)
     basis = _mdct_basis(hop_length, num_bins, wav.device).to(padded.dtype)
@@ -108,6 +114,10 @@ def istft(spectrum: Tensor, n_fft: int, hop_length: int) -> Tensor:
 
     Returns:
         wav (B, M * hop_length).
+
+    >>> wav = torch.randn(1, 4096)
+    >>> torch.allclose(istft(stft(wav, 1024, 256), 1024, 256), wav, atol=1e-4)
+    True
     """
     batch, _, num_frames = spectrum.shape
     window = _window(n_fft, spectrum.device)

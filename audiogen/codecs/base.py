@@ -6,19 +6,18 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from audiogen.codecs.chunks import decoded, encoded, white_frames
 from audiogen.codecs.frames import FrameStream
+from audiogen.codecs.shapes import check_latents, checked_wav
 from audiogen.schema import Config
-from audiogen.seeds import NOISE_STREAM
 from audiogen.types import Kind, LatentSpec
-
-ALL_FRAMES = 1 << 40
-"""More than any sound has."""
 
 
 class CodecConfig(Config):
@@ -33,6 +32,16 @@ class CodecConfig(Config):
     """Samples per latent frame."""
 
     @property
+    def family(self) -> str:
+        """Type of the codec that it is in the end."""
+        return self.type
+
+    @property
+    def folder(self) -> Path | None:
+        """Of a finished codec, which is taken as it is; None for one that is to be made."""
+        return None
+
+    @property
     def origin(self) -> str:
         """Where weights come from that others have trained; empty for our own."""
         return ""
@@ -41,6 +50,17 @@ class CodecConfig(Config):
     def licence(self) -> str:
         """Licence of weights that others have trained; empty for our own."""
         return ""
+
+    def spec(self, channels: int, vocab_size: int | None = None) -> LatentSpec:
+        """Describe latents of D channels, or tokens of K codebooks of `vocab_size` entries."""
+        return LatentSpec(
+            kind="continuous" if vocab_size is None else "tokens",
+            channels=channels,
+            vocab_size=vocab_size,
+            hop_length=self.hop_length,
+            sample_rate=self.sample_rate,
+            audio_channels=self.audio_channels,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,23 +80,21 @@ class CodecOutput:
 
 
 class Codec(nn.Module, ABC):
-    """Waveform to latents and back.
+    """Waveform to latents and back; long audio is coded in chunks (see `chunks`).
 
-    Subclasses give `spec`, `encode_chunk`, `decode_chunk`, the two contexts and `forward`. A chunk
-    is coded alone with `context` frames of its neighbours on each side, so that long audio needs
-    flat memory and equals the whole.
+    Subclasses give `spec`, `encode_chunk`, `decode_chunk`, the two contexts and `forward`.
     """
 
     kind: ClassVar[Kind] = "continuous"
+    config: CodecConfig
+    """From which it can be made again, and from nothing else but its weights."""
     spec: LatentSpec
     chunk_frames: int = 1024
     """Latent frames that are coded at once; longer audio is coded in chunks."""
     encode_context: int | None
-    """Latent frames on each side that one encoded frame depends on; None is all of them, so that
-    audio is encoded at once, however long it is."""
+    """Latent frames on each side that one encoded frame depends on; None is all of them."""
     decode_context: int | None
-    """Latent frames on each side that one decoded frame depends on; None is all of them, so that
-    latents are decoded at once, however long they are."""
+    """Latent frames on each side that one decoded frame depends on; None is all of them."""
     trainable: bool = True
     """Whether there is anything to train; a codec without it only has its scale set."""
 
@@ -99,10 +117,8 @@ class Codec(nn.Module, ABC):
     def set_scale(self, latents: Tensor) -> None:
         """Make `encode` return zero mean and unit variance per channel on data like `latents`.
 
-        Called once, after training. Tokens have no scale: their codecs leave this as it is.
-
-        Args:
-            latents: what `encode` gives now for representative audio, frames joined: (D, L).
+        Called once, after training, with what `encode` gives now for representative audio, frames
+        joined: (D, L). Tokens have no scale: their codecs leave this as it is.
         """
         del latents
 
@@ -112,7 +128,7 @@ class Codec(nn.Module, ABC):
         return next(itertools.chain(self.parameters(), self.buffers())).device
 
     def encode(self, wav: Tensor) -> Tensor:
-        """Encode a waveform, in chunks when it is long.
+        """Encode a waveform.
 
         Args:
             wav: (B, C, T) in [-1, 1] at `spec.sample_rate`; filled up with silence to whole frames.
@@ -124,32 +140,29 @@ class Codec(nn.Module, ABC):
         Raises:
             ValueError: the shape does not fit `spec`.
         """
-        if wav.dim() != 3 or wav.shape[1] != self.spec.audio_channels or wav.shape[2] == 0:
-            raise ValueError(
-                f"encode: expected wav (B, {self.spec.audio_channels}, T > 0) at"
-                f" {self.spec.sample_rate} Hz, got shape {tuple(wav.shape)}"
-            )
-        return torch.cat(list(self._encoded(iter([wav]))), dim=-1)
+        return torch.cat(list(self.encode_pieces([wav])), dim=-1)
 
     def encode_pieces(self, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Encode one waveform that comes in blocks, holding no more of it than a chunk.
-
-        Args:
-            blocks: (C, T), T of any length; joined, they are what `encode` takes.
+        """Encode blocks (B, C, T) of one waveform, T of any length, holding no more than a chunk.
 
         Yields:
-            Latents (D, n) or tokens (K, n), n whole frames; joined, they are what `encode` returns.
+            Latents (B, D, n) or tokens (B, K, n); joined, they are what `encode` returns.
 
         Raises:
             ValueError: the shape of a block does not fit `spec`, or there is no sample at all.
         """
-        for piece in self._encoded(self._checked(block)[None] for block in blocks):
-            yield piece[0]
+        return encoded(
+            (checked_wav(block, self.spec) for block in blocks),
+            self.encode_chunk,
+            hop_length=self.spec.hop_length,
+            chunk=self.chunk_frames,
+            context=self.encode_context,
+        )
 
     def decode(
         self, latents: Tensor, *, seeds: Sequence[int] | None = None, ring: bool = False
     ) -> Tensor:
-        """Decode latents or tokens, in chunks when they are long.
+        """Decode latents or tokens.
 
         Args:
             latents: (B, D, L); or tokens (B, k, L), the first k of K codebooks, 1 <= k <= K.
@@ -169,104 +182,18 @@ class Codec(nn.Module, ABC):
     def decode_pieces(
         self, latents: Tensor, *, seeds: Sequence[int] | None = None, ring: bool = False
     ) -> Iterator[Tensor]:
-        """Decode as `decode` does, one chunk after the other, so that hours need little memory.
-
-        Takes what `decode` takes, tokens of any integer type, and raises what it raises.
-
-        Returns:
-            An iterator of wav (B, C, n * hop_length); joined, they are what `decode` returns.
-        """
-        self._check_latents(latents)
-        seeds = [0] * latents.shape[0] if seeds is None else list(seeds)
-        if len(seeds) != latents.shape[0]:
-            raise ValueError(f"decode: {latents.shape[0]} items but {len(seeds)} seeds")
-        self._check_tokens(latents)
-        return self._decoded(latents, seeds, ring)
-
-    @torch.no_grad()
-    def _encoded(self, blocks: Iterator[Tensor]) -> Iterator[Tensor]:
-        """Latents (B, D, n) of a waveform that comes in blocks (B, C, T)."""
-        hop, context = self.spec.hop_length, self.encode_context or 0
-        chunk = ALL_FRAMES if self.encode_context is None else self.chunk_frames
-        frames = FrameStream(blocks, hop)
-        start = 0
-        while True:
-            left = max(0, start - context)
-            wav = frames.window(left, start + chunk + context)
-            stop = min(start + chunk, left + wav.shape[-1] // hop)
-            if stop == start:
-                return
-            yield self.encode_chunk(wav)[..., start - left : stop - left]
-            start = stop
-
-    @torch.no_grad()
-    def _decoded(self, latents: Tensor, seeds: Sequence[int], ring: bool) -> Iterator[Tensor]:
-        """Wav (B, C, n * hop_length) of latents, chunk by chunk."""
-        hop, num_frames, device = self.spec.hop_length, latents.shape[2], latents.device
-        chunk, context = self.chunk_frames, self.decode_context
-        if context is None:
-            chunk = context = num_frames
-        noise = FrameStream(self._noise(seeds), hop)
-        for start in range(0, num_frames, chunk):
-            stop = min(start + chunk, num_frames)
-            left, right = start - context, stop + context
-            if ring:  # whatever a frame sees of its neighbours, it sees around the join
-                around = torch.arange(left, right) % num_frames
-                turn = noise.window(0, num_frames)
-                grain = turn.reshape(*turn.shape[:2], num_frames, hop)[:, :, around].flatten(2)
-                part = latents[..., around.to(device)]
-            else:
-                left, right = max(0, left), min(num_frames, right)
-                grain = noise.window(left, right)
-                part = latents[..., left:right]
-            if self.spec.kind == "tokens":
-                part = part.long()
-            piece = self.decode_chunk(part, grain.to(device))
-            yield piece[..., (start - left) * hop : (stop - left) * hop]
-
-    def _noise(self, seeds: Sequence[int]) -> Iterator[Tensor]:
-        """White noise of unit variance without end; item b depends on seed b alone.
-
-        Every frame is drawn by itself, so that frame f of an item is the same numbers whatever is
-        decoded with it, before it, or behind it.
-
-        Yields:
-            One frame after the other, (B, C, hop_length).
-        """
+        """Decode as `decode` does, one chunk (B, C, n * hop_length) after the other."""
+        seeds = [0] * len(latents) if seeds is None else list(seeds)
+        if len(seeds) != len(latents):
+            raise ValueError(f"decode: {len(latents)} items but {len(seeds)} seeds")
+        check_latents(latents, self.spec)
         shape = (self.spec.audio_channels, self.spec.hop_length)
-        # Another stream than that of the latents, which a take draws from the same seed.
-        sources = [torch.Generator().manual_seed(seed + NOISE_STREAM) for seed in seeds]
-        while True:
-            yield torch.stack([torch.randn(shape, generator=source) for source in sources])
-
-    def _checked(self, block: Tensor) -> Tensor:
-        """Return a block of a waveform; ValueError when it is not (C, T)."""
-        if block.dim() != 2 or block.shape[0] != self.spec.audio_channels:
-            raise ValueError(
-                f"encode: expected blocks ({self.spec.audio_channels}, T) at"
-                f" {self.spec.sample_rate} Hz, got shape {tuple(block.shape)}"
-            )
-        return block
-
-    def _check_latents(self, latents: Tensor) -> None:
-        """Raise ValueError when the shape does not fit `spec`."""
-        wanted = self.spec.channels
-        least = 1 if self.spec.kind == "tokens" else wanted
-        if latents.dim() != 3 or not least <= latents.shape[1] <= wanted or latents.shape[2] == 0:
-            channels = f"{wanted}" if least == wanted else f"1 to {wanted}"
-            raise ValueError(
-                f"decode: expected latents (B, {channels}, L > 0), got shape {tuple(latents.shape)}"
-            )
-
-    def _check_tokens(self, tokens: Tensor) -> None:
-        """Raise ValueError when tokens are no entries of the vocabulary."""
-        if self.spec.vocab_size is None:
-            return
-        if tokens.is_floating_point():
-            raise ValueError(f"decode: expected tokens, which are integers, got {tokens.dtype}")
-        low, high = int(tokens.min()), int(tokens.max())
-        if low < 0 or high >= self.spec.vocab_size:
-            raise ValueError(
-                f"decode: expected tokens of 0 to {self.spec.vocab_size - 1}, this codec's"
-                f" vocabulary, got {low} to {high}"
-            )
+        return decoded(
+            latents,
+            FrameStream(white_frames(seeds, shape), self.spec.hop_length),
+            self.decode_chunk,
+            hop_length=self.spec.hop_length,
+            chunk=self.chunk_frames,
+            context=self.decode_context,
+            ring=ring,
+        )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from audiogen.codecs.base import Codec
-from audiogen.types import LatentSpec
+from audiogen.codecs.base import Codec, CodecConfig
 
 
 class ContinuousCodec(Codec):
@@ -18,11 +17,11 @@ class ContinuousCodec(Codec):
     latent_mean: Tensor
     latent_std: Tensor
 
-    def __init__(self, spec: LatentSpec) -> None:
+    def __init__(self, config: CodecConfig, channels: int) -> None:
         super().__init__()
-        self.spec = spec
-        self.register_buffer("latent_mean", torch.zeros(spec.channels, 1))
-        self.register_buffer("latent_std", torch.ones(spec.channels, 1))
+        self.spec = config.spec(channels)
+        self.register_buffer("latent_mean", torch.zeros(channels, 1))
+        self.register_buffer("latent_std", torch.ones(channels, 1))
 
     def scaled(self, raw: Tensor) -> Tensor:
         """Scale raw latents (B, D, L) to those that `encode` returns."""

@@ -46,7 +46,7 @@ class FrameStream:
                 held.append(block)
                 missing -= block.shape[-1]
         if not held:
-            raise ValueError("expected a signal of at least one sample, got none")
+            raise ValueError("expected wav of at least one sample, got none")
         joined = held[0] if len(held) == 1 else torch.cat(held, dim=-1)
         if missing > 0:  # the end
             joined = F.pad(joined, (0, -joined.shape[-1] % hop))

@@ -18,7 +18,6 @@ from audiogen.codecs.griffin_lim import griffin_lim
 from audiogen.codecs.losses import multi_resolution_loss
 from audiogen.nn.chance import randn
 from audiogen.nn.fourier import FourierDecoder, FourierFraming
-from audiogen.types import LatentSpec
 
 FLOOR = 1e-4
 """Unit-energy magnitude (-80 dBFS of white noise) that counts as silence."""
@@ -76,22 +75,19 @@ class MelCodec(ContinuousCodec):
 
     The vocoder's magnitudes start from those that the bands tell, so that it learns phases, fine
     structure and how tonal each bin is, and stays silent where the bands are.
+
+    >>> codec = MelCodec(MelConfig(decoder_dim=16, decoder_depth=1))
+    >>> codec.encode(torch.zeros(1, 1, 22050)).shape  # 80 bands, a frame for 512 samples
+    torch.Size([1, 80, 44])
     """
 
     bank: Tensor
     spread: Tensor
 
+    config: MelConfig
+
     def __init__(self, config: MelConfig) -> None:
-        super().__init__(
-            LatentSpec(
-                kind=self.kind,
-                channels=config.audio_channels * config.num_bands,
-                vocab_size=None,
-                hop_length=config.hop_length,
-                sample_rate=config.sample_rate,
-                audio_channels=config.audio_channels,
-            )
-        )
+        super().__init__(config, config.audio_channels * config.num_bands)
         self.config = config
         bank = mel_filterbank(config.num_bands, config.n_fft, config.sample_rate)
         self.register_buffer("bank", bank, persistent=False)

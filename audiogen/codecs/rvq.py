@@ -4,60 +4,47 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
-from audiogen.codecs.base import Codec, CodecConfig, CodecOutput
+from audiogen.codecs.base import Codec, CodecOutput
 from audiogen.codecs.bottlenecks.quantise import (
     BottleneckConfig,
     ResidualVQConfig,
     build_bottleneck,
 )
-from audiogen.codecs.trunk import FourierTrunkConfig, TrunkConfig, build_trunk
-from audiogen.types import Kind, LatentSpec
+from audiogen.codecs.trunk import TrunkCodecConfig, build_trunk
+from audiogen.types import Kind
 
 
-class RVQConfig(CodecConfig):
+class RVQConfig(TrunkCodecConfig):
     """Waveform codec of tokens: K per latent frame, each one of V."""
 
     type: Literal["rvq"] = "rvq"
     latent_channels: int = Field(default=64, gt=0)
     """Numbers per latent frame that are quantised."""
-    trunk: TrunkConfig = FourierTrunkConfig()
-    """The network around the bottleneck."""
     bottleneck: BottleneckConfig = ResidualVQConfig()
     """How latent frames become tokens."""
 
-    @model_validator(mode="after")
-    def _frames_fit(self) -> RVQConfig:
-        self.trunk.check_hop(self.hop_length)
-        return self
-
 
 class RVQCodec(Codec):
-    """Encodes to tokens (B, K, L); the first k codebooks alone decode to a coarser sound."""
+    """Encodes to tokens (B, K, L); the first k codebooks alone decode to a coarser sound.
+
+    >>> codec = RVQCodec(RVQConfig(trunk={"encoder_dim": 16, "decoder_dim": 16}))
+    >>> tokens = codec.encode(torch.zeros(1, 1, 22050))
+    >>> tokens.dtype, codec.decode(tokens[:, :2]).shape
+    (torch.int64, torch.Size([1, 1, 22528]))
+    """
 
     kind: ClassVar[Kind] = "tokens"
+
+    config: RVQConfig
 
     def __init__(self, config: RVQConfig) -> None:
         super().__init__()
         self.config = config
-        self.spec = LatentSpec(
-            kind=self.kind,
-            channels=config.bottleneck.num_codebooks,
-            vocab_size=config.bottleneck.vocab_size,
-            hop_length=config.hop_length,
-            sample_rate=config.sample_rate,
-            audio_channels=config.audio_channels,
-        )
-        self.trunk = build_trunk(
-            config.trunk,
-            sample_rate=config.sample_rate,
-            audio_channels=config.audio_channels,
-            hop_length=config.hop_length,
-            encoder_channels=config.latent_channels,
-            decoder_channels=config.latent_channels,
-        )
+        self.spec = config.spec(config.bottleneck.num_codebooks, config.bottleneck.vocab_size)
+        self.trunk = build_trunk(config, config.latent_channels, config.latent_channels)
         self.bottleneck = build_bottleneck(config.bottleneck, config.latent_channels)
         self.encode_context = self.trunk.encode_context
         self.decode_context = self.trunk.decode_context

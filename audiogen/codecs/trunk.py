@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from audiogen.codecs.base import CodecConfig
 from audiogen.nn.chance import randn
 from audiogen.nn.convnet import ConvDecoder, ConvEncoder
 from audiogen.nn.fourier import FourierDecoder, FourierEncoder, FourierFraming, WavePath
@@ -95,6 +96,18 @@ TrunkConfig = Annotated[
     FourierTrunkConfig | ConvTrunkConfig,
     OneOf(lambda: [FourierTrunkConfig, ConvTrunkConfig], default="fourier"),
 ]
+
+
+class TrunkCodecConfig(CodecConfig):
+    """A codec of a trunk and a bottleneck; its hop length is as the trunk allows."""
+
+    trunk: TrunkConfig = FourierTrunkConfig()
+    """The network around the bottleneck."""
+
+    @model_validator(mode="after")
+    def _frames_fit(self) -> Self:
+        self.trunk.check_hop(self.hop_length)
+        return self
 
 
 class Trunk(nn.Module, ABC):
@@ -230,33 +243,22 @@ class ConvTrunk(Trunk):
         return self.decode(latents, like_wav), None
 
 
-def build_trunk(
-    config: FourierTrunkConfig | ConvTrunkConfig,
-    *,
-    sample_rate: int,
-    audio_channels: int,
-    hop_length: int,
-    encoder_channels: int,
-    decoder_channels: int,
-) -> Trunk:
-    """Make the trunk that `config` describes, with fresh weights.
+def build_trunk(config: TrunkCodecConfig, encoder_channels: int, decoder_channels: int) -> Trunk:
+    """Make the trunk of a codec, with fresh weights.
 
     Args:
-        config: either type.
-        sample_rate: Hz.
-        audio_channels: C.
-        hop_length: samples per latent frame.
+        config: of the codec.
         encoder_channels: of the encoder's features.
         decoder_channels: of the decoder's latents.
     """
-    config.check_hop(hop_length)
-    if isinstance(config, ConvTrunkConfig):
-        return ConvTrunk(config, audio_channels, encoder_channels, decoder_channels)
+    trunk = config.trunk
+    if isinstance(trunk, ConvTrunkConfig):
+        return ConvTrunk(trunk, config.audio_channels, encoder_channels, decoder_channels)
     framing = FourierFraming(
-        sample_rate=sample_rate,
-        audio_channels=audio_channels,
-        n_fft=config.n_fft,
-        stft_hop=config.stft_hop,
-        hop_length=hop_length,
+        sample_rate=config.sample_rate,
+        audio_channels=config.audio_channels,
+        n_fft=trunk.n_fft,
+        stft_hop=trunk.stft_hop,
+        hop_length=config.hop_length,
     )
-    return FourierTrunk(config, framing, encoder_channels, decoder_channels)
+    return FourierTrunk(trunk, framing, encoder_channels, decoder_channels)

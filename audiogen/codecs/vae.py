@@ -4,56 +4,41 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
-from audiogen.codecs.base import CodecConfig, CodecOutput
+from audiogen.codecs.base import CodecOutput
 from audiogen.codecs.continuous import ContinuousCodec
-from audiogen.codecs.trunk import FourierTrunkConfig, TrunkConfig, build_trunk
+from audiogen.codecs.trunk import TrunkCodecConfig, build_trunk
 from audiogen.nn.chance import randn
-from audiogen.types import LatentSpec
 
 
-class VAEConfig(CodecConfig):
+class VAEConfig(TrunkCodecConfig):
     """Waveform VAE: a Gaussian bottleneck."""
 
     type: Literal["vae"] = "vae"
     latent_channels: int = Field(default=32, gt=0)
     """D, numbers per latent frame."""
-    trunk: TrunkConfig = FourierTrunkConfig()
-    """The network around the bottleneck."""
     kl_weight: float = Field(default=1e-2, ge=0)
     """Weight of the mean KL divergence per latent number, in nats."""
 
-    @model_validator(mode="after")
-    def _frames_fit(self) -> VAEConfig:
-        self.trunk.check_hop(self.hop_length)
-        return self
-
 
 class VAECodec(ContinuousCodec):
-    """Encodes to the posterior mean, scaled to zero mean and unit variance per channel."""
+    """Encodes to the posterior mean, scaled to zero mean and unit variance per channel.
+
+    >>> codec = VAECodec(VAEConfig(trunk={"encoder_dim": 16, "decoder_dim": 16}))
+    >>> latents = codec.encode(torch.zeros(1, 1, 22050))
+    >>> latents.shape, codec.decode(latents).shape
+    (torch.Size([1, 32, 22]), torch.Size([1, 1, 22528]))
+    """
+
+    config: VAEConfig
 
     def __init__(self, config: VAEConfig) -> None:
-        super().__init__(
-            LatentSpec(
-                kind=self.kind,
-                channels=config.latent_channels,
-                vocab_size=None,
-                hop_length=config.hop_length,
-                sample_rate=config.sample_rate,
-                audio_channels=config.audio_channels,
-            )
-        )
+        channels = config.latent_channels
+        super().__init__(config, channels)
         self.config = config
-        self.trunk = build_trunk(
-            config.trunk,
-            sample_rate=config.sample_rate,
-            audio_channels=config.audio_channels,
-            hop_length=config.hop_length,
-            encoder_channels=2 * config.latent_channels,
-            decoder_channels=config.latent_channels,
-        )
+        self.trunk = build_trunk(config, 2 * channels, channels)
         self.encode_context = self.trunk.encode_context
         self.decode_context = self.trunk.decode_context
 

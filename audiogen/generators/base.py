@@ -30,7 +30,24 @@ class GeneratorConfig(Config):
 
 
 class LatentGenerator(nn.Module, ABC):
-    """A model of latents given conditions; see `abilities` for what some can do besides."""
+    """A model of latents given conditions; see `abilities` for what some can do besides.
+
+    >>> from audiogen.generators import FlowConfig, ODESamplingConfig, build_generator
+    >>> spec = LatentSpec(
+    ...     kind="continuous",
+    ...     channels=4,
+    ...     vocab_size=None,
+    ...     hop_length=512,
+    ...     sample_rate=16000,
+    ...     audio_channels=1,
+    ... )
+    >>> config = FlowConfig(dim=32, depth=1, num_heads=2)
+    >>> model = build_generator(config, spec, text_dim=384, window_frames=16).eval()
+    >>> text = torch.zeros(1, 1, 384)
+    >>> prompt = Conditions(text=text, text_mask=text[..., 0] == 0, pooled=text[:, 0], controls={})
+    >>> model.sample(prompt, 20, sampling=ODESamplingConfig(steps=2), seeds=[7]).shape
+    torch.Size([1, 4, 20])
+    """
 
     accepts: ClassVar[Kind]
     sampling: ClassVar[type[SamplingConfig]]

@@ -220,7 +220,7 @@ def test_it_is_the_same_when_saved_and_loaded(
 ) -> None:
     if codec.spec.kind == "continuous":
         codec.set_scale(torch.randn(codec.spec.channels, 50) * 3 + 1)
-    save_codec(tmp_path, codec, config)
+    save_codec(tmp_path, codec)
     again = load_codec(tmp_path)
     wav = waves(codec, 6)
     latents = codec.encode(wav)
@@ -235,7 +235,7 @@ def test_it_is_the_same_when_saved_and_loaded(
 
 
 def test_a_damaged_config_is_named(codec: Codec, config: CodecConfig, tmp_path: Path) -> None:
-    save_codec(tmp_path, codec, config)
+    save_codec(tmp_path, codec)
     file = tmp_path / "config.yaml"
     text = file.read_text(encoding="utf-8")
     file.write_text(text.replace("hop_length:", "hop_lenght:"), encoding="utf-8")

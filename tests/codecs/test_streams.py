@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from audiogen.codecs.base import Codec, CodecOutput
+from audiogen.codecs.chunks import white_frames
 from audiogen.codecs.mel import MelCodec, MelConfig
 from audiogen.codecs.vae import VAECodec, VAEConfig
 from audiogen.types import LatentSpec
@@ -97,10 +98,10 @@ def test_encoded_pieces_are_those_of_the_whole(
     while left > 0:
         parts.append(min(left, next(lengths)))
         left -= parts[-1]
-    blocks = wav[0].split_with_sizes(parts, dim=1)
+    blocks = wav.split_with_sizes(parts, dim=2)
     pieces = list(codec.encode_pieces(iter(blocks)))
-    assert all(piece.shape[1] == 9 for piece in pieces[:-1])
-    assert torch.equal(torch.cat(pieces, dim=1), codec.encode(wav)[0])
+    assert all(piece.shape[2] == 9 for piece in pieces[:-1])
+    assert torch.equal(torch.cat(pieces, dim=2), codec.encode(wav))
 
 
 def test_blocks_are_read_as_they_are_needed(codec: Codec) -> None:
@@ -110,7 +111,7 @@ def test_blocks_are_read_as_they_are_needed(codec: Codec) -> None:
     def blocks() -> Iterator[Tensor]:
         for number in range(100):
             read.append(number)
-            yield waves(codec, codec.spec.hop_length)[0]
+            yield waves(codec, codec.spec.hop_length)
 
     context = codec.encode_context
     assert context is not None
@@ -125,15 +126,15 @@ def test_a_codec_may_need_all_to_encode(levels: Levels) -> None:
     wav = waves(levels, 50 * HOP + 3)
     whole = levels.encode(wav)
     levels.chunk_frames, levels.encode_context = 4, None
-    blocks = wav[0].tensor_split(16, dim=1)
+    blocks = wav.tensor_split(16, dim=2)
     pieces = list(levels.encode_pieces(blocks))
     assert len(pieces) == 1
-    assert torch.equal(pieces[0], whole[0])
+    assert torch.equal(pieces[0], whole)
 
 
 def test_blocks_of_another_shape_are_refused(codec: Codec) -> None:
-    for blocks in ([torch.zeros(3, 100)], [torch.zeros(2, 9000), torch.zeros(1, 2, 100)]):
-        with pytest.raises(ValueError, match=r"encode: expected blocks \(2, T\) at"):
+    for blocks in ([torch.zeros(1, 3, 100)], [torch.zeros(1, 2, 9000), torch.zeros(2, 100)]):
+        with pytest.raises(ValueError, match=r"encode: expected wav \(B, 2, T > 0\) at"):
             list(codec.encode_pieces(blocks))
     with pytest.raises(ValueError, match="at least one sample, got none"):
         list(codec.encode_pieces([]))
@@ -163,15 +164,15 @@ def test_a_longer_sound_begins_as_a_shorter_one(streamed: Codec) -> None:
 
 
 def test_noise_is_drawn_as_it_is_needed(streamed: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn, noise, context = [0], streamed._noise, streamed.decode_context
+    drawn, context = [0], streamed.decode_context
     assert context is not None
 
-    def counted(seeds: list[int]) -> Iterator[Tensor]:
-        for frame in noise(seeds):
+    def counted(seeds: list[int], shape: tuple[int, int]) -> Iterator[Tensor]:
+        for frame in white_frames(seeds, shape):
             drawn[0] += 1
             yield frame
 
-    monkeypatch.setattr(streamed, "_noise", counted)
+    monkeypatch.setattr("audiogen.codecs.base.white_frames", counted)
     num_frames = 10 * 17 + context
     latents = streamed.encode(waves(streamed, num_frames * streamed.spec.hop_length))
     pieces = streamed.decode_pieces(latents)
@@ -183,7 +184,7 @@ def test_noise_is_drawn_as_it_is_needed(streamed: Codec, monkeypatch: pytest.Mon
 
 
 def test_noise_is_white(levels: Levels) -> None:
-    frames = list(itertools.islice(levels._noise([0, 1]), 1000))
+    frames = list(itertools.islice(white_frames([0, 1], (2, HOP)), 1000))
     noise = torch.stack(frames, dim=2).reshape(4, -1)
     assert noise.shape == (4, 1000 * HOP)
     torch.testing.assert_close(noise @ noise.T / noise.shape[1], torch.eye(4), atol=0.02, rtol=0)

@@ -165,6 +165,9 @@ def true_peak_db(wav: Tensor, sample_rate: int, *, ring: bool = False) -> float:
         wav: (C, T).
         sample_rate: Hz; rates that cannot be multiplied by four have their sample peak measured.
         ring: whether the sound is a loop, which has no ends.
+
+    >>> true_peak_db(torch.tensor([[0.0, 0.5, 0.0, -0.5]] * 2).repeat(1, 8), 8000) > -6.02
+    True
     """
     peak = float(wav.abs().max())
     if sample_rate * OVERSAMPLING <= SAMPLE_RATES_HZ[1]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from audiogen.codecs.base import Codec, CodecConfig, CodecOutput
 from audiogen.codecs.pretrained.library import Library, is_folder
-from audiogen.types import Kind, LatentSpec
+from audiogen.types import Kind
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(/[\w.-]+)*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -171,14 +171,7 @@ class PretrainedTokens(PretrainedCodec):
             )
         self._keep_codebooks(network, wanted)
         self._adopt(network, config)
-        self.spec = LatentSpec(
-            kind=self.kind,
-            channels=wanted,
-            vocab_size=network.config.codebook_size,
-            hop_length=config.hop_length,
-            sample_rate=config.sample_rate,
-            audio_channels=config.audio_channels,
-        )
+        self.spec = config.spec(wanted, network.config.codebook_size)
 
     @staticmethod
     @abstractmethod

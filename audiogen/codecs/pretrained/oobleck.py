@@ -12,7 +12,6 @@ from torch import Tensor
 from audiogen.codecs.continuous import ContinuousCodec
 from audiogen.codecs.pretrained.base import PretrainedCodec, PretrainedConfig, filled_up, reach
 from audiogen.codecs.pretrained.library import Diffusers
-from audiogen.types import LatentSpec
 
 
 class OobleckConfig(PretrainedConfig):
@@ -39,16 +38,7 @@ class Oobleck(PretrainedCodec, ContinuousCodec):
 
     def __init__(self, config: OobleckConfig) -> None:
         network, config = self._opened(config)
-        super().__init__(
-            LatentSpec(
-                kind=self.kind,
-                channels=network.config["decoder_input_channels"],
-                vocab_size=None,
-                hop_length=config.hop_length,
-                sample_rate=config.sample_rate,
-                audio_channels=config.audio_channels,
-            )
-        )
+        super().__init__(config, network.config["decoder_input_channels"])
         self._adopt(network, config)
         hop = config.hop_length
         self.encode_context = math.ceil(reach(network.encoder, 1) / hop)

@@ -155,8 +155,8 @@ def encode_file(coder: Coder, file: Path, path: Path, *, num_codebooks: int) -> 
         )
         resampled = resample_blocks(fitted, source.sample_rate, spec.sample_rate)
         blocks = _Counted(file, resampled)
-        pieces = codec.encode_pieces(block.to(codec.device) for block in blocks)
-        tokens = torch.cat([piece[:num_codebooks].to("cpu", small) for piece in pieces], dim=1)
+        pieces = codec.encode_pieces(block[None].to(codec.device) for block in blocks)
+        tokens = torch.cat([piece[0, :num_codebooks].to("cpu", small) for piece in pieces], dim=1)
     header = TokenHeader.of(
         coder.name, tokens, num_samples=blocks.num_samples, source_rate=source.sample_rate
     )

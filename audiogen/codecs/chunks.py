@@ -1,0 +1,107 @@
+"""Coding in chunks, so that hours need little memory and give what they would give at once.
+
+A chunk is coded with `context` frames of its neighbours on each side; a context of None is all of
+them, so that the whole is one chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from audiogen.codecs.frames import FrameStream
+from audiogen.seeds import NOISE_STREAM
+
+ALL_FRAMES = 1 << 40
+"""More than any sound has."""
+
+
+@torch.no_grad()
+def encoded(
+    blocks: Iterator[Tensor],
+    encode: Callable[[Tensor], Tensor],
+    *,
+    hop_length: int,
+    chunk: int,
+    context: int | None,
+) -> Iterator[Tensor]:
+    """Yield latents (B, D, n) of a waveform that comes in blocks (B, C, T).
+
+    Args:
+        blocks: of any length.
+        encode: from wav (B, C, n * hop_length) to latents (B, D, n).
+        hop_length: samples per frame.
+        chunk: frames at once.
+        context: frames on each side that one encoded frame depends on.
+    """
+    if context is None:
+        chunk, context = ALL_FRAMES, 0
+    frames, start = FrameStream(blocks, hop_length), 0
+    while True:
+        left = max(0, start - context)
+        wav = frames.window(left, start + chunk + context)
+        stop = min(start + chunk, left + wav.shape[-1] // hop_length)
+        if stop == start:
+            return
+        yield encode(wav)[..., start - left : stop - left]
+        start = stop
+
+
+@torch.no_grad()
+def decoded(
+    latents: Tensor,
+    noise: FrameStream,
+    decode: Callable[[Tensor, Tensor], Tensor],
+    *,
+    hop_length: int,
+    chunk: int,
+    context: int | None,
+    ring: bool,
+) -> Iterator[Tensor]:
+    """Yield wav (B, C, n * hop_length) of latents (B, D, L), chunk by chunk.
+
+    Args:
+        latents: or tokens.
+        noise: (B, C, hop_length) for each frame.
+        decode: from latents (B, D, n) and noise (B, C, n * hop_length) to wav of that length.
+        hop_length: samples per frame.
+        chunk: frames at once.
+        context: frames on each side that one decoded frame depends on.
+        ring: whether the last frame is followed by the first.
+    """
+    num_frames = latents.shape[2]
+    if context is None:
+        chunk = context = num_frames
+    for start in range(0, num_frames, chunk):
+        stop = min(start + chunk, num_frames)
+        left, right = start - context, stop + context
+        if ring:  # whatever a frame sees of its neighbours, it sees around the join
+            around = torch.arange(left, right) % num_frames
+            turn = noise.window(0, num_frames)
+            turn = turn.reshape(*turn.shape[:2], num_frames, hop_length)
+            grain, part = turn[:, :, around].flatten(2), latents[..., around.to(latents.device)]
+        else:
+            left, right = max(0, left), min(num_frames, right)
+            grain, part = noise.window(left, right), latents[..., left:right]
+        if not part.is_floating_point():
+            part = part.long()
+        wav = decode(part, grain.to(latents.device))
+        yield wav[..., (start - left) * hop_length : (stop - left) * hop_length]
+
+
+def white_frames(seeds: Sequence[int], shape: tuple[int, int]) -> Iterator[Tensor]:
+    """Yield white noise of unit variance without end, frame after frame.
+
+    Every frame is drawn by itself, so that frame f of item b depends on f and seed b alone,
+    whatever is decoded with it, before it, or behind it.
+
+    Args:
+        seeds: one per item.
+        shape: (C, hop_length).
+    """
+    # Another stream than that of the latents, which a take draws from the same seed.
+    sources = [torch.Generator().manual_seed(seed + NOISE_STREAM) for seed in seeds]
+    while True:
+        yield torch.stack([torch.randn(shape, generator=source) for source in sources])
