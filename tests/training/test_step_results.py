@@ -56,4 +56,5 @@ def test_a_step_that_is_left_out_says_why_and_moves_nothing(seen: Seen, tmp_path
         train(tmp_path, "flow")
     assert [result.left_out for result, _ in seen] == ["the loss is nan"] * 3
     assert not any(moved for _, moved in seen)
-    assert [row["event"] for row in history(tmp_path)] == ["left out"] * 3
+    events = [row["event"] for row in history(tmp_path) if "event" in row]
+    assert events == ["left out"] * 3
