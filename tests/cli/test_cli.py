@@ -77,9 +77,9 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return FakeConfig(recipe=str(recipe), overrides=tuple(overrides))
 
     fake("audiogen.experiment", load_config=load, read_recipe=load)
+    fake("audiogen.training.preparation", prepare=recording("prepare", "3 sounds used"))
     fake(
         "audiogen.training.stages",
-        prepare=recording("prepare", "3 sounds used"),
         train=recording("train", Path("runs/x/generator/model")),
     )
     fake("audiogen.evaluation.evaluate", evaluate=recording("evaluate", Path("runs/x/report.html")))
