@@ -95,10 +95,10 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def load(recipe: Path, overrides: Any) -> FakeConfig:
         return FakeConfig(recipe=str(recipe), overrides=tuple(overrides))
 
-    fake("audiogen.experiment", load_config=load)
+    fake("audiogen.experiment", load_config=load, read_recipe=load)
+    fake("audiogen.training.preparation", prepare=recording("prepare", "3 sounds used"))
     fake(
         "audiogen.training.stages",
-        prepare=recording("prepare", "3 sounds used"),
         train=recording("train", Path("runs/x/generator/model")),
     )
     fake("audiogen.evaluation.evaluate", evaluate=recording("evaluate", Path("runs/x/report.html")))

@@ -20,7 +20,8 @@ from audiogen.run_folder import JUDGE
 from audiogen.storage import read_json, read_tensors
 from audiogen.takes.request import TakesRequest, write_takes
 from audiogen.training.loop.tracking import Tracker
-from audiogen.training.stages import prepare, train
+from audiogen.training.preparation import prepare
+from audiogen.training.stages import train
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "tiny" / "diffusion.yaml"

@@ -13,11 +13,11 @@ import torch
 
 from audiogen.audio.io.decoding import AUDIO_SUFFIXES, AudioReadError
 from audiogen.audio.io.files import read_audio
+from audiogen.pages.charts import screen
 from audiogen.pages.markup import Markup, join, missing, number, section, tag
 from audiogen.pages.pictures import (
     RANGE_DB,
     Spectrogram,
-    frequency_ticks,
     picture_uri,
     shared_reference,
     sound_uri,
@@ -245,18 +245,13 @@ def player(
     if sound.wav is None or sound.image is None:
         why = tag("p", f"{sound.path.name} cannot be read: {sound.problem}", class_="missing")
         return tag("figure", why, class_="player", id=anchor)
-    ticks = [
-        tag("span", label, style=f"bottom:{100 * height:.1f}%", class_="tick")
-        for label, height in frequency_ticks(sound.image.top_hz)
-    ]
-    picture = picture_uri(sound.image, reference_db=reference_db)
-    image = tag("img", src=picture, alt=f"Spectrogram of {name}", draggable="false")
-    screen = tag("div", image, *ticks, tag("i", class_="head"), class_="screen")
+    head = tag("i", class_="head")
+    picture = screen(sound.image, head, reference_db=reference_db, alt=f"Spectrogram of {name}")
     uri = sound_uri(sound.wav, sound.sample_rate, lossless=lossless)
     audio = tag("audio", src=uri, preload="none", controls=True)
     button = tag("button", class_="play", type="button", aria_label=f"Play {name}")
     caption = tag("figcaption", button, text)
-    return tag("figure", screen, audio, caption, class_="player", id=anchor)
+    return tag("figure", picture, audio, caption, class_="player", id=anchor)
 
 
 def _read(path: Path, *, width: int = 384) -> Sound:
