@@ -37,7 +37,6 @@ class VAECodec(ContinuousCodec):
     def __init__(self, config: VAEConfig) -> None:
         channels = config.latent_channels
         super().__init__(config, channels)
-        self.config = config
         self.trunk = build_trunk(config, 2 * channels, channels)
         self.encode_context = self.trunk.encode_context
         self.decode_context = self.trunk.decode_context

@@ -30,7 +30,7 @@ from audiogen.experiment import load_config
 from audiogen.generators import SamplingConfig
 from audiogen.judge.judge import Judge
 from audiogen.pipeline import Pipeline
-from audiogen.takes.request import changed_sampling
+from audiogen.takes.making import changed_sampling
 from audiogen.trees import parse_overrides
 
 
