@@ -86,10 +86,11 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     beat = tempo(bpm, bars, beats_per_bar)
     _check_length(loop=loop, to_end=to_end, bpm=bpm, seconds=seconds)
     from audiogen.conditioning.controls import parse_controls
+    from audiogen.generators import changed_sampling
     from audiogen.pipeline import Pipeline
     from audiogen.run_folder import RunFolder
     from audiogen.take_request import TakeRequest
-    from audiogen.takes.making import changed_sampling, write_takes
+    from audiogen.takes.making import write_takes
 
     sampling = _sampling(steps, guidance_scale, setting or ())
     controls, pipeline = parse_controls(control or ()), Pipeline.from_pretrained(run)
