@@ -63,7 +63,7 @@ def test_the_command_line_knows_them(recipe: Path) -> None:
 def test_they_are_trained_published_loaded_and_sampled(
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for place in ("audiogen.training.stages", "audiogen.pipeline"):
+    for place in ("audiogen.training.preparation", "audiogen.pipeline"):
         monkeypatch.setattr(f"{place}.TextEncoder", FakeTextEncoder)
     config = load_config(recipe)
     train(config)
