@@ -10,7 +10,6 @@ Inpainting replaces the second fifth of plain takes.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
