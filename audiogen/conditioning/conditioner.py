@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
@@ -95,45 +95,42 @@ class ConditionerConfig(Config):
         """The numbers that stand for the values of controls.
 
         Raises:
-            ConfigError: the model was not trained with one of them, or not with such a value; at
-                most four lines.
+            ConfigError: the model was not trained with one of them, or not with such a value.
         """
-        ranges = self.ranges
-        unknown = [name for name in controls if name not in ranges]
-        wrong, numbers = [], {}
-        for name, span in ranges.items():
-            if name not in controls:
-                continue
+        ranges: dict[str, Range] = {str(name): span for name, span in self.ranges.items()}
+        numbers = {}
+        problems = []
+        for name, value in controls.items():
             try:
-                numbers[str(name)] = value = control_number(name, controls[name])
-                if not span[0] <= value <= span[1]:
-                    wrong.append(f"{value:g}: this model knows {describe_range(name, span)}")
+                numbers[name] = _number_in(ranges, name, value)
             except ValueError as error:
-                wrong.append(f"{name}: {error}")
-        lines = [_unknown(unknown, ranges)] if unknown else []
-        lines += [f"it has {_listed(ranges)}"] if unknown and ranges else []
-        lines += ["; ".join(wrong)] if wrong else []
-        if lines:
-            raise ConfigError("\n  ".join(["controls:", *lines]))
+                problems.append(str(error))
+        if problems:
+            known = ", ".join(describe_range(name, span) for name, span in self.ranges.items())
+            lines = ["controls:", "; ".join(problems), *([f"it has {known}"] if known else [])]
+            raise ConfigError("\n  ".join(lines))
         return numbers
 
 
-def _unknown(names: Iterable[str], ranges: Mapping[ControlName, Range]) -> str:
-    """Say that a model was not trained with controls of such names."""
-    shown = [f"{name:.40}" for name in names]
+def _number_in(ranges: Mapping[str, Range], name: str, value: object) -> float:
+    """The number of one control's value; ValueError when a model with such ranges knows it not."""
     if not ranges:
-        return (
-            f"{', '.join(shown[:3])}: this model was trained without controls; see"
+        raise ValueError(
+            f"{name:.40}: this model was trained without controls; see"
             " generator.conditioner.controls in the recipe"
         )
-    near = get_close_matches(shown[0], list(ranges), n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    them = "it" if len(shown) == 1 else "them"
-    return f"{', '.join(shown[:3])}: this model was not trained with {them}{hint}"
-
-
-def _listed(ranges: Mapping[ControlName, Range]) -> str:
-    return ", ".join(describe_range(name, span) for name, span in ranges.items())
+    if name not in ranges:
+        near = get_close_matches(name, ranges, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{name:.40}: this model was not trained with it{hint}")
+    try:
+        number = control_number(name, value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    low, high = ranges[name]
+    if not low <= number <= high:
+        raise ValueError(f"{name}: {number:g} is outside of what this model knows")
+    return number
 
 
 class Conditioner(nn.Module):
