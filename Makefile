@@ -5,6 +5,7 @@ TORCH_INDEX ?=
 DATA ?=
 SIZE ?= laptop
 RUN ?=
+CODEC ?=
 ARGS ?=
 
 BIN := .venv/bin
@@ -22,8 +23,10 @@ DATA_NAME := -$(shell basename "$(DATA_PATH)" | tr -cs 'A-Za-z0-9._\n' '-')
 endif
 CLUSTER := $(filter cluster,$(SIZE))
 RECIPE = recipes/$(if $(CLUSTER),cluster/)$*.yaml
-RUN_DIR = $(or $(RUN),runs/$*$(CLUSTER:%=-%)$(DATA_NAME))
-SETTINGS = "run_dir=$(RUN_DIR)" $(if $(DATA),"data.path=$(DATA_PATH)") $(ARGS)
+run-of = runs/$1$(CLUSTER:%=-%)$(DATA_NAME)
+RUN_DIR = $(or $(RUN),$(call run-of,$*))
+SAVED = $(if $(CODEC),codec.type=saved "codec.path=$(CODEC)")
+SETTINGS = "run_dir=$(RUN_DIR)" $(if $(DATA),"data.path=$(DATA_PATH)") $(SAVED) $(ARGS)
 LAUNCH ?= $(if $(CLUSTER),$(BIN)/accelerate launch -m audiogen,$(BIN)/audiogen)
 
 .DEFAULT_GOAL := help
@@ -32,7 +35,7 @@ LAUNCH ?= $(if $(CLUSTER),$(BIN)/accelerate launch -m audiogen,$(BIN)/audiogen)
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' Makefile | sed -E 's/^([^:]+):[^#]*## /\1|/' | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
 
-recipe-%: setup ## prepare, train and evaluate a recipe: recipe-diffusion [DATA=FOLDER] [SIZE=cluster] [RUN=DIR] [ARGS="key=value"]
+recipe-%: setup ## prepare, train and evaluate a recipe: recipe-diffusion [DATA=FOLDER] [SIZE=cluster] [RUN=DIR] [CODEC=RUN] [ARGS="key=value"]
 	$(BIN)/audiogen prepare $(RECIPE) $(SETTINGS)
 	$(LAUNCH) train $(RECIPE) $(SETTINGS)
 	$(BIN)/audiogen evaluate $(RECIPE) $(SETTINGS)
@@ -41,9 +44,12 @@ recipe-codec: recipe-rvq ## the token codec alone: recipes/rvq.yaml
 
 FAMILIES := diffusion flow autoregressive
 
+# The flow takes the VAE that the diffusion recipe has trained, with its settings.
 recipes: ## the three families of generators on the same data, and one table of them [DATA=FOLDER]
-	for family in $(FAMILIES); do $(MAKE) --no-print-directory recipe-$$family || exit; done
-	$(BIN)/audiogen compare $(FAMILIES:%=runs/%$(CLUSTER:%=-%)$(DATA_NAME))
+	$(MAKE) --no-print-directory recipe-diffusion
+	$(MAKE) --no-print-directory recipe-flow "CODEC=$(call run-of,diffusion)" ARGS='$(filter-out codec.%,$(ARGS))'
+	$(MAKE) --no-print-directory recipe-autoregressive
+	$(BIN)/audiogen compare $(foreach family,$(FAMILIES),$(call run-of,$(family)))
 
 setup: .venv/.setup ## make .venv with what audiogen runs on [TORCH_INDEX=URL] [PYTHON=python3.12]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from audiogen.codecs import AnyCodec, kind_of
+from audiogen.codecs import AnyCodec, find_saved, kind_of
 from audiogen.codecs.discriminators import DiscriminatorConfig
 from audiogen.codecs.losses import SpectralLossConfig
 from audiogen.conditioning.text import TextConfig
@@ -23,7 +23,7 @@ from audiogen.generators import (
 )
 from audiogen.generators.abilities import HasPaths
 from audiogen.run_folder import RunFolder
-from audiogen.schema import Config, by_type, read_config
+from audiogen.schema import Config, ConfigError, by_type, parse_config, read_config
 from audiogen.storage import digest_of
 
 Stage = Literal["codec", "generator", "distil"]
@@ -202,10 +202,6 @@ class EvaluateConfig(Config):
 class ExperimentConfig(Config):
     """One recipe: codec, text, generator, data, training, sampling and evaluation."""
 
-    reuse: bool = True
-    """Whether a stage that a run beside this one has finished with the same settings is taken
-    from there instead of being trained again."""
-
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
     run_dir: Path = Field(default_factory=lambda config: Path("runs") / config.get("name", ""))
     """Where everything that the run makes is written; runs/NAME where nothing is said."""
@@ -251,7 +247,8 @@ class ExperimentConfig(Config):
         if self.distil is not None and self.generator is None:
             raise ValueError("distil needs a generator to learn from; add a generator section")
         if self.generator is not None:
-            check_kind(self.generator, kind_of(self.codec))
+            if (kind := kind_of(self.codec)) is not None:
+                check_kind(self.generator, kind)
             generator = generator_class(self.generator)
             if not isinstance(self.sample, generator.sampling):
                 raise ValueError(
@@ -312,7 +309,7 @@ class ModelConfig(Config):
     """Of the weights of a pretrained codec; empty when the codec was trained here."""
 
 
-def load_config(recipe: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+def read_recipe(recipe: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     """Read a recipe, or the recipe of a run folder, with `key.path=value` overrides.
 
     Raises:
@@ -322,5 +319,26 @@ def load_config(recipe: Path, overrides: Sequence[str] = ()) -> ExperimentConfig
     >>> config.generator.type, config.generator.dim
     ('diffusion', 64)
     """
-    path = RunFolder(recipe).config if recipe.is_dir() else recipe
-    return read_config(ExperimentConfig, path, overrides, derived=True)
+    return read_config(ExperimentConfig, _file_of(recipe), overrides, derived=True)
+
+
+def load_config(recipe: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Read a recipe that is to be run, and find the saved codec that it may name.
+
+    Raises:
+        ConfigError: as `read_recipe`; or there is no such codec, or it does not fit.
+    """
+    config = read_recipe(recipe, overrides)
+    try:
+        codec = find_saved(config.codec)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{_file_of(recipe)}: codec.path: {error}") from None
+    if codec is config.codec:
+        return config
+    tree = {**config.model_dump(mode="json"), "codec": codec.model_dump(mode="json")}
+    return parse_config(ExperimentConfig, tree, source=str(_file_of(recipe)))
+
+
+def _file_of(recipe: Path) -> Path:
+    """Return the file of a recipe, which may be that of a run folder."""
+    return RunFolder(recipe).config if recipe.is_dir() else recipe

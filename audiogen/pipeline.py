@@ -405,12 +405,14 @@ class Pipeline:
         """Write the files of `save_pretrained` into an empty folder that the caller publishes."""
         (folder / CONFIG).write_text(dump_config(self.config), encoding="utf-8")
         (folder / "codec").mkdir()
-        save_codec(folder / "codec", self.codec, self.config.codec)
+        save_codec(folder / "codec", self.codec)
         write_tensors(folder / WEIGHTS, self.generator.state_dict())
         if self.judge is not None:
             self.judge.write(folder / JUDGE)
         seal_folder(folder, FILES)
         write_documents(folder, documents or {}, self.folder)
+        if self.folder is not None:
+            write_documents(folder / "codec", {}, self.folder / "codec")
 
 
 def loop_frames(spec: LatentSpec, seconds: float) -> int:

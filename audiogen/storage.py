@@ -45,7 +45,7 @@ def digest_of(value: object) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file holds; errors as of `parse_json`, and OSError."""
+    """Return what a JSON file holds; raises what `parse_json` does, and OSError."""
     return parse_json(path.read_bytes(), str(path))
 
 

@@ -10,12 +10,17 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from audiogen.codecs.saved import SavedConfig
 from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.schema import ConfigError, dump_config, parse_config
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 TREES = {path.stem: yaml.safe_load(dump_config(load_config(path))) for path in RECIPES}
+TREES["saved"] = {
+    **TREES["flow"],
+    "codec": SavedConfig(path=Path("runs/diffusion")).model_dump(mode="json"),
+}
 Keys = tuple[str, ...]
 
 

@@ -327,6 +327,26 @@ def test_a_recipe_runs_three_commands(arguments: list[str], expected: str) -> No
     ]
 
 
+def test_make_recipes_trains_each_codec_once_and_hands_it_on() -> None:
+    done = make(
+        "recipes", "DATA=../esc10", "ARGS=seed=3 codec.hop_length=512 data.i_own_these=true"
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    trained = [line.partition(" train ")[2] for line in lines if "audiogen train" in line]
+    data, ending = '"data.path=../esc10"', "data.i_own_these=true"
+    assert trained == [
+        f'recipes/diffusion.yaml "run_dir=runs/diffusion-esc10" {data} seed=3'
+        f" codec.hop_length=512 {ending}",
+        f'recipes/flow.yaml "run_dir=runs/flow-esc10" {data} codec.type=saved'
+        f' "codec.path=runs/diffusion-esc10" seed=3 {ending}',
+        f'recipes/autoregressive.yaml "run_dir=runs/autoregressive-esc10" {data} seed=3'
+        f" codec.hop_length=512 {ending}",
+    ]
+    compared = [f"runs/{name}-esc10" for name in ("diffusion", "flow", "autoregressive")]
+    assert lines[-1].endswith(f"audiogen compare {' '.join(compared)}")
+
+
 def test_a_wrong_size_is_refused() -> None:
     done = make("recipe-diffusion", "SIZE=huge")
     assert done.returncode == 2

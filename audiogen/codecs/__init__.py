@@ -7,18 +7,26 @@ from typing import Annotated, Any
 
 from audiogen.codecs.base import Codec, CodecConfig, CodecOutput
 from audiogen.codecs.mel import MelCodec, MelConfig
-from audiogen.codecs.pretrained.base import PretrainedCodec
 from audiogen.codecs.pretrained.dac import DAC, DACConfig
 from audiogen.codecs.pretrained.encodec import EnCodec, EnCodecConfig
 from audiogen.codecs.pretrained.mimi import Mimi, MimiConfig
 from audiogen.codecs.pretrained.oobleck import Oobleck, OobleckConfig
 from audiogen.codecs.rvq import RVQCodec, RVQConfig
+from audiogen.codecs.saved import FILES, SavedConfig, codec_digest
 from audiogen.codecs.vae import VAECodec, VAEConfig
 from audiogen.schema import Config, OneOf, dump_config, parse_config
 from audiogen.seal import require_whole, seal_folder
 from audiogen.storage import read_tensors, write_tensors
 from audiogen.trees import read_yaml
 from audiogen.types import Kind
+
+
+def _open_saved(config: SavedConfig) -> Codec:
+    """Read a finished codec, which is not trained any more."""
+    codec = load_codec(config.folder)
+    codec.trainable = False
+    return codec
+
 
 CODECS: dict[type[CodecConfig], Any] = {
     VAEConfig: VAECodec,
@@ -28,50 +36,67 @@ CODECS: dict[type[CodecConfig], Any] = {
     DACConfig: DAC,
     MimiConfig: Mimi,
     OobleckConfig: Oobleck,
+    SavedConfig: _open_saved,
 }
 """The class of each configuration. A codec is a file and a line here: recipes, the command line and
 the contract tests know it then."""
 AnyCodec = Annotated[CodecConfig, OneOf(lambda: CODECS)]
 
-FILES = ("config.yaml", "weights.safetensors")
-"""Of a codec, which its seal covers; what lies beside them may change."""
-
 __all__ = [
     "CODECS",
+    "FILES",
     "AnyCodec",
     "Codec",
     "CodecConfig",
     "CodecOutput",
     "build_codec",
+    "find_saved",
     "kind_of",
     "load_codec",
     "save_codec",
 ]
 
 
-class _Saved(Config):
+class _Own(Config):
     """A codec's own config.yaml, with a key around it: a choice can only be a field."""
 
-    codec: AnyCodec
+    codec: Annotated[CodecConfig, OneOf(lambda: CODECS.keys() - {SavedConfig})]
 
 
-def kind_of(config: CodecConfig) -> Kind:
-    """Whether the codec that `config` describes gives continuous latents or tokens."""
-    kind: Kind = CODECS[type(config)].kind
-    return kind
+def kind_of(config: CodecConfig) -> Kind | None:
+    """Whether a codec gives continuous latents or tokens; None for a saved one not found yet."""
+    kind: Kind | None = getattr(CODECS[type(config)], "kind", None)
+    return config.kind if isinstance(config, SavedConfig) else kind
+
+
+def find_saved(config: CodecConfig) -> CodecConfig:
+    """Return the configuration of a saved codec with what its folder says; others as they are.
+
+    Raises:
+        FileNotFoundError: there is no codec.
+        ValueError: the codec is not as it was written.
+    """
+    if not isinstance(config, SavedConfig) or config.digest:
+        return config
+    own = _read_own(config.folder)
+    found = {
+        "digest": codec_digest(config.folder),
+        "saved_type": own.type,
+        "kind": kind_of(own),
+        **{name: getattr(own, name) for name in ("sample_rate", "audio_channels", "hop_length")},
+    }
+    return config.model_copy(update=found)
 
 
 def build_codec(config: CodecConfig) -> Codec:
-    """Make the codec that `config` describes, with fresh weights."""
+    """Make the codec that `config` describes, with fresh weights unless it is a saved one."""
     codec: Codec = CODECS[type(config)](config)
     return codec
 
 
-def save_codec(folder: Path, codec: Codec, config: CodecConfig) -> None:
+def save_codec(folder: Path, codec: Codec) -> None:
     """Write `config.yaml` and `weights.safetensors` into an existing folder."""
-    # A pretrained codec's own also holds what its network is made of, to be opened offline.
-    own: Config = codec.config if isinstance(codec, PretrainedCodec) else config
-    (folder / "config.yaml").write_text(dump_config(own), encoding="utf-8")
+    (folder / "config.yaml").write_text(dump_config(codec.config), encoding="utf-8")
     write_tensors(folder / "weights.safetensors", codec.state_dict())
     seal_folder(folder, FILES)
 
@@ -85,11 +110,15 @@ def load_codec(folder: Path) -> Codec:
         ConfigError: its config is not valid.
         RuntimeError: weights and config do not fit.
     """
-    file = folder / "config.yaml"
-    if not file.is_file():
-        raise FileNotFoundError(f"{folder}: no codec here, {file.name} is missing")
+    if not (folder / "config.yaml").is_file():
+        raise FileNotFoundError(f"{folder}: no codec here, config.yaml is missing")
     require_whole(folder, FILES)
-    tree = {"codec": read_yaml(file)}
-    codec = build_codec(parse_config(_Saved, tree, source=str(file)).codec)
+    codec = build_codec(_read_own(folder))
     codec.load_state_dict(read_tensors(folder / "weights.safetensors"))
     return codec.eval().requires_grad_(requires_grad=False)
+
+
+def _read_own(folder: Path) -> CodecConfig:
+    """Return what a codec's folder says of itself."""
+    file = folder / "config.yaml"
+    return parse_config(_Own, {"codec": read_yaml(file)}, source=str(file)).codec

@@ -6,6 +6,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -29,6 +30,16 @@ class CodecConfig(Config):
     """1 is mono, 2 is stereo."""
     hop_length: int = Field(default=1024, gt=0)
     """Samples per latent frame."""
+
+    @property
+    def family(self) -> str:
+        """Type of the codec that it is in the end."""
+        return self.type
+
+    @property
+    def folder(self) -> Path | None:
+        """Of a finished codec, which is taken as it is; None for one that is to be made."""
+        return None
 
     @property
     def origin(self) -> str:
@@ -75,6 +86,8 @@ class Codec(nn.Module, ABC):
     """
 
     kind: ClassVar[Kind] = "continuous"
+    config: CodecConfig
+    """From which it can be made again, and from nothing else but its weights."""
     spec: LatentSpec
     chunk_frames: int = 1024
     """Latent frames that are coded at once; longer audio is coded in chunks."""

@@ -19,6 +19,7 @@ class ContinuousCodec(Codec):
 
     def __init__(self, config: CodecConfig, channels: int) -> None:
         super().__init__()
+        self.config = config
         self.spec = config.spec(channels)
         self.register_buffer("latent_mean", torch.zeros(channels, 1))
         self.register_buffer("latent_std", torch.ones(channels, 1))

@@ -84,9 +84,10 @@ class MelCodec(ContinuousCodec):
     bank: Tensor
     spread: Tensor
 
+    config: MelConfig
+
     def __init__(self, config: MelConfig) -> None:
         super().__init__(config, config.audio_channels * config.num_bands)
-        self.config = config
         bank = mel_filterbank(config.num_bands, config.n_fft, config.sample_rate)
         self.register_buffer("bank", bank, persistent=False)
         self.register_buffer("spread", _spread(bank), persistent=False)

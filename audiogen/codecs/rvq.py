@@ -38,6 +38,8 @@ class RVQCodec(Codec):
 
     kind: ClassVar[Kind] = "tokens"
 
+    config: RVQConfig
+
     def __init__(self, config: RVQConfig) -> None:
         super().__init__()
         self.config = config

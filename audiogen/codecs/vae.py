@@ -32,10 +32,11 @@ class VAECodec(ContinuousCodec):
     (torch.Size([1, 32, 22]), torch.Size([1, 1, 22528]))
     """
 
+    config: VAEConfig
+
     def __init__(self, config: VAEConfig) -> None:
         channels = config.latent_channels
         super().__init__(config, channels)
-        self.config = config
         self.trunk = build_trunk(config, 2 * channels, channels)
         self.encode_context = self.trunk.encode_context
         self.decode_context = self.trunk.decode_context

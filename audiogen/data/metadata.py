@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -41,6 +42,15 @@ def _side(name: object) -> object:
     return SPLITS.get(name.lower(), name) if isinstance(name, str) else name
 
 
+def _whole(text: str) -> str:
+    """Raise ValueError for half a character (a lone surrogate), which cannot be written again."""
+    text.encode()
+    return text
+
+
+Text = Annotated[str, AfterValidator(_whole)]
+
+
 class Metadata(BaseModel):
     """What is said of one sound; an empty text says nothing.
 
@@ -53,20 +63,20 @@ class Metadata(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
 
-    file: str = Field(validation_alias=AliasChoices(*FILE_COLUMNS))
-    label: str = Field(default="", validation_alias=AliasChoices("label", "category", "class"))
-    prompt: str = Field(
+    file: Text = Field(validation_alias=AliasChoices(*FILE_COLUMNS))
+    label: Text = Field(default="", validation_alias=AliasChoices("label", "category", "class"))
+    prompt: Text = Field(
         default="",
         validation_alias=AliasChoices("caption", "prompt", "text"),
         serialization_alias="caption",
     )
-    author: str = ""
-    source: str = Field(default="", validation_alias=AliasChoices("source", "url"))
-    licence: str = Field(default="", validation_alias=AliasChoices("licence", "license"))
-    source_id: str = ""
+    author: Text = ""
+    source: Text = Field(default="", validation_alias=AliasChoices("source", "url"))
+    licence: Text = Field(default="", validation_alias=AliasChoices("licence", "license"))
+    source_id: Text = ""
     role: Cut = "whole"
     split: Annotated[Split, BeforeValidator(_side)] = ""
-    fold: str = ""
+    fold: Text = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -78,7 +88,6 @@ class Metadata(BaseModel):
         for key, value in record.items():
             name, text = str(key).strip().lower(), value
             if isinstance(value, str):
-                value.encode()  # half a character, a lone surrogate, cannot be written again
                 text = value.strip() if name in FILE_COLUMNS else " ".join(value.split())
             if text is not None and text != "":
                 plain[name] = text

@@ -80,7 +80,7 @@ def _row(run: Path, scores: Scores) -> tuple[str, ...]:
     parts = [] if config.generator is None else [config.generator.type]
     return (
         run.name,
-        " on ".join([*parts, config.codec.type]),
+        " on ".join([*parts, config.codec.family]),
         _number(heard.all.takes if heard else None),
         _number(takes.frechet.all.takes if takes else None),
         _number(takes.diversity.all if takes else None),

@@ -19,23 +19,21 @@ def rotary_table(positions: Tensor, head_dim: int, base: float = 10000.0) -> Ten
     """Rotary angles as complex numbers (Su et al. 2021, RoFormer, eq. 34).
 
     Args:
-        positions: (L,) or (B, L), in frames; need not be whole numbers.
+        positions: (L,), in frames; need not be whole numbers.
         head_dim: even.
         base: the longest wavelength is 2 pi base.
 
     Returns:
-        Complex (..., L, head_dim // 2).
+        Complex (L, head_dim // 2).
     """
     exponents = torch.arange(0, head_dim, 2, device=positions.device) / head_dim
-    angles = positions.float()[..., None] * base**-exponents
+    angles = positions.float()[:, None] * base**-exponents
     return torch.polar(torch.ones_like(angles), angles)
 
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
     """Turn the channel pairs of x (B, H, L, head_dim) by a `rotary_table`; float32 out."""
     pairs = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
-    if table.dim() == 3:
-        table = table[:, None]
     return torch.view_as_real(pairs * table).flatten(-2)
 
 

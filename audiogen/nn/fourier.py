@@ -203,20 +203,14 @@ class FourierDecoder(nn.Module):
             prior: log magnitudes (B, C, F, M), in nats, that the learnt ones are relative to; None
                 is `QUIET` everywhere.
         """
+        framing, level = self.framing, QUIET if prior is None else prior.float()
         raw = self.head(hidden).float()
-        with torch.autocast(hidden.device.type, enabled=False):
-            return self._split(raw, QUIET if prior is None else prior.float())
-
-    def _split(self, raw: Tensor, prior: Tensor | float) -> tuple[Tensor, Tensor]:
-        """Unfold the head's output (B, L, channels) into `spectra`."""
         batch, num_latents, _ = raw.shape
-        framing = self.framing
         raw = raw.reshape(batch, num_latents, framing.audio_channels, framing.frames_per_latent, -1)
         raw = raw.permute(0, 2, 4, 1, 3).flatten(3)  # (B, C, 3F, M)
         magnitude, phase, noise = raw.chunk(3, dim=2)
-        magnitude = (magnitude + prior).clamp(max=5).exp()
-        tonal = torch.polar(magnitude, phase)
-        return tonal, (noise + prior).clamp(max=5).exp()
+        tonal = torch.polar((magnitude + level).clamp(max=5).exp(), phase)
+        return tonal, (noise + level).clamp(max=5).exp()
 
     def synthesise(self, spectra: tuple[Tensor, Tensor], noise: Tensor) -> Tensor:
         """Waveform (B, C, T) of `spectra` with the STFT of white noise (B, C, F, M)."""

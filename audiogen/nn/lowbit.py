@@ -34,10 +34,11 @@ def with_weights(module: AnyModule, kind: WeightKind) -> AnyModule:
         raise ValueError(f"weights: expected fp32, bf16 or int8, got {kind!r}")
     if kind == "fp32":
         return module
-    replacement = BFloat16Linear if kind == "bf16" else Int8Linear
     # deepcopy takes what stands here instead of copying it.
     replaced: dict[int, Any] = {
-        id(layer): replacement(layer) for layer in module.modules() if type(layer) is nn.Linear
+        id(layer): LowbitLinear(layer, kind)
+        for layer in module.modules()
+        if type(layer) is nn.Linear
     }
     return copy.deepcopy(module, replaced).eval().requires_grad_(False)
 
@@ -48,37 +49,27 @@ def quantised(weight: Tensor) -> tuple[Tensor, Tensor]:
     return (weight / scale[:, None]).round().to(torch.int8), scale
 
 
-class BFloat16Linear(nn.Module):
-    """A linear layer that multiplies in bfloat16."""
+class LowbitLinear(nn.Module):
+    """A linear layer with weights in bfloat16, or from -127 to 127 with a scale per output.
 
-    weight: Tensor
-    bias: Tensor | None
-
-    def __init__(self, layer: nn.Linear) -> None:
-        super().__init__()
-        bias = None if layer.bias is None else layer.bias.detach().bfloat16()
-        self.register_buffer("weight", layer.weight.detach().bfloat16(), persistent=False)
-        self.register_buffer("bias", bias, persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (..., in) to (..., out)."""
-        return F.linear(x.bfloat16(), self.weight, self.bias).to(x.dtype)
-
-
-class Int8Linear(nn.Module):
-    """A linear layer with weights from -127 to 127 and a float32 scale per output channel.
-
-    The products are in bfloat16, which holds such weights exactly.
+    It multiplies in bfloat16, which holds such whole numbers exactly.
     """
 
-    def __init__(self, layer: nn.Linear) -> None:
+    def __init__(self, layer: nn.Linear, kind: Literal["bf16", "int8"]) -> None:
         super().__init__()
-        # No buffers: a module finds those more slowly than its own attributes.
-        self.weight, self.scale = quantised(layer.weight.detach().float())
+        weight = layer.weight.detach().float()
+        self.scale: Tensor | None = None
+        if kind == "int8":
+            self.weight, self.scale = quantised(weight)
+        else:
+            self.weight = weight.bfloat16()
         self.bias = None if layer.bias is None else layer.bias.detach().clone()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in) to (..., out)."""
         y = F.linear(x.bfloat16(), self.weight.bfloat16())
-        y = y * self.scale if self.bias is None else torch.addcmul(self.bias, y, self.scale)
+        if self.scale is not None:
+            y = y * self.scale
+        if self.bias is not None:
+            y = y + self.bias
         return y.to(x.dtype)

@@ -126,12 +126,7 @@ class Transformer(Backbone):
     ) -> Tensor:
         """Run over steps, as `Backbone.forward` says.
 
-        Args:
-            x: (B, S, dim).
-            context: of width `dim`.
-            mask: (B, S), True where a step is real, for a network that is not causal; None is
-                everywhere. A causal one never sees padding, which is behind the end.
-            cache: of this network's `cache`.
+        A causal network never sees padding, which is behind the end, and takes no mask.
         """
         x = x + context.vector[:, None]
         places = torch.arange(x.shape[1], device=x.device)

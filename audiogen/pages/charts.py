@@ -127,16 +127,14 @@ def _span(low: float, high: float, logarithmic: bool) -> tuple[float, float]:
 
 def _ticks(bottom: float, top: float, logarithmic: bool) -> list[tuple[str, float]]:
     """Return labels of the vertical axis with their distance from the top in percent."""
-    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 (slow to import)
+    from matplotlib.ticker import LogLocator, MaxNLocator  # noqa: PLC0415 (slow to import)
 
     if logarithmic:
-        decades = range(math.floor(bottom), math.ceil(top) + 1)
-        whole = [float(10**d if d >= 0 else 1 / 10**-d) for d in decades]
-        inside = [v for v in whole if bottom < math.log10(v) < top]
-        values = inside if len(inside) >= 3 else [f * v for v in whole for f in (1, 2, 5)]
-        levels = [(value, math.log10(value)) for value in values]
+        locator = LogLocator(subs=(1.0,) if top - bottom > 3 else (1.0, 2.0, 5.0))
+        values = locator.tick_values(10**bottom, 10**top)
     else:
-        levels = [(float(v), float(v)) for v in MaxNLocator(4).tick_values(bottom, top)]
+        values = MaxNLocator(4).tick_values(bottom, top)
+    levels = zip(values, np.log10(values) if logarithmic else values, strict=True)
     inner = [(value, level) for value, level in levels if bottom < level < top]
     inner = inner[:: max(1, -(-len(inner) // 6))]
     return [(number(value), 100 * (top - level) / (top - bottom)) for value, level in inner]

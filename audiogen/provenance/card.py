@@ -5,23 +5,38 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
+from audiogen.codecs import CodecConfig
 from audiogen.conditioning.controls import describe_range
 from audiogen.data.intake.licences import LicenceTerms
 from audiogen.data.manifest import ManifestRow
 from audiogen.experiment import ExperimentConfig, ModelConfig
 from audiogen.generators import GeneratorConfig
-from audiogen.provenance.attribution import ATTRIBUTION_FILE, attribution_csv
+from audiogen.provenance.attribution import (
+    ATTRIBUTION_FILE,
+    attribution_csv,
+    read_attribution,
+)
 from audiogen.provenance.croissant import CROISSANT_FILE, croissant_json
 
 CARD_FILE = "README.md"
 
 
 def model_config(
-    config: ExperimentConfig, generator: GeneratorConfig, rows: Sequence[ManifestRow]
+    config: ExperimentConfig,
+    generator: GeneratorConfig,
+    codec: CodecConfig,
+    rows: Sequence[ManifestRow],
 ) -> ModelConfig:
-    """What the model of an experiment says about itself; `rows` are the training files."""
-    codec = config.codec
+    """What the model of an experiment says about itself.
+
+    Args:
+        config: of the experiment.
+        generator: with the ranges of its controls.
+        codec: the codec's own, which a saved one's is found in its folder.
+        rows: the training files.
+    """
     return ModelConfig(
         name=config.name,
         codec=codec,
@@ -31,8 +46,40 @@ def model_config(
         clip_seconds=config.data.clip_seconds,
         licences=count_licences(rows),
         terms=config.terms,
-        codec_licence=codec.licence,
+        codec_licence=_licence_of(codec, config, rows),
     )
+
+
+def _licence_of(codec: CodecConfig, config: ExperimentConfig, rows: Sequence[ManifestRow]) -> str:
+    """Licences of a codec that learnt from other sounds than `rows`, or that others trained."""
+    table = config.run.model("codec") / ATTRIBUTION_FILE
+    if not table.is_file():
+        is_handed_on = config.codec.type != codec.type
+        return codec.licence or ("not stated" if is_handed_on else "")
+    if table.read_bytes().decode("utf-8") == attribution_csv(rows):
+        return ""
+    counts = Counter(row["licence"] or "unknown" for row in read_attribution(table))
+    return ", ".join(f"{name} ({count} files)" for name, count in sorted(counts.items()))
+
+
+def require_allowed(codec: Path, terms: LicenceTerms) -> None:
+    """Raise ValueError when a codec learnt from sounds that may not be used under `terms`.
+
+    Args:
+        codec: its folder; without a table of attributions nothing is known of its sounds.
+        terms: of the run that takes it.
+    """
+    table = codec / ATTRIBUTION_FILE
+    rows = read_attribution(table) if table.is_file() else []
+    refused = sorted(
+        {row["licence"] or "no licence" for row in rows if terms.refusal(row["licence"])}
+    )
+    if refused:
+        raise ValueError(
+            f"codec.path: the codec learnt from sounds of {', '.join(refused)}\n"
+            f"  data.licence_policy={terms.licence_policy} does not allow that\n"
+            "  take another codec, train one on your own sounds, or change the policy"
+        )
 
 
 def count_licences(rows: Sequence[ManifestRow]) -> dict[str, int]:
@@ -114,10 +161,17 @@ Licences of the training sounds ({ATTRIBUTION_FILE} names each file, its author 
 
 
 def _codec_licence(config: ModelConfig) -> str:
-    """The section on the licence of a codec that others trained; empty for one trained here."""
+    """The section on a codec that others trained, or on other sounds; empty for the model's own."""
     codec = config.codec
-    if not codec.origin:
+    if not config.codec_licence:
         return ""
+    if not codec.origin:
+        return f"""
+## Licence of the codec
+
+The codec was trained before, on sounds of its own: {config.codec_licence}. Where they are known,
+`codec/{ATTRIBUTION_FILE}` names each file.
+"""
     return f"""
 ## Licence of the codec
 

@@ -15,7 +15,7 @@ def stage_settings(config: ExperimentConfig, stage: str) -> dict[str, Any]:
     tree = config.model_dump(mode="json")
     settings: dict[str, Any] = {
         "seed": config.seed,
-        "codec": tree["codec"],
+        "codec": config.codec.model_dump(mode="json", exclude={"path"}),  # it may have moved
         "train": {"codec": tree["train"]["codec"]},
         "manifest": sha256_file(config.run.manifest)[:16],
     }

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import torch
 from accelerate import Accelerator, PartialState
 
 import audiogen
-from audiogen.codecs import build_codec, load_codec, save_codec
+from audiogen.codecs import FILES, Codec, build_codec, load_codec, save_codec
+from audiogen.codecs.saved import places_of_documents
 from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.data.intake.scan import scan_folder, summarise
 from audiogen.data.loading.clips import ClipDataset, read_clip, read_clips, thinned
@@ -27,9 +29,16 @@ from audiogen.generators import GeneratorConfig, build_generator
 from audiogen.generators.abilities import HasPaths
 from audiogen.judge.judge import Judge
 from audiogen.pipeline import Pipeline
-from audiogen.provenance.card import codec_card, documents, model_card, model_config
+from audiogen.provenance.card import (
+    codec_card,
+    documents,
+    model_card,
+    model_config,
+    require_allowed,
+)
 from audiogen.run_folder import WEIGHTS, write_documents
 from audiogen.schema import dump_config
+from audiogen.seal import MANIFEST, require_whole
 from audiogen.storage import atomic_write_text, digest_of, publish_folder, read_json, sha256_file
 from audiogen.training.distil import PathCollate, PathDataset, write_paths
 from audiogen.training.distributed.launch import joined_processes, make_accelerator
@@ -39,7 +48,6 @@ from audiogen.training.loop.codec_loop import train_codec
 from audiogen.training.loop.generator_loop import train_generator
 from audiogen.training.loop.stage import Demo, Examples, Items, StageRun
 from audiogen.training.loop.tracking import Tracker
-from audiogen.training.reuse import adopt_stage
 from audiogen.training.settings import require_same_settings, stage_settings
 from audiogen.types import LatentSpec
 
@@ -92,7 +100,6 @@ def train(config: ExperimentConfig) -> Path:
     with joined_processes() as state:
         if state.is_main_process:
             prepare(config)
-            _adopt_finished_stages(config)
         wait_for_all()
         missing = [stage for stage in config.stages if not _is_done(config, stage)]
         if missing:
@@ -110,19 +117,6 @@ def _run(stages: Sequence[Stage], config: ExperimentConfig, state: PartialState)
         wait_for_all()  # until the main process has published the model
 
 
-def _adopt_finished_stages(config: ExperimentConfig) -> None:
-    """Take the stages that a run beside this one has finished with the same settings."""
-    for stage in config.stages if config.reuse else ():
-        if _is_done(config, stage):
-            continue
-        if config.run.checkpoints(stage).is_dir():
-            return  # begun here; later stages depend on this one
-        source = adopt_stage(config.run_dir, stage, stage_settings(config, stage))
-        if source is None:
-            return
-        _log.info("%s: taken from %s, which made it with the same settings", stage, source)
-
-
 def _is_done(config: ExperimentConfig, stage: str) -> bool:
     """Whether the stage's model is there; ValueError when it was made with other settings."""
     model = config.run.model(stage)
@@ -134,7 +128,11 @@ def _is_done(config: ExperimentConfig, stage: str) -> bool:
 
 
 def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
-    """Train the codec, set its scale, and publish codec/model."""
+    """Train the codec, set its scale, and publish codec/model; or take a finished one."""
+    if config.codec.folder is not None:
+        if accelerator.is_main_process:
+            _take_codec(config, config.codec.folder)
+        return
     torch.manual_seed(config.seed)
     codec = build_codec(config.codec)
     rows, folder = read_split(config.run.manifest, "train"), config.sounds
@@ -165,11 +163,24 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
         latents = [item.latents for item in encode_rows(folder, few, codec, min_frames=1)]
         codec.set_scale(torch.cat(latents, dim=-1).to(codec.device))
     with publish_folder(config.run.model("codec")) as model:
-        save_codec(model, codec, config.codec)
+        save_codec(model, codec)
         if codec.trainable:
             card = codec_card(config, rows)
             write_documents(model, documents(config.name, card, rows, config.terms))
         _write_settings(model, config, "codec")
+
+
+def _take_codec(config: ExperimentConfig, folder: Path) -> None:
+    """Publish codec/model as a copy of a finished codec, with what tells of its sounds."""
+    require_whole(folder, FILES)
+    with publish_folder(config.run.model("codec")) as model:
+        for name in (*FILES, MANIFEST):
+            shutil.copyfile(folder / name, model / name)
+        for place in places_of_documents(folder):
+            write_documents(model, {}, origin=place)
+        require_allowed(model, config.terms)
+        _write_settings(model, config, "codec")
+    _log.info("codec: taken from %s", folder)
 
 
 def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
@@ -181,7 +192,7 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
     wanted = with_ranges_of(_wanted(config), items)
     torch.manual_seed(config.seed)
     generator = build_generator(wanted, codec.spec, TEXT_DIM, window)
-    pipeline = Pipeline(_model_config(config, wanted), codec, generator)
+    pipeline = Pipeline(_model_config(config, wanted, codec), codec, generator)
     run = _stage_run(config, "generator", accelerator, _demo(config, pipeline))
     examples = _examples(config, dataset, collate)
     train_generator(generator, examples, config.train.generator, run)
@@ -226,7 +237,7 @@ def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     generator.requires_grad_(requires_grad=True)
     generator.conditioner.keep_all()  # a path belongs to all of its conditions
     student = Pipeline(
-        _model_config(config, pipeline.config.generator),
+        _model_config(config, pipeline.config.generator, pipeline.codec),
         pipeline.codec,
         generator,
         judge=pipeline.judge,
@@ -299,6 +310,8 @@ def _publish(config: ExperimentConfig, pipeline: Pipeline, stage: Stage) -> None
     texts = documents(config.name, model_card(pipeline.config, rows), rows, config.terms)
     with publish_folder(config.run.model(stage)) as folder:
         pipeline.write_into(folder, texts)
+        if pipeline.config.codec_licence:  # it learnt from other sounds, or others trained it
+            write_documents(folder / "codec", {}, origin=config.run.model("codec"))
         _write_settings(folder, config, stage)
 
 
@@ -307,8 +320,10 @@ def _write_settings(folder: Path, config: ExperimentConfig, stage: str) -> None:
     (folder / "settings.json").write_text(text, encoding="utf-8")
 
 
-def _model_config(config: ExperimentConfig, generator: GeneratorConfig) -> ModelConfig:
-    return model_config(config, generator, read_split(config.run.manifest, "train"))
+def _model_config(
+    config: ExperimentConfig, generator: GeneratorConfig, codec: Codec
+) -> ModelConfig:
+    return model_config(config, generator, codec.config, read_split(config.run.manifest, "train"))
 
 
 def demo_prompts(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> list[str]:

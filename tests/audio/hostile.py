@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from audiogen.audio.io.tasks import inspect_file
+from audiogen.audio.measure.inspection import inspect_file
 
 NOTE = "Note: illegal frame\n"
 

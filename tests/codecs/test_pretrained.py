@@ -150,7 +150,7 @@ def test_a_saved_codec_needs_no_source(
     codec = build_codec(config)
     codec.set_scale(3 * torch.randn(codec.spec.channels, 50) + 1)
     (tmp_path / "saved").mkdir()
-    save_codec(tmp_path / "saved", codec, config)
+    save_codec(tmp_path / "saved", codec)
     shutil.rmtree(tmp_path / "source")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     again = load_codec(tmp_path / "saved")
@@ -162,7 +162,7 @@ def test_a_saved_codec_needs_no_source(
     assert isinstance(again, PretrainedCodec)
     assert again.config.model_dump(exclude={"network"}) == config.model_dump(exclude={"network"})
     (tmp_path / "again").mkdir()
-    save_codec(tmp_path / "again", again, config)
+    save_codec(tmp_path / "again", again)
     for file in ("config.yaml", "weights.safetensors"):
         first, second = (tmp_path / folder / file for folder in ("saved", "again"))
         assert first.read_bytes() == second.read_bytes()

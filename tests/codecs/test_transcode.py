@@ -37,7 +37,7 @@ def write_codec(folder: Path, *, seed: int = 0, audio_channels: int = 1) -> Path
     torch.manual_seed(seed)
     codec = build_codec(config)
     folder.mkdir(parents=True)
-    save_codec(folder, codec, config)
+    save_codec(folder, codec)
     return folder
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+from scipy.cluster.hierarchy import DisjointSet
 
 from audiogen.audio.measure.fingerprint import Fingerprinter, Words
-from audiogen.data.intake.copies import MIN_WORDS, Groups, near_copies
+from audiogen.data.intake.copies import MIN_WORDS, near_copies
 from audiogen.data.intake.scan import scan_folder, summarise
 
 RATE = 22_050
@@ -102,12 +103,13 @@ def test_many_files_are_compared_at_once() -> None:
         flips = (random.random((430, 32)) < 0.06).astype(np.uint8)
         noise = np.packbits(flips, axis=1).view(">u4")[:, 0]
         planted[index] = (many[index] ^ noise)[50:300].astype(np.uint32)
-    groups = Groups(4000 + 300 + len(planted))
+    groups = DisjointSet(range(4000 + 300 + len(planted)))
     for first, second in near_copies([*many, *steady, *planted.values()]):
-        groups.join(first, second)
-    assert {groups.root(item) for item in range(4000, 4300)} == {4000}
-    assert [groups.root(4300 + k) for k in range(len(planted))] == list(planted)
-    assert all(groups.root(item) == item for item in range(4000))
+        groups.merge(first, second)
+    assert groups.subset(4000) == set(range(4000, 4300))
+    for number, original in enumerate(planted):
+        assert groups.subset(original) == {original, 4300 + number}
+    assert groups.n_subsets == 4000 + 1
 
 
 def test_intake_keeps_copies_on_one_side_and_names_them(tmp_path: Path) -> None:

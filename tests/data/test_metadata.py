@@ -136,7 +136,8 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 def test_jsonl(tmp_path: Path) -> None:
     path = tmp_path / "metadata.jsonl"
-    path.write_text('{"file_name": "a.wav", "source_id": 17, "text": null, "x": [1]}\n\n')
+    other = '"x": [1], "y": "\\ud800"'
+    path.write_text('{"file_name": "a.wav", "source_id": 17, "text": null, ' + other + "}\n\n")
     assert read_metadata(path) == [Metadata(file="a.wav", source_id="17")]
 
 

@@ -60,7 +60,7 @@ def esc(tmp_path: Path) -> Esc:
 
 
 def test_licences_and_authors_of_esc_clips(esc: Esc) -> None:
-    clips = read_esc(esc(ESC_TABLE), esc10_only=False, licence="CC-BY-NC-3.0")
+    clips = read_esc(esc(ESC_TABLE), "CC-BY-NC-3.0", esc10_only=False)
     found = {clip.file: (clip.licence, clip.author) for clip in clips}
     assert found == {
         "audio/1-100032-A-0.wav": ("CC0-1.0", "nfrae"),
@@ -87,7 +87,7 @@ def test_licences_and_authors_of_esc_clips(esc: Esc) -> None:
 
 
 def test_esc10_is_a_part_of_esc50(esc: Esc) -> None:
-    clips = read_esc(esc(ESC_TABLE), esc10_only=True, licence="CC-BY-3.0")
+    clips = read_esc(esc(ESC_TABLE), "CC-BY-3.0", esc10_only=True)
     assert [clip.source_id for clip in clips] == ["100032", "9032", "40730", "155642", "155801"]
 
 
@@ -126,7 +126,7 @@ def test_captions(title: str, expected: str) -> None:
 )
 def test_other_tables_are_refused(esc: Esc, table: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        read_esc(esc(table), esc10_only=False, licence="CC-BY-NC-3.0")
+        read_esc(esc(table), "CC-BY-NC-3.0", esc10_only=False)
 
 
 def fsd50k(folder: Path, dev: str, infos: dict[str, object]) -> Path:
@@ -181,7 +181,7 @@ def test_other_rows_of_fsd50k_are_refused(tmp_path: Path, row: str) -> None:
 
 
 def test_the_table_has_the_columns_that_are_used(esc: Esc) -> None:
-    clips = read_esc(esc(ESC_TABLE), esc10_only=True, licence="CC-BY-3.0")
+    clips = read_esc(esc(ESC_TABLE), "CC-BY-3.0", esc10_only=True)
     rows = list(csv.reader(io.StringIO(metadata_csv(clips), newline="")))
     assert rows[0] == [
         "file",

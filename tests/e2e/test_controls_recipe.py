@@ -135,7 +135,7 @@ def controlled(run: Path, sounds: Path, *overrides: str) -> ExperimentConfig:
     return load_config(
         TINY / "diffusion.yaml",
         [
-            f"run_dir={run}", f"data.path={sounds}", "data.i_own_these=true", "reuse=false",
+            f"run_dir={run}", f"data.path={sounds}", "data.i_own_these=true",
             f"codec={codec} vocoder: griffin_lim}}",
             "generator={type: diffusion, dim: 64, depth: 2, num_heads: 2}",
             "generator.conditioner.controls=[brightness]",

@@ -1,4 +1,4 @@
-"""A flow, and a few-step model taught from its paths; stages taken from a run beside."""
+"""A flow, and a few-step model taught from its paths."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,6 @@ from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.pipeline import Pipeline
 from audiogen.storage import read_tensors
 from audiogen.training.loop.tracking import Tracker
-from audiogen.training.reuse import adopt_stage
 from audiogen.training.stages import train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,26 +57,6 @@ def test_a_take_of_a_stochastic_sampler_has_its_seed(finished: ExperimentConfig)
     torch.testing.assert_close(together[1:2], alone, atol=1e-4, rtol=0)
 
 
-def test_finished_stages_of_a_run_beside_are_taken(
-    finished: ExperimentConfig, caplog: pytest.LogCaptureFixture
-) -> None:
-    run = finished.run_dir.with_name("other")
-    config = tiny(run, "distil.train.steps=4")
-    with caplog.at_level("INFO"):
-        train(config)
-    assert "codec: taken from" in caplog.text
-    assert "generator: taken from" in caplog.text
-    assert not (run / "generator" / "checkpoints").exists()
-    stages = {json.loads(line)["stage"] for line in (run / "metrics.jsonl").open(encoding="utf-8")}
-    assert stages == {"codec", "generator", "distil"}  # their curves come with them
-    for name, value in weights(finished.run_dir, "generator").items():
-        assert torch.equal(value, weights(run, "generator")[name])
-    alone = tiny(finished.run_dir.with_name("alone"), "reuse=false", "train.codec.steps=2")
-    caplog.clear()
-    train(alone)
-    assert "taken from" not in caplog.text
-
-
 def test_a_crash_in_the_last_stage_changes_nothing(
     finished: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,11 +74,3 @@ def test_a_crash_in_the_last_stage_changes_nothing(
     expected = weights(finished.run_dir, "distil")
     found = weights(config.run_dir, "distil")
     assert all(torch.equal(value, expected[name]) for name, value in found.items())
-
-
-def test_what_is_beside_a_run_may_be_anything(tmp_path: Path) -> None:
-    broken = tmp_path / "broken" / "codec" / "model"
-    broken.mkdir(parents=True)
-    (broken / "settings.json").write_text("{", encoding="utf-8")
-    (tmp_path / "a file").touch()
-    assert adopt_stage(tmp_path / "run", "codec", {"seed": 0}) is None

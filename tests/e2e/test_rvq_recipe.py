@@ -18,7 +18,7 @@ RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "rvq.yaml"
 def test_a_crash_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = load_config(RECIPE, [f"run_dir={tmp_path / 'whole'}"])
     train(whole)
-    crashed = load_config(RECIPE, [f"run_dir={tmp_path / 'crashed'}", "reuse=false"])
+    crashed = load_config(RECIPE, [f"run_dir={tmp_path / 'crashed'}"])
 
     def crash(_: Tracker, step: int, __: object) -> None:
         if step == 6:

@@ -40,7 +40,7 @@ def write_codec(config: ExperimentConfig, seed: int) -> None:
     codec.set_scale(torch.randn(codec.spec.channels, 50) + seed)
     folder = config.run_dir / "codec" / "model"
     folder.mkdir(parents=True, exist_ok=True)
-    save_codec(folder, codec, config.codec)
+    save_codec(folder, codec)
 
 
 def metrics_of(config: ExperimentConfig) -> dict[str, Any]:

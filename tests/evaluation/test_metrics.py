@@ -30,6 +30,19 @@ def test_frechet_distance_of_gaussians_is_the_closed_form() -> None:
     assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a))
 
 
+def test_distances_of_a_few_points_are_what_the_hand_computes() -> None:
+    a = np.array([[0, 0], [2, 4]], np.float32)
+    b = np.array([[1, 0], [1, 8]], np.float32)
+    # Means (1, 2) and (1, 4), deviations (sqrt 2, 2 sqrt 2) and (0, 4 sqrt 2).
+    assert frechet_distance(a, b) == pytest.approx(0 + 2 + 4 + 8, rel=1e-5)
+    # One pair within each set at 20 and 64, four pairs between at 1, 65, 17, 17.
+    kernel = np.exp(-np.array([20, 64, 1, 65, 17, 17]) / 18)
+    by_hand = kernel[0] + kernel[1] - 2 * kernel[2:].mean()
+    assert mmd(a, b, bandwidth=3.0) == pytest.approx(by_hand, rel=1e-5)
+    assert diversity(a, b) == pytest.approx(20**0.5 / 8, rel=1e-5)
+    assert matched(frechet_distance, a, b, num_items=2) == pytest.approx(14.0, rel=1e-5)
+
+
 def test_mmd_is_unbiased_and_sees_a_shift() -> None:
     same = [
         mmd(normal(8, seed=2 * k), normal(8, seed=2 * k + 1), bandwidth=3.0) for k in range(200)
@@ -158,6 +171,15 @@ def test_reconstruction_of_itself_is_perfect() -> None:
     assert equal.stft_distance == 0
     assert equal.mel_distance == 0
     assert equal.si_sdr_db > 60
+
+
+def test_an_echo_of_another_sign_is_as_far_as_silence_in_the_waveform_alone() -> None:
+    wav = crackle(1)
+    turned = reconstruction_metrics(wav, -wav, RATE)
+    assert (turned.stft_distance, turned.mel_distance) == pytest.approx((0, 0), abs=1e-4)
+    assert turned.si_sdr_db > 60  # the best scale may be negative
+    late = reconstruction_metrics(wav, wav.roll(RATE // 2, 1), RATE)
+    assert late.si_sdr_db < 0 < late.stft_distance
 
 
 def test_gain_costs_its_decibels_but_no_si_sdr() -> None:

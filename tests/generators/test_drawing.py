@@ -70,7 +70,7 @@ def test_each_codebook_has_its_temperature() -> None:
     drawn = drawing(logits, chances)
     for codebook, temperature in enumerate((0.5, 1.0, 2.0)):
         same = Drawing(temperature=torch.tensor([temperature]))
-        alone = same.of_codebook(0, logits[:, codebook], chances[:, codebook])
+        alone = same(logits[:, codebook], chances[:, codebook], 0)
         assert torch.equal(drawn[:, codebook], alone)
     with pytest.raises(ValueError, match="3 temperatures for 4 codebooks"):
         Drawing.of(sampling, 4, CPU)

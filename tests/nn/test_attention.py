@@ -41,14 +41,6 @@ def test_a_pair_of_channels_turns_by_its_own_angle() -> None:
     torch.testing.assert_close(turned.flatten(), torch.tensor(expected))
 
 
-def test_items_may_have_positions_of_their_own() -> None:
-    x, places = torch.randn(2, 3, 4, 6), torch.tensor([[0, 1, 2, 3], [7, 5, 3, 1]])
-    both = rotate(x, rotary_table(places, 6))
-    for item in range(2):
-        alone = rotate(x[item : item + 1], rotary_table(places[item], 6))
-        torch.testing.assert_close(both[item : item + 1], alone)
-
-
 def test_a_causal_mask_hides_what_comes_later_and_nothing_else() -> None:
     whole = [[True, False, False], [True, True, False], [True, True, True]]
     assert causal_mask(torch.arange(3), 3).tolist() == whole

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from audiogen.nn.lowbit import Int8Linear, with_weights
+from audiogen.nn.lowbit import LowbitLinear, with_weights
 from audiogen.nn.lstm import CausalLSTM
 from audiogen.nn.transformer import Transformer
 from audiogen.types import Context
@@ -37,7 +37,8 @@ def test_int8_rounds_each_output_channel_on_its_own() -> None:
     layer = nn.Linear(64, 4, bias=False)
     layer.weight.data *= torch.tensor([[1e-6], [1.0], [1e3], [0.0]])
     copy = with_weights(layer, "int8")
-    assert isinstance(copy, Int8Linear)
+    assert isinstance(copy, LowbitLinear)
+    assert copy.scale is not None
     stored = copy.weight.float() * copy.scale[:, None]
     step = layer.weight.detach().abs().amax(dim=1, keepdim=True) / 127
     assert bool(((stored - layer.weight).abs() <= step * 0.501).all())

@@ -36,7 +36,7 @@ def experiment(*overrides: str) -> ExperimentConfig:
 
 def card_of(config: ExperimentConfig) -> str:
     assert config.generator is not None
-    return model_card(model_config(config, config.generator, ROWS), ROWS)
+    return model_card(model_config(config, config.generator, config.codec, ROWS), ROWS)
 
 
 def test_the_card_names_policy_statement_and_licences() -> None:
@@ -68,7 +68,7 @@ def test_a_pretrained_codec_has_a_licence_of_its_own(codec: str, licence: str) -
     setting = f"codec={codec}" if codec.startswith("{") else f"codec.type={codec}"
     config = experiment(setting)
     assert config.generator is not None
-    assert model_config(config, config.generator, ROWS).codec_licence == licence
+    assert model_config(config, config.generator, config.codec, ROWS).codec_licence == licence
     assert f"Licence of its weights: {licence}." in card_of(config)
 
 

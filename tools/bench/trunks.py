@@ -79,7 +79,6 @@ def settings(sounds: Path, run: Path, trunk: str, steps: int, batch_size: int) -
     return [
         f"data.path={sounds}",
         f"run_dir={run}",
-        "reuse=false",
         "train.demo_every=1000000",
         "train.checkpoint_every=1000000",
         f"train.codec.steps={steps}",

@@ -94,7 +94,8 @@ def _flac(head: bytes) -> Container:
 
 def _wav(raw: BinaryIO, size: int, order: str) -> Container:
     """Check sizes and format of RIFF, RIFX and RF64 (EBU Tech 3306) against each other."""
-    chunks, stop, form_end = _walk(raw, size, order, samples=b"data")
+    places, stop, form_end = walk(raw, size, order, samples=b"data")
+    chunks = _first_of_each(places)
     if b"data" not in chunks:
         return Container(kind="WAV", found=False)
     body, length = chunks[b"data"]
@@ -140,7 +141,8 @@ def _frame_bytes(raw: BinaryIO, chunks: Mapping[bytes, tuple[int, int]], order: 
 
 def _aiff(raw: BinaryIO, size: int) -> Container:
     """Check the common chunk of AIFF and AIFC against the sizes."""
-    chunks, stop, form_end = _walk(raw, size, ">", samples=b"SSND")
+    places, stop, form_end = walk(raw, size, ">", samples=b"SSND")
+    chunks = _first_of_each(places)
     if b"SSND" not in chunks or b"COMM" not in chunks:
         return Container(kind="AIFF", found=False)
     body, length = chunks[b"SSND"]
@@ -163,32 +165,36 @@ def _aiff(raw: BinaryIO, size: int) -> Container:
     return Container(kind="AIFF", frames=frames)
 
 
-def _walk(
+def walk(
     raw: BinaryIO, size: int, order: str, *, samples: bytes
-) -> tuple[dict[bytes, tuple[int, int]], int, int]:
+) -> tuple[list[tuple[bytes, int, int]], int, int]:
     """Walk the chunks of RIFF or IFF, of which one, `samples`, holds the samples.
 
     Returns:
-        the first chunk of every name as (place of its body, length); where the walk stopped
-        understanding; where the file should end by its own word.
+        the chunks as (name, place of the body, length); where the walk stopped understanding;
+        where the file should end by its own word.
     """
     raw.seek(4)
     form_end = 8 + int(struct.unpack(order + "I", raw.read(4))[0])
-    chunks: dict[bytes, tuple[int, int]] = {}
-    place = 12
-    for _ in range(MAX_CHUNKS):
-        if place == size or (place == form_end and samples in chunks):
-            break
+    chunks: list[tuple[bytes, int, int]] = []
+    place, has_samples = 12, False
+    while len(chunks) < MAX_CHUNKS and place != size:
         header = _at(raw, place)
-        if header is None:
+        if header is None or (place == form_end and has_samples):
             break
         name, length = header[:4], int(struct.unpack(order + "I", header[4:])[0])
-        chunks.setdefault(name, (place + 8, length))
+        chunks.append((name, place + 8, length))
+        has_samples = has_samples or name == samples
         place += 8 + length
         # Odd chunks are followed by a byte of padding, which some programs forget.
         if length % 2 and (_at(raw, place) is None or _at(raw, place + 1) is not None):
             place += 1
     return chunks, place, form_end
+
+
+def _first_of_each(places: list[tuple[bytes, int, int]]) -> dict[bytes, tuple[int, int]]:
+    """Place and length of the first chunk of every name."""
+    return {name: (start, length) for name, start, length in reversed(places)}
 
 
 def _at(raw: BinaryIO, place: int) -> bytes | None:

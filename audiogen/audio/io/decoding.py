@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -164,7 +165,8 @@ def _open(sound: Sound, stack: contextlib.ExitStack) -> OpenedAudio:
     try:
         if not isinstance(sound, Member) and not stat.S_ISREG(sound.stat().st_mode):
             raise AudioReadError(sound, "not_a_file")
-        raw = stack.enter_context(sound.open("rb"))
+        raw: BinaryIO = sound.open("rb")
+        stack.enter_context(raw)
         size = raw.seek(0, os.SEEK_END)
         if isinstance(sound, Member) and size < sound.num_bytes:
             detail = f"{size} of {sound.num_bytes} bytes are in the archive"

@@ -6,7 +6,7 @@ import io
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 TRIES = 4
 PAUSE_SECONDS = 0.5
@@ -32,8 +32,8 @@ class Member:
     def __str__(self) -> str:
         return f"{self.archive}/{self.name}"
 
-    def open(self, mode: Literal["rb"] = "rb") -> BinaryIO:
-        """Return the file's bytes, or as many as there are, in memory.
+    def open(self, mode: Literal["rb"] = "rb") -> io.BytesIO:
+        """Return the file's bytes, or as many as there are, in memory; see `Path.open`.
 
         Raises:
             OSError: the archive cannot be read; a remote one, after several tries.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from audiogen.audio.io.chunks import Chunks, pack_chunks
+from audiogen.audio.io.containers import walk
 from audiogen.storage import replacing
 
 RIFF_BYTES = (1 << 32) - 2
@@ -32,7 +32,7 @@ def write_chunks(path: Path, chunks: Chunks) -> dict[str, str]:
     """
     changed: dict[str, str] = {}
     with path.open("rb") as source:
-        places = list(_walk(source, path))
+        places = _places(source, path)
         rate = _sample_rate(source, places, path)
         try:
             new = pack_chunks(chunks, rate, changed)
@@ -53,25 +53,21 @@ def write_chunks(path: Path, chunks: Chunks) -> dict[str, str]:
     return changed
 
 
-def _walk(source: BinaryIO, path: Path) -> Iterator[tuple[bytes, int, int]]:
-    """Yield name, start and size of each chunk of the file.
+def _places(source: BinaryIO, path: Path) -> list[tuple[bytes, int, int]]:
+    """Return name, start and size of each chunk of the file.
 
     Raises:
-        ValueError: not RIFF WAVE (RF64 has sizes of another kind), or a chunk beyond the end.
+        ValueError: not RIFF WAVE (RF64 has sizes of another kind), or chunks that do not fill it.
     """
     end = source.seek(0, os.SEEK_END)
     source.seek(0)
     head = source.read(12)
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
         raise ValueError(f"{path}: not a WAV file (RIFF WAVE).")
-    at = 12
-    while at + 8 <= end:
-        source.seek(at)
-        name, size = struct.unpack("<4sI", source.read(8))
-        if at + 8 + size > end:
-            raise ValueError(f"{path}: a chunk ends beyond the end of the file.")
-        yield name, at + 8, size
-        at += 8 + size + size % 2
+    places, stop, _ = walk(source, end, "<", samples=b"data")
+    if stop < end or any(start + size > end for _, start, size in places):
+        raise ValueError(f"{path}: its chunks do not end where the file does.")
+    return places
 
 
 def _sample_rate(source: BinaryIO, places: list[tuple[bytes, int, int]], path: Path) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -163,3 +166,36 @@ class _Levels:
         covariance = self.products - np.outer(self.sums, self.sums) / self.num_frames
         scale = np.sqrt(covariance[0, 0] * covariance[1, 1])
         return float(covariance[0, 1] / scale) if scale > 0 else 0.0
+
+
+def inspect_file(sound: Sound) -> Mapping[str, Any]:
+    """Decode a file and return its facts and sha256 as JSON, for `facts_of`.
+
+    Raises:
+        AudioReadError: it cannot be used.
+    """
+    facts = measure_audio(sound)
+    with sound.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "sample_rate": facts.sample_rate,
+        "channels": facts.channels,
+        "num_frames": facts.num_frames,
+        "swing": facts.swing,
+        "warnings": facts.warnings,
+        "fingerprint": base64.b64encode(facts.fingerprint.astype("<u4").tobytes()).decode("ascii"),
+        "sha256": sha256,
+    }
+
+
+def facts_of(reply: Mapping[str, Any]) -> AudioFacts:
+    """Return the facts in a reply of `inspect_file`."""
+    words: Words = np.frombuffer(base64.b64decode(reply["fingerprint"]), dtype="<u4")
+    return AudioFacts(
+        sample_rate=int(reply["sample_rate"]),
+        channels=int(reply["channels"]),
+        num_frames=int(reply["num_frames"]),
+        swing=float(reply["swing"]),
+        warnings=tuple(str(name) for name in reply["warnings"]),
+        fingerprint=words,
+    )

@@ -7,19 +7,16 @@ because its name begins with a point.
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import json
 import logging
 import os
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import track
@@ -33,28 +30,22 @@ from audiogen.storage import atomic_write_text, sha256_file
 WORK_FOLDER = ".fetch"
 TABLE = "metadata.csv"
 IGNORED = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
-DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _log = logging.getLogger(__name__)
 
 
-@dataclass
-class Unpacked:
+class Unpacked(BaseModel):
     """What was unpacked of an archive: the checksums of its parts, and files by their sizes."""
 
     checksums: list[str]
     files: dict[str, int]
 
 
-@dataclass
-class State:
+class State(BaseModel):
     """What has been done in a folder: the set, its archives by name, the table that was written."""
 
     name: str
-    bundles: dict[str, Unpacked] = field(default_factory=dict)
+    bundles: dict[str, Unpacked] = {}
     table_sha256: str = ""
-
-
-_STATE = TypeAdapter(State)
 
 
 def fetch_set(
@@ -79,26 +70,18 @@ def fetch_set(
     """
     state = _claim(wanted, folder)
     todo = [bundle for bundle in wanted.bundles if not _is_done(bundle, folder, state)]
-    try:
-        _check_space(wanted, folder, state, todo, keep_archives=keep_archives)
-        for bundle in todo:
-            paths = [fetch_file(part, folder / WORK_FOLDER, mirror=mirror) for part in bundle.parts]
-            files = _unpack(wanted, bundle, folder, paths)
-            checksums = [part.checksum for part in bundle.parts]
-            state.bundles[bundle.name] = Unpacked(checksums=checksums, files=files)
-            _write_state(folder, state)
-            if not keep_archives:
-                for path in paths:
-                    path.unlink()
-        clips = _read_clips(wanted, folder)
-        _write_table(folder, state, clips)
-    except OSError as error:
-        if error.errno not in DISK_IS_FULL:
-            raise
-        raise OSError(
-            f"{folder}: the disk is full.\n"
-            "Free some space, and call the same command again; it goes on from what is there."
-        ) from None
+    _check_space(wanted, folder, state, todo, keep_archives=keep_archives)
+    for bundle in todo:
+        paths = [fetch_file(part, folder / WORK_FOLDER, mirror=mirror) for part in bundle.parts]
+        files = _unpack(wanted, bundle, folder, paths)
+        checksums = [part.checksum for part in bundle.parts]
+        state.bundles[bundle.name] = Unpacked(checksums=checksums, files=files)
+        _write_state(folder, state)
+        if not keep_archives:
+            for path in paths:
+                path.unlink()
+    clips = _read_clips(wanted, folder)
+    _write_table(folder, state, clips)
     if nameless := sum(not clip.author for clip in clips):
         _log.warning("%d clips have no author in the tables of %s", nameless, wanted.title)
     return clips
@@ -125,7 +108,7 @@ def _claim(wanted: PublishedSet, folder: Path) -> State:
     path = folder / WORK_FOLDER / "state.json"
     if path.exists():
         try:
-            state = _STATE.validate_json(path.read_bytes(), strict=True)
+            state = State.model_validate_json(path.read_bytes())
         except ValidationError:
             raise ValueError(
                 f"{path} is damaged.\nDelete it and all else in {folder}, or give a new folder."
@@ -155,8 +138,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _write_state(folder: Path, state: State) -> None:
-    text = json.dumps(asdict(state), indent=1, ensure_ascii=False)
-    atomic_write_text(folder / WORK_FOLDER / "state.json", f"{text}\n")
+    atomic_write_text(folder / WORK_FOLDER / "state.json", state.model_dump_json(indent=1))
 
 
 def _is_done(bundle: Bundle, folder: Path, state: State) -> bool:
@@ -164,7 +146,7 @@ def _is_done(bundle: Bundle, folder: Path, state: State) -> bool:
     done = state.bundles.get(bundle.name)
     if done is None or done.checksums != [part.checksum for part in bundle.parts]:
         return False
-    return all(_file_size(folder / path) == size for path, size in done.files.items())
+    return all(_has_size(folder / path, size) for path, size in done.files.items())
 
 
 def _check_space(
@@ -176,17 +158,15 @@ def _check_space(
     keep_archives: bool,
 ) -> None:
     """Raise OSError when the disk cannot hold what is to come."""
-    most = used = 0
-    for bundle in todo:
-        download = sum(part.size for part in bundle.parts)
-        most = max(most, used + download + bundle.unpacked_bytes)
-        used += bundle.unpacked_bytes + (download if keep_archives else 0)
     if not todo:
         return
+    downloads = [sum(part.size for part in bundle.parts) for bundle in todo]
+    archives = sum(downloads) if keep_archives else max(downloads)
     names = {bundle.name for bundle in todo}
     done = (one.files for name, one in state.bundles.items() if name not in names)
     begun = _bytes_in(folder) - sum(sum(files.values()) for files in done)
-    needed, free = most - begun, shutil.disk_usage(folder).free
+    needed = archives + sum(bundle.unpacked_bytes for bundle in todo) - begun
+    free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(
             f"{folder}: {wanted.title} needs {decimal(needed)} on this disk, archives and"
@@ -261,19 +241,16 @@ def _write_table(folder: Path, state: State, clips: Sequence[Metadata]) -> None:
     """Write `metadata.csv`, unless someone has changed the one that is there."""
     path, text = folder / TABLE, metadata_csv(clips)
     sha256 = hashlib.sha256(text.encode()).hexdigest()
-    found = sha256_file(path) if path.exists() else ""
-    if found not in {"", sha256, state.table_sha256}:
+    if path.exists() and sha256_file(path) not in {sha256, state.table_sha256}:
         _log.warning("%s has been changed and is left as it is; delete it for a new one", path)
-        return
-    if found != sha256:
+    elif not path.exists() or sha256 != state.table_sha256:
         atomic_write_text(path, text)
-    if state.table_sha256 != sha256:
         state.table_sha256 = sha256
         _write_state(folder, state)
 
 
-def _file_size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else -1
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
 
 
 def _bytes_in(folder: Path) -> int:

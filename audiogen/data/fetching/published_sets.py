@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+import yaml
+from pydantic import TypeAdapter
 
 from audiogen.data.fetching.download import Download
 from audiogen.data.intake.naming import clean_name
@@ -19,8 +22,6 @@ from audiogen.data.intake.spdx import spdx
 from audiogen.data.metadata import Metadata, csv_records
 from audiogen.storage import read_json
 
-ESC_COMMIT = "33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6"
-ZENODO = "https://zenodo.org/records/4060432/files"
 ESC_LICENCES: Mapping[str, str] = {  # the file names no versions; those of the sets are 3.0
     "CC-BY": "CC-BY-3.0",
     "CC-BY-NC": "CC-BY-NC-3.0",
@@ -62,25 +63,29 @@ class PublishedSet:
     Attributes:
         name: as the command line calls it.
         title: as its authors call it.
+        licence: of the set as a whole, an SPDX identifier.
         terms: of the set as a whole, in a sentence or two.
         bundles: its archives, the small ones first.
-        tables: the files that `read_clips` reads, as paths in the folder.
+        tables: the files that tell of its clips, as paths in the folder.
         notices: further texts that are unpacked.
         num_clips: rows of its tables.
-        read_clips: says what the tables in a folder tell of each clip.
     """
 
     name: str
     title: str
+    licence: str
     terms: str
     bundles: tuple[Bundle, ...]
     tables: frozenset[str]
     notices: frozenset[str]
     num_clips: int
-    read_clips: Callable[[Path], list[Metadata]]
+
+    def read_clips(self, folder: Path) -> list[Metadata]:
+        """Return what the tables in a folder tell of each clip."""
+        return READERS[self.name](folder, self.licence)
 
 
-def read_esc(folder: Path, *, esc10_only: bool, licence: str) -> list[Metadata]:
+def read_esc(folder: Path, licence: str, *, esc10_only: bool = False) -> list[Metadata]:
     """Return the clips of ESC-50, or of its part ESC-10.
 
     Author, source and licence of each clip stand in the LICENSE file of the set. A clip that it
@@ -88,8 +93,8 @@ def read_esc(folder: Path, *, esc10_only: bool, licence: str) -> list[Metadata]:
 
     Args:
         folder: where the set was unpacked.
-        esc10_only: leave out the clips that are not in ESC-10.
         licence: of the set as a whole.
+        esc10_only: leave out the clips that are not in ESC-10.
 
     Raises:
         ValueError: the table is not that of ESC-50.
@@ -120,7 +125,7 @@ def read_esc(folder: Path, *, esc10_only: bool, licence: str) -> list[Metadata]:
     return clips
 
 
-def read_fsd50k(folder: Path) -> list[Metadata]:
+def read_fsd50k(folder: Path, _: str = "") -> list[Metadata]:
     """Return the clips of FSD50K: its part "train" to train on, "val" and "eval" held out.
 
     A clip that its metadata do not list has neither author nor licence.
@@ -197,102 +202,12 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
         yield row
 
 
-def _zenodo(name: str, size: int, md5: str) -> Download:
-    url = f"{ZENODO}/{name}?download=1"
-    return Download(name=name, url=url, size=size, checksum=f"md5:{md5}")
-
-
-ESC50 = PublishedSet(
-    name="esc50",
-    title="ESC-50",
-    terms="ESC-50 as a whole is published under CC BY-NC 3.0 (its README.md and LICENSE); the"
-    " licences of the rows are those of the recordings that its clips were cut from.",
-    bundles=(
-        Bundle(
-            parts=(
-                Download(
-                    name=f"ESC-50-{ESC_COMMIT}.zip",
-                    url=f"https://github.com/karolpiczak/ESC-50/archive/{ESC_COMMIT}.zip",
-                    size=645_832_161,
-                    checksum="sha256:"
-                    "661183a6f53ef04f12c9bd618fed0ddc1713280d6c94a5a5431e844ba6f6a21f",
-                ),
-            ),
-            unpacked_bytes=900_000_000,
-            inside=f"ESC-50-{ESC_COMMIT}",
-        ),
-    ),
-    tables=frozenset({"LICENSE", "meta/esc50.csv"}),
-    notices=frozenset({"README.md"}),
-    num_clips=2000,
-    read_clips=partial(read_esc, esc10_only=False, licence="CC-BY-NC-3.0"),
+READERS: Mapping[str, Callable[[Path, str], list[Metadata]]] = {
+    "esc50": read_esc,
+    "esc10": partial(read_esc, esc10_only=True),
+    "fsd50k": read_fsd50k,
+}
+SETS: Mapping[str, PublishedSet] = TypeAdapter(dict[str, PublishedSet]).validate_python(
+    yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 )
-ESC10 = replace(
-    ESC50,
-    name="esc10",
-    title="ESC-10",
-    terms="ESC-10 as a whole is published under CC BY 3.0 (its LICENSE); the licences of the rows"
-    " are those of the recordings that its clips were cut from.",
-    bundles=(replace(ESC50.bundles[0], unpacked_bytes=190_000_000),),
-    num_clips=400,
-    read_clips=partial(read_esc, esc10_only=True, licence="CC-BY-3.0"),
-)
-FSD50K = PublishedSet(
-    name="fsd50k",
-    title="FSD50K",
-    terms="FSD50K as a whole is published under CC BY 4.0 (FSD50K.doc); its authors ask to be"
-    " written to before commercial use. The licences of the rows are those of the clips.",
-    bundles=(
-        Bundle(
-            parts=(
-                _zenodo("FSD50K.ground_truth.zip", 334_701, "ca27382c195e37d2269c4c866dd73485"),
-            ),
-            unpacked_bytes=100_000_000,
-        ),
-        Bundle(
-            parts=(_zenodo("FSD50K.metadata.zip", 6_700_838, "b9ea0c829a411c1d42adb9da539ed237"),),
-            unpacked_bytes=200_000_000,
-        ),
-        Bundle(
-            parts=(_zenodo("FSD50K.doc.zip", 6_984, "3516162b82dc2945d3e7feba0904e800"),),
-            unpacked_bytes=10_000_000,
-        ),
-        Bundle(  # 27.9 h at 44.1 kHz, 16 bit, mono
-            parts=(
-                _zenodo("FSD50K.eval_audio.z01", 3 << 30, "3090670eaeecc013ca1ff84fe4442aeb"),
-                _zenodo("FSD50K.eval_audio.zip", 3_037_675_767, "6fa47636c3a3ad5c7dfeba99f2637982"),
-            ),
-            unpacked_bytes=9_500_000_000,
-        ),
-        Bundle(  # 80.4 h
-            parts=(
-                _zenodo("FSD50K.dev_audio.z01", 3 << 30, "faa7cf4cc076fc34a44a479a5ed862a3"),
-                _zenodo("FSD50K.dev_audio.z02", 3 << 30, "8f9b66153e68571164fb1315d00bc7bc"),
-                _zenodo("FSD50K.dev_audio.z03", 3 << 30, "1196ef47d267a993d30fa98af54b7159"),
-                _zenodo("FSD50K.dev_audio.z04", 3 << 30, "d088ac4e11ba53daf9f7574c11cccac9"),
-                _zenodo("FSD50K.dev_audio.z05", 3 << 30, "81356521aa159accd3c35de22da28c7f"),
-                _zenodo("FSD50K.dev_audio.zip", 2_306_663_327, "c480d119b8f7a7e32fdb58f3ea4d6c5a"),
-            ),
-            unpacked_bytes=27_000_000_000,
-        ),
-    ),
-    tables=frozenset(
-        {
-            "FSD50K.ground_truth/dev.csv",
-            "FSD50K.ground_truth/eval.csv",
-            "FSD50K.metadata/dev_clips_info_FSD50K.json",
-            "FSD50K.metadata/eval_clips_info_FSD50K.json",
-        }
-    ),
-    notices=frozenset(
-        {
-            "FSD50K.ground_truth/vocabulary.csv",
-            "FSD50K.doc/LICENSE-DATASET",
-            "FSD50K.doc/README.md",
-        }
-    ),
-    num_clips=51_197,
-    read_clips=read_fsd50k,
-)
-SETS: Mapping[str, PublishedSet] = {one.name: one for one in (ESC50, ESC10, FSD50K)}
 """The sets that `audiogen data fetch` knows, by name."""

@@ -102,12 +102,9 @@ def _add_sidecar(
         if info.name.lower().endswith(".txt"):
             beside[key] = {"caption": parse_caption(content), **known}
         else:
-            record = parse_json(content, "")
-            told = (
-                parse_metadata({**record, "file": key}, key) if isinstance(record, dict) else None
-            )
-            beside[key] = None if told is None else known | told.to_record()
-    except ValueError:
+            told = parse_metadata({**parse_json(content, key), "file": key}, key)
+            beside[key] = known | told.to_record()
+    except (TypeError, ValueError):  # TypeError: it is no object
         beside[key] = None
 
 

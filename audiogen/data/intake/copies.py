@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.cluster.hierarchy import DisjointSet
 
 from audiogen.audio.measure.fingerprint import NO_WORDS, Words
 from audiogen.data.manifest import ManifestRow
@@ -28,25 +29,6 @@ _OFFSET_BITS = 32
 Array = npt.NDArray[np.int64]
 
 
-class Groups:
-    """Sets of items that are joined pair by pair (union-find); the smallest item names a set."""
-
-    def __init__(self, size: int) -> None:
-        self._parent = list(range(size))
-
-    def root(self, item: int) -> int:
-        """Return the smallest item of the set."""
-        while self._parent[item] != item:
-            self._parent[item] = self._parent[self._parent[item]]
-            item = self._parent[item]
-        return item
-
-    def join(self, first: int, second: int) -> None:
-        """Make one set of two."""
-        low, high = sorted((self.root(first), self.root(second)))
-        self._parent[high] = low
-
-
 def mark_copies(rows: Sequence[ManifestRow], fingerprints: Sequence[Words]) -> list[ManifestRow]:
     """Enter into each row which earlier row has the same content or the same sound.
 
@@ -56,18 +38,19 @@ def mark_copies(rows: Sequence[ManifestRow], fingerprints: Sequence[Words]) -> l
     """
     first_with: dict[str, int] = {}
     earliest = [first_with.setdefault(row.sha256, index) for index, row in enumerate(rows)]
-    groups = Groups(len(rows))
+    groups = DisjointSet(range(len(rows)))
     for first, second in near_copies(
         [  # identical files need not be compared again
             words if earliest[index] == index else NO_WORDS
             for index, words in enumerate(fingerprints)
         ]
     ):
-        groups.join(first, second)
+        groups.merge(first, second)
+    first_of = {index: min(group) for group in groups.subsets() for index in group}
     marked = []
     for index, row in enumerate(rows):
         is_copy = earliest[index] != index
-        original = earliest[index] if is_copy else groups.root(index)
+        original = earliest[index] if is_copy else first_of[index]
         if original == index:
             marked.append(row)
             continue
@@ -86,13 +69,13 @@ def near_copies(fingerprints: Sequence[Words]) -> list[tuple[int, int]]:
     Returns:
         (earlier, later) indices; copies of copies are joined through others.
     """
-    groups = Groups(len(fingerprints))
+    groups = DisjointSet(range(len(fingerprints)))
     found = []
     for first, second, offset in _candidates(fingerprints):
-        if groups.root(first) == groups.root(second):
+        if groups.connected(first, second):
             continue
         if _same_sound(fingerprints[first], fingerprints[second], offset):
-            groups.join(first, second)
+            groups.merge(first, second)
             found.append((first, second))
     return sorted(found)
 

@@ -7,24 +7,22 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence, Set
 from dataclasses import replace
 
-from audiogen.data.intake.copies import Groups
+from scipy.cluster.hierarchy import DisjointSet
+
 from audiogen.data.manifest import ManifestRow
 from audiogen.data.metadata import Split
 
 
 def merge_copies(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
     """Give rows with the same content or sound, directly or through others, one `source_id`."""
-    sources = sorted({row.source_id for row in rows})
-    place = {source: number for number, source in enumerate(sources)}
-    groups = Groups(len(sources))
+    groups = DisjointSet(row.source_id for row in rows)
     first_with: dict[str, str] = {}
     source_at = {row.path: row.source_id for row in rows}
     for row in rows:
-        of_bytes = first_with.setdefault(row.sha256, row.source_id)
-        of_sound = source_at.get(row.copy_of, row.source_id)
-        for other in (of_bytes, of_sound):
-            groups.join(place[row.source_id], place[other])
-    return [replace(row, source_id=sources[groups.root(place[row.source_id])]) for row in rows]
+        groups.merge(row.source_id, first_with.setdefault(row.sha256, row.source_id))
+        groups.merge(row.source_id, source_at.get(row.copy_of, row.source_id))
+    names = {source: min(group) for group in groups.subsets() for source in group}
+    return [replace(row, source_id=names[row.source_id]) for row in rows]
 
 
 def split_by_source(

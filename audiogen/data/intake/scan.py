@@ -11,9 +11,8 @@ from typing import Any
 from audiogen.audio.io.decoding import AUDIO_SUFFIXES, REASONS
 from audiogen.audio.io.member import Member, is_remote
 from audiogen.audio.io.sandbox import Failure, run_contained
-from audiogen.audio.io.tasks import facts_of, inspect_file
 from audiogen.audio.measure.fingerprint import NO_WORDS, Words
-from audiogen.audio.measure.inspection import SILENT_SWING, WARNINGS
+from audiogen.audio.measure.inspection import SILENT_SWING, WARNINGS, facts_of, inspect_file
 from audiogen.data.intake.copies import COPY_WARNINGS, mark_copies
 from audiogen.data.intake.held_out import merge_copies, split_by_source
 from audiogen.data.intake.licences import LICENCE_REASONS, LicenceTerms, apply_policy

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, unit_peak
-from audiogen.data.synthetic.family import DISTANCE, Family, Settings
+from audiogen.data.synthetic.family import Settings
 
 
-def render_crickets(canvas: Canvas, settings: Settings) -> Signal:
+def crickets(canvas: Canvas, settings: Settings) -> Signal:
     """Wing strokes: short pulses of a nearly pure tone, grouped in chirps or in one long trill.
 
     Field crickets sing chirps of three to five pulses, some 30 per second (Bennet-Clark 1989).
@@ -40,21 +40,6 @@ def render_crickets(canvas: Canvas, settings: Settings) -> Signal:
         out = out + canvas.pan(canvas.mono().add_grains(times[inside], notes)[0], place)
     night = canvas.shaped_noise(lambda f: hump(f, 250.0, 1.5) + 0.3 * hump(f, 5000.0, 0.7))
     return unit_peak(out) + 0.006 * night
-
-
-CRICKETS = Family(
-    label="crickets",
-    render=render_crickets,
-    kinds={
-        "chirps": ("crickets chirping", "field crickets singing at night"),
-        "trill": ("crickets trilling", "tree crickets in one long trill"),
-    },
-    axes={
-        "density": (("few", "sparse"), ("several", ""), ("many", "massed")),
-        "pitch": (("low-pitched", "deep"), ("",), ("high-pitched", "shrill")),
-        "rate": (("slow", "unhurried"), ("",), ("fast", "hurried")),
-    },
-)
 
 
 def syllable(canvas: Canvas, shape: Signal, centre: float) -> Signal:
@@ -92,7 +77,7 @@ def motif(canvas: Canvas, kind: str) -> Signal:
     return np.array(rows)
 
 
-def render_birds(canvas: Canvas, settings: Settings) -> Signal:
+def birds(canvas: Canvas, settings: Settings) -> Signal:
     """Each bird repeats its motif, a little varied (compare Farnell's "Birds")."""
     rng = canvas.rng
     out = canvas.silence()
@@ -115,19 +100,3 @@ def render_birds(canvas: Canvas, settings: Settings) -> Signal:
         out = out + canvas.pan(line, rng.uniform(-0.6, 0.6))
     air = canvas.shaped_noise(lambda f: hump(f, 400.0, 1.6))
     return unit_peak(out) + 0.004 * air
-
-
-BIRDS = Family(
-    label="birds",
-    render=render_birds,
-    kinds={
-        "whistles": ("birds whistling", "birdsong in long whistles"),
-        "chirps": ("birds chirping", "sparrows chirping"),
-        "trills": ("birds trilling", "birdsong full of trills"),
-    },
-    axes={
-        "density": (("sparse", "scattered"), ("",), ("many", "crowded")),
-        "pitch": (("low-pitched", "mellow"), ("",), ("high-pitched", "piercing")),
-        "distance": DISTANCE,
-    },
-)

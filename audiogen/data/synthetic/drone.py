@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, oscillator
-from audiogen.data.synthetic.family import Family, Settings
+from audiogen.data.synthetic.family import Settings
 
 
 def spectrum(kind: str, top: int) -> Signal:
@@ -19,7 +19,7 @@ def spectrum(kind: str, top: int) -> Signal:
     return 1.0 / orders  # bowed strings: a sawtooth
 
 
-def render_drone(canvas: Canvas, settings: Settings) -> Signal:
+def drone(canvas: Canvas, settings: Settings) -> Signal:
     """Root, fifth and octave, two voices each, mistuned by a few cents so that they beat.
 
     Each voice fades between a dark and a bright version of its spectrum along a slow curve.
@@ -51,20 +51,3 @@ def render_drone(canvas: Canvas, settings: Settings) -> Signal:
         channels.append(total)
     breath = canvas.shaped_noise(lambda f: 1 / (1 + (f / knee) ** 2))
     return np.stack(channels) + 0.02 * breath
-
-
-DRONE = Family(
-    label="drone",
-    render=render_drone,
-    kinds={
-        "strings": ("drone of bowed strings", "string drone"),
-        "organ": ("organ drone", "drone of organ pipes"),
-        "glass": ("glassy drone", "drone of singing glasses"),
-        "synth": ("synthesizer drone", "humming electronic drone"),
-    },
-    axes={
-        "pitch": (("deep", "low"), ("",), ("high", "high-pitched")),
-        "brightness": (("dark", "warm"), ("",), ("bright", "brilliant")),
-        "density": (("still", "calm"), ("",), ("shifting", "pulsating")),
-    },
-)

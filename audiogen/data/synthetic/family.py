@@ -1,14 +1,13 @@
-"""What a family of textures is: a label, a sound by rule, and words for its settings."""
+"""What a family of textures is: a sound by rule, and words for its settings (`words.yaml`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from audiogen.data.synthetic.canvas import Canvas, Signal
 
-Wordings = tuple[str, ...]
-Levels = tuple[Wordings, Wordings, Wordings]  # low, middle, high; "" is a level left unsaid
+Render = Callable[[Canvas, "Settings"], Signal]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,27 +47,16 @@ class Family:
         render: the synthesis.
         kinds: by variant, noun phrases that name it.
         axes: the settings that vary in this family, with adjectives for low, middle and high.
-            Distance and reverb are said after a comma, the others before the noun.
+            Distance and reverb are said after a comma, the others before the noun; an empty word
+            leaves a level unsaid.
     """
 
     label: str
-    render: Callable[[Canvas, Settings], Signal]
-    kinds: Mapping[str, Wordings]
-    axes: Mapping[str, Levels]
+    render: Render
+    kinds: Mapping[str, Sequence[str]]
+    axes: Mapping[str, Sequence[Sequence[str]]]
 
     @property
     def folder(self) -> str:
         """Name of the family's folder and the stem of its files."""
         return self.label.replace(" ", "-")
-
-
-DISTANCE: Levels = (
-    ("close up", "nearby", "very near"),
-    ("",),
-    ("far away", "in the distance", "distant"),
-)
-REVERB: Levels = (
-    ("dry", "without reverb", "in a small dead room"),
-    ("in a room", "with some reverb"),
-    ("in a hall", "with long reverb", "echoing in a big empty space"),
-)

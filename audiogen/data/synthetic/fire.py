@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, unit_rms
-from audiogen.data.synthetic.family import DISTANCE, Family, Settings
+from audiogen.data.synthetic.family import Settings
 
 
 def crackle(canvas: Canvas, settings: Settings) -> Signal:
@@ -24,7 +24,7 @@ def crackle(canvas: Canvas, settings: Settings) -> Signal:
     return canvas.add_grains(times, sizes * grains)
 
 
-def render_fire(canvas: Canvas, settings: Settings) -> Signal:
+def fire(canvas: Canvas, settings: Settings) -> Signal:
     """Three layers: flames lap (low), gas hisses (high), wood crackles (events)."""
     roar = {"campfire": 0.5, "fireplace": 0.35, "bonfire": 1.5}[settings.kind]
     roar *= between(0.5, 1.8, settings.intensity)
@@ -34,19 +34,3 @@ def render_fire(canvas: Canvas, settings: Settings) -> Signal:
     gas = canvas.shaped_noise(lambda f: hump(f, 5500.0, 1.0))
     hiss = 0.15 * between(0.5, 2.0, settings.brightness)
     return unit_rms(crackle(canvas, settings)) + roar * flames * laps + hiss * gas * gusts
-
-
-FIRE = Family(
-    label="fire",
-    render=render_fire,
-    kinds={
-        "campfire": ("campfire crackling", "fire burning in the open"),
-        "fireplace": ("fireplace crackling", "fire of logs in a hearth"),
-        "bonfire": ("bonfire roaring", "fire blazing and roaring"),
-    },
-    axes={
-        "density": (("sparse", "sleepy"), ("",), ("busy", "sputtering")),
-        "intensity": (("small", "low"), ("",), ("big", "fierce")),
-        "distance": DISTANCE,
-    },
-)

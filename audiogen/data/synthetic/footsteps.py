@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, unit_rms
-from audiogen.data.synthetic.family import DISTANCE, Family, Settings
+from audiogen.data.synthetic.family import Settings
 
-
-@dataclass(frozen=True)
-class Ground:
-    """Particles under the foot: collisions per step, pitch range in Hz, decays in 1/s, thud."""
-
-    collisions: int
-    low_hz: float
-    high_hz: float
-    slow_decay: float
-    fast_decay: float
-    noise: float
-    thud: float
-
-
+# Particles under the foot: collisions a step, pitch from and to (Hz), decays from and to (1/s),
+# part that is noise, thud.
 GROUNDS = {
-    "gravel": Ground(150, 900.0, 4200.0, 260.0, 900.0, 0.5, 0.5),
-    "dry leaves": Ground(300, 1900.0, 7000.0, 700.0, 2200.0, 0.9, 0.35),
-    "snow": Ground(360, 600.0, 2600.0, 250.0, 600.0, 0.6, 0.3),
+    "gravel": (150, 900.0, 4200.0, 260.0, 900.0, 0.5, 0.5),
+    "dry leaves": (300, 1900.0, 7000.0, 700.0, 2200.0, 0.9, 0.35),
+    "snow": (360, 600.0, 2600.0, 250.0, 600.0, 0.6, 0.3),
 }
 
 
@@ -38,9 +24,9 @@ def press(t: Signal, length: float) -> Signal:
     return np.where((t >= 0.0) & (t <= length), heel + roll + toe, 0.0)
 
 
-def render_footsteps(canvas: Canvas, settings: Settings) -> Signal:
+def footsteps(canvas: Canvas, settings: Settings) -> Signal:
     """The force of each step sets how many particles collide, and how hard."""
-    ground = GROUNDS[settings.kind]
+    collisions, low_hz, high_hz, slow, fast, noise, thud = GROUNDS[settings.kind]
     period = between(0.85, 0.34, settings.rate)
     length = min(0.42, 0.7 * period)
     steps = canvas.regular_times(period, jitter=0.03, first=0.05)
@@ -50,33 +36,17 @@ def render_footsteps(canvas: Canvas, settings: Settings) -> Signal:
         side = 1.0 if number % 2 else 0.88
         force += side * canvas.rng.uniform(0.8, 1.0) * press(t - start, length)
     weight = between(0.6, 1.6, settings.intensity)
-    count = max(8, round(ground.collisions * weight * len(steps)))
+    count = max(8, round(collisions * weight * len(steps)))
     times = canvas.envelope_draws(force, count)
     hardness = force[np.minimum((times * canvas.sample_rate).astype(int), len(force) - 1)]
     sizes = (hardness * canvas.rng.pareto(2.5, count))[:, None]
-    freqs = canvas.octaves(ground.low_hz, ground.high_hz, count) / weight**0.3
-    decays = canvas.octaves(ground.slow_decay, ground.fast_decay, count)
+    freqs = canvas.octaves(low_hz, high_hz, count) / weight**0.3
+    decays = canvas.octaves(slow, fast, count)
     burst = canvas.noise_grains(2 * decays, 0.012)
     ring = canvas.sine_grains(freqs, decays, 0.012)
-    grains = sizes * ((1 - ground.noise) * ring + ground.noise * burst * ring.std() / burst.std())
+    grains = sizes * ((1 - noise) * ring + noise * burst * ring.std() / burst.std())
     crunch = canvas.add_grains(times, grains, width=0.5)
-    crunch = unit_rms(canvas.band(crunch, 0.6 * ground.low_hz, 1.5 * ground.high_hz))
+    crunch = unit_rms(canvas.band(crunch, 0.6 * low_hz, 1.5 * high_hz))
     thumps = canvas.sine_grains(np.full(len(steps), 85.0), np.full(len(steps), 35.0), 0.12)
     body = canvas.add_grains(steps + 0.08 * length, thumps, width=0.3)
-    return crunch + ground.thud * weight * 3.0 * body
-
-
-FOOTSTEPS = Family(
-    label="footsteps",
-    render=render_footsteps,
-    kinds={
-        "gravel": ("footsteps on gravel", "walking on a gravel path"),
-        "dry leaves": ("footsteps in dry leaves", "walking through dry leaves"),
-        "snow": ("footsteps in snow", "walking over crunching snow"),
-    },
-    axes={
-        "rate": (("slow", "unhurried"), ("",), ("fast", "running")),
-        "intensity": (("soft", "light"), ("",), ("heavy", "stomping")),
-        "distance": DISTANCE,
-    },
-)
+    return crunch + thud * weight * 3.0 * body

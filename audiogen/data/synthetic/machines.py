@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, oscillator, unit_rms
-from audiogen.data.synthetic.family import DISTANCE, Family, Settings
+from audiogen.data.synthetic.family import Settings
 
 
-def render_engine(canvas: Canvas, settings: Settings) -> Signal:
+def engine(canvas: Canvas, settings: Settings) -> Signal:
     """Four-stroke pulses, unequal from cylinder to cylinder, through the exhaust pipe.
 
     After Farnell, "Cars", and Baldan et al. 2015: one work cycle takes two turns.
@@ -44,24 +44,7 @@ def render_engine(canvas: Canvas, settings: Settings) -> Signal:
     return body + between(0.9, 2.2, settings.brightness) * breath + 0.06 * fan
 
 
-ENGINE = Family(
-    label="engine",
-    render=render_engine,
-    kinds={
-        "diesel": ("diesel engine running", "truck engine chugging"),
-        "motorbike": ("motorbike engine", "motorcycle engine sputtering"),
-        "car": ("car engine running", "car engine humming"),
-        "mower": ("lawn mower engine", "small petrol engine buzzing"),
-    },
-    axes={
-        "rate": (("idling", "slow"), ("",), ("fast", "revving")),
-        "brightness": (("muffled", "smooth"), ("",), ("raspy", "rough")),
-        "distance": DISTANCE,
-    },
-)
-
-
-def render_helicopter(canvas: Canvas, settings: Settings) -> Signal:
+def helicopter(canvas: Canvas, settings: Settings) -> Signal:
     """Rotor: blade slap and pulsing wash; tail rotor: a buzz; turbine: a whine."""
     rng = canvas.rng
     blade = between(9.0, 21.0, settings.rate)
@@ -90,22 +73,7 @@ def render_helicopter(canvas: Canvas, settings: Settings) -> Signal:
     return out * (0.15 + 0.85 * near**2 if passing else np.ones_like(t))
 
 
-HELICOPTER = Family(
-    label="helicopter",
-    render=render_helicopter,
-    kinds={
-        "hovering": ("helicopter hovering", "helicopter rotor chopping the air"),
-        "flying past": ("helicopter flying past", "helicopter passing overhead"),
-    },
-    axes={
-        "rate": (("slow", "lumbering"), ("",), ("fast", "quick")),
-        "intensity": (("soft", "light"), ("",), ("heavy", "thumping")),
-        "distance": DISTANCE,
-    },
-)
-
-
-def render_clock(canvas: Canvas, settings: Settings) -> Signal:
+def clock(canvas: Canvas, settings: Settings) -> Signal:
     """Tick and tock: two or three impacts of the escapement each, heard through the case."""
     rng = canvas.rng
     rate, low, high, slow, fast = {
@@ -132,19 +100,3 @@ def render_clock(canvas: Canvas, settings: Settings) -> Signal:
         scale = level * rng.uniform(0.9, 1.1, (len(times), 1))
         out = out + canvas.add_grains(times + delay, scale * grains[:, :count], width=0.15)
     return canvas.band(out, 0.5 * shift * low, np.inf)
-
-
-CLOCK = Family(
-    label="clock",
-    render=render_clock,
-    kinds={
-        "watch": ("pocket watch ticking", "ticking of a small watch"),
-        "wall clock": ("wall clock ticking", "kitchen clock ticking"),
-        "grandfather clock": ("grandfather clock ticking", "big pendulum clock ticking"),
-    },
-    axes={
-        "rate": (("slow", "leisurely"), ("",), ("fast", "hasty")),
-        "brightness": (("dull", "woody"), ("",), ("bright", "sharp")),
-        "distance": DISTANCE,
-    },
-)

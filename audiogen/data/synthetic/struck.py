@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between
-from audiogen.data.synthetic.family import DISTANCE, REVERB, Family, Settings
+from audiogen.data.synthetic.family import Settings
 
 # Partials of a tuned bell relative to its prime: hum, prime, tierce, quint, nominal, and above
 # (Fletcher & Rossing, "The Physics of Musical Instruments"), with their strengths.
@@ -27,7 +27,7 @@ def strikes(canvas: Canvas, times: Signal, seconds: float, *, spread: float = 0.
     )
 
 
-def render_bell(canvas: Canvas, settings: Settings) -> Signal:
+def bell(canvas: Canvas, settings: Settings) -> Signal:
     """Each partial is a doublet a little out of tune, which gives the slow beat of a bell."""
     rng = canvas.rng
     low, high, decay = {
@@ -50,22 +50,7 @@ def render_bell(canvas: Canvas, settings: Settings) -> Signal:
     return canvas.resonate(strikes(canvas, times, 0.0012), np.concatenate(rows))
 
 
-BELL = Family(
-    label="bell",
-    render=render_bell,
-    kinds={
-        "church": ("church bell tolling", "church bell ringing"),
-        "temple": ("temple bell struck", "big bronze temple bell"),
-    },
-    axes={
-        "rate": (("slow", "solemn"), ("",), ("quick", "insistent")),
-        "pitch": (("low", "deep"), ("",), ("high", "small")),
-        "distance": DISTANCE,
-    },
-)
-
-
-def render_chimes(canvas: Canvas, settings: Settings) -> Signal:
+def chimes(canvas: Canvas, settings: Settings) -> Signal:
     """A set of bars on strings; the wind comes in gusts and the clapper finds them by chance."""
     rng = canvas.rng
     low, decay, steepness, damping = {
@@ -95,22 +80,7 @@ def render_chimes(canvas: Canvas, settings: Settings) -> Signal:
     return out
 
 
-CHIMES = Family(
-    label="wind chimes",
-    render=render_chimes,
-    kinds={
-        "metal": ("metal wind chimes", "wind chimes of metal tubes"),
-        "glass": ("glass wind chimes", "wind chimes of tinkling glass"),
-    },
-    axes={
-        "density": (("sparse", "calm"), ("",), ("busy", "restless")),
-        "pitch": (("low", "deep-toned"), ("",), ("high", "high-toned")),
-        "reverb": REVERB,
-    },
-)
-
-
-def render_metal(canvas: Canvas, settings: Settings) -> Signal:
+def metal(canvas: Canvas, settings: Settings) -> Signal:
     """Hard blows on a body with many inharmonic modes."""
     rng = canvas.rng
     size = between(0.75, 1.35, settings.brightness)
@@ -131,19 +101,3 @@ def render_metal(canvas: Canvas, settings: Settings) -> Signal:
     times = canvas.regular_times(period, jitter=0.08, first=0.06)
     blows = strikes(canvas, times, hammer)
     return canvas.resonate(blows, np.stack([freqs, decays, gains], axis=1)) + 1.5 * blows
-
-
-METAL = Family(
-    label="metal hits",
-    render=render_metal,
-    kinds={
-        "anvil": ("hammer hitting an anvil", "metal hits on an anvil"),
-        "pipe": ("metal hits on a pipe", "steel pipe being struck"),
-        "sheet": ("metal hits on an oil drum", "banging on sheet metal"),
-    },
-    axes={
-        "rate": (("slow", "spaced-out"), ("regular", ""), ("fast", "frantic")),
-        "brightness": (("dull", "dark"), ("",), ("bright", "piercing")),
-        "reverb": REVERB,
-    },
-)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, unit_rms
-from audiogen.data.synthetic.family import DISTANCE, Family, Settings
+from audiogen.data.synthetic.family import Settings
 
 
 def swells(canvas: Canvas, settings: Settings) -> tuple[Signal, Signal]:
@@ -28,7 +28,7 @@ def swells(canvas: Canvas, settings: Settings) -> tuple[Signal, Signal]:
     return breaking, np.minimum(backwash, 1.0)
 
 
-def render_sea(canvas: Canvas, settings: Settings) -> Signal:
+def sea(canvas: Canvas, settings: Settings) -> Signal:
     """Waves that rise as rumble, break into full-band foam and run back as hiss."""
     breaking, backwash = swells(canvas, settings)
     force = between(0.55, 1.3, settings.intensity)
@@ -55,23 +55,7 @@ def render_sea(canvas: Canvas, settings: Settings) -> Signal:
     return out
 
 
-SEA = Family(
-    label="sea waves",
-    render=render_sea,
-    kinds={
-        "sand": ("sea waves on a sandy beach", "surf rolling onto sand"),
-        "pebbles": ("sea waves on a pebble beach", "surf dragging over pebbles"),
-        "rocks": ("sea waves crashing on rocks", "surf breaking against a cliff"),
-    },
-    axes={
-        "intensity": (("calm", "small"), ("",), ("big", "powerful")),
-        "rate": (("slow", "long"), ("",), ("quick", "choppy")),
-        "distance": DISTANCE,
-    },
-)
-
-
-def render_stream(canvas: Canvas, settings: Settings) -> Signal:
+def stream(canvas: Canvas, settings: Settings) -> Signal:
     """Bubbles by the thousand (van den Doel 2005, "Physically based models for liquid sounds")."""
     rng = canvas.rng
     smallest, largest = {
@@ -96,18 +80,3 @@ def render_stream(canvas: Canvas, settings: Settings) -> Signal:
     noise = canvas.shaped_noise(lambda f: hump(f, centre, 1.2))
     swirl = np.clip(1.0 + 0.25 * canvas.drift(5.0, slope=0.2), 0.2, 2.0)
     return canvas.band(unit_rms(bubbles), 150.0, np.inf) + rush * noise * swirl
-
-
-STREAM = Family(
-    label="stream",
-    render=render_stream,
-    kinds={
-        "brook": ("brook babbling over stones", "stream of water gurgling in the woods"),
-        "rapids": ("stream rushing down a slope", "river rapids"),
-    },
-    axes={
-        "density": (("trickling", "thin"), ("",), ("full", "swollen")),
-        "brightness": (("dark", "deep"), ("",), ("bright", "sparkling")),
-        "distance": DISTANCE,
-    },
-)

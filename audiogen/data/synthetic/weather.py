@@ -2,109 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, unit_rms
-from audiogen.data.synthetic.family import DISTANCE, Family, Settings
+from audiogen.data.synthetic.family import Settings
 
 SPEED_OF_SOUND = 340.0  # m/s
 
 
-@dataclass(frozen=True)
-class Surface:
-    """How a surface answers a drop: ringing range in Hz, decays in 1/s, part that is noise."""
-
-    low_hz: float
-    high_hz: float
-    slow_decay: float
-    fast_decay: float
-    noise: float
-    hiss_hz: float
-
-
-SURFACES = {
-    "tin roof": Surface(700.0, 3800.0, 90.0, 320.0, 0.15, 2200.0),
-    "leaves": Surface(1100.0, 3500.0, 450.0, 1100.0, 0.8, 2600.0),
-    "pavement": Surface(2500.0, 7000.0, 700.0, 2000.0, 0.9, 5000.0),
-    "window": Surface(1500.0, 4200.0, 450.0, 1000.0, 0.35, 3000.0),
+SURFACES = {  # ringing from and to (Hz), decays from and to (1/s), part that is noise, hiss (Hz)
+    "tin roof": (700.0, 3800.0, 90.0, 320.0, 0.15, 2200.0),
+    "leaves": (1100.0, 3500.0, 450.0, 1100.0, 0.8, 2600.0),
+    "pavement": (2500.0, 7000.0, 700.0, 2000.0, 0.9, 5000.0),
+    "window": (1500.0, 4200.0, 450.0, 1000.0, 0.35, 3000.0),
 }
 
 
-def render_rain(canvas: Canvas, settings: Settings) -> Signal:
+def rain(canvas: Canvas, settings: Settings) -> Signal:
     """Drops one by one over the hiss of those too many to be told apart."""
-    surface = SURFACES[settings.kind]
+    low_hz, high_hz, slow, fast, noise, hiss_hz = SURFACES[settings.kind]
     times = canvas.poisson_times(between(18.0, 380.0, settings.intensity))
     count = len(times)
     sizes = canvas.rng.lognormal(0.0, 0.8, count)[:, None]
     shift = between(0.75, 1.3, settings.brightness)
-    freqs = shift * canvas.octaves(surface.low_hz, surface.high_hz, count)
-    decays = canvas.octaves(surface.slow_decay, surface.fast_decay, count)
+    freqs = shift * canvas.octaves(low_hz, high_hz, count)
+    decays = canvas.octaves(slow, fast, count)
     ring = canvas.sine_grains(freqs, decays, 0.03)
     burst = canvas.noise_grains(2.0 * decays, 0.03)
-    grains = sizes * ((1.0 - surface.noise) * ring + surface.noise * burst)
+    grains = sizes * ((1.0 - noise) * ring + noise * burst)
     drops = canvas.add_grains(times, grains)
-    if surface.noise > 0.5:
-        drops = canvas.band(drops, shift * surface.low_hz, shift * surface.high_hz)
+    if noise > 0.5:
+        drops = canvas.band(drops, shift * low_hz, shift * high_hz)
     if settings.kind == "tin roof":  # the sheet itself rings under every drop
         modes = np.stack(
             [canvas.octaves(380.0, 3200.0, 9), canvas.uniform(50, 120, 9), np.full(9, 0.25)], axis=1
         )
         drops = drops + canvas.resonate(0.3 * drops, modes)
-    centre = shift * surface.hiss_hz
+    centre = shift * hiss_hz
     hiss = canvas.shaped_noise(lambda f: hump(f, centre, 1.1) + 0.3 * hump(f, 2.0 * centre, 1.0))
     swell = 1.0 + 0.08 * canvas.drift(2.0)
     loudest = 0.9 if settings.kind == "tin roof" else 1.5  # the roof drums, it does not hiss
     return unit_rms(drops) + between(0.2, loudest, settings.intensity) * hiss * swell
 
 
-RAIN = Family(
-    label="rain",
-    render=render_rain,
-    kinds={
-        "tin roof": ("rain on a tin roof", "rain drumming on a metal roof"),
-        "leaves": ("rain on leaves", "rain falling on a leafy garden"),
-        "pavement": ("rain on the pavement", "rain splashing on a stone street"),
-        "window": ("rain on a window", "rain tapping against glass"),
-    },
-    axes={
-        "intensity": (("light", "gentle"), ("steady", "moderate"), ("heavy", "pouring")),
-        "brightness": (("dull", "soft-toned"), ("",), ("crisp", "bright")),
-        "distance": DISTANCE,
-    },
-)
-
-
-@dataclass(frozen=True)
-class Obstacle:
-    """What the wind blows past: whistles (lowest, highest Hz, width in octaves, level), leaves."""
-
-    low_hz: float
-    high_hz: float
-    width: float
-    howl: float
-    rustle: float
-
-
-OBSTACLES = {
-    "open plain": Obstacle(150.0, 400.0, 0.5, 0.6, 0.05),
-    "trees": Obstacle(200.0, 500.0, 0.6, 0.3, 0.5),
-    "house": Obstacle(350.0, 900.0, 0.045, 8.0, 0.05),
+OBSTACLES = {  # whistles from and to (Hz), their width (octaves) and level, level of leaves
+    "open plain": (150.0, 400.0, 0.5, 0.6, 0.05),
+    "trees": (200.0, 500.0, 0.6, 0.3, 0.5),
+    "house": (350.0, 900.0, 0.045, 8.0, 0.05),
 }
 
 
-def render_wind(canvas: Canvas, settings: Settings) -> Signal:
+def wind(canvas: Canvas, settings: Settings) -> Signal:
     """Turbulence noise whose level, cutoff and whistles follow one wind speed."""
-    obstacle = OBSTACLES[settings.kind]
+    low_hz, high_hz, width, howl, rustle = OBSTACLES[settings.kind]
     rng = canvas.rng
     gusts = canvas.drift(between(0.5, 1.6, settings.density), slope=0.8)
     force = between(0.45, 1.0, settings.intensity)
     depth = between(0.2, 0.45, settings.density)
     speed = force * np.clip(1.0 + depth * gusts, 0.15, 1.8)
     flutter = np.clip(1.0 + 0.5 * canvas.drift(9.0, slope=0.2), 0.1, 3.0)
-    whistles = canvas.octaves(obstacle.low_hz, obstacle.high_hz, 3)
-    levels = obstacle.howl * rng.uniform(0.4, 1.0, 3)
+    whistles = canvas.octaves(low_hz, high_hz, 3)
+    levels = howl * rng.uniform(0.4, 1.0, 3)
     lags = rng.integers(0, max(1, round(0.2 * canvas.seconds * canvas.sample_rate)), 3)
     tone = between(0.7, 1.5, settings.brightness)
 
@@ -115,32 +73,14 @@ def render_wind(canvas: Canvas, settings: Settings) -> Signal:
         total = 2.5 * now**1.5 / (1 + (freqs / cutoff) ** 2) * (freqs / (freqs + 60.0))
         for centre, level, lag in zip(whistles, levels, lags, strict=True):
             late = speed[np.maximum(index - lag, 0)]  # each obstacle hears the gust later
-            total = total + level * late**2 * hump(
-                freqs, centre * (0.6 + 0.5 * late), obstacle.width
-            )
-        leaves = obstacle.rustle * now**2 * flutter[index]
+            total = total + level * late**2 * hump(freqs, centre * (0.6 + 0.5 * late), width)
+        leaves = rustle * now**2 * flutter[index]
         return np.asarray(total + leaves * hump(freqs, tone * 3400.0, 0.8))
 
     return canvas.moving_noise(magnitude)
 
 
-WIND = Family(
-    label="wind",
-    render=render_wind,
-    kinds={
-        "open plain": ("wind over an open plain", "wind blowing across a field"),
-        "trees": ("wind in the trees", "wind rustling through leaves"),
-        "house": ("wind howling around a house", "wind whistling through a gap"),
-    },
-    axes={
-        "intensity": (("gentle", "light"), ("moderate", ""), ("strong", "stormy")),
-        "density": (("even", "steady"), ("",), ("gusty", "blustery")),
-        "brightness": (("dark", "low"), ("",), ("bright", "hissing")),
-    },
-)
-
-
-def render_thunder(canvas: Canvas, settings: Settings) -> Signal:
+def thunder(canvas: Canvas, settings: Settings) -> Signal:
     """A lightning channel heard piece by piece: each segment sends an N-wave (Few 1969)."""
     rng = canvas.rng
     crack = settings.kind == "clap"
@@ -178,17 +118,3 @@ def render_thunder(canvas: Canvas, settings: Settings) -> Signal:
         snaps = np.clip(1.0 + canvas.drift(40.0, slope=0.0), 0.0, 4.0)
         out = out + between(5.0, 0.8, settings.distance) * tear * np.maximum(shape, 0.0) * snaps
     return out
-
-
-THUNDER = Family(
-    label="thunder",
-    render=render_thunder,
-    kinds={
-        "clap": ("thunderclap", "crack of thunder"),
-        "rolling": ("rolling thunder", "thunder rumbling across the sky"),
-    },
-    axes={
-        "intensity": (("weak", "faint"), ("",), ("violent", "mighty")),
-        "distance": DISTANCE,
-    },
-)

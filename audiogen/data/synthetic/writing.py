@@ -3,46 +3,55 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+import yaml
 
 from audiogen.audio.io.files import write_audio
 from audiogen.data.metadata import Metadata
-from audiogen.data.synthetic.animals import BIRDS, CRICKETS
+from audiogen.data.synthetic.animals import birds, crickets
 from audiogen.data.synthetic.canvas import Canvas, Signal
-from audiogen.data.synthetic.drone import DRONE
-from audiogen.data.synthetic.family import Family, Settings
-from audiogen.data.synthetic.fire import FIRE
-from audiogen.data.synthetic.footsteps import FOOTSTEPS
-from audiogen.data.synthetic.machines import CLOCK, ENGINE, HELICOPTER
+from audiogen.data.synthetic.drone import drone
+from audiogen.data.synthetic.family import Family, Render, Settings
+from audiogen.data.synthetic.fire import fire
+from audiogen.data.synthetic.footsteps import footsteps
+from audiogen.data.synthetic.machines import clock, engine, helicopter
 from audiogen.data.synthetic.space import finish, place
-from audiogen.data.synthetic.struck import BELL, CHIMES, METAL
-from audiogen.data.synthetic.water import SEA, STREAM
-from audiogen.data.synthetic.weather import RAIN, THUNDER, WIND
+from audiogen.data.synthetic.struck import bell, chimes, metal
+from audiogen.data.synthetic.water import sea, stream
+from audiogen.data.synthetic.weather import rain, thunder, wind
 from audiogen.data.synthetic.wording import caption, draw_settings
 from audiogen.storage import publish_folder
 
+RENDERS: Mapping[str, Render] = {
+    "rain": rain,
+    "bell": bell,
+    "wind": wind,
+    "birds": birds,
+    "sea waves": sea,
+    "clock": clock,
+    "fire": fire,
+    "engine": engine,
+    "stream": stream,
+    "footsteps": footsteps,
+    "thunder": thunder,
+    "crickets": crickets,
+    "helicopter": helicopter,
+    "wind chimes": chimes,
+    "drone": drone,
+    "metal hits": metal,
+}
+WORDS: Mapping[str, Mapping[str, Any]] = yaml.safe_load(
+    Path(__file__).with_name("words.yaml").read_text(encoding="utf-8")
+)
 # The order is part of the data set: clip k belongs to family k modulo their number.
-FAMILIES: tuple[Family, ...] = (
-    RAIN,
-    BELL,
-    WIND,
-    BIRDS,
-    SEA,
-    CLOCK,
-    FIRE,
-    ENGINE,
-    STREAM,
-    FOOTSTEPS,
-    THUNDER,
-    CRICKETS,
-    HELICOPTER,
-    CHIMES,
-    DRONE,
-    METAL,
+FAMILIES = tuple(
+    Family(label=label, render=RENDERS[label], **words) for label, words in WORDS.items()
 )
 LICENCE = "CC0-1.0"
 

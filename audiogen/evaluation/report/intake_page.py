@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from audiogen.audio.io.preview import PREVIEW_SECONDS, preview_file
 from audiogen.audio.io.sandbox import Failure, run_contained
-from audiogen.audio.io.tasks import PREVIEW_SECONDS, preview_file
 from audiogen.data.intake.scan import INTAKE_REASONS, INTAKE_WARNINGS
 from audiogen.data.manifest import ManifestRow
 from audiogen.evaluation.report.data_section import data_section, total_length

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -15,15 +15,13 @@ from audiogen.data.manifest import ManifestRow, read_manifest
 from audiogen.evaluation.report.data_section import data_section, total_length
 from audiogen.evaluation.report.figures import metrics_section
 from audiogen.evaluation.report.players import demos_section, pairs_section, takes_section
+from audiogen.evaluation.report.training_section import Curves, read_curves, training_section
 from audiogen.evaluation.scores import Scores, read_scores
 from audiogen.experiment import ExperimentConfig, load_config
-from audiogen.pages.charts import line_chart
 from audiogen.pages.markup import (
-    DASH,
     TIMES,
     Markup,
     duration,
-    finite,
     fold,
     join,
     missing,
@@ -34,15 +32,11 @@ from audiogen.pages.markup import (
     tiles,
 )
 from audiogen.run_folder import RunFolder
-from audiogen.storage import atomic_write_text, parse_json, read_json
+from audiogen.storage import atomic_write_text, read_json
 
 ReadT = TypeVar("ReadT")
 
-_STAGES = ("codec", "generator")
 _KINDS = {"vae": "VAE", "residual": "RVQ", "fsq": "FSQ", "mel": "log-mel"}
-_NOT_CURVES = ("step", "seconds", "stage")
-_SIGMA = "loss_level_"
-_LAST = ("lr", "grad_norm", "audio_seconds_per_second")  # curves that are no losses
 # Without a generator the first is left out.
 _SECTIONS = ("takes", "codec", "demos", "metrics", "training", "data", "machine", "config")
 
@@ -56,7 +50,7 @@ class RunFiles:
         config_text: text of config.yaml.
         environment: environment.json.
         rows: manifest.jsonl.
-        training: lines of metrics.jsonl by stage; of lines with the same step the last counts.
+        training: the curves of metrics.jsonl by stage.
         scores: evaluation/metrics.json.
         problems: file name -> why it is not used ("config.yaml is not there.").
     """
@@ -65,7 +59,7 @@ class RunFiles:
     config_text: str
     environment: Mapping[str, Any]
     rows: Sequence[ManifestRow]
-    training: Mapping[str, Sequence[Mapping[str, Any]]]
+    training: Mapping[str, Curves]
     scores: Scores | None
     problems: Mapping[str, str]
 
@@ -93,12 +87,13 @@ def write_report(run_dir: Path) -> Path:
         takes, strip = takes_section(
             run_dir, [one.take for one in scored.copies.near] if scored else []
         )
+    stages = ("codec",) if run.codec_only else ("codec", "generator")
     body = [
         takes,
         pairs_section(run_dir),
         demos_section(run_dir),
         metrics_section(run.scores, run.problems.get("evaluation/metrics.json", "")),
-        _training_section(run),
+        training_section(run.training, stages, run.problems),
         data_section(run.rows, run.problems.get("manifest.jsonl", "")),
         _machine_section(run),
         _config_section(run),
@@ -135,7 +130,7 @@ def _read_run(run_dir: Path) -> RunFiles:
             problems[name] = f"{name} cannot be read: {error}."
         return None
 
-    training, skipped = _read_training(read(run.metrics, _text) or "")
+    training, skipped = read_curves(read(run.metrics, _text) or "")
     if skipped:
         problems["lines"] = f"Lines of metrics.jsonl that are not whole and left out: {skipped}."
     return RunFiles(
@@ -161,25 +156,6 @@ def _tree(path: Path) -> Mapping[str, Any]:
     return found
 
 
-def _read_training(content: str) -> tuple[dict[str, list[Mapping[str, Any]]], int]:
-    """Return the lines by stage in order of step, and how many lines are broken (kill -9)."""
-    stages: dict[str, dict[float, Mapping[str, Any]]] = {}
-    skipped = 0
-    for line in content.splitlines():
-        try:
-            row = parse_json(line, "metrics.jsonl")
-        except ValueError:
-            row = None
-        step = finite(row.get("step")) if isinstance(row, dict) else None
-        if row is None or step is None:
-            skipped += bool(line.strip())
-            continue
-        # A resumed run repeats steps, and a step may have several lines (losses, then speed).
-        known = stages.setdefault(str(row.get("stage", "")), {})
-        known[step] = {**known.get(step, {}), **row}
-    return {stage: [rows[step] for step in sorted(rows)] for stage, rows in stages.items()}, skipped
-
-
 def _summary(run: RunFiles) -> Markup:
     """Say in one sentence what this is."""
     parts = []
@@ -203,7 +179,7 @@ def _key_figures(run: RunFiles) -> list[tuple[str, str]]:
     used = [row for row in run.rows if row.verdict == "used"]
     if used:
         figures.append((f"{len(used):,}", f"clips, {total_length(used)}"))
-    spent = sum(_spent(rows) for rows in run.training.values())
+    spent = sum(curves.seconds for curves in run.training.values())
     if spent:
         figures.append((duration(spent), "of training"))
     if run.scores is None:
@@ -225,81 +201,21 @@ def _key_figures(run: RunFiles) -> list[tuple[str, str]]:
     return figures
 
 
-def _spent(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Return how long a stage ran, s."""
-    return max((finite(row.get("seconds")) or 0.0 for row in rows), default=0.0)
-
-
-def _training_section(run: RunFiles) -> Markup:
-    """Draw the curves of the stages."""
-    title, command = "Training", "audiogen train RECIPE"
-    if not run.training:
-        problem = run.problems.get("metrics.jsonl", "metrics.jsonl has no steps.")
-        return section("training", title, missing(problem, command))
-    blocks: list[Markup] = []
-    wanted = _STAGES[:1] if run.codec_only else _STAGES
-    for stage in [*wanted, *sorted(set(run.training) - set(wanted))]:
-        rows = run.training.get(stage)
-        if not rows:
-            blocks.append(missing(f"There are no curves of the {stage}.", command))
-            continue
-        curves: dict[str, list[tuple[float, float]]] = {}
-        for row in rows:
-            for key in row.keys() - _NOT_CURVES:
-                if (value := finite(row[key])) is not None:
-                    curves.setdefault(key, []).append((float(row["step"]), value))
-        facts = f" {int(rows[-1]['step']):,} steps in {duration(_spent(rows))}"
-        heading = tag("h3", stage.capitalize() or "Stage", tag("span", facts, class_="quiet"))
-        blocks.append(join([heading, _curves(curves)]))
-    note = run.problems.get("lines", "")
-    lead = "Lines are means, the shade is the range of the values that share a point."
-    return section("training", title, *blocks, lead=f"{lead} {note}".strip())
-
-
-def _curves(curves: Mapping[str, list[tuple[float, float]]]) -> Markup:
-    """Draw the loss, the loss by noise level, and everything else small."""
-    sigmas = sorted((key for key in curves if key.startswith(_SIGMA)), key=_natural)
-    large = [line_chart("loss", {"loss": curves["loss"]})] if "loss" in curves else []
-    if sigmas:
-        named = {f"level {key.removeprefix(_SIGMA)}": curves[key] for key in sigmas}
-        large.append(line_chart("loss by noise level, low to high", named))
-    others = sorted(set(curves) - set(sigmas) - {"loss"}, key=lambda key: (key in _LAST, key))
-    small = [line_chart(key.replace("_", " "), {key: curves[key]}, size="small") for key in others]
-    return join([tag("div", *row, class_="charts") for row in (large, small) if row])
-
-
-def _natural(key: str) -> tuple[float, str]:
-    """Sort names by the number that they hold."""
-    found = re.search(r"\d+(\.\d+)?", key)
-    return (float(found.group()) if found else 0.0, key)
-
-
 def _machine_section(run: RunFiles) -> Markup:
     """Say on which machine and for how long the run was trained."""
     rows: list[tuple[str, object]] = []
-    for stage, lines in run.training.items():
-        rows.append((f"{stage}: steps", f"{int(lines[-1]['step']):,}"))
-        rows.append((f"{stage}: time", duration(_spent(lines))))
-        speeds = [finite(line.get("audio_seconds_per_second")) for line in lines]
-        known = sorted(speed for speed in speeds if speed is not None)
-        if known:
-            middle = number(known[len(known) // 2])
+    for stage, curves in run.training.items():
+        rows.append((f"{stage}: steps", f"{curves.steps:,}"))
+        rows.append((f"{stage}: time", duration(curves.seconds)))
+        speeds = sorted(curves.get("audio_seconds_per_second", {}).values())
+        if speeds:
+            middle = number(speeds[len(speeds) // 2])
             rows.append((f"{stage}: speed", f"{middle} s of sound per second"))
     problem = run.problems.get("environment.json", "")
     note = missing(problem, "audiogen train RECIPE") if problem else ""
-    rows += list(_flat(run.environment))
+    rows += [(name, str(value)) for name, value in run.environment.items()]
     grid = table(("", ""), rows, "figures plain") if rows else ""
     return section("machine", "Machine and durations", grid, note)
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    """Yield the leaves of a JSON tree with dotted names."""
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            words = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            yield f"{prefix}{key}", words or DASH
 
 
 def _config_section(run: RunFiles) -> Markup:

@@ -15,7 +15,12 @@ from audiogen.conditioning.controls import ROLES
 from audiogen.generators.abilities import EndsSounds, PredictsTokens
 from audiogen.generators.request import Request, of_kind
 from audiogen.generators.sampling import SamplingConfig, TokenSamplingConfig
-from audiogen.generators.tokens.base import TokenGenerator, TokenGeneratorConfig, TokenRequest
+from audiogen.generators.tokens.base import (
+    IGNORED,
+    TokenGenerator,
+    TokenGeneratorConfig,
+    TokenRequest,
+)
 from audiogen.generators.tokens.drawing import Drawing
 from audiogen.generators.tokens.patterns import PATTERNS, PatternName, build
 from audiogen.generators.tokens.stepwise import Decoding, busy_steps, wanted, window_starts
@@ -27,8 +32,6 @@ from audiogen.nn.lstm import CausalLSTM
 from audiogen.nn.transformer import Transformer
 from audiogen.types import Batch, Conditions, LatentSpec, LossOutput
 
-IGNORED = -100
-"""Stands among targets where nothing is to be learnt."""
 WHOLE = float(ROLES.index("whole"))
 
 

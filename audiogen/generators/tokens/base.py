@@ -14,10 +14,13 @@ from audiogen.conditioning.conditioner import Conditioner
 from audiogen.generators.base import LatentGenerator
 from audiogen.generators.network import NetworkConfig
 from audiogen.generators.ode.scene import Scene
-from audiogen.generators.request import Request, Start, of_kind
+from audiogen.generators.request import Request, of_kind
 from audiogen.generators.sampling import TokenSamplingConfig
 from audiogen.nn.decoder import Backbone, Decoder
 from audiogen.types import Batch, Conditions, Context, Kind, LatentSpec
+
+IGNORED = -100
+"""Stands among targets where nothing is to be learnt."""
 
 
 class TokenGeneratorConfig(NetworkConfig):
@@ -131,17 +134,38 @@ class TokenRequest(Request):
         Raises:
             ValueError: settings of another family, or a start that is not one of tokens.
         """
-        count, longest = len(request.lengths), max(request.lengths)
-        tokens, keep = _given(generator, count, longest, request.start)
+        start, longest = request.start, max(request.lengths)
+        shape = (len(request.lengths), generator.num_codebooks, longest)
+        if start.noise is not None or start.level < 1:
+            raise ValueError(
+                "sample: tokens are drawn and not made of noise: Start.noise and Start.level say"
+                " nothing here\n"
+                "  take other seeds, or keep frames with Start.latents and Start.keep"
+            )
+        keep = (
+            torch.zeros(shape[0], longest, dtype=torch.bool) if start.keep is None else start.keep
+        )
+        given = torch.zeros(shape, dtype=torch.int64) if start.latents is None else start.latents
+        if given.shape != shape or keep.shape != (shape[0], longest):
+            raise ValueError(
+                f"sample: expected Start.latents {shape} and Start.keep {(shape[0], longest)},"
+                f" got {tuple(given.shape)} and {tuple(keep.shape)}"
+            )
+        kept = torch.where(keep[:, None], given, 0)
+        if kept.is_floating_point() or kept.min() < 0 or kept.max() >= generator.vocab_size:
+            raise ValueError(
+                f"sample: Start.latents must be tokens, whole numbers from 0 to"
+                f" {generator.vocab_size - 1}; encode the sound with the model's own codec"
+            )
         return cls(
             conditions=request.conditions,
             lengths=request.lengths,
             sampling=of_kind(TokenSamplingConfig, request.sampling),
             seeds=request.seeds,
             negative=request.negative,
-            start=request.start,
+            start=start,
             ring=request.ring,
-            tokens=tokens.to(request.device),
+            tokens=torch.where(keep[:, None], given, generator.nothing).to(request.device),
             keep=keep.to(request.device),
         )
 
@@ -151,30 +175,3 @@ class TokenRequest(Request):
         longest = max(self.lengths[item] for item in index)
         tokens, keep = self.tokens[index, :, :longest], self.keep[index, :longest]
         return replace(super().__getitem__(index), tokens=tokens, keep=keep)
-
-
-def _given(
-    generator: TokenGenerator, count: int, num_frames: int, start: Start
-) -> tuple[Tensor, Tensor]:
-    """Tokens (B, K, L), "nothing here" where none are given, and where they are given (B, L)."""
-    shape = (count, generator.num_codebooks, num_frames)
-    if start.noise is not None or start.level < 1:
-        raise ValueError(
-            "sample: tokens are drawn and not made of noise: Start.noise and Start.level say"
-            " nothing here\n  take other seeds, or keep frames with Start.latents and Start.keep"
-        )
-    if start.latents is None or start.keep is None:
-        tokens = torch.full(shape, generator.nothing)
-        return tokens, torch.zeros(count, num_frames, dtype=torch.bool)
-    if start.latents.shape != shape or start.keep.shape != (count, num_frames):
-        raise ValueError(
-            f"sample: expected Start.latents {shape} and Start.keep {(count, num_frames)},"
-            f" got {tuple(start.latents.shape)} and {tuple(start.keep.shape)}"
-        )
-    kept = torch.where(start.keep[:, None], start.latents, 0)
-    if kept.is_floating_point() or kept.min() < 0 or kept.max() >= generator.vocab_size:
-        raise ValueError(
-            f"sample: Start.latents must be tokens, whole numbers from 0 to"
-            f" {generator.vocab_size - 1}; encode the sound with the model's own codec"
-        )
-    return torch.where(start.keep[:, None], start.latents, generator.nothing), start.keep

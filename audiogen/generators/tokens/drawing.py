@@ -79,24 +79,20 @@ class Drawing:
         temperature = torch.tensor(each, device=device)
         return cls(temperature=temperature, top_k=sampling.top_k, top_p=sampling.top_p)
 
-    def __call__(self, logits: Tensor, chances: Tensor) -> Tensor:
-        """Draw tokens for all codebooks.
+    def __call__(self, logits: Tensor, chances: Tensor, codebook: int | None = None) -> Tensor:
+        """Draw tokens.
 
         Args:
-            logits: (B, K, V); minus infinity where a token is forbidden.
-            chances: one uniform number per token to draw, (B, K) in [0, 1) float64.
+            logits: of all codebooks (B, K, V), or of frames of one (B, L, V); minus infinity where
+                a token is forbidden.
+            chances: one uniform number in [0, 1) per token to draw, float64.
+            codebook: which one, where it is one.
 
         Returns:
-            (B, K) int64. Each is the inverse of the distribution's cumulative sum at its chance,
-            so that a token comes as often as it is likely, and a forbidden one never.
+            (B, K) or (B, L), int64. Each is the inverse of the distribution's cumulative sum at its
+            chance, so that a token comes as often as it is likely, and a forbidden one never.
         """
-        return self._draw(logits, chances, self.temperature)
-
-    def of_codebook(self, codebook: int, logits: Tensor, chances: Tensor) -> Tensor:
-        """Draw tokens (B, L) of one codebook from logits (B, L, V) with chances (B, L)."""
-        return self._draw(logits, chances, self.temperature[codebook])
-
-    def _draw(self, logits: Tensor, chances: Tensor, temperature: Tensor) -> Tensor:
+        temperature = self.temperature if codebook is None else self.temperature[codebook]
         cold = temperature == 0
         warm = logits / temperature.masked_fill(cold, 1)[..., None]
         kept = candidates(warm, top_k=self.top_k, top_p=self.top_p)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from audiogen.generators.request import Request, of_kind
 from audiogen.generators.sampling import SamplingConfig, TokenSamplingConfig
 from audiogen.generators.tokens.base import (
+    IGNORED,
     TokenGenerator,
     TokenGeneratorConfig,
     TokenRequest,
@@ -32,8 +33,6 @@ from audiogen.nn.lowbit import with_weights
 from audiogen.nn.transformer import Transformer
 from audiogen.types import Batch, Context, LatentSpec, LossOutput
 
-IGNORED = -100
-"""Stands among targets where nothing is to be learnt."""
 CHOICE_NOISE = 4.5
 """Gumbel noise on confidences at the start of the passes, in nats; it falls to none at their end.
 Without it what is easiest would come first, and sounds would be dull (MaskGIT's value)."""
@@ -183,7 +182,7 @@ class _Filling:
                 left = (math.cos(math.pi / 2 * done / passes) * wanted.sum(dim=1)).floor()
                 chances = draw_chances(sources, request.lengths, 2).to(device)
                 logits = look(tokens, level)
-                drawn = drawing.of_codebook(level, logits, chances[..., 0])
+                drawn = drawing(logits, chances[..., 0], level)
                 confidence = logits.log_softmax(dim=-1).gather(-1, drawn[..., None])[..., 0]
                 noise = -(-chances[..., 1].log()).log()
                 confidence = confidence + CHOICE_NOISE * (1 - done / passes) * noise

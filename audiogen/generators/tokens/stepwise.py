@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from audiogen.generators.tokens.base import TokenGenerator, TokenRequest, guided
 from audiogen.generators.tokens.drawing import Drawing, draw_chances, sources_of
 from audiogen.generators.tokens.patterns import build, revert
-from audiogen.nn.decoder import Begin, Step
+from audiogen.nn.decoder import Begin
 
 
 def window_starts(num_frames: int, window: int) -> range:
@@ -113,11 +113,12 @@ class Decoding:
         # A step sees the tokens of the one before: what it holds stands one place further on.
         sequence = F.pad(sequence, (1, 0), value=nothing)
         steps, coarse_frames = busy_steps(draw, ask), layout[:, 0].tolist()
-        reader = self._reader(items, steps[-1] + 1)
+        read, num_read = self._reader(items, steps[-1] + 1), 0
         for step in steps:
             frame, here = coarse_frames[step], draw[..., step]
             # The frame behind what is known was asked in the window before; no sound is empty.
-            logits = self._allowed(reader.logits(sequence, step), may_end=frame > known)
+            logits = self._allowed(read(sequence[..., num_read : step + 1]), may_end=frame > known)
+            num_read = step + 1
             drawn = self.drawing(logits, chances[:, step])
             sequence[..., step + 1] = torch.where(here, drawn, sequence[..., step + 1])
             if self.ends:
@@ -128,11 +129,19 @@ class Decoding:
                     break
         return revert(layout, sequence[..., 1:])[..., :width], reached.cpu(), over.cpu()
 
-    def _reader(self, items: list[int], max_steps: int) -> _Reader:
-        request = self.request[items]
+    def _reader(self, items: list[int], max_steps: int) -> Callable[[Tensor], Tensor]:
+        """Make a function of what follows in a sequence, (b, K, s), to guided logits behind it."""
+        request, generator = self.request[items], self.generator
         scale = request.sampling.guidance_scale
-        context = self.generator.guided_context(request.conditions, request.negative, scale)
-        return _Reader(self.generator, self.begin(context, max_steps), scale)
+        context = generator.guided_context(request.conditions, request.negative, scale)
+        step = self.begin(context, max_steps)
+
+        def read(tokens: Tensor) -> Tensor:
+            x = generator.embed(tokens)
+            logits = step(x if scale == 1 else torch.cat([x, x]))
+            return guided(generator.by_codebook(logits), scale)
+
+        return read
 
     def _allowed(self, logits: Tensor, *, may_end: Tensor) -> Tensor:
         """Forbid the end in logits (B, K, V + 1): but in the first codebook of items that may."""
@@ -142,21 +151,3 @@ class Decoding:
         forbidden[..., :-1] = False
         forbidden[:, 0, -1] = ~may_end
         return logits.masked_fill(forbidden, -torch.inf)
-
-
-@dataclass
-class _Reader:
-    """Reads a sequence as it grows."""
-
-    generator: TokenGenerator
-    step: Step
-    scale: float
-    num_read: int = 0
-
-    def logits(self, sequence: Tensor, step: int) -> Tensor:
-        """Guided logits (B, K, V + 1) of a step, from the places of (B, K, S + 1) up to its own."""
-        x = self.generator.embed(sequence[..., self.num_read : step + 1])
-        if self.scale != 1:
-            x = torch.cat([x, x])
-        self.num_read = step + 1
-        return guided(self.generator.by_codebook(self.step(x)), self.scale)

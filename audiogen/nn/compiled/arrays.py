@@ -24,15 +24,6 @@ class Weights(NamedTuple):
     places: Any
 
 
-class Place(NamedTuple):
-    """Which part of the work is meant: of which section, layer and thread, and of which step."""
-
-    section: int
-    layer: int
-    part: int
-    now: int
-
-
 class Gains(NamedTuple):
     """Gains of the norms (D, dim), of heads (D, head_dim), and of the last one (dim,).
 
@@ -58,8 +49,7 @@ class Memory(NamedTuple):
         context_values: likewise.
         hidden: added to the scores of the context (B, N), 0 or -inf.
         seen: added to those of the steps (S,): zeros.
-        cos: of the rotary angles (S, head_dim // 2).
-        sin: likewise.
+        turns: cosines and sines of the rotary angles (S, head_dim // 2, 2).
     """
 
     keys: Any
@@ -68,8 +58,7 @@ class Memory(NamedTuple):
     context_values: Any
     hidden: Any
     seen: Any
-    cos: Any
-    sin: Any
+    turns: Any
 
 
 class Scratch(NamedTuple):

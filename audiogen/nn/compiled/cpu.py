@@ -6,7 +6,6 @@ next time. Weights may be in fewer bits, which are read faster; all else is floa
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -43,13 +42,12 @@ class CPUDecoder:
             kind: of the weights of single steps.
         """
         self._kept = kept
-        network, heads = cast("Transformer", decoder.backbone), cast("nn.Linear", decoder.heads)
-        blocks = [cast("TransformerBlock", block) for block in network.blocks]
+        network = cast("Transformer", decoder.backbone)
         self._head_dim = network.head_dim
-        self._hidden_dim = blocks[0].feed_forward.down.in_features
-        self._num_classes = heads.out_features
-        self._gains = _gains(network, blocks)
-        self._weights = _weights(blocks, heads, kind)
+        self._hidden_dim = cast("TransformerBlock", network.blocks[0]).feed_forward.down.in_features
+        self._num_classes = cast("nn.Linear", decoder.heads).out_features
+        self._gains = _gains(network)
+        self._weights = _weights(decoder, kind)
 
     @torch.no_grad()
     def begin(self, context: Context, max_steps: int) -> Step:
@@ -66,8 +64,7 @@ class CPUDecoder:
             context_values=_array(cache.context_values.flatten(1, 2)),
             hidden=_array(hidden),
             seen=np.zeros(max_steps, np.float32),
-            cos=_array(table.real),
-            sin=_array(table.imag),
+            turns=_array(torch.view_as_real(table)),
         )
         batch, dim = context.vector.shape
         scratch = Scratch(
@@ -116,63 +113,72 @@ def _threads(parts: int) -> Iterator[None]:
             torch.set_num_threads(of_torch)
 
 
-def _gains(network: Transformer, blocks: list[TransformerBlock]) -> Gains:
-    own = [block.self_attention for block in blocks]
-    across = [block.cross_attention for block in blocks]
+def _gains(network: Transformer) -> Gains:
+    def of_blocks(name: str, scale: float = 1.0) -> NDArray[Any]:
+        norms = [block.get_submodule(name).weight for block in network.blocks]
+        return _array(torch.stack(cast("list[Tensor]", norms)) * scale)
+
     scale = network.head_dim**-0.5
-
-    def stacked(norms: list[nn.RMSNorm]) -> Tensor:
-        return torch.stack([norm.weight for norm in norms])
-
     return Gains(
-        attention=_array(stacked([block.self_norm for block in blocks])),
-        cross=_array(stacked([block.cross_norm for block in blocks])),
-        feed=_array(stacked([block.feed_norm for block in blocks])),
-        query=_array(stacked([layer.query_norm for layer in own]) * scale),
-        key=_array(stacked([layer.key_norm for layer in own])),
-        cross_query=_array(stacked([layer.query_norm for layer in across]) * scale),
+        attention=of_blocks("self_norm"),
+        cross=of_blocks("cross_norm"),
+        feed=of_blocks("feed_norm"),
+        query=of_blocks("self_attention.query_norm", scale),
+        key=of_blocks("self_attention.key_norm"),
+        cross_query=of_blocks("cross_attention.query_norm", scale),
         last=_array(network.norm.weight),
     )
 
 
-# numpy has no bfloat16: its bits are kept.
-_HELD = {"fp32": np.float32, "bf16": np.uint16, "int8": np.int8}
+_HELD = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
+_MATRICES = {
+    kernels.QKV: "self_attention.qkv",
+    kernels.PROJECT: "self_attention.project",
+    kernels.QUERY: "cross_attention.query",
+    kernels.CROSS_PROJECT: "cross_attention.project",
+    kernels.GATE_UP: "feed_forward.gate_up",
+    kernels.DOWN: "feed_forward.down",
+}
 
 
-def _weights(blocks: list[TransformerBlock], heads: nn.Linear, kind: WeightKind) -> Weights:
+def _weights(decoder: Decoder, kind: WeightKind) -> Weights:
     """All matrices of a step, for as many threads as torch has now."""
     parts = torch.get_num_threads()
-    matrices = [
-        (index, section, layer)
-        for index, block in enumerate(blocks)
-        for section, layer in (
-            (kernels.QKV, block.self_attention.qkv),
-            (kernels.PROJECT, block.self_attention.project),
-            (kernels.QUERY, block.cross_attention.query),
-            (kernels.CROSS_PROJECT, block.cross_attention.project),
-            (kernels.GATE_UP, block.feed_forward.gate_up),
-            (kernels.DOWN, block.feed_forward.down),
-        )
-    ]
-    matrices.append((len(blocks) - 1, kernels.HEADS, heads))
+    blocks = cast("Transformer", decoder.backbone).blocks
     places = np.zeros((len(blocks), kernels.SECTIONS, 4), np.int64)
-    numbers = columns = 0
-    for index, section, layer in matrices:
-        groups = _groups(section)
+    matrices = [
+        (places[index, section], cast("nn.Linear", block.get_submodule(name)), _groups(section))
+        for index, block in enumerate(blocks)
+        for section, name in _MATRICES.items()
+    ]
+    matrices.append((places[-1, kernels.HEADS], cast("nn.Linear", decoder.heads), 1))
+    size = columns = 0
+    for place, layer, groups in matrices:
         wide = groups * -(-layer.out_features // (groups * parts * kernels.WIDE))
         tall = -(-layer.in_features // kernels.TALL)
-        places[index, section] = numbers, columns, tall, wide
-        numbers += tall * wide * kernels.TALL * kernels.WIDE
+        place[:] = size, columns, tall, wide
+        size += tall * wide * kernels.TALL * kernels.WIDE
         columns += wide * kernels.WIDE
-    weights = Weights(
-        numbers=_aligned((parts, numbers), kind),
-        scales=np.zeros((parts, columns), np.float32),
-        biases=np.zeros((parts, columns), np.float32),
-        places=places,
+    numbers = _zeros(parts, size, _HELD[kind])
+    scales, biases = torch.zeros(2, parts, columns)
+    for place, layer, groups in matrices:
+        _fill((numbers, scales, biases), place.tolist(), layer, groups)
+    if kind == "bf16":  # numpy has none: its bits are kept
+        numbers = numbers.view(torch.uint16)
+    return Weights(
+        numbers=numbers.numpy(), scales=scales.numpy(), biases=biases.numpy(), places=places
     )
-    for index, section, layer in matrices:
-        _fill(weights, places[index, section].tolist(), layer, kind, _groups(section))
-    return weights
+
+
+def _zeros(rows: int, columns: int, dtype: torch.dtype) -> Tensor:
+    """Zeros in memory that is read fast: in huge pages, as numpy's is and torch's is not.
+
+    They begin where a line of memory does, as no vector then lies in two.
+    """
+    size = rows * columns * dtype.itemsize
+    room = np.zeros(size + kernels.LINE, np.uint8)
+    begin = -room.ctypes.data % kernels.LINE
+    return torch.from_numpy(room[begin : begin + size]).view(dtype).view(rows, columns)
 
 
 def _groups(section: int) -> int:
@@ -181,11 +187,12 @@ def _groups(section: int) -> int:
 
 
 def _fill(
-    weights: Weights, place: list[int], layer: nn.Linear, kind: WeightKind, groups: int
+    panels: tuple[Tensor, Tensor, Tensor], place: list[int], layer: nn.Linear, groups: int
 ) -> None:
-    """Write the weights of a layer into its panels, and the scales and biases of their columns."""
+    """Write a layer's weights into its panels, and the scales and biases of their columns."""
+    numbers, scales, biases = panels
     begin, first, tall, wide = place
-    parts, width = len(weights.numbers), wide * kernels.WIDE // groups
+    parts, width = len(numbers), wide * kernels.WIDE // groups
 
     def spread(values: Tensor) -> Tensor:
         """Share (groups columns, in) among the parts: (parts, groups width, in)."""
@@ -195,26 +202,14 @@ def _fill(
 
     weight = layer.weight.detach().float()
     scale = torch.ones(len(weight))
-    if kind == "int8":
+    if numbers.dtype == torch.int8:
         weight, scale = quantised(weight)
     bias = torch.zeros(len(weight)) if layer.bias is None else layer.bias.detach()
     padded = F.pad(spread(weight), (0, -layer.in_features % kernels.TALL))
     blocks = padded.view(parts, wide, kernels.WIDE, tall, kernels.TALL).permute(0, 3, 1, 4, 2)
-    target = torch.from_numpy(weights.numbers[:, begin : begin + blocks[0].numel()])
-    if kind == "bf16":
-        target = target.view(torch.bfloat16)
-    target[:] = blocks.flatten(1)
-    weights.scales[:, first : first + groups * width] = spread(scale[:, None])[..., 0]
-    weights.biases[:, first : first + groups * width] = spread(bias[:, None])[..., 0]
-
-
-def _aligned(shape: tuple[int, ...], kind: WeightKind) -> NDArray[Any]:
-    """Zeros that begin where a line of memory does, as no vector then lies in two."""
-    number = np.dtype(_HELD[kind])
-    size = math.prod(shape) * number.itemsize
-    room = np.zeros(size + kernels.LINE, np.uint8)
-    begin = -room.ctypes.data % kernels.LINE
-    return room[begin : begin + size].view(number).reshape(shape)
+    numbers[:, begin : begin + blocks[0].numel()] = blocks.flatten(1)
+    scales[:, first : first + groups * width] = spread(scale[:, None])[..., 0]
+    biases[:, first : first + groups * width] = spread(bias[:, None])[..., 0]
 
 
 def _array(values: Tensor) -> NDArray[Any]:

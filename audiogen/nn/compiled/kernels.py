@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import njit, prange, types
 from numba.extending import intrinsic
 
-from audiogen.nn.compiled.arrays import Gains, Memory, Place, Scratch, Weights
+from audiogen.nn.compiled.arrays import Gains, Memory, Scratch, Weights
 
 TALL, WIDE = 8, 16
 """Rows and columns of a block."""
@@ -205,12 +205,12 @@ def _normalise(x: Any, gain: Any, out: Any) -> None:
 
 
 @njit(error_model="numpy")
-def _turn(vector: Any, cos: Any, sin: Any) -> None:
-    """Turn pairs of numbers by rotary angles, in place."""
-    for i in range(len(cos)):
+def _turn(vector: Any, turn: Any) -> None:
+    """Turn pairs of numbers by rotary angles, given as cosine and sine (C / 2, 2), in place."""
+    for i in range(len(turn)):
         even, odd = vector[0, 2 * i], vector[0, 2 * i + 1]
-        vector[0, 2 * i] = even * cos[i] - odd * sin[i]
-        vector[0, 2 * i + 1] = even * sin[i] + odd * cos[i]
+        vector[0, 2 * i] = even * turn[i, 0] - odd * turn[i, 1]
+        vector[0, 2 * i + 1] = even * turn[i, 1] + odd * turn[i, 0]
 
 
 @njit(fastmath=_ANY_ORDER, error_model="numpy")
@@ -239,10 +239,9 @@ def _attend(query: Any, keys: Any, values: Any, hidden: Any, stop: int, out: Any
 
 @njit(error_model="numpy")
 def _attend_to_steps(
-    row: int, place: Place, gains: Gains, memory: Memory, scratch: Scratch
+    row: int, layer: int, now: int, gains: Gains, memory: Memory, scratch: Scratch
 ) -> None:
     """Self-attention of one head of one item, whose key and value are kept."""
-    layer, now = place.layer, place.now
     width = gains.query.shape[1]
     num_heads = memory.keys.shape[1] // len(scratch.x)
     item, first = row // num_heads, row % num_heads * width
@@ -250,8 +249,8 @@ def _attend_to_steps(
     query, key = np.empty((1, width), np.float32), np.empty((1, width), np.float32)
     _normalise(given[:, first : first + width], gains.query[layer], query)
     _normalise(given[:, dim + first : dim + first + width], gains.key[layer], key)
-    _turn(query, memory.cos[now], memory.sin[now])
-    _turn(key, memory.cos[now], memory.sin[now])
+    _turn(query, memory.turns[now])
+    _turn(key, memory.turns[now])
     keys, values = memory.keys[layer, row], memory.values[layer, row]
     keys[now] = key[0]
     values[now] = given[0, 2 * dim + first : 2 * dim + first + width]
@@ -307,21 +306,19 @@ def _activate(columns: Any, part: int, out: Any) -> None:
 
 
 @njit(fastmath=_IN_ORDER, error_model="numpy")
-def _multiply(place: Place, weights: Weights, scratch: Scratch) -> None:
+def _multiply(section: int, layer: int, part: int, weights: Weights, scratch: Scratch) -> None:
     """One panel of the section's matrix, and what comes of its columns."""
-    section, part = place.section, place.part
     given = scratch.normed
     if section in (PROJECT, CROSS_PROJECT):
         given = scratch.attended
     elif section == DOWN:
         given = scratch.active
-    panel = weights.places[place.layer, section]
-    first = panel[1]
+    panel = weights.places[layer, section]
+    scale, bias = weights.scales[part, panel[1] :], weights.biases[part, panel[1] :]
     sums = _product(weights.numbers[part, panel[0] :], panel[2], panel[3], given)
     for b in range(len(sums)):
         for c in range(sums.shape[1]):
-            scale, bias = weights.scales[part, first + c], weights.biases[part, first + c]
-            sums[b, c] = sums[b, c] * scale + bias
+            sums[b, c] = sums[b, c] * scale[c] + bias[c]
     if section == GATE_UP:
         _activate(sums, part, scratch.active)
     elif section in (QKV, QUERY):
@@ -333,19 +330,16 @@ def _multiply(place: Place, weights: Weights, scratch: Scratch) -> None:
 
 
 @njit(error_model="numpy")
-def _section(
-    place: Place, weights: Weights, gains: Gains, memory: Memory, scratch: Scratch
-) -> None:
-    """What one thread does of a section."""
-    rows, parts, part = memory.keys.shape[1], len(weights.numbers), place.part
-    if place.section == ATTEND:
-        for row in range(rows * part // parts, rows * (part + 1) // parts):
-            _attend_to_steps(row, place, gains, memory, scratch)
-    elif place.section == CROSS:
-        for row in range(rows * part // parts, rows * (part + 1) // parts):
-            _attend_to_context(row, place.layer, gains, memory, scratch)
-    else:
-        _multiply(place, weights, scratch)
+def _prepare(section: int, layer: int, gains: Gains, scratch: Scratch) -> None:
+    """Normalise the step where a section begins with that."""
+    if section == QKV:
+        _normalise(scratch.x, gains.attention[layer], scratch.normed)
+    elif section == QUERY:
+        _normalise(scratch.x, gains.cross[layer], scratch.normed)
+    elif section == GATE_UP:
+        _normalise(scratch.x, gains.feed[layer], scratch.normed)
+    elif section == HEADS:
+        _normalise(scratch.x, gains.last, scratch.normed)
 
 
 @njit(parallel=True, cache=True, error_model="numpy")
@@ -354,17 +348,16 @@ def take_step(weights: Weights, gains: Gains, memory: Memory, scratch: Scratch, 
 
     It is what `Decoder.last` computes; its key and value are added to the memory.
     """
-    depth = len(weights.places)
+    depth, parts, rows = len(weights.places), len(weights.numbers), memory.keys.shape[1]
     for layer in range(depth):
         for section in range(SECTIONS if layer == depth - 1 else HEADS):
-            if section == QKV:
-                _normalise(scratch.x, gains.attention[layer], scratch.normed)
-            elif section == QUERY:
-                _normalise(scratch.x, gains.cross[layer], scratch.normed)
-            elif section == GATE_UP:
-                _normalise(scratch.x, gains.feed[layer], scratch.normed)
-            elif section == HEADS:
-                _normalise(scratch.x, gains.last, scratch.normed)
-            for part in prange(len(weights.numbers)):
-                place = Place(section, layer, part, now)
-                _section(place, weights, gains, memory, scratch)
+            _prepare(section, layer, gains, scratch)
+            for part in prange(parts):
+                if section == ATTEND:
+                    for row in range(rows * part // parts, rows * (part + 1) // parts):
+                        _attend_to_steps(row, layer, now, gains, memory, scratch)
+                elif section == CROSS:
+                    for row in range(rows * part // parts, rows * (part + 1) // parts):
+                        _attend_to_context(row, layer, gains, memory, scratch)
+                else:
+                    _multiply(section, layer, part, weights, scratch)

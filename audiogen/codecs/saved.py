@@ -1,0 +1,91 @@
+"""A codec that was trained before: the folder of a run or of a model hands it on, finished."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from audiogen.codecs.base import CodecConfig
+from audiogen.run_folder import CONFIG, WEIGHTS, RunFolder
+from audiogen.seal import sealed_sha256
+from audiogen.storage import digest_of
+from audiogen.types import Kind
+
+FILES = (CONFIG, "weights.safetensors")
+"""Of a codec, which its seal covers; what lies beside them may change."""
+
+
+class SavedConfig(CodecConfig):
+    """A finished codec, taken as it is.
+
+    All but the path is found in the folder when the recipe is loaded to be run.
+    """
+
+    type: Literal["saved"] = "saved"
+    path: Path
+    """A run folder, a model folder, or the codec's own."""
+    hop_length: int = Field(default=1, gt=0)
+    """Samples per latent frame; 1 until it is found."""
+    digest: str = ""
+    """Names the codec's files; another codec at `path` is refused. Empty until it is found."""
+    saved_type: str = ""
+    """Type of the codec. Empty until it is found."""
+    kind: Kind | None = None
+    """What it gives. None until it is found."""
+
+    @property
+    def family(self) -> str:
+        """Type of the codec, as far as it is known."""
+        return self.saved_type or self.type
+
+    @property
+    def folder(self) -> Path:
+        """Where the codec lies.
+
+        Raises:
+            FileNotFoundError: there is none at `path`.
+            ValueError: it is another one than `digest` names, or not sealed.
+        """
+        folder = find_codec(self.path)
+        if self.digest and codec_digest(folder) != self.digest:
+            raise ValueError(
+                f"{folder}: another codec than this run began with\n"
+                f"  expected the one of digest {self.digest}, got {codec_digest(folder)}\n"
+                "  put the old one there again, or begin another run (run_dir=...)"
+            )
+        return folder
+
+
+def find_codec(path: Path) -> Path:
+    """Return the folder of the codec in a run folder or a model folder; or `path`, if it is one.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    for folder in (RunFolder(path).model("codec"), path / "codec", path):
+        if all((folder / name).is_file() for name in FILES):
+            return folder
+    raise FileNotFoundError(
+        f"{path}: no finished codec here\n"
+        "  expected a run folder (with codec/model/) or a model folder; `audiogen train` makes one"
+    )
+
+
+def codec_digest(folder: Path) -> str:
+    """Name the files of a codec by sixteen hexadecimal digits, by the word of its seal.
+
+    Raises:
+        ValueError: it is not sealed.
+    """
+    return digest_of([sealed_sha256(folder, name) for name in FILES])[:16]
+
+
+def places_of_documents(folder: Path) -> list[Path]:
+    """Return where it may stand what a codec was trained on, what counts most last.
+
+    The codec of a model learnt from the sounds of the model, where it does not say otherwise.
+    """
+    model = folder.parent
+    return [model, folder] if (model / WEIGHTS).is_file() else [folder]
