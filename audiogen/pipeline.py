@@ -18,7 +18,6 @@ from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.experiment import ModelConfig
 from audiogen.generators import LatentGenerator, SamplingConfig, Start, build_generator
 from audiogen.generators.abilities import EndsSounds
-from audiogen.generators.base import check_finite
 from audiogen.judge.judge import Judge
 from audiogen.run_folder import CONFIG, JUDGE, WEIGHTS, find_model, model_digest, write_documents
 from audiogen.schema import dump_config, read_config
@@ -280,7 +279,6 @@ class Pipeline:
             start=start,
             ring=ring,
         )
-        check_finite(latents, seeds)
         made: dict[int, Tensor] = {}
         for length in dict.fromkeys(frames):  # a decoder would hear the padding of shorter items
             items = [index for index, found in enumerate(frames) if found == length]

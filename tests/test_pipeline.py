@@ -92,7 +92,7 @@ def test_a_ring_is_decoded_alike_at_every_turn(
     def given(*_: object) -> Iterator[Tensor]:
         return iter([noise.roll(turns * hop, dims=2)])
 
-    monkeypatch.setattr(codec, "_noise", given)
+    monkeypatch.setattr("audiogen.codecs.base.white_frames", given)
     first = codec.decode(latents, seeds=[1, 2], ring=True)
     line = codec.decode(latents, seeds=[1, 2])
     turns = turn
@@ -140,14 +140,14 @@ def test_wrong_requests_are_refused(
 def test_takes_that_are_no_numbers_are_refused_by_their_seeds(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sample = pipeline.generator.sample
+    sample = pipeline.generator.draw
 
     def broken(*args: Any, **kwargs: Any) -> torch.Tensor:
         latents: torch.Tensor = sample(*args, **kwargs)
         latents[1, 0, -1] = torch.nan
         return latents
 
-    monkeypatch.setattr(pipeline.generator, "sample", broken)
+    monkeypatch.setattr(pipeline.generator, "draw", broken)
     with pytest.raises(ValueError, match=r"of seeds 6 is not finite\n  try another solver"):
         pipeline(["rain", "wind"], seconds=1.0, seeds=[5, 6])
 

@@ -17,7 +17,7 @@ from audiogen.conditioning.controls import (
     MEASURES,
     ControlName,
     Controls,
-    Range,
+    Span,
     control_number,
     describe_range,
     place_in_range,
@@ -26,7 +26,7 @@ from audiogen.nn.chance import rand
 from audiogen.schema import Config, ConfigError
 from audiogen.types import Conditions, Context
 
-AnyRange = Range | Literal["auto"]
+AnyRange = Span | Literal["auto"]
 
 
 def _names_with_auto(value: Any) -> Any:
@@ -68,7 +68,7 @@ class ConditionerConfig(Config):
         return controls
 
     @property
-    def ranges(self) -> dict[ControlName, Range]:
+    def ranges(self) -> dict[ControlName, Span]:
         """Of the controls.
 
         Raises:
@@ -83,7 +83,7 @@ class ConditionerConfig(Config):
             )
         return found
 
-    def with_ranges(self, ranges: Mapping[ControlName, Range]) -> Self:
+    def with_ranges(self, ranges: Mapping[ControlName, Span]) -> Self:
         """Return the same with ranges for the controls that have none yet."""
         filled = {
             name: ranges.get(name, span) if span == "auto" else span
@@ -97,7 +97,7 @@ class ConditionerConfig(Config):
         Raises:
             ConfigError: the model was not trained with one of them, or not with such a value.
         """
-        ranges: dict[str, Range] = {str(name): span for name, span in self.ranges.items()}
+        ranges: dict[str, Span] = {str(name): span for name, span in self.ranges.items()}
         numbers = {}
         problems = []
         for name, value in controls.items():
@@ -112,7 +112,7 @@ class ConditionerConfig(Config):
         return numbers
 
 
-def _number_in(ranges: Mapping[str, Range], name: str, value: object) -> float:
+def _number_in(ranges: Mapping[str, Span], name: str, value: object) -> float:
     """The number of one control's value; ValueError when a model with such ranges knows it not."""
     if not ranges:
         raise ValueError(
@@ -145,7 +145,7 @@ class Conditioner(nn.Module):
         self.null_pooled = nn.Parameter(torch.zeros(dim))
         ranges = config.ranges
         self.measures = tuple(ranges)
-        self.ranges: dict[str, Range] = {**CONTROL_RANGES, **{str(n): r for n, r in ranges.items()}}
+        self.ranges: dict[str, Span] = {**CONTROL_RANGES, **{str(n): r for n, r in ranges.items()}}
         self.controls = nn.ModuleDict(
             {name: ControlEmbedding(dim) for name in CONTROL_RANGES}
             | {name: MeasureEmbedding(dim, distinct=name == "key") for name in self.measures}

@@ -76,7 +76,7 @@ def test_a_file_goes_to_tokens_and_back(run: Path, sound: Path, tmp_path: Path) 
     wav, _ = read_audio(sound)
     header, tokens = read_tokens(encoded.path)
     assert torch.equal(tokens.long(), codec.encode(wav[None])[0])
-    assert (header.codec, header.num_samples, header.source_rate) == ("rvq", wav.shape[1], RATE)
+    assert (header.codec.name, header.num_samples, header.source_rate) == ("rvq", wav.shape[1], RATE)
     assert encoded.seconds == wav.shape[1] / RATE
     assert encoded.nominal_kbits == pytest.approx(CODEBOOKS * np.log2(27) * RATE / HOP / 1000)
     size = encoded.path.stat().st_size
@@ -206,7 +206,7 @@ def test_a_codec_that_needs_all_at_once_says_so(
 
 
 def test_what_has_no_tokens_is_refused(model: Path, tmp_path: Path, sound: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no codec here") as missing:
+    with pytest.raises(FileNotFoundError, match="no finished codec here") as missing:
         list(encode_sounds(tmp_path, [sound]))
     folder = model / "generator" / "model"
     with pytest.raises(ValueError, match=r"continuous latents \(vae\)") as continuous:

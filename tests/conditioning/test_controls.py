@@ -138,9 +138,9 @@ def test_values_of_a_request_become_numbers() -> None:
             {"seconds": 3, "loudness": 1, "key": "x", "tempo": 300, "brightness": "9"},
             [
                 "controls:",
-                "  seconds: this model was not trained with it; loudness: this model was not trained"
-                " with it; key: expected a key such as Amin or C#maj, got 'x'; tempo: 300 is outside"
-                " of what this model knows; brightness: expected a number, got '9'",
+                "  seconds: this model was not trained with it; loudness: this model was not"
+                " trained with it; key: expected a key such as Amin or C#maj, got 'x'; tempo: 300"
+                " is outside of what this model knows; brightness: expected a number, got '9'",
                 "  it has brightness (200 to 6000 Hz), tempo (60 to 180 bpm), key (such as Amin or"
                 " C#maj)",
             ],

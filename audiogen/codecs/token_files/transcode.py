@@ -15,6 +15,7 @@ from audiogen.audio.dsp import channel_change, resample_blocks, to_channels
 from audiogen.audio.io.decoding import opened
 from audiogen.audio.io.files import write_blocks
 from audiogen.codecs import Codec, load_codec
+from audiogen.codecs.saved import find_codec
 from audiogen.codecs.token_files.header import (
     SUFFIX,
     TokenCodec,
@@ -24,7 +25,6 @@ from audiogen.codecs.token_files.header import (
     write_tokens,
 )
 from audiogen.codecs.token_files.packing import small_dtype
-from audiogen.run_folder import RunFolder
 from audiogen.storage import free_path, sha256_file
 from audiogen.trees import read_yaml
 
@@ -71,7 +71,7 @@ class Coder:
             FileNotFoundError: there is no codec; says where it was looked for.
             ValueError: its latents are continuous.
         """
-        folder = _find_codec(place)
+        folder = find_codec(place)
         codec = load_codec(folder)
         kind = read_yaml(folder / "config.yaml")["type"]
         if codec.spec.kind != "tokens":
@@ -224,17 +224,6 @@ def _cut(blocks: Iterable[Tensor], num_samples: int) -> Iterator[Tensor]:
     for block in blocks:
         yield block[:, :left]
         left -= min(left, block.shape[1])
-
-
-def _find_codec(place: Path) -> Path:
-    """Return the codec's folder in a run folder or a model folder, or `place` when it is one."""
-    for folder in (RunFolder(place).model("codec"), place / "codec", place):
-        if (folder / "weights.safetensors").is_file():
-            return folder
-    raise FileNotFoundError(
-        f"{place}: no codec here\n"
-        "  expected the folder of a run (codec/model in it), of a model (codec in it) or of a codec"
-    )
 
 
 def _checked_count(wanted: int | None, most: int, of: str) -> int:
