@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from audiogen import Pipeline, load_config
 from audiogen.cli.main import app
 from audiogen.schema import ConfigError
+from audiogen.take_request import TakeRequest
 from audiogen.training.stages import train
 
 pytestmark = pytest.mark.usefixtures("_toys_added")
@@ -63,7 +64,7 @@ def test_the_command_line_knows_them(recipe: Path) -> None:
 def test_they_are_trained_published_loaded_and_sampled(
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for place in ("audiogen.training.stages", "audiogen.pipeline"):
+    for place in ("audiogen.training.preparation", "audiogen.pipeline"):
         monkeypatch.setattr(f"{place}.TextEncoder", FakeTextEncoder)
     config = load_config(recipe)
     train(config)
@@ -74,6 +75,6 @@ def test_they_are_trained_published_loaded_and_sampled(
     alone = pipeline(["wind"], seconds=1.0, seeds=[2])
     torch.testing.assert_close(together[1:], alone)
     with pytest.raises(ValueError, match="no ring"):
-        pipeline.loops(["rain"], seconds=1.0, seeds=[1])
-    with pytest.raises(ValueError, match="is told how long a sound is"):
-        pipeline.takes_to_end(["rain"], max_seconds=1.0, seeds=[1])
+        pipeline.takes([TakeRequest(prompt="rain", seconds=1.0, seed=1, loop=True)])
+    with pytest.raises(ValueError, match="told how long a sound is"):
+        pipeline.takes([TakeRequest(prompt="rain", seconds=1.0, seed=1, to_end=True)])

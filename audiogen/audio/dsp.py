@@ -158,6 +158,12 @@ def set_loudness(
     return wav * gain
 
 
+def below_full_scale(wav: Tensor) -> Tensor:
+    """Lower a sound that goes beyond full scale until it does not; others stay as they are."""
+    peak = float(wav.abs().max())
+    return wav if peak <= 1 else wav * ((1 - 2**-20) / peak)
+
+
 def _check_rates(*rates: int) -> None:
     low, high = SAMPLE_RATES_HZ
     for rate in rates:

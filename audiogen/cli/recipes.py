@@ -59,7 +59,7 @@ def prepare(
     the rest is not.
     """
     from audiogen.experiment import load_config
-    from audiogen.training.stages import prepare as prepare_sounds
+    from audiogen.training.preparation import prepare as prepare_sounds
 
     given = _with_terms(overrides, licence_policy, i_own_these)
     typer.echo(prepare_sounds(load_config(recipe, given)))

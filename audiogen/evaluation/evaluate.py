@@ -37,11 +37,9 @@ from audiogen.evaluation.recognition import recognition
 from audiogen.evaluation.report.run_page import write_report
 from audiogen.evaluation.scoreboard import summary
 from audiogen.evaluation.scores import (
-    Copies,
     Distance,
     Diversity,
     Key,
-    NearestClip,
     Referenced,
     Scores,
     TakeScores,
@@ -181,29 +179,18 @@ def _take_scores(
         frechet=distances["frechet"],
         mmd=distances["mmd"],
         diversity=spread,
-        copies=_copies(config, training, made, spec.sample_rate),
+        copies=nearest_clips(
+            made,
+            training,
+            spec.sample_rate,
+            sources={row.path: row.source_id for row in read_split(config.run.manifest, "train")},
+            versions=config.train.generator.versions,
+        ),
         parameters=sum(part.numel() for part in generator.parameters()),
         network_evaluations=generator.network_evaluations(config.sample, spec.num_frames(seconds)),
         batch_size=config.evaluate.batch_size,
         seconds_per_take=seconds_per_take,
     )
-
-
-def _copies(config: ExperimentConfig, training: Sounds, made: Sounds, rate: int) -> Copies:
-    """The training clip nearest to each take, and below what distance a take is a near-copy."""
-    sources = {row.path: row.source_id for row in read_split(config.run.manifest, "train")}
-    check = nearest_clips(
-        made.wavs,
-        training.wavs,
-        rate,
-        sources=[sources[name] for name in training.names],
-        versions=config.train.generator.versions,
-    )
-    nearest = [
-        NearestClip(take=made.names[one.take], clip=training.names[one.clip], distance=one.distance)
-        for one in check.nearest
-    ]
-    return Copies(threshold=check.threshold, nearest=tuple(nearest))
 
 
 def _texture_scores(

@@ -1,6 +1,6 @@
-"""Charts of a report: curves over steps, bars, a scale between two references, a heat table.
+"""Charts of a page: spectrograms, curves over steps, bars, scales, a heat table.
 
-They are inline SVG and CSS, not pictures: sharp at every size, light or dark as the page is.
+Charts are inline SVG and CSS, not pictures: sharp at every size, light or dark as the page is.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from audiogen.pages.markup import Markup, number, tag
-from audiogen.pages.pictures import FloatArray, colours
+from audiogen.pages.pictures import (
+    FloatArray,
+    Spectrogram,
+    colours,
+    frequency_ticks,
+    picture_uri,
+)
 
 _MAX_POINTS = 160
 
@@ -19,6 +25,24 @@ _MAX_POINTS = 160
 def percent(fraction: float) -> str:
     """Return a CSS length, 0 to 100 %."""
     return f"{100 * min(1.0, max(0.0, fraction)):.1f}%"
+
+
+def screen(image: Spectrogram, *details: object, reference_db: float, alt: str) -> Markup:
+    """Show a spectrogram with the labels of its frequencies.
+
+    Args:
+        image: what to show.
+        details: elements over the picture.
+        reference_db: level of the brightest colour.
+        alt: what it is, in words.
+    """
+    ticks = [
+        tag("span", label, style=f"bottom:{100 * height:.1f}%", class_="tick")
+        for label, height in frequency_ticks(image.top_hz)
+    ]
+    picture = picture_uri(image, reference_db=reference_db)
+    shown = tag("img", src=picture, alt=alt, draggable="false")
+    return tag("div", shown, *ticks, *details, class_="screen")
 
 
 def scale(way: float | None) -> Markup:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -21,13 +22,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from audiogen.data.loading.clips import Position, item_seed
-from audiogen.data.loading.examples import Collate, Example, LatentDataset
+from audiogen.data.loading.examples import Example
 from audiogen.experiment import DistilConfig
 from audiogen.generators import Start
 from audiogen.generators.abilities import HasPaths
 from audiogen.seeds import PATH_SEEDS
 from audiogen.storage import publish_folder, read_json, read_tensors, write_tensors
 from audiogen.training.distributed.waiting import wait_for_all
+from audiogen.training.loop.stage import Examples, Items
 from audiogen.types import Batch, PathPoint
 
 _log = logging.getLogger(__name__)
@@ -41,8 +43,7 @@ EMPTY_PROMPTS = 0.1
 def write_paths(
     folder: Path,
     teacher: HasPaths,
-    dataset: LatentDataset,
-    collate: Collate,
+    clips: Examples,
     *,
     config: DistilConfig,
     seed: int,
@@ -63,9 +64,10 @@ def write_paths(
             continue
         first = number * SHARD_PATHS
         numbers = range(first, min(first + SHARD_PATHS, config.num_paths))
-        examples = [_example(dataset, seed, path) for path in numbers]
+        examples = [_example(clips.items, seed, path) for path in numbers]
+        batch = clips.collate(examples).to(accelerator.device)
         with accelerator.autocast():
-            tensors = _record(teacher, collate(examples).to(accelerator.device), numbers, config)
+            tensors = _record(teacher, batch, numbers, config)
         with publish_folder(final) as shard:
             write_tensors(shard / "paths.safetensors", tensors)
             index = [{**vars(example), "latents": None} for example in examples]
@@ -73,10 +75,10 @@ def write_paths(
     wait_for_all()
 
 
-def _example(dataset: LatentDataset, seed: int, path: int) -> Example:
+def _example(clips: Items, seed: int, path: int) -> Example:
     """The clip that path number `path` takes its prompt, length and given frames from."""
-    position = Position(path // len(dataset), path % len(dataset))
-    example = dataset[position]
+    position = Position(path // len(clips), path % len(clips))
+    example: Example = clips[position]
     random = torch.Generator().manual_seed(item_seed(seed + 1, position))
     if float(torch.rand((), generator=random)) < EMPTY_PROMPTS:
         example = example.without_prompt()
@@ -163,7 +165,7 @@ class PathDataset(Dataset[PathExample]):
 class PathCollate:
     """Joins path examples into a `Batch` with its points."""
 
-    def __init__(self, collate: Collate, *, infill: bool) -> None:
+    def __init__(self, collate: Callable[[list[Any]], Batch], *, infill: bool) -> None:
         self._collate, self._infill = collate, infill
 
     def __call__(self, examples: Sequence[PathExample]) -> Batch:

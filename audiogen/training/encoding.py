@@ -22,6 +22,7 @@ from audiogen.experiment import ExperimentConfig
 from audiogen.generators import GeneratorConfig
 from audiogen.storage import digest_of, sha256_file
 from audiogen.training.distributed.waiting import wait_for_all
+from audiogen.training.loop.stage import Examples
 from audiogen.types import LatentSpec
 
 
@@ -66,17 +67,22 @@ def encoded_files(
     return read_latents(final, rows)
 
 
-def training_set(
+def window_examples(
     config: ExperimentConfig, items: Sequence[LatentItem], spec: LatentSpec
-) -> tuple[LatentDataset, Collate]:
-    """Windows of encoded files, and what joins them."""
+) -> Examples:
+    """Windows of encoded files."""
     dataset = LatentDataset(
         items,
         window_frames=spec.num_frames(config.data.clip_seconds),
         frame_rate=spec.frame_rate,
         seed=config.seed,
     )
-    return dataset, Collate(TextTable.read(config.run.text))
+    return Examples(
+        items=dataset,
+        collate=Collate(TextTable.read(config.run.text)),
+        seconds=config.data.clip_seconds,
+        num_workers=config.data.num_workers,
+    )
 
 
 def with_ranges_of(generator: GeneratorConfig, items: Sequence[LatentItem]) -> GeneratorConfig:

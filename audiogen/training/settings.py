@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from audiogen.experiment import ExperimentConfig
-from audiogen.storage import sha256_file
+from audiogen.storage import read_json, sha256_file
 
 
 def stage_settings(config: ExperimentConfig, stage: str) -> dict[str, Any]:
@@ -50,6 +51,22 @@ def require_same_settings(
             "  go on with the old settings, give a new run_dir=, delete that stage's folder,"
             " or, where it is not finished, add --allow-change"
         )
+
+
+def is_done(config: ExperimentConfig, stage: str) -> bool:
+    """Return whether a stage's model is there; ValueError when other settings made it."""
+    model = config.run.model(stage)
+    if not model.is_dir():
+        return False
+    found = read_json(model / "settings.json")
+    require_same_settings(found, stage_settings(config, stage), config.run.stage(stage))
+    return True
+
+
+def write_settings(folder: Path, config: ExperimentConfig, stage: str) -> None:
+    """Write into the folder of a stage's model what it depends on."""
+    text = json.dumps(stage_settings(config, stage), indent=1)
+    (folder / "settings.json").write_text(text, encoding="utf-8")
 
 
 def first_few(texts: Sequence[str], between: str) -> str:

@@ -1,31 +1,24 @@
-"""The stages of a run: prepare, train the codec, encode, train the generator; each done once."""
+"""The stages of a run: the codec, the generator, and the few-step model; each is made once."""
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
 
-import audiogen
-from audiogen.codecs import FILES, Codec, build_codec, load_codec, save_codec
+from audiogen.codecs import FILES, build_codec, load_codec, save_codec
 from audiogen.codecs.saved import places_of_documents
-from audiogen.conditioning.text import TEXT_DIM, TextEncoder
-from audiogen.data.intake.scan import scan_folder, summarise
+from audiogen.conditioning.text import TEXT_DIM
 from audiogen.data.loading.clips import ClipDataset, read_clip, read_clips, thinned
-from audiogen.data.loading.examples import TextTable, prompts_of
 from audiogen.data.loading.latents import encode_rows
-from audiogen.data.manifest import ManifestRow, read_manifest, read_split, write_manifest
-from audiogen.data.synthetic import write_textures
-from audiogen.experiment import ExperimentConfig, ModelConfig, Stage
-from audiogen.generators import GeneratorConfig, build_generator
+from audiogen.data.manifest import ManifestRow, read_split
+from audiogen.experiment import ExperimentConfig, Stage
+from audiogen.generators import build_generator
 from audiogen.generators.abilities import HasPaths
 from audiogen.judge.judge import Judge
 from audiogen.pipeline import Pipeline
@@ -37,18 +30,18 @@ from audiogen.provenance.card import (
     require_allowed,
 )
 from audiogen.run_folder import WEIGHTS, write_documents
-from audiogen.schema import dump_config
 from audiogen.seal import MANIFEST, require_whole
-from audiogen.storage import atomic_write_text, digest_of, publish_folder, read_json, sha256_file
+from audiogen.storage import digest_of, publish_folder, sha256_file
 from audiogen.training.distil import PathCollate, PathDataset, write_paths
 from audiogen.training.distributed.launch import joined_processes, make_accelerator
 from audiogen.training.distributed.waiting import wait_for_all
-from audiogen.training.encoding import encoded_files, training_set, with_ranges_of
+from audiogen.training.encoding import encoded_files, window_examples, with_ranges_of
 from audiogen.training.loop.codec_loop import train_codec
 from audiogen.training.loop.generator_loop import train_generator
-from audiogen.training.loop.stage import Demo, Examples, Items, StageRun
+from audiogen.training.loop.stage import Demo, Examples, StageRun
 from audiogen.training.loop.tracking import Tracker
-from audiogen.training.settings import require_same_settings, stage_settings
+from audiogen.training.preparation import prepare
+from audiogen.training.settings import is_done, stage_settings, write_settings
 from audiogen.types import LatentSpec
 
 SCALE_FILES = 512
@@ -60,38 +53,6 @@ DEMO_SEED = 1000
 _log = logging.getLogger(__name__)
 
 
-def prepare(config: ExperimentConfig) -> str:
-    """Make the data set if need be, the manifest and the encoded captions; return a summary.
-
-    Does nothing when sounds and settings are those of the last time.
-    """
-    run, folder = config.run, config.sounds
-    run.path.mkdir(parents=True, exist_ok=True)
-    if config.data.path is None:
-        textures = config.data.textures
-        write_textures(
-            folder,
-            num_clips=textures.num_clips,
-            seconds=textures.seconds,
-            sample_rate=config.codec.sample_rate,
-            audio_channels=config.codec.audio_channels,
-            seed=textures.seed,
-        )
-    key = _preparation_key(config, folder)
-    if not (run.prepared.is_file() and run.manifest.is_file() and read_json(run.prepared) == key):
-        rows = scan_folder(
-            folder, held_out=config.data.held_out, seed=config.seed, terms=config.terms
-        )
-        write_manifest(run.manifest, rows)
-        _encode_captions(config, rows)
-        atomic_write_text(run.environment, json.dumps(_environment(), indent=1))
-        atomic_write_text(run.prepared, json.dumps(key))
-    for stage in config.stages:
-        _is_done(config, stage)  # raises when the run was made with other settings
-    atomic_write_text(run.config, dump_config(config))
-    return summarise(read_manifest(run.manifest))
-
-
 def train(config: ExperimentConfig) -> Path:
     """Run every stage that is not done yet; return the model folder.
 
@@ -101,7 +62,7 @@ def train(config: ExperimentConfig) -> Path:
         if state.is_main_process:
             prepare(config)
         wait_for_all()
-        missing = [stage for stage in config.stages if not _is_done(config, stage)]
+        missing = [stage for stage in config.stages if not is_done(config, stage)]
         if missing:
             _run(missing, config, state)
     return config.run.model(config.stages[-1])
@@ -115,16 +76,6 @@ def _run(stages: Sequence[Stage], config: ExperimentConfig, state: PartialState)
     for stage in stages:
         _STAGES[stage](config, accelerator)
         wait_for_all()  # until the main process has published the model
-
-
-def _is_done(config: ExperimentConfig, stage: str) -> bool:
-    """Whether the stage's model is there; ValueError when it was made with other settings."""
-    model = config.run.model(stage)
-    if not model.is_dir():
-        return False
-    found = read_json(model / "settings.json")
-    require_same_settings(found, stage_settings(config, stage), config.run.stage(stage))
-    return True
 
 
 def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
@@ -167,7 +118,7 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
         if codec.trainable:
             card = codec_card(config, rows)
             write_documents(model, documents(config.name, card, rows, config.terms))
-        _write_settings(model, config, "codec")
+        write_settings(model, config, "codec")
 
 
 def _take_codec(config: ExperimentConfig, folder: Path) -> None:
@@ -179,7 +130,7 @@ def _take_codec(config: ExperimentConfig, folder: Path) -> None:
         for place in places_of_documents(folder):
             write_documents(model, {}, origin=place)
         require_allowed(model, config.terms)
-        _write_settings(model, config, "codec")
+        write_settings(model, config, "codec")
     _log.info("codec: taken from %s", folder)
 
 
@@ -188,13 +139,15 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
     codec = load_codec(config.run.model("codec")).to(accelerator.device)
     window = codec.spec.num_frames(config.data.clip_seconds)
     items = encoded_files(config, codec, accelerator)
-    dataset, collate = training_set(config, items, codec.spec)
-    wanted = with_ranges_of(_wanted(config), items)
+    examples = window_examples(config, items, codec.spec)
+    if config.generator is None:
+        raise ValueError("generator: missing; this recipe trains a codec alone")
+    wanted = with_ranges_of(config.generator, items)
     torch.manual_seed(config.seed)
     generator = build_generator(wanted, codec.spec, TEXT_DIM, window)
-    pipeline = Pipeline(_model_config(config, wanted, codec), codec, generator)
+    rows = read_split(config.run.manifest, "train")
+    pipeline = Pipeline(model_config(config, wanted, codec.config, rows), codec, generator)
     run = _stage_run(config, "generator", accelerator, _demo(config, pipeline))
-    examples = _examples(config, dataset, collate)
     train_generator(generator, examples, config.train.generator, run)
     if accelerator.is_main_process:
         pipeline.judge = train_judge(config, codec.spec)
@@ -222,8 +175,8 @@ def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     generator = pipeline.generator
     if plan is None or not isinstance(generator, HasPaths):
         raise ValueError("distil: only diffusion and flow have paths to learn from")
-    items = encoded_files(config, pipeline.codec, accelerator)
-    dataset, collate = training_set(config, items, pipeline.codec.spec)
+    codec = pipeline.codec
+    examples = window_examples(config, encoded_files(config, codec, accelerator), codec.spec)
     asked = {
         "teacher": sha256_file(teacher / WEIGHTS),
         "seed": config.seed,
@@ -231,21 +184,23 @@ def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
         "num_paths": plan.num_paths,
     }
     paths = config.run.paths(digest_of(asked))
-    write_paths(
-        paths, generator, dataset, collate, config=plan, seed=config.seed, accelerator=accelerator
-    )
+    write_paths(paths, generator, examples, config=plan, seed=config.seed, accelerator=accelerator)
     generator.requires_grad_(requires_grad=True)
     generator.conditioner.keep_all()  # a path belongs to all of its conditions
+    rows = read_split(config.run.manifest, "train")
     student = Pipeline(
-        _model_config(config, pipeline.config.generator, pipeline.codec),
-        pipeline.codec,
+        model_config(config, pipeline.config.generator, codec.config, rows),
+        codec,
         generator,
         judge=pipeline.judge,
     )
-    recorded = PathDataset(paths, first_share=plan.first_share, seed=config.seed)
-    fill = PathCollate(collate, infill=generator.keeps == "anything")
+    points = replace(
+        examples,
+        items=PathDataset(paths, first_share=plan.first_share, seed=config.seed),
+        collate=PathCollate(examples.collate, infill=generator.keeps == "anything"),
+    )
     run = _stage_run(config, "distil", accelerator, _demo(config, student))
-    train_generator(generator, _examples(config, recorded, fill), plan.train, run)
+    train_generator(generator, points, plan.train, run)
     if accelerator.is_main_process:
         _publish(config, student, "distil")
 
@@ -272,25 +227,6 @@ def _stage_run(
     )
 
 
-def _examples(
-    config: ExperimentConfig, items: Items, collate: Callable[[list[Any]], Any]
-) -> Examples:
-    """What a generator learns from."""
-    return Examples(
-        items=items,
-        collate=collate,
-        seconds=config.data.clip_seconds,
-        num_workers=config.data.num_workers,
-    )
-
-
-def _wanted(config: ExperimentConfig) -> GeneratorConfig:
-    """The generator's configuration, of an experiment that has one."""
-    if config.generator is None:
-        raise ValueError("generator: missing; this recipe trains a codec alone")
-    return config.generator
-
-
 def _demo(config: ExperimentConfig, pipeline: Pipeline) -> Demo:
     """Takes of fixed prompts and seeds."""
     prompts = demo_prompts(config, read_split(config.run.manifest, "train"))
@@ -312,18 +248,7 @@ def _publish(config: ExperimentConfig, pipeline: Pipeline, stage: Stage) -> None
         pipeline.write_into(folder, texts)
         if pipeline.config.codec_licence:  # it learnt from other sounds, or others trained it
             write_documents(folder / "codec", {}, origin=config.run.model("codec"))
-        _write_settings(folder, config, stage)
-
-
-def _write_settings(folder: Path, config: ExperimentConfig, stage: str) -> None:
-    text = json.dumps(stage_settings(config, stage), indent=1)
-    (folder / "settings.json").write_text(text, encoding="utf-8")
-
-
-def _model_config(
-    config: ExperimentConfig, generator: GeneratorConfig, codec: Codec
-) -> ModelConfig:
-    return model_config(config, generator, codec.config, read_split(config.run.manifest, "train"))
+        write_settings(folder, config, stage)
 
 
 def demo_prompts(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> list[str]:
@@ -338,38 +263,3 @@ def _one_per_label(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
     """Return the first row of each of the first four labels."""
     first = {row.label: row for row in reversed(rows)}
     return [first[label] for label in sorted(first)][:4]
-
-
-def _encode_captions(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> None:
-    """Encode every prompt that training may use, once."""
-    used = [row for row in rows if row.verdict == "used"]
-    prompts = sorted({prompt for row in used for prompt in prompts_of(row)} | {""})
-    TextTable.write(config.run.text, prompts, TextEncoder(config.text)(prompts))
-
-
-def _preparation_key(config: ExperimentConfig, folder: Path) -> dict[str, str]:
-    """What the manifest and captions depend on; the listing notices files added or changed."""
-    listing = [
-        (str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    ]
-    settings: Mapping[str, Any] = {
-        "held_out": config.data.held_out,
-        "seed": config.seed,
-        "terms": config.terms.model_dump(mode="json"),
-        "text": config.text.model_dump(mode="json"),
-    }
-    return {"files": digest_of(listing), "settings": digest_of(settings)}
-
-
-def _environment() -> dict[str, Any]:
-    """The software and the machine, for the record."""
-    return {
-        "audiogen": audiogen.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }

@@ -3,9 +3,9 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +13,11 @@ import pytest
 import audiogen
 from audiogen.cli import main as cli
 from audiogen.conditioning.controls import MEASURES
+from audiogen.generators import TokenSamplingConfig
+from audiogen.pipeline import Pipeline
 from audiogen.schema import Config, ConfigError
+from audiogen.take_request import TakeRequest, Tempo
+from audiogen.takes import making
 
 CODINGS = ("encode", "decode")
 COMMANDS = (
@@ -39,29 +43,6 @@ TEXTURES = ("make", "page", "serve", "redo", "split", "export")
 class FakeConfig(Config):
     recipe: str
     overrides: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TakesRequest:
-    prompts: tuple[str, ...]
-    seconds: float
-    count: int
-    seed: int
-    out: Path
-    negative_prompt: str
-    loop: bool
-    tempo: "Tempo | None"
-    to_end: bool
-    sampling: dict[str, Any]
-    controls: dict[str, Any]
-    batch_size: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tempo:
-    bpm: float
-    bars: int
-    beats_per_bar: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,20 +76,17 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def load(recipe: Path, overrides: Any) -> FakeConfig:
         return FakeConfig(recipe=str(recipe), overrides=tuple(overrides))
 
-    fake("audiogen.experiment", load_config=load)
+    fake("audiogen.experiment", load_config=load, read_recipe=load)
+    fake("audiogen.training.preparation", prepare=recording("prepare", "3 sounds used"))
     fake(
         "audiogen.training.stages",
-        prepare=recording("prepare", "3 sounds used"),
         train=recording("train", Path("runs/x/generator/model")),
     )
     fake("audiogen.evaluation.evaluate", evaluate=recording("evaluate", Path("runs/x/report.html")))
     takes = [Path("a.wav"), Path("b.wav")]
-    fake(
-        "audiogen.takes.request",
-        TakesRequest=TakesRequest,
-        write_takes=recording("takes", takes),
-    )
-    fake("audiogen.takes.spec", Tempo=Tempo)
+    model = SimpleNamespace(config=SimpleNamespace(sample=TokenSamplingConfig()))
+    monkeypatch.setattr(Pipeline, "from_pretrained", recording("model", model))
+    monkeypatch.setattr(making, "write_takes", recording("takes", takes))
     fake("audiogen.takes.sources", EditRequest=EditRequest)
     fake(
         "audiogen.takes.edit",
@@ -202,33 +180,29 @@ def test_evaluate_takes_a_run_where_it_is_now(
 def test_sample_passes_its_options_on(run: Run, stages: dict[str, Any], tmp_path: Path) -> None:
     listed = tmp_path / "themes.txt"
     listed.write_text("sea waves\n\n  Bolivia \n", encoding="utf-8")
-    options = "--seconds 8 --count 4 --seed 7 --steps 20 --guidance-scale 2.5 --batch-size 2"
-    options += " --setting temperature=0.9 --control brightness=2500 --control key=F#min"
+    options = "--seconds 8 --count 4 --seed 7 --guidance-scale 2.5 --batch-size 2"
+    options += " --setting temperature=0.9 --setting top_k=20"
+    options += " --control brightness=2500 --control key=F#min"
     given = ["--prompt", "rain", "--prompt", "", "--prompts", str(listed), "--out", "takes"]
     assert run("sample", "runs/x", *given, *options.split()) == (0, "a.wav\nb.wav\n", "")
-    place, request = stages["takes"]
-    assert place == Path("runs/x")
-    assert asdict(request) == {
-        "prompts": ("rain", "", "sea waves", "Bolivia"),
-        "seconds": 8.0,
-        "count": 4,
-        "seed": 7,
-        "out": Path("takes"),
-        "negative_prompt": "",
-        "loop": False,
-        "tempo": None,
-        "to_end": False,
-        "sampling": {"steps": 20, "guidance_scale": 2.5, "temperature": 0.9},
-        "controls": {"brightness": 2500.0, "key": "F#min"},
-        "batch_size": 2,
-    }
+    assert stages["model"] == (Path("runs/x"),)
+    _, requests, place, batch_size = stages["takes"]
+    assert (place, batch_size) == (Path("takes"), 2)
+    prompts = ("rain", "", "sea waves", "Bolivia")
+    assert [(one.prompt, one.seed) for one in requests] == [
+        (prompt, seed) for prompt in prompts for seed in range(7, 11)
+    ]
+    sampling = TokenSamplingConfig(guidance_scale=2.5, temperature=0.9, top_k=20)
+    controls = {"brightness": 2500.0, "key": "F#min"}
+    alike = TakeRequest(prompt="", seed=0, seconds=8.0, sampling=sampling, controls=controls)
+    assert {one.batch_key for one in requests} == {alike.batch_key}
 
 
 def test_sample_defaults_leave_the_choice_to_the_recipe(run: Run, stages: dict[str, Any]) -> None:
     assert run("sample", "runs/x", "--prompt", "")[0] == 0
-    request = stages["takes"][1]
-    assert (request.out, request.sampling, request.seconds) == (Path("runs/x/takes"), {}, 5.0)
-    assert request.controls == {}
+    _, requests, place, _ = stages["takes"]
+    plain = TakeRequest(prompt="", seed=0, seconds=5.0, sampling=TokenSamplingConfig())
+    assert (requests, place) == ([plain], Path("runs/x/takes"))
 
 
 def test_the_help_of_sample_names_every_control_with_its_unit(run: Run) -> None:
@@ -257,15 +231,15 @@ def test_compare_prints_the_table(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
 def test_sample_makes_loops_of_seconds_or_bars(run: Run, stages: dict[str, Any]) -> None:
     given = ["sample", "runs/x", "--prompt", "a", "--negative-prompt", "music", "--loop"]
     assert run(*given, "--seconds", "0.3")[0] == 0
-    request = stages["takes"][1]
-    assert (request.negative_prompt, request.loop, request.tempo, request.seconds) == (
-        "music",
-        True,
-        None,
-        0.3,
-    )
+    [request] = stages["takes"][1]
+    assert (request.negative_prompt, request.loop, request.tempo) == ("music", True, None)
+    assert request.seconds == 0.3
     assert run(*given, "--bpm", "90", "--bars", "4", "--beats-per-bar", "3")[0] == 0
-    assert stages["takes"][1].tempo == Tempo(bpm=90, bars=4, beats_per_bar=3)
+    [request] = stages["takes"][1]
+    assert request.tempo == Tempo(bpm=90, bars=4, beats_per_bar=3)
+    assert request.seconds == request.tempo.seconds
+    code, _, told = run(*given, "--to-end")
+    assert (code, "a loop has no end" in told) == (cli.EXIT_USAGE, True)
 
 
 @pytest.mark.parametrize(

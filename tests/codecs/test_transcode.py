@@ -76,7 +76,11 @@ def test_a_file_goes_to_tokens_and_back(run: Path, sound: Path, tmp_path: Path) 
     wav, _ = read_audio(sound)
     header, tokens = read_tokens(encoded.path)
     assert torch.equal(tokens.long(), codec.encode(wav[None])[0])
-    assert (header.codec.name, header.num_samples, header.source_rate) == ("rvq", wav.shape[1], RATE)
+    assert (header.codec.name, header.num_samples, header.source_rate) == (
+        "rvq",
+        wav.shape[1],
+        RATE,
+    )
     assert encoded.seconds == wav.shape[1] / RATE
     assert encoded.nominal_kbits == pytest.approx(CODEBOOKS * np.log2(27) * RATE / HOP / 1000)
     size = encoded.path.stat().st_size

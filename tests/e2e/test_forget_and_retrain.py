@@ -10,7 +10,8 @@ from audiogen.audio.io.files import write_audio
 from audiogen.data.manifest import read_split
 from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.provenance.forget import find_uses
-from audiogen.training.stages import prepare, train
+from audiogen.training.preparation import prepare
+from audiogen.training.stages import train
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "diffusion.yaml"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
+from sampled import sampled
 
 from audiogen.data.manifest import read_manifest
 from audiogen.evaluation.evaluate import evaluate
@@ -18,9 +19,9 @@ from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.pipeline import Pipeline
 from audiogen.run_folder import JUDGE
 from audiogen.storage import read_json, read_tensors
-from audiogen.takes.request import TakesRequest, write_takes
 from audiogen.training.loop.tracking import Tracker
-from audiogen.training.stages import prepare, train
+from audiogen.training.preparation import prepare
+from audiogen.training.stages import train
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "tiny" / "diffusion.yaml"
@@ -121,8 +122,7 @@ def test_a_take_does_not_depend_on_its_batch(finished: ExperimentConfig) -> None
 def test_takes_have_the_length_that_was_asked_for(
     finished: ExperimentConfig, tmp_path: Path, seconds: float
 ) -> None:
-    request = TakesRequest(prompts=["rain"], seconds=seconds, count=2, seed=7, out=tmp_path)
-    paths = write_takes(finished.run_dir, request)
+    paths = sampled(finished.run_dir, tmp_path, seconds=seconds, count=2, seed=7)
     assert [path.name for path in paths] == ["rain-seed7.wav", "rain-seed8.wav"]
     for path in paths:
         info = soundfile.info(path)
@@ -131,7 +131,7 @@ def test_takes_have_the_length_that_was_asked_for(
         note = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         assert note["prompt"] == "rain"
         assert note["licences"] == {"CC0-1.0": sum(note["licences"].values())}
-    again = write_takes(finished.run_dir, request)
+    again = sampled(finished.run_dir, tmp_path, seconds=seconds, count=2, seed=7)
     assert again[0].name == "rain-seed7-2.wav"  # nothing is overwritten
     assert again[0].read_bytes() == paths[0].read_bytes()
 

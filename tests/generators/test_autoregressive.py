@@ -153,8 +153,8 @@ def test_what_is_most_likely_with_a_cache_is_so_without(name: str, scale: float)
     free = logits_of(generator, replace(batch, conditions=conditions.without_prompt()))
     best = (free + scale * (logits - free))[..., :-1].argmax(dim=-1)  # (B, S, K)
     extra = torch.nn.functional.pad(tokens, (0, 1), value=0)
-    expected, valid = build(generator.layout, extra, 0)
-    valid = valid & (generator.layout.T < WINDOW)
+    expected, frames = build(generator.layout, extra, 0), generator.layout.T
+    valid = (frames >= 0) & (frames < WINDOW)
     assert torch.equal(best.mT[:, valid], expected[:, valid])
 
 

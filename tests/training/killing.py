@@ -34,7 +34,7 @@ import audiogen.pipeline  # noqa: E402
 from audiogen import seal, storage  # noqa: E402
 from audiogen.experiment import ExperimentConfig, load_config  # noqa: E402
 from audiogen.storage import sha256_file  # noqa: E402
-from audiogen.training import stages  # noqa: E402
+from audiogen.training import preparation, stages  # noqa: E402
 from audiogen.training.checkpoint import folder as checkpoint  # noqa: E402
 from audiogen.training.loop.tracking import Tracker  # noqa: E402
 
@@ -222,7 +222,7 @@ def prepared(folder: Path, stage: str) -> ExperimentConfig:
     if pid == 0:
         status = 1
         try:
-            stages.prepare(config)
+            preparation.prepare(config)
             if stage != "codec":
                 stages.train(config.model_copy(update={"generator": None}))
             status = 0
@@ -240,7 +240,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     audiogen.pipeline.TextEncoder = FakeTextEncoder  # type: ignore[misc, assignment]
-    stages.TextEncoder = FakeTextEncoder  # type: ignore[misc, assignment]
+    preparation.TextEncoder = FakeTextEncoder  # type: ignore[misc, assignment]
     base = prepared(given.folder, given.stage)
 
     def copy(name: str) -> ExperimentConfig:

@@ -15,7 +15,7 @@ from torch import nn
 from audiogen.data.manifest import read_split
 from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.storage import read_tensors
-from audiogen.training import stages
+from audiogen.training import preparation, stages
 from audiogen.training.loop import codec_loop
 from audiogen.training.loop.divergence import BAD_STEPS, WINDOW, Guard, Undo
 from audiogen.training.loop.stage import Learner, StepResult
@@ -89,8 +89,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Sounds of a run whose training may be poisoned; its text encoder is a fake one."""
     run = tmp_path_factory.mktemp("runs") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "TextEncoder", FakeTextEncoder)
-        stages.prepare(tiny(run))
+        patch.setattr(preparation, "TextEncoder", FakeTextEncoder)
+        preparation.prepare(tiny(run))
         yield run
 
 

@@ -70,9 +70,3 @@ def test_config_applies_its_own_numbers() -> None:
 def test_config_refuses_nonsense(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         OptimConfig.model_validate(wrong)
-
-
-@pytest.mark.parametrize(("step", "total"), [(-1, 10), (0, 0)])
-def test_lr_at_refuses_impossible_steps(step: int, total: int) -> None:
-    with pytest.raises(ValueError, match="lr_at"):
-        rate(step, "cosine", total)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.fft
@@ -14,6 +13,8 @@ from torch import Tensor
 
 from audiogen.audio.measure.texture import Array, fft_length, log_mel, mono
 from audiogen.data.loading.clips import versions_of
+from audiogen.evaluation.material import Sounds
+from audiogen.evaluation.scores import Copies, NearestClip
 
 # Windows long enough to smooth the grain of noise (so that a copy that went through
 # a codec still matches), fluctuations faster than half a second (so that only the course of
@@ -27,83 +28,52 @@ _THRESHOLD_QUANTILE, _THRESHOLD_LIMITS = 0.01, (0.5, 0.75)
 _MAX_THRESHOLD_CLIPS = 300
 
 
-@dataclass(frozen=True, kw_only=True)
-class NearestClip:
-    """The training clip most like one take.
-
-    Attributes:
-        take: index into the takes.
-        clip: index into the training clips.
-        similarity: largest correlation of the two over all time shifts, at most 1.
-        distance: (1 - similarity) / (1 - the larger of: similarity of the take to the best clip
-            of any other recording; similarity of the clip to the best other recording). Near 1
-            or above when others are as near, near 0 when the two stand out.
-    """
-
-    take: int
-    clip: int
-    similarity: float
-    distance: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class CopyCheck:
-    """What `nearest_clips` found; a take nearer than `threshold` is a near-copy."""
-
-    threshold: float
-    nearest: tuple[NearestClip, ...]
-
-    @property
-    def copies(self) -> list[NearestClip]:
-        """The takes that are near-copies."""
-        return [found for found in self.nearest if found.distance < self.threshold]
-
-
 def nearest_clips(
-    takes: Sequence[Tensor],
-    training: Sequence[Tensor],
+    takes: Sounds,
+    training: Sounds,
     sample_rate: int,
     *,
-    sources: Sequence[str] | None = None,
+    sources: Mapping[str, str] | None = None,
     versions: int = 1,
-) -> CopyCheck:
+) -> Copies:
     """Find the nearest training clip of each take and tell near-copies.
 
     Clips are compared by the fluctuations of their log-mel spectrograms, at the best time shift;
     gain, equaliser and shift do not matter. How alike two different recordings get depends on the
     class (two rains 0.15, two sneezes 0.5), so the distance is relative to the second nearest
     recording, a ratio test (Lowe 2004, section 7.1), and to what else is near that clip: one bark
-    in silence is like many sounds that have one event. The threshold is what real clips show
-    against other real recordings: their 1st percentile, kept within [0.5, 0.75]. About one
-    honest take in a hundred falls below it.
+    in silence is like many sounds that have one event. It is (1 - the similarity of take and clip)
+    over (1 - the larger of: the similarity of the take to the best clip of any other recording;
+    that of the clip to the best other recording). The threshold is what real clips show against
+    other real recordings: their 1st percentile, kept within [0.5, 0.75]. About one honest take in
+    a hundred falls below it.
 
     Args:
-        takes: waveforms (C, T).
-        training: waveforms (C, T) that the model was trained on.
+        takes: what may be copies.
+        training: what the model was trained on.
         sample_rate: Hz, of all of them.
-        sources: recording that each training clip comes from; each its own when not given.
+        sources: recording that a training clip of a name comes from; each its own when not given.
             Clips so alike that they must be one recording are joined in any case.
-        versions: of each clip that were learnt, as of `versions_of`. Takes are compared with all of
+        versions: of each clip that `versions_of` made for training. Takes are compared with all of
             them, since a pattern of another speed is no match.
     """
-    if not takes or not training:
+    if not takes.wavs or not training.wavs:
         raise ValueError(
-            f"nearest_clips: {len(takes)} takes, {len(training)} training clips: need some of each"
+            f"nearest_clips: {len(takes.wavs)} takes and {len(training.wavs)} training clips;"
+            " give some of each"
         )
-    names = np.asarray(sources if sources is not None else range(len(training)))
-    if len(names) != len(training):
-        raise ValueError(f"nearest_clips: {len(names)} sources for {len(training)} training clips")
-    learnt = [version for wav in training for version in versions_of(wav, versions)]
-    patterns = [_pattern(wav, sample_rate) for wav in (*takes, *learnt)]
+    recordings = np.asarray([sources[one] if sources else one for one in training.names])
+    learnt = [version for wav in training.wavs for version in versions_of(wav, versions)]
+    patterns = [_pattern(wav, sample_rate) for wav in (*takes.wavs, *learnt)]
     longest = max(pattern.shape[1] for pattern in patterns)
-    search = _CopySearch(patterns[len(takes) :], names.repeat(versions), longest)
+    search = _CopySearch(patterns[len(takes.wavs) :], recordings.repeat(versions), longest)
     nearest = []
-    for index, pattern in enumerate(patterns[: len(takes)]):
-        clip, similarity, distance = search.nearest(search.similarities(pattern))
+    for name, pattern in zip(takes.names, patterns, strict=False):
+        clip, distance = search.nearest(search.similarities(pattern))
         nearest.append(
-            NearestClip(take=index, clip=clip // versions, similarity=similarity, distance=distance)
+            NearestClip(take=name, clip=training.names[clip // versions], distance=distance)
         )
-    return CopyCheck(threshold=search.threshold(), nearest=tuple(nearest))
+    return Copies(threshold=search.threshold(), nearest=tuple(nearest))
 
 
 class _CopySearch:
@@ -159,8 +129,8 @@ class _CopySearch:
 
     def nearest(
         self, similarities: Array, own: NDArray[np.bool_] | None = None
-    ) -> tuple[int, float, float]:
-        """The best clip, its similarity and the ratio distance.
+    ) -> tuple[int, float]:
+        """The best clip and the ratio distance.
 
         `own` marks training clips of the query's own recording, where it is one of them.
         """
@@ -169,7 +139,7 @@ class _CopySearch:
         others = float(np.where(self.kin(clip), 0.0, similarities).max())
         strangers = self.kin(clip) if own is None else self.kin(clip) | own
         usual = float(np.where(strangers, 0.0, self.row(clip)).max())
-        return clip, best, (1 - best) / max(1 - max(others, usual), 1e-6)
+        return clip, (1 - best) / max(1 - max(others, usual), 1e-6)
 
     def threshold(self) -> float:
         """1st percentile of the distances of real clips to the other recordings."""
@@ -177,7 +147,7 @@ class _CopySearch:
         distances = []
         for clip in range(0, len(self.patterns), step):
             foreign = np.where(self.kin(clip), 0.0, self.row(clip))
-            distances.append(self.nearest(foreign, own=self.kin(clip))[2])
+            distances.append(self.nearest(foreign, own=self.kin(clip))[1])
         return float(np.clip(np.quantile(distances, _THRESHOLD_QUANTILE), *_THRESHOLD_LIMITS))
 
 

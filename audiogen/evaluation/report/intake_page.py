@@ -17,11 +17,10 @@ from audiogen.data.intake.scan import INTAKE_REASONS, INTAKE_WARNINGS
 from audiogen.data.manifest import ManifestRow
 from audiogen.evaluation.report.data_section import data_section, total_length
 from audiogen.evaluation.report.run_page import fill_page
+from audiogen.pages.charts import screen
 from audiogen.pages.markup import Markup, duration, join, section, table, tag, tiles
 from audiogen.pages.pictures import (
     FloatArray,
-    frequency_ticks,
-    picture_uri,
     shared_reference,
     spectrogram,
 )
@@ -134,15 +133,9 @@ def _card(row: ManifestRow, codes: Sequence[str], sound: Sound | None) -> Markup
         picture = tag("p", "Nothing of it can be decoded.", class_="missing")
     else:
         image = spectrogram(*sound, width=WIDTH)
-        uri = picture_uri(image, reference_db=shared_reference([image]))
-        ticks = [
-            tag("span", label, style=f"bottom:{100 * height:.1f}%", class_="tick")
-            for label, height in frequency_ticks(image.top_hz)
-        ]
+        reference = shared_reference([image])
         alt = f"Spectrogram of {row.path}"
-        picture = join(
-            [tag("div", tag("img", src=uri, alt=alt), *ticks, class_="screen"), _waveform(sound[0])]
-        )
+        picture = join([screen(image, reference_db=reference, alt=alt), _waveform(sound[0])])
     length = f"{duration(row.seconds)}, {row.sample_rate:,} Hz, " if row.seconds else ""
     of = tag("p", "copy of ", row.copy_of, class_="quiet") if row.copy_of else ""
     words = tag("p", length + ", ".join(codes), title="; ".join(map(_meaning, codes)))

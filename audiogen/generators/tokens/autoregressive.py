@@ -21,7 +21,6 @@ from audiogen.generators.tokens.base import (
     TokenGeneratorConfig,
     TokenRequest,
 )
-from audiogen.generators.tokens.drawing import Drawing
 from audiogen.generators.tokens.patterns import PATTERNS, PatternName, build
 from audiogen.generators.tokens.stepwise import Decoding, busy_steps, wanted, window_starts
 from audiogen.nn.chance import rand
@@ -78,17 +77,10 @@ class AutoregressiveGenerator(TokenGenerator, EndsSounds, PredictsTokens):
 
     @torch.no_grad()
     def log_likelihood(self, batch: Batch, *, weights: WeightKind = "fp32") -> Tensor:
-        """Sum log p of the real tokens, given their conditions, without guidance.
+        """Sum log p of the real tokens, as `PredictsTokens` says; without guidance.
 
         It is exact: by the chain rule, for sounds of the given lengths (the end is left out, as in
         `sample`).
-
-        Args:
-            batch: of at most a window.
-            weights: in what they are kept, to see what fewer bits cost.
-
-        Returns:
-            Nats of each item and codebook (B, K), float64.
 
         Raises:
             ValueError: the generator is in training mode, or the batch does not fit.
@@ -104,7 +96,7 @@ class AutoregressiveGenerator(TokenGenerator, EndsSounds, PredictsTokens):
     def _losses(self, batch: Batch, decoder: Decoder, *, ends: bool) -> tuple[Tensor, Tensor]:
         """Cross-entropies (B, K, S), zero where nothing is to be learnt, and where that is not."""
         self.check_batch(batch)
-        targets, _ = build(self.layout, self._targets(batch, ends=ends), IGNORED)
+        targets = build(self.layout, self._targets(batch, ends=ends), IGNORED)
         logits = self._logits(batch, decoder)
         losses = []
         # Taken apart at once: a slice for each has a gradient as large as the whole.
@@ -132,7 +124,7 @@ class AutoregressiveGenerator(TokenGenerator, EndsSounds, PredictsTokens):
 
     def _logits(self, batch: Batch, decoder: Decoder) -> Tensor:
         """Logits (B, S, K, V + 1) of every step, from the real tokens of the steps before it."""
-        sequence, _ = build(self.layout, self._framed(batch, self.nothing), self.nothing)
+        sequence = build(self.layout, self._framed(batch, self.nothing), self.nothing)
         seen = F.pad(sequence[..., :-1], (1, 0), value=self.nothing)
         if self.training and self.config.token_dropout:
             share = 2 * self.config.token_dropout * rand((len(seen), 1, 1), seen.device)
@@ -173,15 +165,13 @@ class AutoregressiveGenerator(TokenGenerator, EndsSounds, PredictsTokens):
 
     def _decode(self, request: Request, *, ends: bool) -> tuple[Tensor, list[int]]:
         given = TokenRequest.of(self, request)
-        decoding = Decoding(
+        return Decoding(
             generator=self,
             begin=compiled(self.decoder, given.sampling.weights),
             layout=self.layout,
             request=given,
-            drawing=Drawing.of(given.sampling, self.num_codebooks, request.device),
             ends=ends,
-        )
-        return decoding.run(request.seeds)
+        ).run()
 
     def network_evaluations(self, sampling: SamplingConfig, num_frames: int) -> int:
         """Steps of the network for one take; see `LatentGenerator.network_evaluations`."""

@@ -55,7 +55,7 @@ PATTERNS: Mapping[PatternName, Callable[[int, int], Tensor]] = {
 }
 
 
-def build(layout: Tensor, tokens: Tensor, fill: int) -> tuple[Tensor, Tensor]:
+def build(layout: Tensor, tokens: Tensor, fill: int) -> Tensor:
     """Lay tokens out.
 
     Args:
@@ -64,7 +64,7 @@ def build(layout: Tensor, tokens: Tensor, fill: int) -> tuple[Tensor, Tensor]:
         fill: stands in the holes.
 
     Returns:
-        The sequence (B, K, S), and where it holds a token (K, S).
+        The sequence (B, K, S).
 
     Raises:
         ValueError: the layout is not one of K codebooks and L frames.
@@ -75,19 +75,12 @@ def build(layout: Tensor, tokens: Tensor, fill: int) -> tuple[Tensor, Tensor]:
             f"pattern: the layout is of {expected[0]} codebooks and {expected[1]} frames,"
             f" got tokens of shape {tuple(tokens.shape)}"
         )
-    frames = layout.T
-    valid = frames != HOLE
-    index = frames.clamp_min(0).expand(len(tokens), -1, -1)
-    return tokens.gather(2, index).masked_fill(~valid, fill), valid
+    frames = layout.T.expand(len(tokens), -1, -1)
+    return tokens.gather(2, frames.clamp_min(0)).masked_fill(frames == HOLE, fill)
 
 
 def revert(layout: Tensor, sequence: Tensor) -> Tensor:
-    """Take frames out of a sequence: tokens (B, K, S) -> (B, K, L), or logits (B, K, S, V).
-
-    Args:
-        layout: (S, K) over L frames.
-        sequence: (B, K, S, ...).
-    """
+    """Take frames (B, K, L) out of a sequence (B, K, S), by a layout (S, K) over L frames."""
     steps, codebooks = (layout != HOLE).nonzero(as_tuple=True)
     step_of = layout.new_empty(layout.shape[1], num_frames_of(layout))
     step_of[codebooks, layout[steps, codebooks]] = steps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -49,7 +49,6 @@ class Decoding:
         begin: how its decoder begins to take steps.
         layout: (S, K) over one frame more than the window has.
         request: what is to be sampled; what it keeps is a beginning.
-        drawing: how.
         ends: whether a sound is over where the model says so, or else at its length.
     """
 
@@ -57,17 +56,16 @@ class Decoding:
     begin: Begin
     layout: Tensor
     request: TokenRequest
-    drawing: Drawing
     ends: bool
 
-    def run(self, seeds: Sequence[int]) -> tuple[Tensor, list[int]]:
+    def run(self) -> tuple[Tensor, list[int]]:
         """Make all items, window after window.
 
         Returns:
             Tokens (B, K, L), "nothing here" behind the end of an item, and frames of each item.
         """
         window, num_codebooks = self.generator.window_frames, self.generator.num_codebooks
-        tokens, sources = self.request.tokens.clone(), sources_of(seeds)
+        tokens, sources = self.request.tokens.clone(), sources_of(self.request.seeds)
         stop = torch.tensor(self.request.lengths)
         done = self.request.keep.sum(dim=1).cpu().minimum(stop)
         for first in window_starts(int(stop.max()), window):
@@ -109,17 +107,18 @@ class Decoding:
         ask = (layout[:, 0] == reached[:, None]) & self.ends
         over = torch.zeros_like(ask[:, 0])
         room = self.generator.window_frames + 1 - width
-        sequence, _ = build(layout, F.pad(piece, (0, room), value=nothing), nothing)
+        sequence = build(layout, F.pad(piece, (0, room), value=nothing), nothing)
         # A step sees the tokens of the one before: what it holds stands one place further on.
         sequence = F.pad(sequence, (1, 0), value=nothing)
         steps, coarse_frames = busy_steps(draw, ask), layout[:, 0].tolist()
         read, num_read = self._reader(items, steps[-1] + 1), 0
+        drawing = Drawing.of(self.request.sampling, self.generator.num_codebooks, device)
         for step in steps:
             frame, here = coarse_frames[step], draw[..., step]
             # The frame behind what is known was asked in the window before; no sound is empty.
             logits = self._allowed(read(sequence[..., num_read : step + 1]), may_end=frame > known)
             num_read = step + 1
-            drawn = self.drawing(logits, chances[:, step])
+            drawn = drawing(logits, chances[:, step])
             sequence[..., step + 1] = torch.where(here, drawn, sequence[..., step + 1])
             if self.ends:
                 ended = (here[:, 0] | ask[:, step]) & (drawn[:, 0] == nothing)

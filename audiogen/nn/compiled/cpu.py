@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from audiogen.nn.attention import rotary_table
 from audiogen.nn.compiled import kernels
-from audiogen.nn.compiled.arrays import Gains, Memory, Scratch, Weights
+from audiogen.nn.compiled.kernels import Gains, Memory, Scratch, Weights
 from audiogen.nn.decoder import Bounded, Decoder, Step
 from audiogen.nn.lowbit import WeightKind, quantised
 from audiogen.nn.transformer import Transformer, TransformerBlock, TransformerCache
@@ -131,14 +131,15 @@ def _gains(network: Transformer) -> Gains:
 
 
 _HELD = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
-_MATRICES = {
-    kernels.QKV: "self_attention.qkv",
-    kernels.PROJECT: "self_attention.project",
-    kernels.QUERY: "cross_attention.query",
-    kernels.CROSS_PROJECT: "cross_attention.project",
-    kernels.GATE_UP: "feed_forward.gate_up",
-    kernels.DOWN: "feed_forward.down",
-}
+_MATRICES = (
+    (kernels.QKV, "self_attention.qkv", 1),
+    (kernels.PROJECT, "self_attention.project", 1),
+    (kernels.QUERY, "cross_attention.query", 1),
+    (kernels.CROSS_PROJECT, "cross_attention.project", 1),
+    (kernels.GATE_UP, "feed_forward.gate_up", 2),
+    (kernels.DOWN, "feed_forward.down", 1),
+)
+"""Sections, their layers, and groups of columns, of which a panel holds some each, side by side."""
 
 
 def _weights(decoder: Decoder, kind: WeightKind) -> Weights:
@@ -147,9 +148,9 @@ def _weights(decoder: Decoder, kind: WeightKind) -> Weights:
     blocks = cast("Transformer", decoder.backbone).blocks
     places = np.zeros((len(blocks), kernels.SECTIONS, 4), np.int64)
     matrices = [
-        (places[index, section], cast("nn.Linear", block.get_submodule(name)), _groups(section))
+        (places[index, section], cast("nn.Linear", block.get_submodule(name)), groups)
         for index, block in enumerate(blocks)
-        for section, name in _MATRICES.items()
+        for section, name, groups in _MATRICES
     ]
     matrices.append((places[-1, kernels.HEADS], cast("nn.Linear", decoder.heads), 1))
     size = columns = 0
@@ -179,11 +180,6 @@ def _zeros(rows: int, columns: int, dtype: torch.dtype) -> Tensor:
     room = np.zeros(size + kernels.LINE, np.uint8)
     begin = -room.ctypes.data % kernels.LINE
     return torch.from_numpy(room[begin : begin + size]).view(dtype).view(rows, columns)
-
-
-def _groups(section: int) -> int:
-    """Groups of columns of a matrix; a panel holds some of each, side by side."""
-    return 2 if section == kernels.GATE_UP else 1
 
 
 def _fill(

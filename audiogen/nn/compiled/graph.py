@@ -41,8 +41,12 @@ class Graphed:
             return self._step(x)
         if self._graph is None:
             self._x, self._graph = x.clone(), torch.cuda.CUDAGraph()
+            stream = torch.cuda.Stream(x.device)  # type: ignore[no-untyped-call]
             # Other threads, such as those that load data, may go on.
-            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+            capture = torch.cuda.graph(
+                self._graph, stream=stream, capture_error_mode="thread_local"
+            )
+            with torch.cuda.device(x.device), capture:
                 self._out = self._step(self._x)  # captured, not run
         self._x.copy_(x)
         self._graph.replay()

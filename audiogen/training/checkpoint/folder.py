@@ -8,12 +8,13 @@ written under a temporary name, flushed, renamed and read back; only then are ol
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,12 +85,10 @@ def save_checkpoint(
         OSError: the disk refused; older checkpoints are untouched and the message says what to do.
     """
     written = {} if tensors is None else tensors
-    _require_finite(written, step)
     content = {"format": FORMAT, "step": step, "state": dict(state)}
     state_text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     final = folder / f"step-{step:08d}"
-    try:
-        _require_space(folder, written)
+    with _saving(folder, step, written):
         with publish_folder(final) as temporary:
             for group, named in written.items():
                 write_tensors(temporary / f"{group}.safetensors", named)
@@ -98,8 +97,6 @@ def save_checkpoint(
             (temporary / STATE).write_text(state_text, encoding="utf-8")
             seal_folder(temporary)
         verify_folder(final)
-    except (OSError, DamagedFolderError) as error:
-        raise OSError(_explain_failure(folder, step, written, error)) from error
     _prune(folder, newest=final)
     return final
 
@@ -109,12 +106,8 @@ def save_part(folder: Path, step: int, part: TensorGroups) -> None:
 
     Raises as `save_checkpoint` does.
     """
-    _require_finite(part, step)
-    try:
-        _require_space(folder, part)
+    with _saving(folder, step, part):
         write_part(folder, part)
-    except OSError as error:
-        raise OSError(_explain_failure(folder, step, part, error)) from error
 
 
 def load_latest(folder: Path) -> Checkpoint | None:
@@ -198,25 +191,27 @@ def _require_finite(tensors: TensorGroups, step: int) -> None:
             )
 
 
-def _size_of(tensors: TensorGroups) -> int:
-    return sum(tensor.nbytes for named in tensors.values() for tensor in named.values())
+@contextlib.contextmanager
+def _saving(folder: Path, step: int, tensors: TensorGroups) -> Iterator[None]:
+    """Refuse what is not finite or cannot fit, and say of any failure inside what to do.
 
-
-def _require_space(folder: Path, tensors: TensorGroups) -> None:
-    """Refuse early what cannot fit; a full disk may harm others who write to it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(folder).free < _size_of(tensors):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def _explain_failure(folder: Path, step: int, tensors: TensorGroups, error: Exception) -> str:
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free, needed = shutil.disk_usage(place).free, _size_of(tensors)
-    return (
-        f"checkpoint of step {step} was not saved in {folder}: {reason}\n"
-        f"  it needs {needed / 1e6:,.0f} MB, free on that disk: {free / 1e6:,.0f} MB; the older"
-        " checkpoints are untouched\n"
-        "  free space (old runs, their latents/ and takes/), or move the run to a disk with room"
-        " and pass run_dir=; then run the same command again"
-    )
+    A full disk may harm others who write to it.
+    """
+    _require_finite(tensors, step)
+    needed = sum(tensor.nbytes for named in tensors.values() for tensor in named.values())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(folder).free < needed:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        yield
+    except (OSError, DamagedFolderError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        free = shutil.disk_usage(place).free
+        raise OSError(
+            f"checkpoint of step {step} was not saved in {folder}: {reason}\n"
+            f"  it needs {needed / 1e6:,.0f} MB, free on that disk: {free / 1e6:,.0f} MB; the older"
+            " checkpoints are untouched\n"
+            "  free space (old runs, their latents/ and takes/), or move the run to a disk with"
+            " room and pass run_dir=; then run the same command again"
+        ) from error

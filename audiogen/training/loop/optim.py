@@ -181,14 +181,7 @@ def lr_at(config: OptimConfig, step: int, *, total_steps: int) -> float:
         config: peak rate, warm-up, course and final ratio.
         step: number of updates done so far, from 0.
         total_steps: updates of the whole run, at least 1.
-
-    Raises:
-        ValueError: a negative step, or a run without updates.
     """
-    if step < 0 or total_steps < 1:
-        raise ValueError(
-            f"lr_at: expected step >= 0 and total_steps >= 1, got {step}, {total_steps}"
-        )
     warmup = config.warmup_steps
     if step < warmup:
         return config.lr * (step + 1) / warmup

@@ -6,6 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Mapping
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -76,13 +77,7 @@ class ProgressDisplay:
         (then, first), now = self._pace[0], time.monotonic()
         if self._total_steps > self._step > first:
             remaining = (now - then) / (self._step - first) * (self._total_steps - self._step)
-            facts.append(f"ETA {_duration(remaining)}")
+            facts.append(f"ETA {timedelta(seconds=round(remaining))}")
         if self.checkpoint is not None:
             facts.append(f"checkpoint {self.checkpoint}")
         return facts
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

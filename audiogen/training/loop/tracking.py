@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +22,6 @@ from audiogen.training.loop.wandb_run import WandbMode, WandbRun
 
 DEMO_COLUMNS, DEMO_INCHES = 640, (6.4, 2.6)
 """Of the picture of a demo."""
-_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _log = logging.getLogger(__name__)
 
 
@@ -100,15 +98,11 @@ class Tracker:
 
         Args:
             step: updates done.
-            name: letters, digits, - and _; the same demo has the same name at every step.
+            name: of the file; the same demo has the same name at every step.
             wav: (C, T), finite. Above 1 it is scaled down, which the sidecar tells as gain_db.
             sample_rate: Hz.
             prompt: what it was made from; may be empty.
         """
-        if not _NAME.fullmatch(name) or wav.ndim != 2 or wav.shape[1] == 0:
-            raise ValueError(
-                f"Tracker.audio: {name!r} of shape {tuple(wav.shape)}, expected (C, T)"
-            )
         if not self._is_main:
             return
         folder = self._run.demos(self.stage) / f"step-{step:08d}"
