@@ -18,7 +18,7 @@ LAYERS = (  # a module may import from its own package and from rows above it, n
     {"nn", "judge"},
     {"codecs", "conditioning"},
     {"generators", "data"},
-    {"experiment"},
+    {"experiment", "take_request"},
     {"pipeline"},
     {"takes"},
     {"provenance"},

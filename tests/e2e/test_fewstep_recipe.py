@@ -57,6 +57,20 @@ def test_a_take_of_a_stochastic_sampler_has_its_seed(finished: ExperimentConfig)
     torch.testing.assert_close(together[1:2], alone, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
+def test_the_last_stage_is_added_to_a_finished_flow(
+    finished: ExperimentConfig, tmp_path: Path
+) -> None:
+    run = tmp_path / "flow"
+    train(tiny(run, "name=flow", "distil=null", "sample={steps: 4}"))
+    before = (run / "generator" / "model" / "MANIFEST.json").stat()
+    train(tiny(run))
+    assert (run / "generator" / "model" / "MANIFEST.json").stat() == before
+    expected = weights(finished.run_dir, "distil")
+    found = weights(run, "distil")
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
 def test_a_crash_in_the_last_stage_changes_nothing(
     finished: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

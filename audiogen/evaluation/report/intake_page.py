@@ -16,9 +16,8 @@ from audiogen.audio.io.sandbox import Failure, run_contained
 from audiogen.data.intake.scan import INTAKE_REASONS, INTAKE_WARNINGS
 from audiogen.data.manifest import ManifestRow
 from audiogen.evaluation.report.data_section import data_section, total_length
-from audiogen.evaluation.report.run_page import fill_page
 from audiogen.pages.charts import screen
-from audiogen.pages.markup import Markup, duration, join, section, table, tag, tiles
+from audiogen.pages.markup import Markup, duration, fill_page, join, section, table, tag, tiles
 from audiogen.pages.pictures import (
     FloatArray,
     shared_reference,
