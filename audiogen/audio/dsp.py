@@ -164,6 +164,19 @@ def below_full_scale(wav: Tensor) -> Tensor:
     return wav if peak <= 1 else wav * ((1 - 2**-20) / peak)
 
 
+def stereo_correlation(wav: Tensor) -> float | None:
+    """Correlation of the first two channels of (C, T), -1 to 1; None where it is not defined.
+
+    >>> round(stereo_correlation(torch.tensor([[0.0, 1.0], [1.0, 0.0]])), 6)
+    -1.0
+    """
+    if wav.shape[0] < 2:
+        return None
+    left, right = (channel - channel.mean() for channel in wav[:2].double())
+    size = float(left.norm() * right.norm())
+    return float(left @ right) / size if size > 1e-9 else None
+
+
 def _check_rates(*rates: int) -> None:
     low, high = SAMPLE_RATES_HZ
     for rate in rates:

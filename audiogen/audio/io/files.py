@@ -16,7 +16,7 @@ from torch import Tensor
 
 from audiogen.audio.io.decoding import MAX_CHANNELS, SAMPLE_RATES_HZ, opened
 from audiogen.audio.io.member import Sound
-from audiogen.storage import replacing
+from audiogen.storage import atomic_write_text, replacing
 
 WAV_BYTES = (1 << 32) - 4096  # sizes in a WAV header have 32 bits, and other chunks need some room
 FULL_SCALE = np.float32(1 << 23)  # of 24 bits
@@ -68,6 +68,13 @@ def write_audio(
 
     Raises:
         ValueError: on another suffix, shape, rate, NaN, or samples beyond full scale.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_audio(Path(folder) / "rain.flac", torch.zeros(2, 480), 48000)
+    ...     wav, rate = read_audio(Path(folder) / "rain.flac")
+    >>> wav.shape, rate
+    (torch.Size([2, 480]), 48000)
     """
     container = CONTAINERS.get(path.suffix.lower())
     if container is None:
@@ -99,8 +106,7 @@ def _write_sidecar(path: Path, sidecar: Mapping[str, Any], sound: Path) -> None:
     written, sample_rate = soundfile.read(sound, dtype="float32", always_2d=True)
     told = {**sidecar, "samples_sha256": samples_digest([written], sample_rate)}
     text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
-    with replacing(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    atomic_write_text(path, text + "\n")
 
 
 def samples_digest(blocks: Iterable[npt.NDArray[np.float32]], sample_rate: int) -> str:

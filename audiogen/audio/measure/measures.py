@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from audiogen.audio.dsp import loudness_lufs, resample
+from audiogen.audio.dsp import loudness_lufs, resample, stereo_correlation
 from audiogen.audio.io.decoding import SAMPLE_RATES_HZ
 
 FloatArray = npt.NDArray[np.float64]
@@ -178,15 +178,6 @@ def true_peak_db(wav: Tensor, sample_rate: int, *, ring: bool = False) -> float:
             turn = wav[:, places]
         peak = max(peak, float(resample(turn, sample_rate, OVERSAMPLING * sample_rate).abs().max()))
     return 20 * math.log10(peak) if peak > 0 else -math.inf
-
-
-def stereo_correlation(wav: Tensor) -> float | None:
-    """Correlation of the first two channels of (C, T), -1 to 1; None where it is not defined."""
-    if wav.shape[0] < 2:
-        return None
-    left, right = (channel - channel.mean() for channel in wav[:2].double())
-    size = float(left.norm() * right.norm())
-    return float(left @ right) / size if size > SILENCE else None
 
 
 def _frames(samples: FloatArray, sample_rate: int, seconds: float) -> FloatArray:
