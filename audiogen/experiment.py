@@ -19,7 +19,6 @@ from audiogen.generators import (
     AnySampling,
     ODESamplingConfig,
     check_kind,
-    generator_class,
 )
 from audiogen.generators.abilities import HasPaths
 from audiogen.run_folder import RunFolder
@@ -249,7 +248,7 @@ class ExperimentConfig(Config):
         if self.generator is not None:
             if (kind := kind_of(self.codec)) is not None:
                 check_kind(self.generator, kind)
-            generator = generator_class(self.generator)
+            generator = GENERATORS[type(self.generator)]
             if not isinstance(self.sample, generator.sampling):
                 raise ValueError(
                     f"sample.type={self.sample.type}: generator.type={self.generator.type}"
