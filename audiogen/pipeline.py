@@ -18,7 +18,6 @@ from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.experiment import ModelConfig
 from audiogen.generators import AnySampling, LatentGenerator, Start, build_generator
 from audiogen.generators.abilities import EndsSounds
-from audiogen.generators.base import check_finite
 from audiogen.judge.judge import Judge
 from audiogen.run_folder import CONFIG, JUDGE, WEIGHTS, find_model, model_digest, write_documents
 from audiogen.schema import dump_config, read_config
@@ -173,7 +172,6 @@ class Pipeline:
                 start=start,
                 ring=first.loop,
             )
-            check_finite(latents, seeds)
             sounds = [one[:, :length] for one, length in zip(latents, frames, strict=True)]
         wavs = self._decoded(sounds, seeds, ring=first.loop)
         return [self._finished(wav, one) for wav, one in zip(wavs, requests, strict=True)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from audiogen.codecs.base import Codec, CodecConfig, CodecOutput
+from audiogen.codecs.base import Codec, CodecOutput
+from audiogen.codecs.config import CodecConfig
 from audiogen.codecs.mel import MelCodec, MelConfig
 from audiogen.codecs.pretrained.dac import DAC, DACConfig
 from audiogen.codecs.pretrained.encodec import EnCodec, EnCodecConfig

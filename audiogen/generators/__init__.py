@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from audiogen.generators.base import GeneratorConfig, LatentGenerator
+from audiogen.generators.base import LatentGenerator
+from audiogen.generators.config import GeneratorConfig
 from audiogen.generators.ode.diffusion import DiffusionConfig, DiffusionGenerator
 from audiogen.generators.ode.flow import FlowConfig, FlowGenerator
 from audiogen.generators.request import Start

@@ -296,6 +296,6 @@ def test_controls_that_a_model_does_not_know_are_said_by_prompt(
     found = [line.strip() for line in str(caught.value).splitlines()[1:]]
     assert found[0] == "prompts.0: tempo: this model was not trained with it"
     assert found[1].startswith("prompts.0: it has brightness (200 to 6000 Hz), density")
-    assert found[2] == "prompts.1: 9e+09: this model knows brightness (200 to 6000 Hz)"
-    assert found[3].startswith("prompts.2: brightness: this model was trained without controls")
+    assert found[2] == "prompts.1: brightness: 9e+09 is outside of what this model knows"
+    assert found[4].startswith("prompts.2: brightness: this model was trained without controls")
     assert not (tmp_path / "pack").exists()

@@ -7,8 +7,8 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
-from audiogen.audio.io.chunks import Chunks, pack_chunks
 from audiogen.audio.io.containers import walk
+from audiogen.audio.io.metadata import Chunks, pack_chunks
 from audiogen.storage import replacing
 
 RIFF_BYTES = (1 << 32) - 2

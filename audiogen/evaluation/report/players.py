@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import torch
 from pydantic import ConfigDict
 
@@ -48,6 +47,8 @@ class Caption(Config):
     label: str = ""
     path: str = ""
     seed: int | None = None
+    is_known: bool = True
+    """Whether there is a readable JSON file."""
 
     @property
     def heading(self) -> str:
@@ -61,7 +62,7 @@ class Sound:
 
     Attributes:
         path: the file.
-        caption: what its JSON file says; None when there is no readable one.
+        caption: what its JSON file says.
         wav: (C, T) in [-1, 1], or None when the file cannot be read.
         sample_rate: Hz.
         image: its spectrogram; None with `wav`.
@@ -69,7 +70,7 @@ class Sound:
     """
 
     path: Path
-    caption: Caption | None
+    caption: Caption
     wav: torch.Tensor | None
     sample_rate: int
     image: Spectrogram | None
@@ -79,11 +80,6 @@ class Sound:
     def seconds(self) -> float:
         """Length, s."""
         return 0.0 if self.wav is None else self.wav.shape[-1] / self.sample_rate
-
-    @property
-    def told(self) -> Caption:
-        """The caption, or one that says nothing."""
-        return self.caption or Caption()
 
 
 def takes_section(run_dir: Path, near_copies: Sequence[str]) -> tuple[Markup, Markup]:
@@ -99,7 +95,7 @@ def takes_section(run_dir: Path, near_copies: Sequence[str]) -> tuple[Markup, Ma
         return section("takes", title, missing("There are no takes.", command)), Markup("")
     groups: dict[str, list[Path]] = {}
     for path in files:
-        told = _take_caption(path) or Caption()
+        told = _take_caption(path)
         groups.setdefault(told.label or told.prompt, []).append(path)
     prompts = len(groups)
     if prompts == len(files) > 1:  # a list of themes, one take each: no group to compare within
@@ -185,13 +181,13 @@ def _take_group(
     reference = shared_reference([sound.image for sound in sounds if sound.image])
     cards = []
     for sound in sounds:
-        prompt, seed = sound.told.prompt, sound.told.seed
+        prompt, seed = sound.caption.prompt, sound.caption.seed
         facts = [f"seed {'?' if seed is None else seed}", f"{number(sound.seconds)} s"]
         badge = ""
         if sound.path.name in near_copies:
             badge = tag("a", "near-copy", href="#copies", class_="badge")
         words = "" if prompt == heading else prompt or _NO_PROMPT
-        if sound.caption is None:
+        if not sound.caption.is_known:
             words = f"{sound.path.name} (no readable JSON file)"
         text = tag("span", tag("span", " · ".join(facts), badge), words and tag("em", words))
         name = f"{prompt or heading}, {facts[0]}"
@@ -207,21 +203,19 @@ def _strip_tile(anchor: str, heading: str, sounds: Sequence[Sound]) -> Markup:
     image = next((sound.image for sound in sounds if sound.image), None)
     if image is None:
         return Markup("")
-    columns = np.linspace(0, image.levels_db.shape[1] - 1, 160).astype(int)
-    small = Spectrogram(levels_db=image.levels_db[:, columns], top_hz=image.top_hz)
-    uri = picture_uri(small, reference_db=shared_reference([small]))
+    uri = picture_uri(image, reference_db=shared_reference([image]))
     return tag("a", tag("img", src=uri, alt=""), tag("span", heading), href=f"#{anchor}")
 
 
 def _pair(index: int, real: Sound, codec: Sound, lossless: bool) -> Markup:
     """Return a recording beside its reconstruction."""
     reference = shared_reference([sound.image for sound in (real, codec) if sound.image])
-    label = real.told.label or f"pair {index}"
+    label = real.caption.label or f"pair {index}"
     sides = []
     for sound, side in ((real, "real"), (codec, "codec")):
         text = tag("span", tag("span", side, tag("span", f" {number(sound.seconds)} s")))
         sides.append(player(sound, f"{label}, {side}", text, reference, lossless=lossless))
-    source = tag("span", f" {real.told.path}", class_="quiet")
+    source = tag("span", f" {real.caption.path}", class_="quiet")
     return tag("div", tag("h3", label, source), tag("div", *sides, class_="pair"), class_="group")
 
 
@@ -235,7 +229,7 @@ def _stage_demos(stage: str, folder: Path) -> Markup:
         chosen = _spread(files, MAX_DEMO_STEPS)
         sounds = [_read(path, _caption(path), width=256) for path in chosen]
         reference = shared_reference([sound.image for sound in sounds if sound.image])
-        last = sounds[-1].told
+        last = sounds[-1].caption
         heading = last.heading or name
         seed = "" if last.seed is None else f" seed {last.seed}"
         cards = []
@@ -274,7 +268,7 @@ def player(
     return tag("figure", picture, audio, caption, class_="player", id=anchor)
 
 
-def _read(path: Path, caption: Caption | None, *, width: int = 384) -> Sound:
+def _read(path: Path, caption: Caption, *, width: int = 384) -> Sound:
     """Read a sound; a file that cannot be read keeps its place, with the reason."""
     try:
         wav, sample_rate = read_audio(path)
@@ -287,24 +281,24 @@ def _read(path: Path, caption: Caption | None, *, width: int = 384) -> Sound:
     )
 
 
-def _take_caption(path: Path) -> Caption | None:
-    """What is said of a take; None where its JSON file cannot be read, as the page then says."""
+def _take_caption(path: Path) -> Caption:
+    """What is said of a take."""
     try:
         take = read_take(path)
     except (OSError, ValueError):
-        return None
+        take = None
     if take is None:
-        return None
+        return Caption(is_known=False)
     return Caption(prompt=take.prompt, label=take.label, seed=take.seed)
 
 
-def _caption(path: Path) -> Caption | None:
+def _caption(path: Path) -> Caption:
     """What is said of a demo or recording; `00.real.wav` shares `00.json` with its pair."""
     beside = path.with_suffix("").with_suffix(".json")
     try:
         return parse_config(Caption, read_json(beside), str(beside))
     except (OSError, TypeError, ValueError):
-        return None
+        return Caption(is_known=False)
 
 
 def _spread(items: Sequence[ItemT], count: int) -> list[ItemT]:

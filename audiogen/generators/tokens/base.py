@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from audiogen.conditioning.conditioner import Conditioner
 from audiogen.generators.base import LatentGenerator
-from audiogen.generators.network import NetworkConfig
+from audiogen.generators.config import NetworkConfig
 from audiogen.generators.ode.scene import Scene
 from audiogen.generators.request import Request, of_kind
 from audiogen.generators.sampling import TokenSamplingConfig

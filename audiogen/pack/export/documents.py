@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from audiogen.audio.io.chunks import plain_text
+from audiogen.audio.io.metadata import plain_text
 from audiogen.pack.export.sound import KINDS, Kind
 from audiogen.pages.markup import Markup, join, number, tag
 from audiogen.pages.pictures import (

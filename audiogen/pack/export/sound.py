@@ -13,8 +13,8 @@ from torch import Tensor
 
 import audiogen
 from audiogen.audio.dsp import loudness_lufs, resample
-from audiogen.audio.io.chunks import Acid, Broadcast, Chunks, Cue, Sampler
 from audiogen.audio.io.files import Encoding
+from audiogen.audio.io.metadata import Acid, Broadcast, Chunks, Cue, Sampler
 from audiogen.audio.loops import measure_seam, resample_ring
 from audiogen.audio.measure.measures import PITCHES, SoundMeasures, measure_sound, true_peak_db
 from audiogen.take_request import Tempo
