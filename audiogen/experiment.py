@@ -305,7 +305,8 @@ class ModelConfig(Config):
     terms: LicenceTerms | None = None
     """Under which its sounds were used; None when nobody said."""
     codec_licence: str = ""
-    """Of the weights of a pretrained codec; empty when the codec was trained here."""
+    """Of the weights of a pretrained codec, or of the sounds of one that was trained on others than
+    the model; empty when it learnt from the same."""
 
 
 def load_config(
