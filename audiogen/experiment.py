@@ -19,7 +19,6 @@ from audiogen.generators import (
     AnySampling,
     ODESamplingConfig,
     check_kind,
-    generator_class,
 )
 from audiogen.generators.abilities import HasPaths
 from audiogen.run_folder import RunFolder
@@ -249,7 +248,7 @@ class ExperimentConfig(Config):
         if self.generator is not None:
             if (kind := kind_of(self.codec)) is not None:
                 check_kind(self.generator, kind)
-            generator = generator_class(self.generator)
+            generator = GENERATORS[type(self.generator)]
             if not isinstance(self.sample, generator.sampling):
                 raise ValueError(
                     f"sample.type={self.sample.type}: generator.type={self.generator.type}"
@@ -306,11 +305,21 @@ class ModelConfig(Config):
     terms: LicenceTerms | None = None
     """Under which its sounds were used; None when nobody said."""
     codec_licence: str = ""
-    """Of the weights of a pretrained codec; empty when the codec was trained here."""
+    """Of the weights of a pretrained codec, or of the sounds of one that was trained on others than
+    the model; empty when it learnt from the same."""
 
 
-def read_recipe(recipe: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+def load_config(
+    recipe: Path, overrides: Sequence[str] = (), *, must_find: bool = True
+) -> ExperimentConfig:
     """Read a recipe, or the recipe of a run folder, with `key.path=value` overrides.
+
+    What a saved codec is, is filled in from its folder.
+
+    Args:
+        recipe: the YAML file, or a run folder.
+        overrides: in the order they were given.
+        must_find: that the saved codec is not there is an error; else it stays as it is written.
 
     Raises:
         ConfigError: lists everything that is wrong, by key path.
@@ -319,26 +328,15 @@ def read_recipe(recipe: Path, overrides: Sequence[str] = ()) -> ExperimentConfig
     >>> config.generator.type, config.generator.dim
     ('diffusion', 64)
     """
-    return read_config(ExperimentConfig, _file_of(recipe), overrides, derived=True)
-
-
-def load_config(recipe: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
-    """Read a recipe that is to be run, and find the saved codec that it may name.
-
-    Raises:
-        ConfigError: as `read_recipe`; or there is no such codec, or it does not fit.
-    """
-    config = read_recipe(recipe, overrides)
+    path = RunFolder(recipe).config if recipe.is_dir() else recipe
+    config = read_config(ExperimentConfig, path, overrides, derived=True)
     try:
         codec = find_saved(config.codec)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{_file_of(recipe)}: codec.path: {error}") from None
+        if isinstance(error, FileNotFoundError) and not must_find:
+            return config
+        raise ConfigError(f"{path}: codec.path: {error}") from None
     if codec is config.codec:
         return config
     tree = {**config.model_dump(mode="json"), "codec": codec.model_dump(mode="json")}
-    return parse_config(ExperimentConfig, tree, source=str(_file_of(recipe)))
-
-
-def _file_of(recipe: Path) -> Path:
-    """Return the file of a recipe, which may be that of a run folder."""
-    return RunFolder(recipe).config if recipe.is_dir() else recipe
+    return parse_config(ExperimentConfig, tree, source=str(path))

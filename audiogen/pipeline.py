@@ -10,21 +10,21 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from audiogen.audio.dsp import set_loudness
+from audiogen.audio.dsp import below_full_scale, resample, set_loudness
 from audiogen.audio.loops import resample_ring
 from audiogen.codecs import Codec, load_codec, save_codec
 from audiogen.conditioning.controls import Controls, Role, make_controls
 from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.experiment import ModelConfig
-from audiogen.generators import LatentGenerator, SamplingConfig, Start, build_generator
+from audiogen.generators import AnySampling, LatentGenerator, Start, build_generator
 from audiogen.generators.abilities import EndsSounds
-from audiogen.generators.base import check_finite
 from audiogen.judge.judge import Judge
 from audiogen.run_folder import CONFIG, JUDGE, WEIGHTS, find_model, model_digest, write_documents
 from audiogen.schema import dump_config, read_config
 from audiogen.seal import require_whole, seal_folder
 from audiogen.storage import publish_folder, read_tensors, write_tensors
-from audiogen.types import Conditions, LatentSpec
+from audiogen.take_request import TakeRequest
+from audiogen.types import Conditions
 
 FILES = (CONFIG, WEIGHTS, JUDGE)
 """Of a model, which its seal covers; its codec has one of its own."""
@@ -35,9 +35,6 @@ MAX_WINDOWS = 12
 MAX_GAIN_DB = 20.0
 """Takes come out near the loudness of the training clips; one far below it is silence, and more
 gain would only turn its noise floor up."""
-LOOP_ROLE: Role = "slice"
-"""As what a loop is asked for: a whole sound would begin and end, and clips that loop are rare in
-training data."""
 
 
 class Pipeline:
@@ -82,11 +79,11 @@ class Pipeline:
         *,
         seconds: float,
         seeds: Sequence[int],
-        sampling: SamplingConfig | None = None,
+        sampling: AnySampling | None = None,
         negative_prompt: str = "",
         controls: Controls | None = None,
     ) -> Tensor:
-        """Generate one take per prompt, all of one length.
+        """Generate one take per prompt, all of one length; see `takes`.
 
         Args:
             prompts: B texts; an empty one leaves the sound to the model.
@@ -98,258 +95,162 @@ class Pipeline:
                 {"brightness": 2500}; those that the model was trained with.
 
         Returns:
-            wav (B, C, T) with exactly round(seconds * sample_rate) samples, at -23 LUFS or with
-            its peak at -1 dBFS, whichever is lower; near-silence is raised by 20 dB at most.
+            wav (B, C, T) with exactly round(seconds * sample_rate) samples.
 
         Raises:
             ValueError: seconds out of range, or not one seed per prompt.
             ConfigError: a control that the model does not know, or not with such a value.
         """
-        return torch.stack(
-            self.takes(
-                prompts,
-                seconds=[seconds] * len(prompts),
-                seeds=seeds,
+        if len(prompts) != len(seeds):
+            raise ValueError(f"expected one seed per prompt, got {len(prompts)}, {len(seeds)}")
+        requests = [
+            TakeRequest(
+                prompt=prompt,
+                seconds=seconds,
+                seed=seed,
                 sampling=sampling,
                 negative_prompt=negative_prompt,
-                controls=controls,
+                controls=dict(controls or {}),
             )
-        )
+            for prompt, seed in zip(prompts, seeds, strict=True)
+        ]
+        return torch.stack(self.takes(requests))
 
     @torch.no_grad()
-    def takes(
-        self,
-        prompts: Sequence[str],
-        *,
-        seconds: Sequence[float],
-        seeds: Sequence[int],
-        sampling: SamplingConfig | None = None,
-        negative_prompt: str = "",
-        controls: Controls | None = None,
-        start: Start | None = None,
-    ) -> list[Tensor]:
-        """Generate one take per prompt, each of its own length, in one batch.
+    def takes(self, requests: Sequence[TakeRequest]) -> list[Tensor]:
+        """Generate takes in one batch; each depends on its own request alone.
+
+        A loop is made on a ring of latent frames that is decoded as a ring. Its waveform is
+        brought to the exact length by resampling the ring, which moves the pitch by less than one
+        part in twice the number of frames.
 
         Args:
-            prompts: B texts.
-            seconds: of each take.
-            seeds: as of a call.
-            sampling: as of a call.
-            negative_prompt: as of a call.
-            controls: as of a call.
-            start: where to start instead of from the seeds' noise.
+            requests: B takes that differ in prompt, seed and, unless they are loops or end where
+                the model ends them, in length.
 
         Returns:
-            B takes, each (C, round(seconds * sample_rate)); levels and errors as of a call.
-        """
-        if len(seconds) != len(prompts):
-            raise ValueError(f"expected seconds for each of {len(prompts)}, got {len(seconds)}")
-        self._check(prompts, seeds, seconds)
-        return self.render(
-            self.conditions(prompts, seconds, controls=controls),
-            seconds=seconds,
-            seeds=seeds,
-            sampling=sampling,
-            negative=self.negative(negative_prompt, seconds, controls=controls),
-            start=start,
-        )
-
-    @torch.no_grad()
-    def takes_to_end(
-        self,
-        prompts: Sequence[str],
-        *,
-        max_seconds: float,
-        seeds: Sequence[int],
-        sampling: SamplingConfig | None = None,
-        negative_prompt: str = "",
-        controls: Controls | None = None,
-    ) -> list[Tensor]:
-        """Generate takes that end where the model ends them.
-
-        Args:
-            prompts: B texts.
-            max_seconds: a take that has not ended by then is cut.
-            seeds: as of a call.
-            sampling: as of a call.
-            negative_prompt: as of a call.
-            controls: as of a call.
-
-        Returns:
-            B takes (C, T), each of its own length; levels as of a call.
+            B takes (C, round(seconds * sample_rate)), at -23 LUFS or with the peak at -1 dBFS,
+            whichever is lower; near-silence is raised by 20 dB at most. The level of a loop is
+            that of its repetition.
 
         Raises:
-            ValueError: as of a call, or the generator is none that ends its sounds.
+            ValueError: no request, requests that do not fit into one batch, a length out of
+                range, or an end asked of a model that is told its lengths.
+            ConfigError: a control that the model does not know, or not with such a value.
         """
-        generator, lengths = self.generator, [max_seconds] * len(prompts)
-        if not isinstance(generator, EndsSounds):
+        self.check(requests)
+        noise = [one.start_noise(self.codec.spec) for one in requests]
+        given = [one for one in noise if one is not None]  # of all, or of none
+        start = Start(noise=torch.stack(given)) if given else None
+        return self.render(requests, self.conditions(requests), start=start)
+
+    @torch.no_grad()
+    def render(
+        self, requests: Sequence[TakeRequest], conditions: Conditions, *, start: Start | None = None
+    ) -> list[Tensor]:
+        """Generate takes from conditions that need not be those of their prompts; see `takes`."""
+        spec, first = self.codec.spec, requests[0]
+        frames = [one.num_frames(spec) for one in requests]
+        seeds = [one.sampling_seed for one in requests]
+        sampling = first.sampling or self.config.sample
+        negative = None
+        if first.negative_prompt.strip():  # its controls are those of the takes
+            negative = self.conditions(
+                [one.model_copy(update={"prompt": one.negative_prompt}) for one in requests]
+            )
+        if isinstance(self.generator, EndsSounds) and first.to_end:
+            sounds = self.generator.sample_to_end(
+                conditions, max(frames), sampling=sampling, seeds=seeds, negative=negative
+            )
+        else:
+            latents = self.generator.sample(
+                conditions,
+                frames,
+                sampling=sampling,
+                seeds=seeds,
+                negative=negative,
+                start=start,
+                ring=first.loop,
+            )
+            sounds = [one[:, :length] for one, length in zip(latents, frames, strict=True)]
+        wavs = self._decoded(sounds, seeds, ring=first.loop)
+        return [self._finished(wav, one) for wav, one in zip(wavs, requests, strict=True)]
+
+    def _decoded(
+        self, sounds: Sequence[Tensor], seeds: Sequence[int], *, ring: bool
+    ) -> list[Tensor]:
+        """Decode latents (D, L) of several lengths; a decoder would hear the padding of a batch."""
+        made: dict[int, Tensor] = {}
+        for length in dict.fromkeys(one.shape[1] for one in sounds):
+            items = [index for index, one in enumerate(sounds) if one.shape[1] == length]
+            part = torch.stack([sounds[index] for index in items])
+            wav = self.codec.decode(part, seeds=[seeds[index] for index in items], ring=ring)
+            made.update(zip(items, wav.cpu(), strict=True))
+        return [made[index] for index in range(len(sounds))]
+
+    def _finished(self, wav: Tensor, request: TakeRequest) -> Tensor:
+        """Bring a sound (C, T) to its length, set its level, and bring it to its rate."""
+        rate = self.codec.spec.sample_rate
+        num_samples = self.codec.spec.num_samples(request.seconds)
+        if request.loop:
+            twice = resample_ring(wav, num_samples).repeat(1, 2)
+            wav = set_loudness(twice, rate, max_gain_db=MAX_GAIN_DB)[:, :num_samples]
+        else:
+            wav = set_loudness(wav[:, :num_samples], rate, max_gain_db=MAX_GAIN_DB)
+        if request.rate is None or request.rate == rate:
+            return wav
+        if request.loop:
+            return below_full_scale(resample_ring(wav, round(request.seconds * request.rate)))
+        return below_full_scale(resample(wav, rate, request.rate))
+
+    def check(self, requests: Sequence[TakeRequest]) -> None:
+        """Refuse what `takes` cannot make in one batch, before anything is made.
+
+        Raises:
+            ValueError, ConfigError: see `takes`.
+        """
+        problems = [text for text in map(self.length_problem, requests) if text]
+        if problems or len({one.batch_key for one in requests}) != 1:
+            reason = "expected takes that differ in prompt, seed and length, at least one"
+            raise ValueError(problems[0] if problems else reason)
+        self.config.generator.conditioner.numbers(requests[0].controls)
+        if requests[0].to_end and not isinstance(self.generator, EndsSounds):
             raise ValueError(
                 f"a model of type {self.config.generator.type} is told how long a sound is\n"
                 "  give its seconds, or take a model of type autoregressive"
             )
-        self._check(prompts, seeds, lengths)
-        unknown = [math.nan] * len(prompts)  # the length would tell the end
-        tokens = generator.sample_to_end(
-            self.conditions(prompts, unknown, "whole", controls),
-            self.codec.spec.num_frames(max_seconds),
-            sampling=sampling or self.config.sample,
-            seeds=seeds,
-            negative=self.negative(negative_prompt, unknown, "whole", controls),
+
+    def length_problem(self, request: TakeRequest) -> str:
+        """Say why this model cannot make a take so long, or so short; empty where it can."""
+        spec, seconds = self.codec.spec, request.seconds
+        least = 2 / spec.frame_rate if request.loop else MIN_SECONDS
+        most = MAX_WINDOWS * self.config.clip_seconds
+        if least <= seconds <= most:
+            return ""
+        of_loops = (
+            " (a loop has at least two latent frames)" if seconds < least < MIN_SECONDS else ""
         )
-        most = self.codec.spec.num_samples(max_seconds)
-        wavs = [
-            self.codec.decode(one[None], seeds=[seed])[0].cpu()
-            for one, seed in zip(tokens, seeds, strict=True)
-        ]
-        return [self._finished(wav, min(most, wav.shape[1])) for wav in wavs]
+        return f"seconds={seconds:g}: {self.config.name} makes {least:.3g} to {most:g} s{of_loops}"
 
-    @torch.no_grad()
-    def loops(
-        self,
-        prompts: Sequence[str],
-        *,
-        seconds: float,
-        seeds: Sequence[int],
-        sampling: SamplingConfig | None = None,
-        negative_prompt: str = "",
-        controls: Controls | None = None,
-        start: Start | None = None,
-    ) -> Tensor:
-        """Generate seamless loops, on a ring of latent frames that is decoded as a ring.
+    def conditions(self, requests: Sequence[TakeRequest], role: Role | None = None) -> Conditions:
+        """Encode what takes are asked for, as the generator reads it.
 
-        A ring has whole frames. Its waveform is brought to the exact length by resampling the
-        ring, which moves the pitch by less than one part in twice the number of frames.
-
-        Args:
-            prompts: B texts.
-            seconds: length of every loop, from two latent frames on.
-            seeds: as of a call.
-            sampling: as of a call.
-            negative_prompt: as of a call.
-            controls: as of a call.
-            start: where to start instead of from the seeds' noise.
-
-        Returns:
-            wav (B, C, T) with exactly round(seconds * sample_rate) samples; levels as of a call,
-            measured on the loop repeated.
+        Without a `role`, a take longer than the training window, and a loop, is asked for as a
+        slice of the window's length, and a shorter one as a whole sound. A take that ends where
+        the model ends it is whole, and its length is left out, which would tell the end.
 
         Raises:
-            ValueError: seconds out of range, or not one seed per prompt.
+            ConfigError: a control that the model does not know, or not with such a value.
         """
-        spec = self.codec.spec
-        lengths = [seconds] * len(prompts)
-        num_samples = spec.num_samples(seconds)
-        if num_samples < 2 * spec.hop_length:
-            raise ValueError(
-                f"seconds={seconds:g}: a loop has at least two latent frames, which are"
-                f" {2 / spec.frame_rate:.3f} s with this model"
-            )
-        self._check(prompts, seeds, lengths, least=0)
-        turns = self.render(
-            self.conditions(prompts, lengths, LOOP_ROLE, controls),
-            seconds=lengths,
-            seeds=seeds,
-            sampling=sampling,
-            negative=self.negative(negative_prompt, lengths, LOOP_ROLE, controls),
-            start=start,
-            ring=True,
-        )
-        return torch.stack(turns)
-
-    @torch.no_grad()
-    def render(
-        self,
-        conditions: Conditions,
-        *,
-        seconds: Sequence[float],
-        seeds: Sequence[int],
-        sampling: SamplingConfig | None = None,
-        negative: Conditions | None = None,
-        start: Start | None = None,
-        ring: bool = False,
-    ) -> list[Tensor]:
-        """Generate from conditions instead of prompts; see `takes`, and with `ring` `loops`."""
-        spec = self.codec.spec
-        frames = [loop_frames(spec, one) if ring else spec.num_frames(one) for one in seconds]
-        latents = self.generator.sample(
-            conditions,
-            frames,
-            sampling=sampling or self.config.sample,
-            seeds=seeds,
-            negative=negative,
-            start=start,
-            ring=ring,
-        )
-        check_finite(latents, seeds)
-        made: dict[int, Tensor] = {}
-        for length in dict.fromkeys(frames):  # a decoder would hear the padding of shorter items
-            items = [index for index, found in enumerate(frames) if found == length]
-            part = latents[items, :, :length]
-            wav = self.codec.decode(part, seeds=[seeds[index] for index in items], ring=ring)
-            made.update(zip(items, wav.cpu(), strict=True))
-        finish = self._finished_turn if ring else self._finished
-        return [finish(made[index], spec.num_samples(one)) for index, one in enumerate(seconds)]
-
-    def _finished(self, wav: Tensor, num_samples: int) -> Tensor:
-        """Cut a take (C, T) to its length and set its level."""
-        cut = wav[:, :num_samples]
-        return set_loudness(cut, self.codec.spec.sample_rate, max_gain_db=MAX_GAIN_DB)
-
-    def _finished_turn(self, wav: Tensor, num_samples: int) -> Tensor:
-        """Bring one turn of a loop to its length and set the level that it has when repeated."""
-        twice = resample_ring(wav, num_samples).repeat(1, 2)
-        levelled = set_loudness(twice, self.codec.spec.sample_rate, max_gain_db=MAX_GAIN_DB)
-        return levelled[:, :num_samples]
-
-    def _check(
-        self,
-        prompts: Sequence[str],
-        seeds: Sequence[int],
-        seconds: Sequence[float],
-        least: float = MIN_SECONDS,
-    ) -> None:
-        """Raise ValueError when there is not one seed per prompt, or a length is out of range."""
-        if len(prompts) != len(seeds) or not prompts:
-            raise ValueError(f"expected one seed per prompt, got {len(prompts)}, {len(seeds)}")
-        most = MAX_WINDOWS * self.config.clip_seconds
-        for one in seconds:
-            if not least <= one <= most:
-                raise ValueError(f"seconds={one:g}: this model makes {least:.3g} to {most:g} s")
-
-    def negative(
-        self,
-        prompt: str,
-        seconds: Sequence[float],
-        role: Role | None = None,
-        controls: Controls | None = None,
-    ) -> Conditions | None:
-        """Conditions that guidance leads away from; None for an empty prompt.
-
-        The controls are those of the takes: guidance follows the prompt.
-        """
-        if not prompt.strip():
-            return None
-        return self.conditions([prompt] * len(seconds), seconds, role, controls)
-
-    def conditions(
-        self,
-        prompts: Sequence[str],
-        seconds: Sequence[float],
-        role: Role | None = None,
-        controls: Controls | None = None,
-    ) -> Conditions:
-        """Encode prompts for sounds of `seconds` each.
-
-        Without a `role`, a take longer than the window is asked for as a slice of the window's
-        length, and a shorter one as a whole sound. Errors of `controls` are those of a call.
-        """
-        measures = self.config.generator.conditioner.numbers(controls or {})
-        states = self.text(prompts)
-        window = self.config.clip_seconds
+        window, states = self.config.clip_seconds, self.text([one.prompt for one in requests])
+        is_slice = [one.loop or one.seconds > window for one in requests]
         numbers = make_controls(
-            seconds=[min(one, window) for one in seconds],
-            roles=[role or ("slice" if one > window else "whole") for one in seconds],
-            measures=[measures] * len(seconds),
+            seconds=[math.nan if one.to_end else min(one.seconds, window) for one in requests],
+            roles=[
+                role or ("slice" if cut and not one.to_end else "whole")
+                for one, cut in zip(requests, is_slice, strict=True)
+            ],
+            measures=[self.config.generator.conditioner.numbers(one.controls) for one in requests],
         )
         conditions = Conditions(
             text=states.states, text_mask=states.mask, pooled=states.pooled, controls=numbers
@@ -413,8 +314,3 @@ class Pipeline:
         write_documents(folder, documents or {}, self.folder)
         if self.folder is not None:
             write_documents(folder / "codec", {}, self.folder / "codec")
-
-
-def loop_frames(spec: LatentSpec, seconds: float) -> int:
-    """Latent frames of the ring that a loop of `seconds` is made on; at least two."""
-    return max(2, round(spec.num_samples(seconds) / spec.hop_length))

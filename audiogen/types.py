@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+from audiogen.items import Items
 
 Kind = Literal["continuous", "tokens"]
 
@@ -56,32 +58,6 @@ class LatentSpec:
     def num_frames(self, seconds: float) -> int:
         """Latent frames that cover `seconds`; at least one."""
         return max(1, math.ceil(self.num_samples(seconds) / self.hop_length))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Items:
-    """Tensors whose first dimension is the B items of a batch."""
-
-    def to(self, device: torch.device) -> Self:
-        """Return the same on `device`."""
-        return self._changed(lambda tensor: tensor.to(device))
-
-    def __getitem__(self, items: slice | list[int] | Tensor) -> Self:
-        """Return some of the items, in that order."""
-        return self._changed(lambda tensor: tensor[items])
-
-    def _changed(self, change: Callable[[Tensor], Tensor]) -> Self:
-        """Apply `change` to each tensor, also to those of the nouns inside."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: _changed(value, change) for name, value in values.items()})
-
-
-def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, Mapping):
-        return {name: change(tensor) for name, tensor in value.items()}
-    return value._changed(change) if isinstance(value, Items) else value
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
-from audiogen.audio.io.chunks import Acid, Broadcast, Chunks, Cue, Sampler
+from audiogen.audio.io.metadata import Acid, Broadcast, Chunks, Cue, Sampler
 
 HEAD = "<256s32s32s10s8sIIH64s5h180s"
 UNKNOWN_LEVEL = 0x7FFF

@@ -42,9 +42,9 @@ def test_its_list_of_prompts_is_one(tmp_path: Path) -> None:
     [text] = re.findall(r"```yaml\n(.*?)```", GUIDE, flags=re.DOTALL)
     path = tmp_path / "prompts.yaml"
     path.write_text(text, encoding="utf-8")
-    wishes = read_prompts(path, TakeSettings())
-    assert len(wishes) == 1 + 6 + 3 + 1 + 1
-    assert "a forest at night" in {wish.prompt for wish in wishes}
+    entries = [entry for _, entry in read_prompts(path, TakeSettings())]
+    assert len(entries) == 1 + 6 + 3 + 1 + 1
+    assert "a forest at night" in {one.prompt for one in entries}
 
 
 def test_it_names_every_setting_of_a_list() -> None:

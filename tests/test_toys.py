@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from audiogen import Pipeline, load_config
 from audiogen.cli.main import app
 from audiogen.schema import ConfigError
+from audiogen.take_request import TakeRequest
 from audiogen.training.stages import train
 
 pytestmark = pytest.mark.usefixtures("_toys_added")
@@ -74,6 +75,6 @@ def test_they_are_trained_published_loaded_and_sampled(
     alone = pipeline(["wind"], seconds=1.0, seeds=[2])
     torch.testing.assert_close(together[1:], alone)
     with pytest.raises(ValueError, match="no ring"):
-        pipeline.loops(["rain"], seconds=1.0, seeds=[1])
-    with pytest.raises(ValueError, match="is told how long a sound is"):
-        pipeline.takes_to_end(["rain"], max_seconds=1.0, seeds=[1])
+        pipeline.takes([TakeRequest(prompt="rain", seconds=1.0, seed=1, loop=True)])
+    with pytest.raises(ValueError, match="told how long a sound is"):
+        pipeline.takes([TakeRequest(prompt="rain", seconds=1.0, seed=1, to_end=True)])

@@ -7,9 +7,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from audiogen.codecs.base import CodecConfig, CodecOutput
+from audiogen.codecs.base import CodecOutput
+from audiogen.codecs.config import CodecConfig
 from audiogen.codecs.continuous import ContinuousCodec
-from audiogen.generators.base import GeneratorConfig, LatentGenerator
+from audiogen.generators.base import LatentGenerator
+from audiogen.generators.config import GeneratorConfig
 from audiogen.generators.request import Request, of_kind
 from audiogen.generators.sampling import SamplingConfig
 from audiogen.seeds import noise_source

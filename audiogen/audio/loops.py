@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from audiogen.audio.dsp import stereo_correlation
+
 FLUX_SECONDS = 1024 / 22_050
 """Length of the frames whose spectra are compared; they are a quarter of it apart."""
 LEVEL_SECONDS = 0.02
@@ -63,8 +65,8 @@ def measure_seam(wav: Tensor, sample_rate: int) -> Seam:
     restless sound may have a restless join, and a steady one may not.
 
     Args:
-        wav: (C, T), one turn of the loop.
-        sample_rate: Hz.
+        wav: One turn of the loop, (C, T).
+        sample_rate: The rate of `wav` in Hz.
 
     Raises:
         ValueError: another shape, fewer than 16 samples, or samples that are not finite.
@@ -157,9 +159,5 @@ def _correlation_jump(wav: Tensor, sample_rate: int) -> float:
     if wav.shape[0] < 2:
         return 0.0
     near = min(wav.shape[1] // 2, max(2, round(CORRELATION_SECONDS * sample_rate)))
-    values = []
-    for part in (wav[:2, -near:], wav[:2, :near]):
-        left, right = part - part.mean(dim=1, keepdim=True)
-        size = float(left.norm() * right.norm())
-        values.append(float(left @ right) / size if size > SILENCE else 0.0)
-    return values[1] - values[0]
+    before, after = (stereo_correlation(part) or 0.0 for part in (wav[:, -near:], wav[:, :near]))
+    return after - before

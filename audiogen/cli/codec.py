@@ -37,9 +37,9 @@ def encode(
 
     Prints length, bit rate and speed of each. An existing file is kept, and a number put behind.
     """
-    from audiogen.codecs.token_files.transcode import encode_files
+    from audiogen.codecs.token_files.transcode import encode_sounds
 
-    for done in encode_files(model, files, out=out, num_codebooks=codebooks):
+    for done in encode_sounds(model, files, out=out, num_codebooks=codebooks):
         typer.echo(done)
 
 
@@ -58,7 +58,7 @@ def decode(
 
     Prints length, bit rate and speed of each. An existing file is kept, and a number put behind.
     """
-    from audiogen.codecs.token_files.transcode import decode_files
+    from audiogen.codecs.token_files.transcode import decode_sounds
 
-    for done in decode_files(model, files, out=out, num_codebooks=codebooks, seed=seed):
+    for done in decode_sounds(model, files, out=out, num_codebooks=codebooks, seed=seed):
         typer.echo(done)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from audiogen.takes.spec import Tempo
+    from audiogen.take_request import Tempo
 
 Model = Annotated[
     Path, typer.Option("--model", metavar="RUN", help="A run folder, such as runs/diffusion.")
@@ -30,6 +30,6 @@ def tempo(bpm: float | None, bars: int | None, beats_per_bar: int = 4) -> Tempo 
     """
     if (bpm is None) != (bars is None):
         raise typer.BadParameter("give both --bpm and --bars, or neither", param_hint="--bpm")
-    from audiogen.takes.spec import Tempo
+    from audiogen.take_request import Tempo
 
     return Tempo(bpm=bpm, bars=bars, beats_per_bar=beats_per_bar) if bpm and bars else None

@@ -39,10 +39,10 @@ Own = Annotated[
 @recipes.command()
 def config(recipe: Recipe, overrides: Overrides = None) -> None:
     """Print a recipe with every default."""
-    from audiogen.experiment import read_recipe
+    from audiogen.experiment import load_config
     from audiogen.schema import dump_config
 
-    typer.echo(dump_config(read_recipe(recipe, overrides or ())), nl=False)
+    typer.echo(dump_config(load_config(recipe, overrides or (), must_find=False)), nl=False)
 
 
 @recipes.command()

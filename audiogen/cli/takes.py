@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from audiogen.cli.options import BatchSize, Runs, Steps, tempo
+
+if TYPE_CHECKING:
+    from audiogen.take_request import Tempo
 
 takes = typer.Typer()
 
@@ -81,26 +84,27 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     """
     wanted = _prompts(prompt or [], prompts)
     beat = tempo(bpm, bars, beats_per_bar)
-    _check_length(loop=loop, bpm=bpm, seconds=seconds)
+    _check_length(loop=loop, to_end=to_end, bpm=bpm, seconds=seconds)
     from audiogen.conditioning.controls import parse_controls
+    from audiogen.pipeline import Pipeline
     from audiogen.run_folder import RunFolder
-    from audiogen.takes.request import TakesRequest, write_takes
+    from audiogen.take_request import TakeRequest
+    from audiogen.takes.making import changed_sampling, write_takes
 
-    request = TakesRequest(
-        prompts=wanted,
-        seconds=5.0 if seconds is None else seconds,
+    sampling = _sampling(steps, guidance_scale, setting or ())
+    controls, pipeline = parse_controls(control or ()), Pipeline.from_pretrained(run)
+    requests = TakeRequest.of_each(
+        wanted,
+        range(seed, seed + count),
+        seconds=_seconds(seconds, beat),
+        sampling=changed_sampling(pipeline.config.sample, sampling),
         negative_prompt=negative_prompt,
+        controls=controls,
         loop=loop,
         tempo=beat,
-        count=count,
-        seed=seed,
-        out=out or RunFolder(run).takes,
         to_end=to_end,
-        sampling=_sampling(steps, guidance_scale, setting or ()),
-        controls=parse_controls(control or ()),
-        batch_size=batch_size,
     )
-    for path in write_takes(run, request):
+    for path in write_takes(pipeline, requests, out or RunFolder(run).takes, batch_size):
         typer.echo(path)
 
 
@@ -180,8 +184,10 @@ def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
     return (*given, *listed)
 
 
-def _check_length(*, loop: bool, bpm: float | None, seconds: float | None) -> None:
+def _check_length(*, loop: bool, to_end: bool, bpm: float | None, seconds: float | None) -> None:
     """Raise typer.BadParameter for lengths that contradict each other, or say too little."""
+    if to_end and loop:
+        raise typer.BadParameter("a loop has no end; give --loop or --to-end", param_hint="--loop")
     if bpm is not None and not loop:
         raise typer.BadParameter("a tempo is for loops; add --loop", param_hint="--bpm")
     if bpm is not None and seconds is not None:
@@ -190,3 +196,9 @@ def _check_length(*, loop: bool, bpm: float | None, seconds: float | None) -> No
     if not loop and seconds is not None and seconds < MIN_SECONDS:
         message = f"Input should be greater than or equal to {MIN_SECONDS}"
         raise typer.BadParameter(message, param_hint="--seconds")
+
+
+def _seconds(given: float | None, in_bars: Tempo | None) -> float:
+    if in_bars is not None:
+        return in_bars.seconds
+    return 5.0 if given is None else given

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from audiogen.codecs.base import Codec, CodecConfig
+from audiogen.codecs.base import Codec
+from audiogen.codecs.config import CodecConfig
 
 
 class ContinuousCodec(Codec):

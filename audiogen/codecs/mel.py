@@ -12,7 +12,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from audiogen.audio.spectral import istft, mel_filterbank, stft
-from audiogen.codecs.base import CodecConfig, CodecOutput
+from audiogen.codecs.base import CodecOutput
+from audiogen.codecs.config import CodecConfig
 from audiogen.codecs.continuous import ContinuousCodec
 from audiogen.codecs.griffin_lim import griffin_lim
 from audiogen.codecs.losses import multi_resolution_loss

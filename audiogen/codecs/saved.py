@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from audiogen.codecs.base import CodecConfig
+from audiogen.codecs.config import CodecConfig
 from audiogen.run_folder import CONFIG, WEIGHTS, RunFolder
 from audiogen.seal import sealed_sha256
 from audiogen.storage import digest_of

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from audiogen.codecs.base import CodecConfig
+from audiogen.codecs.config import CodecConfig
 from audiogen.nn.chance import randn
 from audiogen.nn.convnet import ConvDecoder, ConvEncoder
 from audiogen.nn.fourier import FourierDecoder, FourierEncoder, FourierFraming, WavePath

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
@@ -17,7 +17,7 @@ from audiogen.conditioning.controls import (
     MEASURES,
     ControlName,
     Controls,
-    Range,
+    Span,
     control_number,
     describe_range,
     place_in_range,
@@ -26,7 +26,7 @@ from audiogen.nn.chance import rand
 from audiogen.schema import Config, ConfigError
 from audiogen.types import Conditions, Context
 
-AnyRange = Range | Literal["auto"]
+AnyRange = Span | Literal["auto"]
 
 
 def _names_with_auto(value: Any) -> Any:
@@ -68,7 +68,7 @@ class ConditionerConfig(Config):
         return controls
 
     @property
-    def ranges(self) -> dict[ControlName, Range]:
+    def ranges(self) -> dict[ControlName, Span]:
         """Of the controls.
 
         Raises:
@@ -83,7 +83,7 @@ class ConditionerConfig(Config):
             )
         return found
 
-    def with_ranges(self, ranges: Mapping[ControlName, Range]) -> Self:
+    def with_ranges(self, ranges: Mapping[ControlName, Span]) -> Self:
         """Return the same with ranges for the controls that have none yet."""
         filled = {
             name: ranges.get(name, span) if span == "auto" else span
@@ -95,45 +95,42 @@ class ConditionerConfig(Config):
         """The numbers that stand for the values of controls.
 
         Raises:
-            ConfigError: the model was not trained with one of them, or not with such a value; at
-                most four lines.
+            ConfigError: the model was not trained with one of them, or not with such a value.
         """
-        ranges = self.ranges
-        unknown = [name for name in controls if name not in ranges]
-        wrong, numbers = [], {}
-        for name, span in ranges.items():
-            if name not in controls:
-                continue
+        ranges: dict[str, Span] = {str(name): span for name, span in self.ranges.items()}
+        numbers = {}
+        problems = []
+        for name, value in controls.items():
             try:
-                numbers[str(name)] = value = control_number(name, controls[name])
-                if not span[0] <= value <= span[1]:
-                    wrong.append(f"{value:g}: this model knows {describe_range(name, span)}")
+                numbers[name] = _number_in(ranges, name, value)
             except ValueError as error:
-                wrong.append(f"{name}: {error}")
-        lines = [_unknown(unknown, ranges)] if unknown else []
-        lines += [f"it has {_listed(ranges)}"] if unknown and ranges else []
-        lines += ["; ".join(wrong)] if wrong else []
-        if lines:
-            raise ConfigError("\n  ".join(["controls:", *lines]))
+                problems.append(str(error))
+        if problems:
+            known = ", ".join(describe_range(name, span) for name, span in self.ranges.items())
+            lines = ["controls:", "; ".join(problems), *([f"it has {known}"] if known else [])]
+            raise ConfigError("\n  ".join(lines))
         return numbers
 
 
-def _unknown(names: Iterable[str], ranges: Mapping[ControlName, Range]) -> str:
-    """Say that a model was not trained with controls of such names."""
-    shown = [f"{name:.40}" for name in names]
+def _number_in(ranges: Mapping[str, Span], name: str, value: object) -> float:
+    """The number of one control's value; ValueError when a model with such ranges knows it not."""
     if not ranges:
-        return (
-            f"{', '.join(shown[:3])}: this model was trained without controls; see"
+        raise ValueError(
+            f"{name:.40}: this model was trained without controls; see"
             " generator.conditioner.controls in the recipe"
         )
-    near = get_close_matches(shown[0], list(ranges), n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    them = "it" if len(shown) == 1 else "them"
-    return f"{', '.join(shown[:3])}: this model was not trained with {them}{hint}"
-
-
-def _listed(ranges: Mapping[ControlName, Range]) -> str:
-    return ", ".join(describe_range(name, span) for name, span in ranges.items())
+    if name not in ranges:
+        near = get_close_matches(name, ranges, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{name:.40}: this model was not trained with it{hint}")
+    try:
+        number = control_number(name, value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    low, high = ranges[name]
+    if not low <= number <= high:
+        raise ValueError(f"{name}: {number:g} is outside of what this model knows")
+    return number
 
 
 class Conditioner(nn.Module):
@@ -148,7 +145,7 @@ class Conditioner(nn.Module):
         self.null_pooled = nn.Parameter(torch.zeros(dim))
         ranges = config.ranges
         self.measures = tuple(ranges)
-        self.ranges: dict[str, Range] = {**CONTROL_RANGES, **{str(n): r for n, r in ranges.items()}}
+        self.ranges: dict[str, Span] = {**CONTROL_RANGES, **{str(n): r for n, r in ranges.items()}}
         self.controls = nn.ModuleDict(
             {name: ControlEmbedding(dim) for name in CONTROL_RANGES}
             | {name: MeasureEmbedding(dim, distinct=name == "key") for name in self.measures}

@@ -17,8 +17,8 @@ Role = Literal["whole", "slice", "loop"]
 ROLES: tuple[Role, ...] = ("whole", "slice", "loop")
 """A whole sound with its beginning and end, an excerpt of a longer one, or a seamless loop."""
 
-Range = tuple[float, float]
-CONTROL_RANGES: Mapping[str, Range] = {"seconds": (0.0, 30.0), "role": (0.0, 2.0)}
+Span = tuple[float, float]
+CONTROL_RANGES: Mapping[str, Span] = {"seconds": (0.0, 30.0), "role": (0.0, 2.0)}
 """Controls every generator knows, with the range that training usually covers."""
 
 ControlName = Literal[
@@ -62,7 +62,7 @@ MEASURES: Mapping[ControlName, Measure] = {
     "tempo": Measure(attribute="tempo_bpm", unit="bpm"),
     "key": Measure(attribute="key"),
 }
-KEY_RANGE: Range = (0.0, float(len(KEYS) - 1))
+KEY_RANGE: Span = (0.0, float(len(KEYS) - 1))
 
 
 def control_number(name: str, value: object) -> float:
@@ -100,7 +100,7 @@ def parse_controls(texts: Iterable[str]) -> dict[str, ControlValue]:
     return found
 
 
-def describe_range(name: ControlName, span: Range) -> str:
+def describe_range(name: ControlName, span: Span) -> str:
     """Say a control with its range and unit: "brightness (212 to 5430 Hz)"."""
     if name == "key":
         return "key (such as Amin or C#maj)"
@@ -108,7 +108,7 @@ def describe_range(name: ControlName, span: Range) -> str:
     return f"{name} ({span[0]:g} to {span[1]:g}{f' {unit}' if unit else ''})"
 
 
-def place_in_range(name: str, values: Tensor, span: Range) -> Tensor:
+def place_in_range(name: str, values: Tensor, span: Span) -> Tensor:
     """Values (B,) as parts of their range, 0 to 1; NaN stays NaN.
 
     A measure beyond the range counts as its end, of which the model thus learns "that or more".

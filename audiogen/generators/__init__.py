@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from audiogen.generators.base import GeneratorConfig, LatentGenerator
+from audiogen.generators.base import LatentGenerator
+from audiogen.generators.config import GeneratorConfig
 from audiogen.generators.ode.diffusion import DiffusionConfig, DiffusionGenerator
 from audiogen.generators.ode.flow import FlowConfig, FlowGenerator
 from audiogen.generators.request import Start
@@ -19,7 +20,7 @@ from audiogen.generators.tokens.masked import MaskedConfig, MaskedGenerator
 from audiogen.schema import Config, OneOf, parse_config
 from audiogen.types import Kind, LatentSpec
 
-GENERATORS: dict[type[GeneratorConfig], Any] = {
+GENERATORS: dict[type[GeneratorConfig], type[LatentGenerator]] = {
     DiffusionConfig: DiffusionGenerator,
     FlowConfig: FlowGenerator,
     AutoregressiveConfig: AutoregressiveGenerator,
@@ -44,7 +45,6 @@ __all__ = [
     "TokenSamplingConfig",
     "build_generator",
     "check_kind",
-    "generator_class",
     "parse_sampling",
 ]
 
@@ -60,15 +60,9 @@ def parse_sampling(tree: Mapping[str, Any], source: str) -> SamplingConfig:
     return parse_config(_Given, {"sample": dict(tree)}, source).sample
 
 
-def generator_class(config: GeneratorConfig) -> type[LatentGenerator]:
-    """Return the class of the generator that `config` describes, which says what it can do."""
-    found: type[LatentGenerator] = GENERATORS[type(config)]
-    return found
-
-
 def check_kind(config: GeneratorConfig, kind: Kind) -> None:
     """Raise ValueError when the generator does not model the codec's kind of latents."""
-    accepts = generator_class(config).accepts
+    accepts = GENERATORS[type(config)].accepts
     if kind != accepts:
         raise ValueError(
             f"generator.type={config.type} models {accepts} latents, but the codec gives {kind}"
@@ -90,5 +84,4 @@ def build_generator(
         ValueError: the codec's latents are not what this generator models.
     """
     check_kind(config, spec.kind)
-    generator: LatentGenerator = GENERATORS[type(config)](config, spec, text_dim, window_frames)
-    return generator
+    return GENERATORS[type(config)](config, spec, text_dim, window_frames)

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, Self
+from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from audiogen.conditioning.conditioner import ConditionerConfig
-from audiogen.conditioning.controls import ControlName, Range
+from audiogen.generators.config import GeneratorConfig
 from audiogen.generators.request import Request, Start, of_kind
 from audiogen.generators.sampling import SamplingConfig
-from audiogen.schema import Config
 from audiogen.types import Batch, Conditions, Kind, LatentSpec, LossOutput
-
-
-class GeneratorConfig(Config):
-    """What the configuration of every generator says."""
-
-    type: str
-    conditioner: ConditionerConfig = ConditionerConfig()
-
-    def with_ranges(self, ranges: Mapping[ControlName, Range]) -> Self:
-        """Return the same with ranges for the controls that have none."""
-        filled = self.conditioner.with_ranges(ranges)
-        return self.model_copy(update={"conditioner": filled})
 
 
 class LatentGenerator(nn.Module, ABC):
@@ -113,7 +99,8 @@ class LatentGenerator(nn.Module, ABC):
             (B, D, L) or (B, K, L); zeros behind the end of a shorter item.
 
         Raises:
-            ValueError: the request is none, or asks for what this generator cannot do.
+            ValueError: the request is none, or asks for what this generator cannot do; or what
+                comes out is not finite.
         """
         if isinstance(num_frames, int):
             num_frames = [num_frames] * len(conditions)
@@ -127,7 +114,7 @@ class LatentGenerator(nn.Module, ABC):
             ring=ring,
         )
         self.check(request)
-        return self.draw(request)
+        return request.finite(self.draw(request))
 
     def check(self, request: Request) -> None:
         """Raise ValueError when a request asks for what this generator cannot do."""
@@ -146,15 +133,3 @@ class LatentGenerator(nn.Module, ABC):
                 f"sample: a model of type {kind} keeps the beginning of a sound and nothing else\n"
                 "  to fill gaps take a generator of type masked, diffusion or flow"
             )
-
-
-def check_finite(latents: Tensor, seeds: Sequence[int]) -> None:
-    """Raise ValueError when any of B sampled latents are not finite, and name their seeds."""
-    finite = latents.flatten(1).isfinite().all(dim=1).tolist()
-    broken = [str(seed) for seed, fine in zip(seeds, finite, strict=True) if not fine]
-    if broken:
-        raise ValueError(
-            f"sample: what the model made of seeds {', '.join(broken)} is not finite\n"
-            "  try another solver, more steps or a guidance_scale nearer to 1; if all seeds of it"
-            " end so, its training has failed"
-        )

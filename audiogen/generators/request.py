@@ -99,6 +99,18 @@ class Request:
         lengths = torch.tensor(self.lengths, device=self.device)
         return torch.arange(max(self.lengths), device=self.device) < lengths[:, None]
 
+    def finite(self, latents: Tensor) -> Tensor:
+        """Return what was sampled; ValueError names the seeds of what is not finite."""
+        fine = latents.flatten(1).isfinite().all(dim=1).tolist()
+        broken = [str(seed) for seed, good in zip(self.seeds, fine, strict=True) if not good]
+        if broken:
+            raise ValueError(
+                f"sample: what the model made of seeds {', '.join(broken)} is not finite\n"
+                "  try another solver, more steps or a guidance_scale nearer to 1; if all seeds of"
+                " it end so, its training has failed"
+            )
+        return latents
+
     def __getitem__(self, items: Sequence[int]) -> Self:
         """Return the same for some of the items, cut to the longest of them."""
         index = list(items)

@@ -157,6 +157,14 @@ class Judge:
         return cls(sample_rate=rate, labels=labels, digest=sha256_file(path)[:16], **arrays)
 
 
+def train_judge(wavs: Sequence[Tensor], labels: Sequence[str], sample_rate: int) -> Judge | None:
+    """Fit a judge on the clips that have a label; None where there are not two labels."""
+    known = [(wav, label) for wav, label in zip(wavs, labels, strict=True) if label]
+    if len({label for _, label in known}) < 2:
+        return None
+    return Judge.fit([wav for wav, _ in known], [label for _, label in known], sample_rate)
+
+
 def label_words(label: str) -> str:
     """A label as one writes it: `sea_waves` is "sea waves"."""
     return re.sub(r"[\W_]+", " ", label.lower()).strip()

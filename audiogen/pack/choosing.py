@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from audiogen.pack.curation.cards import NEAR_DB, FloatArray, fingerprint
 from audiogen.pages.pictures import spectrogram
 from audiogen.pipeline import Pipeline
 from audiogen.takes.making import Made, make_takes
-from audiogen.takes.spec import TakeSpec
+from audiogen.takes.take import Candidate, Choosing, Take
 
 CANDIDATE_STEP = 100_000_000
 """From one candidate's seed to the next; loops that are made again lie between them."""
@@ -31,43 +30,6 @@ FRAME_SECONDS = 0.02
 EMPTY = 1e-5
 """Largest sample of a frame without sound (-100 dBFS)."""
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """What a candidate is worth; each from 0 to 1.
-
-    Attributes:
-        texture: 1 for a sound that is not clipped, silent or broken off, whose seam is not heard
-            and that is not nearly another take of its prompt.
-        prompt: how probably it is what the prompt names; None where nobody can say.
-    """
-
-    texture: float
-    prompt: float | None
-
-    @property
-    def total(self) -> float:
-        """That of the texture times that of the prompt, where there is one."""
-        return round(self.texture * (1 if self.prompt is None else self.prompt), 4)
-
-    def report(self) -> dict[str, float | None]:
-        """The three numbers, as a sidecar tells them."""
-        prompt = None if self.prompt is None else round(self.prompt, 4)
-        return {"score": self.total, "texture": round(self.texture, 4), "prompt": prompt}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """The kept one of several candidates.
-
-    Attributes:
-        made: the take.
-        note: what its sidecar tells of all candidates.
-    """
-
-    made: Made
-    note: Mapping[str, Any]
 
 
 @dataclass
@@ -94,51 +56,64 @@ class Chooser:
             _log.warning(text, pipeline.config.name)
         return cls(pipeline, pipeline.judge)
 
-    def choose(self, specs: Sequence[TakeSpec], count: int, batch_size: int) -> list[Choice]:
-        """Make `count` candidates for each of a few takes of one prompt, and keep the best.
+    def choose(self, wanted: Sequence[Take], batch_size: int) -> list[Made]:
+        """Make `best_of` candidates for each of a few takes of one prompt, and keep the best.
 
         The takes are chosen in turn, so that one that is nearly another loses. Of equal scores
         the first candidate's counts.
 
         Args:
-            specs: of takes alike in settings.
-            count: candidates of each.
+            wanted: takes alike in settings.
             batch_size: sounds made at once; it does not change what is chosen.
         """
+        count = wanted[0].best_of
         asked = [
-            replace(spec, seed=spec.seed + number * CANDIDATE_STEP)
-            for spec in specs
+            take.model_copy(update={"seed": take.seed + number * CANDIDATE_STEP})
+            for take in wanted
             for number in range(count)
         ]
         made: list[Made] = []
         for first in range(0, len(asked), batch_size):
             made += make_takes(self.pipeline, asked[first : first + batch_size])
         taken: list[FloatArray] = []
-        choices = []
+        kept = []
         for first in range(0, len(made), count):
             candidates = made[first : first + count]
-            prints = [fingerprint(spectrogram(one.wav, self._rate)) for one in candidates]
+            prints = [fingerprint(spectrogram(wav, self._rate)) for _, wav in candidates]
             scores = [
                 self._score(one, print_, taken)
                 for one, print_ in zip(candidates, prints, strict=True)
             ]
-            best = max(range(count), key=lambda number: (scores[number].total, -number))
+            best = max(range(count), key=lambda number: (scores[number].score, -number))
             taken.append(prints[best])
-            choices.append(Choice(made=candidates[best], note=self._note(candidates, scores, best)))
-        return choices
+            take, wav = candidates[best]
+            choosing = Choosing(
+                chosen=best,
+                candidates=tuple(scores),
+                label=self._label(take.prompt),
+                judge="" if self.judge is None else self.judge.digest,
+            )
+            kept.append((take.model_copy(update={"choosing": choosing}), wav))
+        return kept
 
     @property
     def _rate(self) -> int:
         return self.pipeline.codec.spec.sample_rate
 
-    def _score(self, made: Made, print_: FloatArray, taken: Sequence[FloatArray]) -> Score:
+    def _score(self, made: Made, print_: FloatArray, taken: Sequence[FloatArray]) -> Candidate:
+        take, wav = made
         near = min([NEAR_DB, *(float(np.sqrt(((print_ - one) ** 2).mean())) for one in taken)])
-        seam = 1.0 if made.seam is None else 1 / max(1.0, made.seam.score)
-        label, prompt = self._label(made.spec.prompt), None
+        seam = 1.0 if take.seam is None else 1 / max(1.0, take.seam.score)
+        label, prompt = self._label(take.prompt), None
         if self.judge is not None and label is not None:
-            prompt = self.judge.probabilities(made.wav)[label]
-        texture = soundness(made.wav, self._rate) * seam * near / NEAR_DB
-        return Score(texture=texture, prompt=prompt)
+            prompt = self.judge.probabilities(wav)[label]
+        texture = soundness(wav, self._rate) * seam * near / NEAR_DB
+        return Candidate(
+            seed=take.seed,
+            score=round(texture * (1 if prompt is None else prompt), 4),
+            texture=round(texture, 4),
+            prompt=None if prompt is None else round(prompt, 4),
+        )
 
     def _label(self, prompt: str) -> str | None:
         """The label that a prompt names; the log says of each prompt that names none."""
@@ -152,17 +127,6 @@ class Chooser:
                 text = "%.60r names no sound that the recogniser knows; chosen by texture alone"
                 _log.warning(text, prompt)
         return self._named[prompt]
-
-    def _note(
-        self, candidates: Sequence[Made], scores: Sequence[Score], best: int
-    ) -> dict[str, Any]:
-        label = self._label(candidates[best].spec.prompt)
-        told = [
-            {"seed": made.spec.seed, **score.report()}
-            for made, score in zip(candidates, scores, strict=True)
-        ]
-        judged = {} if self.judge is None else {"label": label, "judge": self.judge.digest}
-        return {"count": len(told), "chosen": best, **judged, "candidates": told}
 
 
 def soundness(wav: Tensor, sample_rate: int) -> float:

@@ -8,26 +8,27 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from audiogen.pack.curation.maker import CardMaker, clear_leftovers
+from audiogen.pack.curation.store import CardMaker, clear_leftovers
 from audiogen.pack.job import (
     TAKES_FOLDER,
-    JobTake,
     add_takes,
     job_batches,
     plan_takes,
     read_job,
+    take_path,
     write_job,
 )
 from audiogen.pack.lock import hold_pack
 from audiogen.pack.progress import show_progress
-from audiogen.pack.prompts import TakeSettings, Wish, read_prompts
+from audiogen.pack.prompts import TakeSettings, read_prompts
 from audiogen.pipeline import Pipeline
 from audiogen.storage import remove_leftovers
-from audiogen.takes.making import Made, make_takes, write_take
+from audiogen.takes.making import make_takes
+from audiogen.takes.take import Take, write_take
 
 if TYPE_CHECKING:
     from audiogen.pack.choosing import Chooser
@@ -102,7 +103,7 @@ class Worker:
 class Done:
     """What came of a job: its takes that were wanted, and how many were there before."""
 
-    takes: Sequence[JobTake]
+    takes: Sequence[Take]
     there_before: int
 
 
@@ -117,9 +118,10 @@ def make_pack(request: MakeRequest, worker: Worker) -> Done:
         FileNotFoundError: a model is not there.
         PackBusyError: another process is making takes in this pack.
     """
-    wishes = read_prompts(request.prompts, request.defaults)
-    models = load_models([str(request.model), *_models_of(wishes)])
-    planned = plan_takes(wishes, models, str(request.model), request.seed)
+    entries = read_prompts(request.prompts, request.defaults)
+    named = [entry.model for _, entry in entries if entry.model is not None]
+    models = load_models([str(request.model), *named])
+    planned = plan_takes(entries, models, str(request.model), request.seed)
     with worker.holding(request.out):
         planned += [take for take in read_job(request.out) if take.parent]
         done = run_job(request.out, planned, models, worker, request.batch_size)
@@ -130,7 +132,7 @@ def make_pack(request: MakeRequest, worker: Worker) -> Done:
 
 def run_job(
     pack: Path,
-    wanted: Sequence[JobTake],
+    wanted: Sequence[Take],
     models: Mapping[str, Pipeline],
     worker: Worker,
     batch_size: int,
@@ -157,10 +159,10 @@ def run_job(
     worker.wait()
     job, keys = read_job(pack), {take.key for take in wanted}
     asked = [take for take in job if take.key in keys]
-    missing = [take for take in asked if not take.path(pack).exists()]
+    missing = [take for take in asked if not take_path(pack, take).exists()]
     worker.wait()  # all have looked before anyone writes, so that they share the same batches out
     if missing:
-        loaded = {**models, **load_models({take.model for take in missing} - models.keys())}
+        loaded = {**models, **load_models({take.run for take in missing} - models.keys())}
         _check_models(missing, loaded)
         for pipeline in loaded.values():
             if str(pipeline.codec.device) != worker.device:
@@ -177,7 +179,7 @@ def load_models(names: Iterable[str]) -> dict[str, Pipeline]:
 
 def _make_missing(
     pack: Path,
-    takes: tuple[Sequence[JobTake], Sequence[JobTake], Sequence[JobTake]],
+    takes: tuple[Sequence[Take], Sequence[Take], Sequence[Take]],
     models: Mapping[str, Pipeline],
     worker: Worker,
     batch_size: int,
@@ -189,29 +191,28 @@ def _make_missing(
         batch for batch in job_batches(job, batch_size) if names & {take.file for take in batch}
     ]
     there = {take.file for take in asked} - names
-    sounds: list[tuple[Made, dict[str, Any]]]
     choosers = _choosers(missing, models)
     with CardMaker(pack, job) as cards, show_progress("takes", len(asked), len(there)) as update:
         for batch in open_batches[worker.rank :: worker.count]:
-            pipeline, specs = _model_of(batch[0], models), [take.spec for take in batch]
+            pipeline = _model_of(batch[0], models)
             chooser = choosers.get(pipeline.digest) if batch[0].best_of > 1 else None
             if chooser is None:
-                sounds = [(made, {}) for made in make_takes(pipeline, specs)]
+                made = make_takes(pipeline, batch)
             else:
-                chosen = chooser.choose(specs, batch[0].best_of, batch_size)
-                sounds = [(one.made, {"best_of": one.note}) for one in chosen]
-            for take, (made, note) in zip(batch, sounds, strict=True):
-                path = take.path(pack)
-                if take.file in names and not path.exists():
-                    parent = {"parent": f"{take.parent}.wav"} if take.parent else {}
-                    write_take(pipeline, made, path, {**parent, **note})
-                    cards.add(take)
-            there |= {take.file for take in missing if take.path(pack).exists()}  # others' too
+                made = chooser.choose(batch, batch_size)
+            for planned, (take, wav) in zip(batch, made, strict=True):
+                path = take_path(pack, planned)
+                if planned.file in names and not path.exists():
+                    write_take(path, wav, take)
+                    cards.add(planned)
+            there |= {
+                take.file for take in missing if take_path(pack, take).exists()
+            }  # others' too
             if worker.rank == 0:
                 update(len(there))
 
 
-def _choosers(takes: Iterable[JobTake], models: Mapping[str, Pipeline]) -> dict[str, Chooser]:
+def _choosers(takes: Iterable[Take], models: Mapping[str, Pipeline]) -> dict[str, Chooser]:
     """By the model's digest: what chooses between its candidates, where there are any."""
     chosen = [take for take in takes if take.best_of > 1]
     if not chosen:
@@ -222,36 +223,32 @@ def _choosers(takes: Iterable[JobTake], models: Mapping[str, Pipeline]) -> dict[
     return {digest: Chooser.of(pipeline) for digest, pipeline in used.items()}
 
 
-def _model_of(take: JobTake, models: Mapping[str, Pipeline]) -> Pipeline:
+def _model_of(take: Take, models: Mapping[str, Pipeline]) -> Pipeline:
     """The model of a take, also where it goes by another name now."""
-    named = models.get(take.model)
+    named = models.get(take.run)
     if named is not None and named.digest == take.model_digest:
         return named
     return next(one for one in models.values() if one.digest == take.model_digest)
 
 
-def _check_models(takes: Iterable[JobTake], models: Mapping[str, Pipeline]) -> None:
+def _check_models(takes: Iterable[Take], models: Mapping[str, Pipeline]) -> None:
     """Raise ValueError when a run's model is another one than when the job was written."""
     digests = {one.digest for one in models.values()}
     for take in takes:
-        now = models.get(take.model)
+        now = models.get(take.run)
         if now is not None and now.digest != take.model_digest and take.model_digest not in digests:
             raise ValueError(
-                f"{take.model}: its model has changed since this pack was begun\n"
+                f"{take.run}: its model has changed since this pack was begun\n"
                 f"  takes were made by {take.model_digest}, now it is {now.digest}\n"
                 "  give another --out for the new model, or put the old one back"
             )
 
 
-def _models_of(wishes: Iterable[Wish]) -> list[str]:
-    return [wish.settings.model for wish in wishes if wish.settings.model is not None]
-
-
-def _report_unlisted(pack: Path, wanted: Iterable[JobTake]) -> None:
+def _report_unlisted(pack: Path, wanted: Iterable[Take]) -> None:
     """Say which prompts have takes and are not in the list any more, or not with these settings."""
     keys = {take.key for take in wanted}
     left = [take for take in read_job(pack) if take.key not in keys]
-    prompts = Counter(take.spec.prompt for take in left)
+    prompts = Counter(take.prompt for take in left)
     for prompt, count in prompts.most_common(SHOWN_PROMPTS):
         text = "%.60r: %d take%s no longer in the list, or with other settings; nothing is deleted"
         _log.warning(text, prompt, count, "" if count == 1 else "s")

@@ -1,4 +1,4 @@
-"""Lists of prompts: text, CSV or YAML in, one wish per prompt out, and all mistakes at once."""
+"""Lists of prompts: text, CSV or YAML in, one entry per prompt out, and all mistakes at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from audiogen.conditioning.controls import ControlName, parse_controls
 from audiogen.schema import Config, ConfigError, parse_config, read_config
-from audiogen.takes.spec import MAX_SEED, Tempo
+from audiogen.take_request import MAX_SEED, Tempo
 
 MAX_WISHES = 100_000
 """Prompts that a list may expand to; more is a slip in a grid."""
@@ -75,6 +75,13 @@ class TakeSettings(Config):
     """Candidates of each take, of which the one with the best score is kept."""
     model: str | None = Field(default=None, min_length=1)
     """A run folder; without it that of the command."""
+
+    @property
+    def tempo(self) -> Tempo | None:
+        """Of a loop whose length is counted in bars."""
+        if self.bpm is None or self.bars is None:
+            return None
+        return Tempo(bpm=self.bpm, bars=self.bars, beats_per_bar=self.beats_per_bar or 4)
 
 
 class Entry(TakeSettings):
@@ -148,17 +155,15 @@ class Entry(TakeSettings):
             total *= max(1, len(texts))
         return total
 
-    def prompts(self) -> Iterator[str]:
-        """The prompts: one, or the grid of all variants."""
+    def filled_in(self) -> Iterator[Entry]:
+        """An entry for each prompt: one, or the grid of all variants."""
         pattern, values = self._pattern(), self._values()
-        if not values:
-            yield pattern
-            return
+        without = {"theme": None, "template": None, "variants": None}
         for chosen in itertools.product(*values.values()):
             given = dict(zip(values, chosen, strict=True))
-            pieces = _PLACEHOLDER.split(pattern)  # text and names by turns
-            pieces[1::2] = [given[name] for name in pieces[1::2]]
-            yield "".join(pieces)
+            pieces = _PLACEHOLDER.split(pattern) if values else [pattern]
+            pieces[1::2] = [given[name] for name in pieces[1::2]]  # text and names by turns
+            yield self.model_copy(update={**without, "prompt": "".join(pieces)})
 
 
 class PromptList(Config):
@@ -181,28 +186,15 @@ class PromptList(Config):
         return {**tree, "prompts": [_with_defaults(one, defaults) for one in tree["prompts"]]}
 
 
-class Wish(Config):
-    """One prompt with its settings, and where it stands in the list."""
-
-    where: str
-    prompt: str
-    settings: TakeSettings
-
-    @property
-    def tempo(self) -> Tempo | None:
-        """Of a loop whose length is counted in bars."""
-        given = self.settings
-        if given.bpm is None or given.bars is None:
-            return None
-        return Tempo(bpm=given.bpm, bars=given.bars, beats_per_bar=given.beats_per_bar or 4)
-
-
-def read_prompts(path: Path, defaults: TakeSettings) -> list[Wish]:
+def read_prompts(path: Path, defaults: TakeSettings) -> list[tuple[str, Entry]]:
     """Read a list: `.txt` (a prompt a line), `.csv` (a column per setting), `.yaml` or `.yml`.
 
     Args:
         path: of the list.
         defaults: what holds where the list says nothing.
+
+    Returns:
+        For each prompt where it stands in the list, and its entry, whose theme is filled in.
 
     Raises:
         ConfigError: the file cannot be read, or all mistakes in it, one per line.
@@ -232,19 +224,11 @@ def read_prompts(path: Path, defaults: TakeSettings) -> list[Wish]:
     total = sum(entry.size for _, entry in entries)
     if total > MAX_WISHES:
         raise ConfigError(f"{path}: expands to {total:,} prompts, more than {MAX_WISHES:,}")
-    return [
-        Wish(where=where, prompt=prompt, settings=TakeSettings(**_settings(entry)))
-        for where, entry in entries
-        for prompt in entry.prompts()
-    ]
+    return [(where, one) for where, entry in entries for one in entry.filled_in()]
 
 
 def _plain(entry: Entry) -> dict[str, Any]:
     return entry.model_dump(exclude_none=True)
-
-
-def _settings(entry: Entry) -> dict[str, Any]:
-    return {name: getattr(entry, name) for name in TakeSettings.model_fields}
 
 
 def _with_defaults(entry: Any, defaults: Mapping[str, Any]) -> Any:

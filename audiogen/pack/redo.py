@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from audiogen.audio.io.decoding import SAMPLE_RATES_HZ
 from audiogen.audio.io.files import read_audio
-from audiogen.audio.loops import measure_seam
 from audiogen.pack.curation.choices import read_selection
-from audiogen.pack.job import JobTake, read_job
+from audiogen.pack.job import read_job, take_path
 from audiogen.pack.make import Done, Worker, load_models, run_job
 from audiogen.pipeline import Pipeline
 from audiogen.run_folder import RunFolder
 from audiogen.storage import free_path
-from audiogen.takes.making import Made, make_batch, take_rate, write_take
-from audiogen.takes.request import changed_sampling
-from audiogen.takes.sidecar import read_sidecar
-from audiogen.takes.spec import TakeSpec, Tempo, Variation
+from audiogen.take_request import TakeRequest, Tempo, Variation
+from audiogen.takes.making import changed_sampling, make_batch
+from audiogen.takes.take import Take, read_take, write_take
 
 _log = logging.getLogger(__name__)
 
@@ -101,29 +97,29 @@ def redo_take(file: Path, model: Path | None, out: Path | None) -> Redone:
     Raises:
         ValueError: there is no sidecar, it is an edit's, or the model is another one.
     """
-    sidecar = _take_sidecar(file)
-    spec = TakeSpec.from_sidecar(sidecar, str(file.with_suffix(".json")))
-    run = model or _find_run(file, sidecar)
+    take = _require_take(file)
+    request = take.request
+    run = model or _find_run(file, take)
     pipeline = Pipeline.from_pretrained(run)
-    if pipeline.digest != sidecar.get("model_digest"):
+    if pipeline.digest != take.model_digest:
         raise ValueError(
-            f"{file}: made by {sidecar.get('model')} {sidecar.get('model_digest')}\n"
+            f"{file}: made by {take.model} {take.model_digest}\n"
             f"  the model in {run} is {pipeline.config.name} {pipeline.digest}\n"
             "  give the run that made it with --model"
         )
     device = Worker.launched().device
     if device != "cpu":
         pipeline.to(device)
-    batch, place = _batch(sidecar, spec, file)
-    wav = make_batch(pipeline, batch)[place]
+    try:
+        batch = [request] if take.batch is None else take.batch.requests(request)
+    except ValueError as error:
+        text = f"{file.with_suffix('.json')}: its batch is not as audiogen wrote it"
+        raise ValueError(f"{text}\n  {error}") from None
+    made, wav = make_batch(pipeline, batch)[0 if take.batch is None else take.batch.place]
     target = free_path(out or file.parent / "redo", file.stem)
-    seam = measure_seam(wav, take_rate(pipeline, spec)) if spec.loop else None
-    made = Made(spec=spec, wav=wav, seam=seam, tries=1, batch=batch, place=place)
-    write_take(pipeline, made, target)
+    write_take(target, wav, made)
     return Redone(
-        path=target,
-        difference=_difference(file, target),
-        reason=_other_build(sidecar, pipeline.codec.device.type),
+        path=target, difference=_difference(file, target), reason=_other_build(take, made)
     )
 
 
@@ -146,12 +142,12 @@ def redo_pack(pack: Path, request: RedoRequest, worker: Worker) -> Done:
     """
     parents = _chosen(pack, request)
     with worker.holding(pack):
-        models = load_models(take.model for take in parents)
+        models = load_models(take.run for take in parents)
         wanted = [take for parent in parents for take in _again(pack, parent, request, models)]
         return run_job(pack, wanted, models, worker, request.batch_size)
 
 
-def _chosen(pack: Path, request: RedoRequest) -> list[JobTake]:
+def _chosen(pack: Path, request: RedoRequest) -> list[Take]:
     """The takes of a pack that are kept, or starred; ValueError where none is."""
     chosen = read_selection(pack).takes
     stems = {
@@ -169,96 +165,85 @@ def _chosen(pack: Path, request: RedoRequest) -> list[JobTake]:
 
 
 def _again(
-    pack: Path, parent: JobTake, request: RedoRequest, models: Mapping[str, Pipeline]
-) -> Iterator[JobTake]:
+    pack: Path, parent: Take, request: RedoRequest, models: Mapping[str, Pipeline]
+) -> Iterator[Take]:
     """The takes that a request makes of one."""
-    path = parent.path(pack)
+    path = take_path(pack, parent)
     if not path.exists():
         _log.warning("%s: not made yet; left out", path.name)
         return
-    before = TakeSpec.from_sidecar(_take_sidecar(path), str(path.with_suffix(".json")))
-    spec = replace(before, sampling=changed_sampling(before.sampling, {"steps": request.steps}))
-    if request.rate is not None:
-        own = models[parent.model].codec.spec.sample_rate
-        spec = replace(spec, rate=None if request.rate == own else request.rate)
-    if request.loop:
-        seconds = before.seconds if request.seconds is None else request.seconds
-        seconds = seconds if request.tempo is None else request.tempo.seconds
-        spec = replace(spec, loop=True, tempo=request.tempo or spec.tempo, seconds=seconds)
-        spec = replace(spec, begins_as=None, to_end=False)
-    elif request.seconds is not None:
-        spec = replace(spec, seconds=request.seconds, tempo=None)
-        grows = request.seconds > before.seconds and not (before.loop or request.vary)
-        is_noise = models[parent.model].codec.spec.kind == "continuous"
-        if grows and is_noise and before.variation is None and before.begins_as is None:
-            spec = replace(spec, begins_as=before.seconds)
+    before = _require_take(path).request
+    again = before.model_copy(update=_changes(before, request, models[parent.run]))
+    common = {"run": parent.run, "model_digest": parent.model_digest, "parent": parent.file}
     if not request.vary:
-        if spec != before:
-            yield replace(parent, file="", spec=spec, parent=parent.file, best_of=1)
+        if again != before:
+            yield Take(**{**dict(again), **common})
         else:
             _log.info("%s: is so already", path.name)
         return
-    if before.variation is not None or spec.begins_as is not None or spec.to_end:
+    if before.variation is not None or again.begins_as is not None or again.to_end:
         _log.warning("%s: made from another take; it cannot be varied by its seed", path.name)
         return
-    variation = Variation(from_seed=spec.seed, amount=request.amount)
+    variation = Variation(from_seed=again.seed, amount=request.amount)
     for number in range(1, request.vary + 1):
-        varied = replace(spec, seed=spec.seed + number, variation=variation)
-        yield replace(parent, file="", spec=varied, parent=parent.file, best_of=1)
+        varied = {"seed": again.seed + number, "variation": variation}
+        yield Take(**{**dict(again), **common, **varied})
 
 
-def _take_sidecar(file: Path) -> dict[str, Any]:
-    """The sidecar of a take; ValueError where there is none, or it is not a take's."""
+def _changes(before: TakeRequest, request: RedoRequest, pipeline: Pipeline) -> dict[str, Any]:
+    """What of a take is asked for otherwise."""
+    latents, changes = pipeline.codec.spec, dict[str, Any]()
+    if request.steps is not None:
+        sampling = before.sampling or pipeline.config.sample
+        changes["sampling"] = changed_sampling(sampling, {"steps": request.steps})
+    if request.rate is not None:
+        changes["rate"] = None if request.rate == latents.sample_rate else request.rate
+    if request.loop:
+        tempo = request.tempo
+        seconds = before.seconds if request.seconds is None else request.seconds
+        changes |= {"loop": True, "tempo": tempo or before.tempo, "begins_as": None}
+        changes |= {"seconds": seconds if tempo is None else tempo.seconds, "to_end": False}
+    elif request.seconds is not None:
+        changes |= {"seconds": request.seconds, "tempo": None}
+        grows = request.seconds > before.seconds and not (before.loop or request.vary)
+        is_noise = latents.kind == "continuous"
+        if grows and is_noise and before.variation is None and before.begins_as is None:
+            changes["begins_as"] = before.seconds
+    return changes
+
+
+def _require_take(file: Path) -> Take:
+    """The take that a file is; ValueError where nothing tells of it, or it is an edit."""
     if not file.is_file():
         raise ValueError(f"{file}: there is no such file")
-    note = file.with_suffix(".json")
-    sidecar = read_sidecar(file)
-    if not sidecar:
+    take = read_take(file)
+    if take is None:
         raise ValueError(
-            f"{file}: no {note.name} beside it that tells what it was made of\n"
+            f"{file}: no JSON file beside it, of the same name, tells what it was made of\n"
             "  the file that audiogen wrote with it is needed to make it again"
         )
-    if "edit" in sidecar:
-        operation = str(sidecar["edit"].get("operation", "edit"))[:20]
+    if take.edit is not None:
+        operation = take.edit.operation
         raise ValueError(
             f"{file}: an edit of other files ({operation}), not a take\n"
             f"  its JSON file tells of which; make it again with `audiogen edit {operation}`"
         )
-    return sidecar
+    return take
 
 
-def _find_run(file: Path, sidecar: Mapping[str, Any]) -> Path:
+def _find_run(file: Path, made: Take) -> Path:
     """The run folder of the model that made a file: around it, or as its pack's job tells."""
     folder = file.resolve().parent
     for around in (folder.parent, folder):
         if RunFolder(around).model("generator").is_dir():
             return around
     for take in read_job(folder.parent):
-        if take.model_digest == sidecar.get("model_digest") and Path(take.model).is_dir():
-            return Path(take.model)
+        if take.model_digest == made.model_digest and Path(take.run).is_dir():
+            return Path(take.run)
     raise ValueError(
-        f"{file}: made by {sidecar.get('model')} {sidecar.get('model_digest')}\n"
+        f"{file}: made by {made.model} {made.model_digest}\n"
         "  give the run folder of that model with --model"
     )
-
-
-def _batch(
-    sidecar: Mapping[str, Any], spec: TakeSpec, file: Path
-) -> tuple[Sequence[TakeSpec], int]:
-    """All that was made at once with a take, and the take's place in it."""
-    told = sidecar.get("batch")
-    if told is None:
-        return [spec], 0
-    try:
-        batch = [
-            replace(spec, prompt=str(prompt), seed=int(seed), seconds=float(seconds))
-            for prompt, seed, seconds in told["takes"]
-        ]
-        if batch[told["place"]] == spec:
-            return batch, int(told["place"])
-    except (KeyError, IndexError, TypeError, ValueError):
-        pass
-    raise ValueError(f"{file.with_suffix('.json')}: its batch is not as audiogen wrote it")
 
 
 def _difference(first: Path, second: Path) -> float:
@@ -266,11 +251,11 @@ def _difference(first: Path, second: Path) -> float:
     return float((one - other).abs().max()) if one.shape == other.shape else float("inf")
 
 
-def _other_build(sidecar: Mapping[str, Any], device: str) -> str:
+def _other_build(then: Take, now: Take) -> str:
     """How the machine differs from the one that made a take; empty where it does not."""
-    told = sidecar.get("made_with")
-    now = {"torch": torch.__version__, "device": device}
-    if not isinstance(told, Mapping) or dict(told) == now:
+    if not then.made_with or then.made_with == now.made_with:
         return ""
-    then = ", ".join(f"{name} {value}" for name, value in told.items())
-    return f"made with {then}; here {', '.join(f'{name} {value}' for name, value in now.items())}"
+    before, after = (
+        ", ".join(f"{name} {value}" for name, value in one.made_with.items()) for one in (then, now)
+    )
+    return f"made with {before}; here {after}"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import math
+import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from string import Template
 
 _VOID = {"img", "path"}
 DASH = "\N{EN DASH}"
@@ -77,6 +82,15 @@ def tiles(facts: Iterable[tuple[str, str]]) -> Markup:
     """Return key figures as (value, what it is)."""
     cells = (tag("div", tag("dd", value), tag("dt", name)) for value, name in facts)
     return tag("dl", *cells, class_="tiles")
+
+
+def fill_page(title: str, body: Markup) -> str:
+    """Put the parts into the template; only its own script may run, and nothing may be fetched."""
+    template = Path(__file__).with_name("template.html").read_text(encoding="utf-8")
+    script = re.search(r"<script>(.*?)</script>", template, re.DOTALL)
+    digest = hashlib.sha256(script.group(1).encode() if script else b"").digest()
+    allowed = f"'sha256-{base64.b64encode(digest).decode()}'"
+    return Template(template).substitute(title=join([title]), body=body, script_hash=allowed)
 
 
 def finite(value: object) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiogen.conditioning.controls import Controls
-from audiogen.generators import SamplingConfig, Start
+from audiogen.audio.dsp import below_full_scale
+from audiogen.generators import Start
 from audiogen.pipeline import MAX_WINDOWS, Pipeline
-from audiogen.takes.making import vary_take
-from audiogen.takes.request import changed_sampling
+from audiogen.take_request import TakeRequest, Variation
+from audiogen.takes.making import changed_sampling
 from audiogen.takes.sources import (
     EditRequest,
     Source,
@@ -25,8 +25,7 @@ from audiogen.takes.sources import (
     short_stem,
     write_edit,
 )
-from audiogen.takes.spec import Variation
-from audiogen.takes.splice import append, below_full_scale, replace_region
+from audiogen.takes.splice import append, replace_region
 
 MIN_REGION_SECONDS = 0.02
 BATCH = 8
@@ -46,33 +45,26 @@ class _Task:
         pipeline = Pipeline.from_pretrained(run)
         return cls(pipeline=pipeline, source=read_source(file, pipeline), request=request)
 
-    @property
-    def prompt(self) -> str:
-        given = self.request.prompt
-        return self.source.prompt if given is None else given
+    def request_for(self, seconds: float, seed: int) -> TakeRequest:
+        """What new sound is asked for: the settings of the file, as they are changed."""
+        own, changes = self.source.request, self.request
+        sampling = self.pipeline.config.sample if own is None else own.sampling
+        return TakeRequest(
+            prompt=self.source.prompt if changes.prompt is None else changes.prompt,
+            seconds=seconds,
+            seed=seed,
+            sampling=changed_sampling(
+                sampling or self.pipeline.config.sample, {"steps": changes.steps}
+            ),
+            controls={} if own is None else own.controls,
+        )
 
-    @property
-    def sampling(self) -> SamplingConfig:
-        recipe = self.source.recipe
-        base = self.pipeline.config.sample if recipe is None else recipe.sampling
-        return changed_sampling(base, {"steps": self.request.steps})
-
-    @property
-    def controls(self) -> Controls:
-        recipe = self.source.recipe
-        return {} if recipe is None else recipe.controls
-
-    def write(self, wav: Tensor, name: str, seed: int, edit: dict[str, Any]) -> Path:
+    def write(self, wav: Tensor, name: str, seed: int, **edit: Any) -> Path:
         return write_edit(
             self.pipeline,
             wav,
             f"{short_stem(self.source)}-{name}",
-            made_of={
-                "prompt": self.prompt,
-                "seed": seed,
-                "sampling": self.sampling,
-                "controls": self.controls,
-            },
+            request=self.request_for(0.0, seed),
             edit=edit,
             sources=[self.source],
             out=self.request.out,
@@ -97,22 +89,35 @@ def vary(
             " new one), and at least one"
         )
     task = _Task.of(run, file, request)
-    recipe, seeds = task.source.recipe, range(request.seed, request.seed + count)
-    is_same = amount == 0 and (recipe is None or (request.prompt is None and request.steps is None))
+    own, seeds = task.source.request, range(request.seed, request.seed + count)
+    is_same = amount == 0 and (own is None or (request.prompt is None and request.steps is None))
     paths = []
     for first in range(0, count, BATCH):
         part = list(seeds[first : first + BATCH])
         if is_same:
             wavs = [task.source.wav] * len(part)
-        elif recipe is not None:
-            variation = Variation(from_seed=recipe.seed, amount=amount)
-            spec = replace(recipe, prompt=task.prompt, sampling=task.sampling, variation=variation)
-            wavs = vary_take(task.pipeline, spec, part)
+        elif own is not None:
+            asked = task.request_for(own.seconds, own.seed)
+            changes = {
+                "prompt": asked.prompt,
+                "sampling": asked.sampling,
+                "variation": Variation(from_seed=own.seed, amount=amount),
+            }
+            wavs = task.pipeline.takes(
+                [own.model_copy(update={**changes, "seed": seed}) for seed in part]
+            )
         else:
             wavs = _vary_sound(task, part, amount)
-        edit = {"operation": "vary", "amount": amount, "from_seed": recipe and recipe.seed}
         for seed, wav in zip(part, wavs, strict=True):
-            paths.append(task.write(wav, f"vary{amount:g}-seed{seed}", seed, edit))
+            path = task.write(
+                wav,
+                f"vary{amount:g}-seed{seed}",
+                seed,
+                operation="vary",
+                amount=amount,
+                from_seed=own and own.seed,
+            )
+            paths.append(path)
     return paths
 
 
@@ -124,10 +129,11 @@ def _vary_sound(task: _Task, seeds: Sequence[int], amount: float) -> list[Tensor
     _check_length(pipeline, spec.num_frames(seconds))
     levelled, gain = source.levelled(spec.sample_rate)
     latents = codec.encode(levelled[None].to(codec.device)).expand(len(seeds), -1, -1)
+    requests = [task.request_for(seconds, seed) for seed in seeds]
     made = pipeline.generator.sample(
-        pipeline.conditions([task.prompt] * len(seeds), [seconds] * len(seeds)),
+        pipeline.conditions(requests),
         latents.shape[-1],
-        sampling=task.sampling,
+        sampling=requests[0].sampling or pipeline.config.sample,
         seeds=seeds,
         start=Start(latents=latents, level=amount),
     )
@@ -161,8 +167,8 @@ def inpaint(run: Path, file: Path, request: EditRequest, *, regions: Sequence[st
         inside = new[:, start - offset : stop - offset] / gain
         wav = replace_region(wav, inside, start, spec.sample_rate)
     seconds = [[start / spec.sample_rate, stop / spec.sample_rate] for start, stop in spans]
-    edit = {"operation": "inpaint", "regions": seconds}
-    return task.write(wav, f"inpaint-seed{request.seed}", request.seed, edit)
+    name, seed = f"inpaint-seed{request.seed}", request.seed
+    return task.write(wav, name, seed, operation="inpaint", regions=seconds)
 
 
 def find_regions(texts: Sequence[str], length: int, sample_rate: int) -> list[tuple[int, int]]:
@@ -247,8 +253,8 @@ def extend(
     else:
         start = wav.shape[1] - offset
         wav = append(wav, new[:, start : start + missing] / gain, rate)
-    edit = {"operation": "extend", "seconds": seconds, "before": before}
-    return task.write(wav, f"extend-seed{request.seed}", request.seed, edit)
+    name, seed = f"extend-seed{request.seed}", request.seed
+    return task.write(wav, name, seed, operation="extend", seconds=seconds, before=before)
 
 
 def _open_ended(task: _Task, *, before: bool) -> tuple[Tensor, float]:
@@ -289,12 +295,11 @@ def _filled(task: _Task, known: Tensor, keep: Tensor) -> tuple[Tensor, int]:
     _check_length(pipeline, high - low)
     seconds = (high - low) / spec.frame_rate
     is_whole = high - low == length <= window
+    asked = task.request_for(seconds, seed)
     latents = pipeline.generator.sample(
-        pipeline.conditions(
-            [task.prompt], [seconds], "whole" if is_whole else "slice", task.controls
-        ),
+        pipeline.conditions([asked], "whole" if is_whole else "slice"),
         high - low,
-        sampling=task.sampling,
+        sampling=asked.sampling or pipeline.config.sample,
         seeds=[seed],
         start=Start(latents=known[..., low:high].to(device), keep=keep[None, low:high].to(device)),
     )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from audiogen.audio.io.files import read_audio, write_audio
+from audiogen.audio.io.files import read_audio
 from audiogen.storage import free_path, sha256_file
-from audiogen.takes.sidecar import read_sidecar
 from audiogen.takes.stems import DEFAULT_MODEL, Separator, load_separator
+from audiogen.takes.take import Layer, Take, read_take, write_take
 
 By = Literal["hpss", "bands", "stems"]
 FRAME_SECONDS = 0.046
@@ -32,7 +32,7 @@ def split(
     the layers add up to the file within 1e-4. Those of a loop are loops.
 
     Args:
-        file: a sound, which is only read; its JSON sidecar, if any, says whether it is a loop.
+        file: a sound, which is only read; its JSON file, if any, says whether it is a loop.
         by: `hpss` for harmonic, percussive and residual layers, `bands` for low, mid and high,
             `stems` for drums, bass and so on by Demucs, and a residual.
         stems_model: of stems, see `load_separator`; None is its default.
@@ -47,16 +47,19 @@ def split(
             "  add --by stems, or leave out --stems-model"
         )
     wav, sample_rate = read_audio(file)
-    told = read_sidecar(file)
+    take = read_take(file) or Take(prompt="", seconds=wav.shape[1] / sample_rate, seed=0)
     separator = load_separator(stems_model or DEFAULT_MODEL) if by == "stems" else None
-    about = {} if separator is None else {"model": separator.name, "weights": separator.sha256}
-    source = {"file": file.name, "sha256": sha256_file(file), "by": by, **about}
-    layers = split_layers(wav, sample_rate, by=by, ring="loop" in told, separator=separator)
+    about: dict[str, Any] = {}
+    if separator is not None:
+        about = {"model": separator.name, "weights": separator.sha256}
+    digest = sha256_file(file)
+    layers = split_layers(wav, sample_rate, by=by, ring=take.loop, separator=separator)
     paths = []
     for name, layer in layers.items():
         path = free_path(out or file.parent, f"{file.stem}-{name}")
-        sidecar = {**told, "layer": {**source, "layer": name}}
-        write_audio(path, layer, sample_rate, encoding="FLOAT", sidecar=sidecar)
+        part = Layer(file=file.name, sha256=digest, by=by, layer=name, **about)
+        told = take.model_copy(update={"layer": part, "sample_rate": sample_rate})
+        write_take(path, layer, told, encoding="FLOAT")
         paths.append(path)
     return paths
 

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from audiogen.audio.dsp import below_full_scale
 from audiogen.generators import Start
-from audiogen.pipeline import LOOP_ROLE, Pipeline, loop_frames
+from audiogen.pipeline import Pipeline
 from audiogen.seeds import noise_source
+from audiogen.take_request import TakeRequest
 from audiogen.takes.sources import EditRequest, Source, read_source, write_edit
-from audiogen.takes.spec import TakeSpec
-from audiogen.takes.splice import below_full_scale
 from audiogen.types import Conditions
 
 LEVEL = 0.6
@@ -40,78 +40,60 @@ def morph(run: Path, first: Path, second: Path, request: EditRequest, *, count: 
         raise ValueError(f"a morph has at least two sounds, its ends; got {count}")
     pipeline = Pipeline.from_pretrained(run)
     sources = [read_source(path, pipeline) for path in (first, second)]
-    recipes = [source.recipe for source in sources]
     weights = [number / (count - 1) for number in range(count)]
     ends = [source.prompt if request.prompt is None else request.prompt for source in sources]
-    start, stop = recipes
+    start, stop = (source.request for source in sources)
     if start is not None and stop is not None and _fit(start, stop):
-        wavs = morph_takes(pipeline, (start, stop), ends, weights)
-        seeds, sampling, controls = [start.seed, stop.seed], start.sampling, start.controls
-        if (stop.sampling, stop.negative_prompt, stop.controls) != (
-            sampling,
-            start.negative_prompt,
-            controls,
-        ):
+        if start.batch_key != stop.batch_key:
             text = "sampling, negative prompt and controls are those of %s"
             _log.info(text, first.name)
+        asked = [
+            start.model_copy(update={"prompt": end, "seed": one.seed})
+            for one, end in zip((start, stop), ends, strict=True)
+        ]
+        wavs = morph_takes(pipeline, asked, weights)
     else:
-        wavs = _morph_sounds(pipeline, sources, ends, weights, request.seed)
-        seeds, sampling, controls = [request.seed, request.seed], pipeline.config.sample, {}
-    paths = []
-    for number, (weight, wav) in enumerate(zip(weights, wavs, strict=True)):
-        near = round(weight)
-        edit = {"operation": "morph", "weight": weight, "prompts": ends, "seeds": seeds}
-        made_of = {
-            "prompt": ends[near],
-            "seed": seeds[near],
-            "sampling": sampling,
-            "controls": controls,
-        }
-        path = write_edit(
+        asked = [TakeRequest(prompt=end, seconds=0, seed=request.seed) for end in ends]
+        wavs = _morph_sounds(pipeline, sources, asked, weights)
+    return [
+        write_edit(
             pipeline,
             wav,
             f"morph-{number:02d}",
-            made_of=made_of,
-            edit=edit,
+            request=asked[round(weight)],
+            edit={
+                "operation": "morph",
+                "weight": weight,
+                "prompts": ends,
+                "seeds": [one.seed for one in asked],
+            },
             sources=sources,
             out=request.out,
         )
-        paths.append(path)
-    return paths
+        for number, (weight, wav) in enumerate(zip(weights, wavs, strict=True))
+    ]
 
 
 def morph_takes(
-    pipeline: Pipeline,
-    recipes: tuple[TakeSpec, TakeSpec],
-    prompts: Sequence[str],
-    weights: Sequence[float],
+    pipeline: Pipeline, ends: Sequence[TakeRequest], weights: Sequence[float]
 ) -> list[Tensor]:
-    """Sounds (C, T) between two takes of one length: 0 is the first of them, 1 the second.
+    """Sounds (C, T) between two takes: 0 is the first of them, 1 the second.
 
     Args:
-        pipeline: that made both.
-        recipes: of the takes; sampling, negative prompt and controls are the first's.
-        prompts: of the two ends.
-        weights: places between them.
+        pipeline: The model that made both takes.
+        ends: What the two were made of, alike but for prompt and seed.
+        weights: Where the sounds lie between them, from 0 to 1.
     """
-    first, second = recipes
-    spec, ring, role = pipeline.codec.spec, first.loop, LOOP_ROLE if first.loop else None
-    frames = loop_frames(spec, first.seconds) if ring else spec.num_frames(first.seconds)
-    noise = noise_source([first.seed, second.seed], spec.channels, [frames] * 2)()
-    ends = pipeline.conditions(prompts, [first.seconds] * 2, role, first.controls)
-    conditions = between(ends, weights)
+    spec, frames = pipeline.codec.spec, ends[0].num_frames(pipeline.codec.spec)
+    noise = noise_source([one.seed for one in ends], spec.channels, [frames] * 2)()
+    conditions = between(pipeline.conditions(ends), weights)
     wavs: list[Tensor] = []
     for begin in range(0, len(weights), BATCH):
         part = weights[begin : begin + BATCH]
-        seconds = [first.seconds] * len(part)
         wavs += pipeline.render(
+            [ends[round(weight)] for weight in part],  # whose seed gives the fine grain
             conditions[begin : begin + BATCH],
-            seconds=seconds,
-            seeds=[recipes[round(weight)].seed for weight in part],  # of the fine grain
-            sampling=first.sampling,
-            negative=pipeline.negative(first.negative_prompt, seconds, role, first.controls),
             start=Start(noise=torch.stack([slerp(noise[0], noise[1], one) for one in part])),
-            ring=ring,
         )
     return wavs
 
@@ -119,9 +101,8 @@ def morph_takes(
 def _morph_sounds(
     pipeline: Pipeline,
     sources: Sequence[Source],
-    prompts: Sequence[str],
+    asked: Sequence[TakeRequest],
     weights: Sequence[float],
-    seed: int,
 ) -> list[Tensor]:
     """Sounds (C, T) between two of any origin, at levels between theirs."""
     codec, spec = pipeline.codec, pipeline.codec.spec
@@ -135,11 +116,11 @@ def _morph_sounds(
     ends = [codec.encode(wav[None].to(codec.device))[0] for wav, _ in levelled]
     inner = weights[1:-1]
     seconds = length / spec.sample_rate
-    both = pipeline.conditions(prompts, [seconds] * 2)
+    both = pipeline.conditions([one.model_copy(update={"seconds": seconds}) for one in asked])
     wavs = []
     for begin in range(0, len(inner), BATCH):
         part = inner[begin : begin + BATCH]
-        seeds = [seed] * len(part)  # one noise, so that neighbours are alike
+        seeds = [asked[0].seed] * len(part)  # one noise, so that neighbours are alike
         mixed = torch.stack([slerp(ends[0], ends[1], weight) for weight in part])
         latents = pipeline.generator.sample(
             between(both, part),
@@ -194,7 +175,7 @@ def slerp(first: Tensor, second: Tensor, weight: float) -> Tensor:
     return near * first + far * second
 
 
-def _fit(first: TakeSpec, second: TakeSpec) -> bool:
+def _fit(first: TakeRequest, second: TakeRequest) -> bool:
     """Whether two takes have noises of one shape; the log says when not."""
     if (first.seconds, first.loop) == (second.seconds, second.loop):
         return True

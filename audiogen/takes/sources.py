@@ -1,4 +1,4 @@
-"""Sounds to be edited: a file, what its sidecar tells, and the file that comes of it."""
+"""Sounds to be edited: a file, the take that it is, and the file that comes of it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from typing import Any
 
 from torch import Tensor
 
-from audiogen.audio.dsp import channel_change, resample, set_loudness, to_channels
-from audiogen.audio.io.files import read_audio, write_audio
+from audiogen.audio.dsp import (
+    below_full_scale,
+    channel_change,
+    resample,
+    set_loudness,
+    to_channels,
+)
+from audiogen.audio.io.files import read_audio
 from audiogen.pipeline import Pipeline
 from audiogen.storage import free_path, sha256_file
-from audiogen.takes.sidecar import read_sidecar, take_sidecar
-from audiogen.takes.spec import TakeSpec
-from audiogen.takes.splice import below_full_scale
+from audiogen.take_request import TakeRequest
+from audiogen.takes.take import Edit, SourceFile, Take, read_take, write_take
 from audiogen.types import LatentSpec
 
 _log = logging.getLogger(__name__)
@@ -32,8 +37,8 @@ class Source:
         sha256: of its bytes.
         wav: (C, T) at the model's rate and channels; the file's own samples where those fit.
         changes: what had to be converted, a line each.
-        prompt: its sidecar's, or empty.
-        recipe: None for a sound that the model at hand cannot make again.
+        prompt: that its JSON file tells, or empty.
+        request: None for a sound that the model at hand cannot make again.
     """
 
     path: Path
@@ -41,7 +46,7 @@ class Source:
     wav: Tensor
     changes: tuple[str, ...]
     prompt: str
-    recipe: TakeSpec | None
+    request: TakeRequest | None
 
     def levelled(self, sample_rate: int) -> tuple[Tensor, float]:
         """The sound at the loudness of training clips, and the gain that took it there."""
@@ -57,8 +62,8 @@ class EditRequest:
     Attributes:
         out: folder of the results.
         seed: of what is new.
-        prompt: None takes that of the file's sidecar, if there is any.
-        steps: of the solver; None takes the sidecar's, or the model's own.
+        prompt: None takes that of the JSON file beside the sound, if there is any.
+        steps: of the solver; None takes those of its JSON file, or the model's own.
     """
 
     out: Path
@@ -77,11 +82,11 @@ def read_source(path: Path, pipeline: Pipeline) -> Source:
     spec = pipeline.codec.spec
     wav, sample_rate = read_audio(path)
     try:
-        sidecar = read_sidecar(path)
+        take = read_take(path)
     except ValueError as error:  # any sound can be edited
         _log.warning("%s", error)
-        sidecar = {}
-    recipe = _recipe(sidecar, wav, sample_rate, pipeline)
+        take = None
+    request = None if take is None else _request(take, wav, sample_rate, pipeline)
     wav, changes = _fitted(wav, sample_rate, spec)
     if wav.shape[1] < 2 * spec.hop_length:
         raise ValueError(
@@ -90,14 +95,13 @@ def read_source(path: Path, pipeline: Pipeline) -> Source:
         )
     for change in changes:
         _log.info("%s: %s", path.name, change)
-    prompt = sidecar.get("prompt")
     return Source(
         path=path,
         sha256=sha256_file(path),
         wav=wav,
         changes=changes,
-        prompt=prompt if isinstance(prompt, str) else "",
-        recipe=recipe,
+        prompt="" if take is None else take.prompt,
+        request=request,
     )
 
 
@@ -106,35 +110,31 @@ def write_edit(
     wav: Tensor,
     stem: str,
     *,
-    made_of: Mapping[str, Any],
+    request: TakeRequest,
     edit: Mapping[str, Any],
     sources: Sequence[Source],
     out: Path,
 ) -> Path:
-    """Write one result as 24-bit WAV with a sidecar that records the edit; return its path.
+    """Write one result as 24-bit WAV with a JSON file that records the edit; return its path.
 
     Args:
         pipeline: that made it.
         wav: (C, T) in [-1, 1].
         stem: of the file's name; a name that is taken gets a number.
-        made_of: prompt, seed and sampling, and controls where there are any.
+        request: prompt, seed, sampling and controls of what is new.
         edit: the operation and its settings.
         sources: what it was made from.
         out: folder, made if missing.
     """
-    rate = pipeline.codec.spec.sample_rate
-    sidecar = take_sidecar(
-        pipeline, made_of["prompt"], made_of["seed"], wav.shape[1] / rate, made_of["sampling"]
-    )
-    if made_of.get("controls"):
-        sidecar["controls"] = dict(made_of["controls"])
     files = [
-        {"file": one.path.name, "sha256": one.sha256, "changes": list(one.changes)}
-        for one in sources
+        SourceFile(file=one.path.name, sha256=one.sha256, changes=one.changes) for one in sources
     ]
+    seconds = wav.shape[1] / pipeline.codec.spec.sample_rate
+    whole = request.model_copy(update={"seconds": seconds})
+    take = Take.made_by(pipeline, whole, edit=Edit(sources=tuple(files), **edit))
     out.mkdir(parents=True, exist_ok=True)
     path = free_path(out, stem)
-    write_audio(path, wav, rate, sidecar={**sidecar, "edit": {**edit, "sources": files}})
+    write_take(path, wav, take)
     return path
 
 
@@ -159,22 +159,15 @@ def _fitted(wav: Tensor, sample_rate: int, spec: LatentSpec) -> tuple[Tensor, tu
     return wav, tuple(changes)
 
 
-def _recipe(
-    sidecar: Mapping[str, Any], wav: Tensor, sample_rate: int, pipeline: Pipeline
-) -> TakeSpec | None:
+def _request(take: Take, wav: Tensor, sample_rate: int, pipeline: Pipeline) -> TakeRequest | None:
     """What the file was made of, if it is a take of this very model as it was written."""
-    spec, seed, seconds = pipeline.codec.spec, sidecar.get("seed"), sidecar.get("seconds")
-    if not pipeline.digest or sidecar.get("model_digest") != pipeline.digest:
+    if not pipeline.digest or take.model_digest != pipeline.digest:
         return None
-    if sidecar.keys() & {"edit", "variation", "begins_as", "ended_within_seconds"}:
+    if take.edit or take.layer or take.variation or take.begins_as or take.to_end:
         return None  # not made by prompt, seed and length alone
-    if not isinstance(seed, int) or not isinstance(seconds, int | float):
+    spec = pipeline.codec.spec
+    shape = (spec.audio_channels, spec.num_samples(take.seconds))
+    if (tuple(wav.shape), sample_rate) != (shape, spec.sample_rate):
+        _log.info("not as long as its JSON file says: its sound is used, not its seed")
         return None
-    if (*wav.shape, sample_rate) != (
-        spec.audio_channels,
-        spec.num_samples(seconds),
-        spec.sample_rate,
-    ):
-        _log.info("not as long as its sidecar says: its sound is used, not its seed")
-        return None
-    return TakeSpec.from_sidecar(sidecar, source="its sidecar")
+    return take.request

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from audiogen.audio.dsp import below_full_scale
+
 FADE_SECONDS = 0.05
 """About a latent frame: faster fades between two grains of one sound are heard as a change."""
 MATCH_SECONDS = 0.005
@@ -76,9 +78,3 @@ def append(wav: Tensor, new: Tensor, sample_rate: int) -> Tensor:
     new = below_full_scale(new)
     begin = crossfade(continued(wav, fade, sample_rate), new[:, :fade])
     return torch.cat([wav, begin, new[:, fade:]], dim=1)
-
-
-def below_full_scale(wav: Tensor) -> Tensor:
-    """Lower a sound that goes beyond full scale until it does not; others stay as they are."""
-    peak = float(wav.abs().max())
-    return wav if peak <= 1 else wav * ((1 - 2**-20) / peak)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, PartialState
 
-from audiogen.codecs import FILES, build_codec, load_codec, save_codec
+from audiogen.codecs import FILES, build_codec, load_codec, read_codec_config, save_codec
 from audiogen.codecs.saved import places_of_documents
 from audiogen.conditioning.text import TEXT_DIM
 from audiogen.data.loading.clips import ClipDataset, read_clip, read_clips, thinned
@@ -20,7 +20,7 @@ from audiogen.data.manifest import ManifestRow, read_split
 from audiogen.experiment import ExperimentConfig, Stage
 from audiogen.generators import build_generator
 from audiogen.generators.abilities import HasPaths
-from audiogen.judge.judge import Judge
+from audiogen.judge.judge import Judge, train_judge
 from audiogen.pipeline import Pipeline
 from audiogen.provenance.card import (
     codec_card,
@@ -127,8 +127,9 @@ def _take_codec(config: ExperimentConfig, folder: Path) -> None:
     with publish_folder(config.run.model("codec")) as model:
         for name in (*FILES, MANIFEST):
             shutil.copyfile(folder / name, model / name)
-        for place in places_of_documents(folder):
-            write_documents(model, {}, origin=place)
+        if not read_codec_config(folder).origin:  # else others trained it, on what they know
+            for place in places_of_documents(folder):
+                write_documents(model, {}, origin=place)
         require_allowed(model, config.terms)
         write_settings(model, config, "codec")
     _log.info("codec: taken from %s", folder)
@@ -150,20 +151,16 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
     run = _stage_run(config, "generator", accelerator, _demo(config, pipeline))
     train_generator(generator, examples, config.train.generator, run)
     if accelerator.is_main_process:
-        pipeline.judge = train_judge(config, codec.spec)
+        pipeline.judge = _judge(config, codec.spec)
         _publish(config, pipeline, "generator")
 
 
-def train_judge(config: ExperimentConfig, spec: LatentSpec) -> Judge | None:
-    """Train the recogniser of the run's labels; None where there are not two of them."""
-    rows = thinned(
-        [row for row in read_split(config.run.manifest, "train") if row.label], JUDGE_FILES
-    )
-    labels = [row.label for row in rows]
-    if len(set(labels)) < 2:
-        return None
-    wavs = read_clips(config.sounds, rows, spec, config.data.clip_seconds)
-    return Judge.fit(wavs, labels, spec.sample_rate)
+def _judge(config: ExperimentConfig, spec: LatentSpec) -> Judge | None:
+    """Train the recogniser of the run's labels."""
+    rows = [row for row in read_split(config.run.manifest, "train") if row.label]
+    few = thinned(rows, JUDGE_FILES)
+    wavs = read_clips(config.sounds, few, spec, config.data.clip_seconds)
+    return train_judge(wavs, [row.label for row in few], spec.sample_rate)
 
 
 def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:

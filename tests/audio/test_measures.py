@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from audiogen.audio.dsp import stereo_correlation
 from audiogen.audio.measure.measures import (
     measure_some,
     measure_sound,
-    stereo_correlation,
     true_peak_db,
 )
 

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from chunk_reader import read_chunks
 
-from audiogen.audio.io.chunks import Acid, Broadcast, Chunks, Cue, Sampler, plain_text
+from audiogen.audio.io.metadata import Acid, Broadcast, Chunks, Cue, Sampler, plain_text
 from audiogen.audio.io.riff import write_chunks
 
 FILES = 500

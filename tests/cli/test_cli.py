@@ -3,9 +3,8 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +12,10 @@ import pytest
 import audiogen
 from audiogen.cli import main as cli
 from audiogen.conditioning.controls import MEASURES
+from audiogen.generators import TokenSamplingConfig
 from audiogen.schema import Config, ConfigError
+from audiogen.take_request import TakeRequest, Tempo
+from audiogen.takes.sources import EditRequest
 
 CODINGS = ("encode", "decode")
 COMMANDS = (
@@ -41,88 +43,40 @@ class FakeConfig(Config):
     overrides: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TakesRequest:
-    prompts: tuple[str, ...]
-    seconds: float
-    count: int
-    seed: int
-    out: Path
-    negative_prompt: str
-    loop: bool
-    tempo: "Tempo | None"
-    to_end: bool
-    sampling: dict[str, Any]
-    controls: dict[str, Any]
-    batch_size: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tempo:
-    bpm: float
-    bars: int
-    beats_per_bar: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class EditRequest:
-    out: Path
-    seed: int
-    prompt: str | None
-    steps: int | None = None
-
-
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def stages(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Stand in for every module that a command calls; return what they were called with."""
-    calls: dict[str, Any] = {}
+def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Stand in for every function that a command calls; return what they were called with."""
+    called: dict[str, Any] = {}
 
-    def fake(module: str, **names: Any) -> None:
-        stand_in = ModuleType(module)
-        vars(stand_in).update(names)
-        monkeypatch.setitem(sys.modules, module, stand_in)
-
-    def recording(name: str, answer: Any) -> Callable[..., Any]:
+    def stand_in(function: str, answer: Any) -> None:
         def call(*given: Any, **settings: Any) -> Any:
-            calls[name] = (*given, settings) if settings else given
+            called[function.rpartition(".")[2]] = (*given, settings) if settings else given
             return answer
 
-        return call
+        monkeypatch.setattr(f"audiogen.{function}", call)
 
     def load(recipe: Path, overrides: Any) -> FakeConfig:
         return FakeConfig(recipe=str(recipe), overrides=tuple(overrides))
 
-    fake("audiogen.experiment", load_config=load, read_recipe=load)
-    fake("audiogen.training.preparation", prepare=recording("prepare", "3 sounds used"))
-    fake(
-        "audiogen.training.stages",
-        train=recording("train", Path("runs/x/generator/model")),
-    )
-    fake("audiogen.evaluation.evaluate", evaluate=recording("evaluate", Path("runs/x/report.html")))
     takes = [Path("a.wav"), Path("b.wav")]
-    fake(
-        "audiogen.takes.request",
-        TakesRequest=TakesRequest,
-        write_takes=recording("takes", takes),
-    )
-    fake("audiogen.takes.spec", Tempo=Tempo)
-    fake("audiogen.takes.sources", EditRequest=EditRequest)
-    fake(
-        "audiogen.takes.edit",
-        vary=recording("vary", takes),
-        inpaint=recording("inpaint", takes[0]),
-        extend=recording("extend", takes[0]),
-    )
-    fake("audiogen.takes.morph", morph=recording("morph", takes))
-    fake(
-        "audiogen.codecs.token_files.transcode",
-        encode_files=recording("encode", ["a.tokens: 1 s"]),
-        decode_files=recording("decode", ["a.wav: 1 s", "b.wav: 2 s"]),
-    )
-    return calls
+    model = SimpleNamespace(config=SimpleNamespace(sample=TokenSamplingConfig()))
+    monkeypatch.setattr("audiogen.experiment.load_config", load)
+    monkeypatch.setattr("audiogen.experiment.read_recipe", load)
+    stand_in("training.preparation.prepare", "3 sounds used")
+    stand_in("training.stages.train", Path("runs/x/generator/model"))
+    stand_in("evaluation.evaluate.evaluate", Path("runs/x/report.html"))
+    stand_in("pipeline.Pipeline.from_pretrained", model)
+    stand_in("takes.making.write_takes", takes)
+    stand_in("takes.edit.vary", takes)
+    stand_in("takes.edit.inpaint", takes[0])
+    stand_in("takes.edit.extend", takes[0])
+    stand_in("takes.morph.morph", takes)
+    stand_in("codecs.token_files.transcode.encode_files", ["a.tokens: 1 s"])
+    stand_in("codecs.token_files.transcode.decode_files", ["a.wav: 1 s", "b.wav: 2 s"])
+    return called
 
 
 @pytest.fixture
@@ -141,7 +95,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return call
 
 
-def test_config_prints_yaml(run: Run, stages: dict[str, Any]) -> None:
+def test_config_prints_yaml(run: Run, calls: dict[str, Any]) -> None:
     assert run("config", "r.yaml", "a=1", "b.c=2") == (
         0,
         "recipe: r.yaml\noverrides:\n- a=1\n- b.c=2\n",
@@ -158,20 +112,20 @@ def test_config_prints_yaml(run: Run, stages: dict[str, Any]) -> None:
     ],
 )
 def test_a_stage_gets_the_config(
-    run: Run, stages: dict[str, Any], command: str, printed: str
+    run: Run, calls: dict[str, Any], command: str, printed: str
 ) -> None:
     assert run(command, "r.yaml", "run_dir=x") == (0, printed, "")
-    assert stages == {command: (FakeConfig(recipe="r.yaml", overrides=("run_dir=x",)),)}
+    assert calls == {command: (FakeConfig(recipe="r.yaml", overrides=("run_dir=x",)),)}
 
 
 @pytest.mark.parametrize("command", ["prepare", "train"])
 @pytest.mark.parametrize("spelling", ["--licence-policy", "--license-policy"])
 def test_options_on_licences_are_settings(
-    run: Run, stages: dict[str, Any], command: str, spelling: str
+    run: Run, calls: dict[str, Any], command: str, spelling: str
 ) -> None:
     assert run(command, "r.yaml", "seed=1", spelling, "research", "--i-own-these")[0] == 0
     overrides = ("seed=1", "data.licence_policy=research", "data.i_own_these=true")
-    assert stages == {command: (FakeConfig(recipe="r.yaml", overrides=overrides),)}
+    assert calls == {command: (FakeConfig(recipe="r.yaml", overrides=overrides),)}
 
 
 def test_forget_says_when_something_could_not_be_searched(run: Run, tmp_path: Path) -> None:
@@ -184,51 +138,47 @@ def test_forget_says_when_something_could_not_be_searched(run: Run, tmp_path: Pa
 
 
 def test_whois_passes_its_options_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = ModuleType("audiogen.provenance.whois")
-    asked.whois = lambda file, **places: f"{file} {places}"  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "audiogen.provenance.whois", asked)
+    monkeypatch.setattr(
+        "audiogen.provenance.whois.whois", lambda file, **places: f"{file} {places}"
+    )
     places = {"model": Path("runs/x"), "runs": Path("runs")}
     assert run("whois", "a.wav", "--model", "runs/x") == (0, f"a.wav {places}\n", "")
 
 
 def test_evaluate_takes_a_run_where_it_is_now(
-    run: Run, stages: dict[str, Any], tmp_path: Path
+    run: Run, calls: dict[str, Any], tmp_path: Path
 ) -> None:
     assert run("evaluate", str(tmp_path), "evaluate.seed=3")[0] == 0
     overrides = (f"run_dir={tmp_path}", "evaluate.seed=3")
-    assert stages["evaluate"] == (FakeConfig(recipe=str(tmp_path), overrides=overrides),)
+    assert calls["evaluate"] == (FakeConfig(recipe=str(tmp_path), overrides=overrides),)
 
 
-def test_sample_passes_its_options_on(run: Run, stages: dict[str, Any], tmp_path: Path) -> None:
+def test_sample_passes_its_options_on(run: Run, calls: dict[str, Any], tmp_path: Path) -> None:
     listed = tmp_path / "themes.txt"
     listed.write_text("sea waves\n\n  Bolivia \n", encoding="utf-8")
-    options = "--seconds 8 --count 4 --seed 7 --steps 20 --guidance-scale 2.5 --batch-size 2"
-    options += " --setting temperature=0.9 --control brightness=2500 --control key=F#min"
+    options = "--seconds 8 --count 4 --seed 7 --guidance-scale 2.5 --batch-size 2"
+    options += " --setting temperature=0.9 --setting top_k=20"
+    options += " --control brightness=2500 --control key=F#min"
     given = ["--prompt", "rain", "--prompt", "", "--prompts", str(listed), "--out", "takes"]
     assert run("sample", "runs/x", *given, *options.split()) == (0, "a.wav\nb.wav\n", "")
-    place, request = stages["takes"]
-    assert place == Path("runs/x")
-    assert asdict(request) == {
-        "prompts": ("rain", "", "sea waves", "Bolivia"),
-        "seconds": 8.0,
-        "count": 4,
-        "seed": 7,
-        "out": Path("takes"),
-        "negative_prompt": "",
-        "loop": False,
-        "tempo": None,
-        "to_end": False,
-        "sampling": {"steps": 20, "guidance_scale": 2.5, "temperature": 0.9},
-        "controls": {"brightness": 2500.0, "key": "F#min"},
-        "batch_size": 2,
-    }
+    assert calls["from_pretrained"] == (Path("runs/x"),)
+    _, requests, place, batch_size = calls["write_takes"]
+    assert (place, batch_size) == (Path("takes"), 2)
+    prompts = ("rain", "", "sea waves", "Bolivia")
+    assert [(one.prompt, one.seed) for one in requests] == [
+        (prompt, seed) for prompt in prompts for seed in range(7, 11)
+    ]
+    sampling = TokenSamplingConfig(guidance_scale=2.5, temperature=0.9, top_k=20)
+    controls = {"brightness": 2500.0, "key": "F#min"}
+    alike = TakeRequest(prompt="", seed=0, seconds=8.0, sampling=sampling, controls=controls)
+    assert {one.batch_key for one in requests} == {alike.batch_key}
 
 
-def test_sample_defaults_leave_the_choice_to_the_recipe(run: Run, stages: dict[str, Any]) -> None:
+def test_sample_defaults_leave_the_choice_to_the_recipe(run: Run, calls: dict[str, Any]) -> None:
     assert run("sample", "runs/x", "--prompt", "")[0] == 0
-    request = stages["takes"][1]
-    assert (request.out, request.sampling, request.seconds) == (Path("runs/x/takes"), {}, 5.0)
-    assert request.controls == {}
+    _, requests, place, _ = calls["write_takes"]
+    plain = TakeRequest(prompt="", seed=0, seconds=5.0, sampling=TokenSamplingConfig())
+    assert (requests, place) == ([plain], Path("runs/x/takes"))
 
 
 def test_the_help_of_sample_names_every_control_with_its_unit(run: Run) -> None:
@@ -240,7 +190,7 @@ def test_the_help_of_sample_names_every_control_with_its_unit(run: Run) -> None:
 
 @pytest.mark.parametrize("wrong", ["brightness", "=3", "brightness="])
 def test_an_ill_formed_control_is_a_mistake_of_usage(
-    run: Run, stages: dict[str, Any], wrong: str
+    run: Run, calls: dict[str, Any], wrong: str
 ) -> None:
     code, _, told = run("sample", "runs/x", "--prompt", "a", "--control", wrong)
     assert code == cli.EXIT_USAGE
@@ -248,24 +198,25 @@ def test_an_ill_formed_control_is_a_mistake_of_usage(
 
 
 def test_compare_prints_the_table(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = ModuleType("audiogen.evaluation.scoreboard")
-    shown.scoreboard = lambda runs: f"table of {[str(run) for run in runs]}"  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "audiogen.evaluation.scoreboard", shown)
+    monkeypatch.setattr(
+        "audiogen.evaluation.scoreboard.scoreboard",
+        lambda runs: f"table of {[str(run) for run in runs]}",
+    )
     assert run("compare", "runs/a", "runs/b") == (0, "table of ['runs/a', 'runs/b']\n", "")
 
 
-def test_sample_makes_loops_of_seconds_or_bars(run: Run, stages: dict[str, Any]) -> None:
+def test_sample_makes_loops_of_seconds_or_bars(run: Run, calls: dict[str, Any]) -> None:
     given = ["sample", "runs/x", "--prompt", "a", "--negative-prompt", "music", "--loop"]
     assert run(*given, "--seconds", "0.3")[0] == 0
-    request = stages["takes"][1]
-    assert (request.negative_prompt, request.loop, request.tempo, request.seconds) == (
-        "music",
-        True,
-        None,
-        0.3,
-    )
+    [request] = calls["write_takes"][1]
+    assert (request.negative_prompt, request.loop, request.tempo) == ("music", True, None)
+    assert request.seconds == 0.3
     assert run(*given, "--bpm", "90", "--bars", "4", "--beats-per-bar", "3")[0] == 0
-    assert stages["takes"][1].tempo == Tempo(bpm=90, bars=4, beats_per_bar=3)
+    [request] = calls["write_takes"][1]
+    assert request.tempo == Tempo(bpm=90, bars=4, beats_per_bar=3)
+    assert request.seconds == request.tempo.seconds
+    code, _, told = run(*given, "--to-end")
+    assert (code, "a loop has no end" in told) == (cli.EXIT_USAGE, True)
 
 
 @pytest.mark.parametrize(
@@ -283,14 +234,14 @@ def test_sample_makes_loops_of_seconds_or_bars(run: Run, stages: dict[str, Any])
     ],
 )
 def test_edits_pass_their_options_on(
-    run: Run, stages: dict[str, Any], command: str, passed: list[str], settings: dict[str, Any]
+    run: Run, calls: dict[str, Any], command: str, passed: list[str], settings: dict[str, Any]
 ) -> None:
     name, *rest = command.split()
     code, out, _ = run("edit", name, *rest, "--model", "runs/x", "--seed", "3", "--prompt", "rain")
     assert (code, out) == (0, "a.wav\nb.wav\n" if name in {"vary", "morph"} else "a.wav\n")
     request = EditRequest(out=Path("runs/x/edits"), seed=3, prompt="rain")
     files = [Path(one) for one in passed]
-    assert stages[name] == (Path("runs/x"), *files, request, settings)
+    assert calls[name] == (Path("runs/x"), *files, request, settings)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +264,7 @@ def test_edits_pass_their_options_on(
 )
 def test_codings_pass_their_options_on(
     run: Run,
-    stages: dict[str, Any],
+    calls: dict[str, Any],
     command: str,
     printed: str,
     files: list[str],
@@ -321,7 +272,7 @@ def test_codings_pass_their_options_on(
 ) -> None:
     assert run("codec", *command.split(), "--model", "runs/x") == (0, printed, "")
     paths = [Path(file) for file in files]
-    assert stages[command.split(maxsplit=1)[0]] == (Path("runs/x"), paths, settings)
+    assert calls[f"{command.split(maxsplit=1)[0]}_files"] == (Path("runs/x"), paths, settings)
 
 
 @pytest.mark.parametrize(
@@ -370,12 +321,12 @@ def test_codings_pass_their_options_on(
     ],
 )
 def test_wrong_usage_is_exit_code_2(
-    run: Run, stages: dict[str, Any], arguments: list[str], said: str
+    run: Run, calls: dict[str, Any], arguments: list[str], said: str
 ) -> None:
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert said in err
-    assert stages == {}
+    assert calls == {}
 
 
 @pytest.mark.parametrize(
@@ -389,7 +340,7 @@ def test_wrong_usage_is_exit_code_2(
 )
 def test_an_expected_error_is_told_in_few_lines(
     run: Run,
-    stages: dict[str, Any],
+    calls: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
     code: int,
@@ -398,7 +349,7 @@ def test_an_expected_error_is_told_in_few_lines(
     def fail(_: object) -> None:
         raise error
 
-    monkeypatch.setattr(sys.modules["audiogen.training.stages"], "train", fail)
+    monkeypatch.setattr("audiogen.training.stages.train", fail)
     assert run("train", "r.yaml") == (code, "", f"error: {said}\n")
     monkeypatch.setattr(sys, "argv", ["audiogen", "--debug", "train", "r.yaml"])
     with pytest.raises(type(error)):
@@ -406,12 +357,12 @@ def test_an_expected_error_is_told_in_few_lines(
 
 
 def test_an_unexpected_error_keeps_its_traceback(
-    stages: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    calls: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(sys.modules["audiogen.training.stages"], "train", fail)
+    monkeypatch.setattr("audiogen.training.stages.train", fail)
     monkeypatch.setattr(sys, "argv", ["audiogen", "train", "r.yaml"])
     with pytest.raises(RuntimeError, match="a bug"):
         cli.main()
@@ -459,6 +410,6 @@ def test_import_audiogen_loads_no_torch_and_knows_its_names() -> None:
         _ = audiogen.Pipelines  # type: ignore[attr-defined]
 
 
-def test_the_public_names_come_from_where_they_live(stages: dict[str, Any]) -> None:
+def test_the_public_names_come_from_where_they_live(calls: dict[str, Any]) -> None:
     config = audiogen.load_config(Path("r.yaml"), ["a=1"])
     assert config == FakeConfig(recipe="r.yaml", overrides=("a=1",))

@@ -9,7 +9,7 @@ import torch
 from audiogen.codecs import build_codec, find_saved, kind_of, load_codec, save_codec
 from audiogen.codecs.rvq import RVQConfig
 from audiogen.codecs.saved import SavedConfig
-from audiogen.experiment import ExperimentConfig, load_config, read_recipe
+from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.schema import ConfigError, dump_config
 from audiogen.training.plan import Machine, describe_plan
 
@@ -76,7 +76,7 @@ def test_a_codec_that_is_not_there_is_told_before_a_run_and_not_when_printed(
     with pytest.raises(ConfigError, match="begun: no finished codec here"):
         recipe(tmp_path / "begun", name="flow")
     given = ["codec.type=saved", "codec.path=nowhere"]
-    printed = dump_config(read_recipe(ROOT / "recipes" / "flow.yaml", given))
+    printed = dump_config(load_config(ROOT / "recipes" / "flow.yaml", given, must_find=False))
     assert "path: nowhere" in printed
     with pytest.raises(ConfigError, match=r"codec.path: missing"):
         load_config(ROOT / "recipes" / "flow.yaml", ["codec.type=saved"])

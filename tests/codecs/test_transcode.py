@@ -18,7 +18,7 @@ from audiogen.audio.io.files import read_audio, write_audio
 from audiogen.codecs import build_codec, load_codec, save_codec
 from audiogen.codecs.rvq import RVQConfig
 from audiogen.codecs.token_files.header import read_tokens
-from audiogen.codecs.token_files.transcode import Coder, decode_files, encode_files
+from audiogen.codecs.token_files.transcode import Coder, decode_sounds, encode_sounds
 
 RATE, HOP, CODEBOOKS = 16000, 256, 3
 
@@ -70,19 +70,23 @@ def tones(length: int, channels: int = 1, rate: int = RATE) -> Tensor:
 
 def test_a_file_goes_to_tokens_and_back(run: Path, sound: Path, tmp_path: Path) -> None:
     before = sound.read_bytes()
-    [encoded] = encode_files(run, [sound])
+    [encoded] = encode_sounds(run, [sound])
     assert encoded.path == sound.parent / "rain.v1.tokens"
     codec = load_codec(run / "codec" / "model")
     wav, _ = read_audio(sound)
     header, tokens = read_tokens(encoded.path)
     assert torch.equal(tokens.long(), codec.encode(wav[None])[0])
-    assert (header.codec, header.num_samples, header.source_rate) == ("rvq", wav.shape[1], RATE)
+    assert (header.codec.name, header.num_samples, header.source_rate) == (
+        "rvq",
+        wav.shape[1],
+        RATE,
+    )
     assert encoded.seconds == wav.shape[1] / RATE
     assert encoded.nominal_kbits == pytest.approx(CODEBOOKS * np.log2(27) * RATE / HOP / 1000)
     size = encoded.path.stat().st_size
     assert encoded.file_kbits == pytest.approx(size * 8 / encoded.seconds / 1000)
 
-    [decoded] = decode_files(run, [encoded.path], out=tmp_path / "new" / "out", seed=5)
+    [decoded] = decode_sounds(run, [encoded.path], out=tmp_path / "new" / "out", seed=5)
     assert decoded.path == tmp_path / "new" / "out" / "rain.v1.wav"
     found, rate = read_audio(decoded.path)
     expected = codec.decode(tokens[None].long(), seeds=[5])[0, :, : wav.shape[1]]
@@ -101,8 +105,8 @@ def test_lengths_are_exact(
     monkeypatch.setattr("audiogen.audio.io.decoding.BLOCK_FRAMES", 700)
     path = tmp_path / "a.flac"
     write_audio(path, tones(length), RATE)
-    [encoded] = encode_files(run, [path])
-    [decoded] = decode_files(run, [encoded.path])
+    [encoded] = encode_sounds(run, [path])
+    [decoded] = decode_sounds(run, [encoded.path])
     assert soundfile.info(decoded.path).frames == length
 
 
@@ -127,8 +131,8 @@ def test_a_file_of_another_form_is_brought_to_the_codec_s(
     path = tmp_path / "rain.wav"
     write_audio(path, tones(rate + 11, channels, rate), rate)
     with caplog.at_level(logging.INFO, logger="audiogen"):
-        [encoded] = encode_files(run, [path])
-        [decoded] = decode_files(run, [encoded.path], out=tmp_path / "out")
+        [encoded] = encode_sounds(run, [path])
+        [decoded] = decode_sounds(run, [encoded.path], out=tmp_path / "out")
     sources = [f"rain.wav: at the codec's 16000 Hz; the source had {rate} Hz"]
     assert caplog.messages == said + (sources if rate != RATE else [])
     wav = resample(to_channels(read_audio(path)[0], 1), rate, RATE)
@@ -143,41 +147,41 @@ def test_mono_is_copied_for_a_stereo_codec(
     stereo: Path, sound: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="audiogen"):
-        [encoded] = encode_files(stereo, [sound])
+        [encoded] = encode_sounds(stereo, [sound])
     assert caplog.messages == ["rain.v1.wav: mono copied to stereo"]
-    [decoded] = decode_files(stereo, [encoded.path])
+    [decoded] = decode_sounds(stereo, [encoded.path])
     assert soundfile.info(decoded.path).channels == 2
 
 
 def test_fewer_codebooks(run: Path, sound: Path, tmp_path: Path) -> None:
-    [whole] = encode_files(run, [sound], out=tmp_path / "whole")
-    [first] = encode_files(run, [sound], out=tmp_path / "first", num_codebooks=1)
+    [whole] = encode_sounds(run, [sound], out=tmp_path / "whole")
+    [first] = encode_sounds(run, [sound], out=tmp_path / "first", num_codebooks=1)
     assert torch.equal(read_tokens(first.path)[1], read_tokens(whole.path)[1][:1])
     assert first.nominal_kbits == pytest.approx(whole.nominal_kbits / 3)
-    [one] = decode_files(run, [first.path])
-    [cut] = decode_files(run, [whole.path], num_codebooks=1)
-    [full] = decode_files(run, [whole.path])
+    [one] = decode_sounds(run, [first.path])
+    [cut] = decode_sounds(run, [whole.path], num_codebooks=1)
+    [full] = decode_sounds(run, [whole.path])
     assert one.path.read_bytes() == cut.path.read_bytes() != full.path.read_bytes()
     assert cut.nominal_kbits == pytest.approx(first.nominal_kbits)
     with pytest.raises(ValueError, match="4 codebooks: expected 1 to 3, as many as this codec has"):
-        list(encode_files(run, [sound], num_codebooks=4))
+        list(encode_sounds(run, [sound], num_codebooks=4))
     with pytest.raises(ValueError, match=r"2 codebooks: expected 1 to 1, .*rain\.v1\.tokens has"):
-        list(decode_files(run, [first.path], num_codebooks=2))
+        list(decode_sounds(run, [first.path], num_codebooks=2))
 
 
 def test_a_seed_is_another_grain(run: Path, sound: Path, tmp_path: Path) -> None:
-    [encoded] = encode_files(run, [sound])
+    [encoded] = encode_sounds(run, [sound])
     made = [
-        next(decode_files(run, [encoded.path], out=tmp_path, seed=seed)).path.read_bytes()
+        next(decode_sounds(run, [encoded.path], out=tmp_path, seed=seed)).path.read_bytes()
         for seed in (1, 1, 2)
     ]
     assert made[0] == made[1] != made[2]
 
 
 def test_nothing_is_overwritten(run: Path, sound: Path) -> None:
-    names = [done.path.name for done in encode_files(run, [sound, sound])]
+    names = [done.path.name for done in encode_sounds(run, [sound, sound])]
     assert names == ["rain.v1.tokens", "rain.v1-2.tokens"]
-    [decoded] = decode_files(run, [sound.with_suffix(".tokens")])
+    [decoded] = decode_sounds(run, [sound.with_suffix(".tokens")])
     assert decoded.path.name == "rain.v1-2.wav"
 
 
@@ -206,24 +210,24 @@ def test_a_codec_that_needs_all_at_once_says_so(
 
 
 def test_what_has_no_tokens_is_refused(model: Path, tmp_path: Path, sound: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no codec here") as missing:
-        list(encode_files(tmp_path, [sound]))
+    with pytest.raises(FileNotFoundError, match="no finished codec here") as missing:
+        list(encode_sounds(tmp_path, [sound]))
     folder = model / "generator" / "model"
     with pytest.raises(ValueError, match=r"continuous latents \(vae\)") as continuous:
-        list(encode_files(folder, [sound]))
+        list(encode_sounds(folder, [sound]))
     assert str(folder / "codec") in str(continuous.value)
     assert all(len(str(error.value).splitlines()) <= 4 for error in (missing, continuous))
 
 
 def test_tokens_of_another_codec_are_refused(run: Path, sound: Path, tmp_path: Path) -> None:
     other = write_codec(tmp_path / "other", seed=1)
-    [encoded] = encode_files(other, [sound])
+    [encoded] = encode_sounds(other, [sound])
     with pytest.raises(ValueError, match=r"rain\.v1\.tokens: tokens of another codec") as error:
-        list(decode_files(run, [encoded.path], out=tmp_path / "out"))
+        list(decode_sounds(run, [encoded.path], out=tmp_path / "out"))
     assert Coder.load(run).name.digest in str(error.value)
     assert Coder.load(other).name.digest in str(error.value)
     with pytest.raises(ValueError, match="not a token file"):
-        list(decode_files(run, [sound], out=tmp_path / "out"))
+        list(decode_sounds(run, [sound], out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
@@ -253,14 +257,14 @@ def test_a_sound_that_cannot_be_used_leaves_no_file(
 ) -> None:
     damage(sound)
     with pytest.raises(kind, match=said):
-        list(encode_files(run, [sound], out=tmp_path / "out"))
+        list(encode_sounds(run, [sound], out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
 def test_what_is_too_loud_is_clipped_and_told(
     run: Path, sound: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    [encoded] = encode_files(run, [sound])
+    [encoded] = encode_sounds(run, [sound])
     decode = type(load_codec(run / "codec" / "model")).decode_chunk
 
     def loud(*given: Tensor) -> Tensor:
@@ -268,13 +272,13 @@ def test_what_is_too_loud_is_clipped_and_told(
         return 2 * wav / wav.abs().max()
 
     monkeypatch.setattr("audiogen.codecs.rvq.RVQCodec.decode_chunk", loud)
-    [decoded] = decode_files(run, [encoded.path])
+    [decoded] = decode_sounds(run, [encoded.path])
     assert "beyond full scale: clipped there" in caplog.text
     assert float(read_audio(decoded.path)[0].abs().max()) == pytest.approx(1, abs=1e-6)
 
 
 def test_a_report_is_one_line(run: Path, sound: Path) -> None:
-    [encoded] = encode_files(run, [sound])
+    [encoded] = encode_sounds(run, [sound])
     line = str(encoded)
     assert line.startswith(f"{encoded.path}: 1.300 s, 0.89 kbit/s (")
     assert line.endswith(" times real time")
@@ -283,10 +287,10 @@ def test_a_report_is_one_line(run: Path, sound: Path) -> None:
 MEASURED = """
 import resource, sys
 from pathlib import Path
-from audiogen.codecs.token_files.transcode import decode_files, encode_files
+from audiogen.codecs.token_files.transcode import decode_sounds, encode_sounds
 run, file = Path(sys.argv[1]), Path(sys.argv[2])
-for done in encode_files(run, [file]):
-    list(decode_files(run, [done.path]))
+for done in encode_sounds(run, [file]):
+    list(decode_sounds(run, [done.path]))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

@@ -35,9 +35,13 @@ from audiogen.types import LatentSpec
 
 RATE = 16000
 SPEC = LatentSpec(
-    kind="continuous", channels=4, vocab_size=None, hop_length=64, sample_rate=RATE,
+    kind="continuous",
+    channels=4,
+    vocab_size=None,
+    hop_length=64,
+    sample_rate=RATE,
     audio_channels=1,
-)  # fmt: skip
+)
 
 
 def wav_bytes(seed: int = 0, seconds: float = 0.2) -> bytes:
@@ -249,9 +253,14 @@ def test_an_archive_that_changes_after_intake_is_named(sounds: Path, tmp_path: P
 )
 def test_rows_of_archives_are_checked(changes: dict[str, Any], message: str) -> None:
     good: dict[str, Any] = {
-        "path": "a.tar/x.wav", "archive": "a.tar", "offset": 512, "num_bytes": 9,
-        "seconds": 1.0, "sample_rate": 8000, "channels": 1,
-    }  # fmt: skip
+        "path": "a.tar/x.wav",
+        "archive": "a.tar",
+        "offset": 512,
+        "num_bytes": 9,
+        "seconds": 1.0,
+        "sample_rate": 8000,
+        "channels": 1,
+    }
     assert str(ManifestRow(**good).sound(Path("d"))) == str(Path("d/a.tar/x.wav"))
     with pytest.raises(ValueError, match=message):
         ManifestRow(**{**good, **changes})

@@ -19,18 +19,58 @@ from audiogen.data.manifest import ManifestRow
 
 FOLDER = Path("sounds")
 # What people write, and what it is worth; written by hand, so that it does not follow the code.
-ZERO = ("CC0", "cc0-1.0", "CC0 1.0 Universal", "http://creativecommons.org/publicdomain/zero/1.0/",
-        "Creative Commons 0", "PDDL-1.0", "CC-PDM-1.0")  # fmt: skip
-CREDIT = ("CC-BY-4.0", "CC BY 3.0", "https://creativecommons.org/licenses/by/4.0/", "MIT",
-          "Attribution 4.0 International (CC BY 4.0)", "CC-BY-3.0-US", "apache-2.0")  # fmt: skip
-LIMITED = ("CC-BY-SA-4.0", "CC BY-NC 3.0", "cc-by-nc-sa-4.0", "CC BY-ND 2.0", "CC-BY-NC-ND-3.0-IGO",
-           "http://creativecommons.org/licenses/by-nc/3.0/", "Sampling+",
-           "Attribution-NonCommercial 4.0 International")  # fmt: skip
-UNKNOWN = ("all rights reserved", "ask me", "not CC0", "CC0, but not for music", "CC BY", "CC0?",
-           "CC BY 4.0, non-commercial use only", "CC BY 3.0 NonCommercial", "CC0 or CC BY-NC 4.0",
-           "CC0-NC", "royalty free", "CC BY 5.0", "C\u04210-1.0", "-", "0", "none", "=CC0",
-           "CC-BY-4.0 AND CC-BY-NC-4.0", "https://creativecommons.org/licenses/by/3.0/us/",
-           "NC-BY 3.0", "CC BY 4.0 ND", "proprietary; CC BY 4.0")  # fmt: skip
+ZERO = (
+    "CC0",
+    "cc0-1.0",
+    "CC0 1.0 Universal",
+    "http://creativecommons.org/publicdomain/zero/1.0/",
+    "Creative Commons 0",
+    "PDDL-1.0",
+    "CC-PDM-1.0",
+)
+CREDIT = (
+    "CC-BY-4.0",
+    "CC BY 3.0",
+    "https://creativecommons.org/licenses/by/4.0/",
+    "MIT",
+    "Attribution 4.0 International (CC BY 4.0)",
+    "CC-BY-3.0-US",
+    "apache-2.0",
+)
+LIMITED = (
+    "CC-BY-SA-4.0",
+    "CC BY-NC 3.0",
+    "cc-by-nc-sa-4.0",
+    "CC BY-ND 2.0",
+    "CC-BY-NC-ND-3.0-IGO",
+    "http://creativecommons.org/licenses/by-nc/3.0/",
+    "Sampling+",
+    "Attribution-NonCommercial 4.0 International",
+)
+UNKNOWN = (
+    "all rights reserved",
+    "ask me",
+    "not CC0",
+    "CC0, but not for music",
+    "CC BY",
+    "CC0?",
+    "CC BY 4.0, non-commercial use only",
+    "CC BY 3.0 NonCommercial",
+    "CC0 or CC BY-NC 4.0",
+    "CC0-NC",
+    "royalty free",
+    "CC BY 5.0",
+    "C\u04210-1.0",
+    "-",
+    "0",
+    "none",
+    "=CC0",
+    "CC-BY-4.0 AND CC-BY-NC-4.0",
+    "https://creativecommons.org/licenses/by/3.0/us/",
+    "NC-BY 3.0",
+    "CC BY 4.0 ND",
+    "proprietary; CC BY 4.0",
+)
 WORTH = {
     **dict.fromkeys(ZERO, "zero"),
     **dict.fromkeys(CREDIT, "credit"),
@@ -60,11 +100,13 @@ def lets_through(terms: LicenceTerms) -> set[str]:
 def any_terms(draw: st.DrawFn) -> LicenceTerms:
     policy = draw(st.sampled_from(["cc0", "commercial", "research"]))
     reason = draw(st.sampled_from(["", "a course"])) if policy == "research" else ""
-    return LicenceTerms.model_validate({
-        "licence_policy": policy,
-        "i_own_these": draw(st.booleans()),
-        "unknown_licence_reason": reason,
-    })  # fmt: skip
+    return LicenceTerms.model_validate(
+        {
+            "licence_policy": policy,
+            "i_own_these": draw(st.booleans()),
+            "unknown_licence_reason": reason,
+        }
+    )
 
 
 TEXTS = st.sampled_from(sorted(WORTH)) | st.builds(
@@ -77,9 +119,16 @@ MANIFESTS = st.lists(st.tuples(TEXTS, st.integers(0, 12)), min_size=1, max_size=
 
 def row(number: int, licence: str, content: int) -> ManifestRow:
     return ManifestRow(
-        path=f"{number}.wav", sha256=f"{content:064x}", seconds=1.0, sample_rate=8000, channels=1,
-        label=f"label {content % 3}", source_id=str(content), split="train", licence=licence,
-    )  # fmt: skip
+        path=f"{number}.wav",
+        sha256=f"{content:064x}",
+        seconds=1.0,
+        sample_rate=8000,
+        channels=1,
+        label=f"label {content % 3}",
+        source_id=str(content),
+        split="train",
+        licence=licence,
+    )
 
 
 @settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])

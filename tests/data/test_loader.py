@@ -51,14 +51,19 @@ def loaded(num_workers: int, num_processes: int, start_step: int = 0) -> list[Te
         make_loader(
             Clips(),
             StepSampler(
-                10, batch_size=4, start_step=start_step, total_steps=6, seed=3, rank=rank,
+                10,
+                batch_size=4,
+                start_step=start_step,
+                total_steps=6,
+                seed=3,
+                rank=rank,
                 num_processes=num_processes,
             ),
             torch.stack,
             num_workers=num_workers,
         )
         for rank in range(num_processes)
-    ]  # fmt: skip
+    ]
     return [torch.cat(parts) for parts in zip(*loaders, strict=True)]
 
 

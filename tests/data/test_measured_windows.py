@@ -13,9 +13,13 @@ from audiogen.types import LatentSpec
 
 RATE, HOP, WINDOW = 16_000, 256, 50
 SPEC = LatentSpec(
-    kind="continuous", channels=4, vocab_size=None, hop_length=HOP, sample_rate=RATE,
+    kind="continuous",
+    channels=4,
+    vocab_size=None,
+    hop_length=HOP,
+    sample_rate=RATE,
     audio_channels=1,
-)  # fmt: skip
+)
 
 
 def tone(hertz: float, num_samples: int) -> Tensor:
@@ -30,8 +34,9 @@ def test_a_long_file_is_measured_by_windows_of_the_very_samples() -> None:
         heard = wav[:, window.start * HOP : (window.start + WINDOW) * HOP]
         found = measure_sound(heard, RATE)
         assert window.measures == {
-            "brightness": found.brightness_hz, "density": found.event_density_hz
-        }  # fmt: skip
+            "brightness": found.brightness_hz,
+            "density": found.event_density_hz,
+        }
     hertz = [window.measures["brightness"] for window in windows]
     assert hertz[0] < 400
     assert 1000 < hertz[3] < hertz[4]

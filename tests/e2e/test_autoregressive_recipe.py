@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from sampled import sampled
 
 from audiogen.audio.io.files import read_audio
 from audiogen.data.manifest import read_split
@@ -15,7 +16,6 @@ from audiogen.evaluation.scores import read_scores
 from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.pipeline import Pipeline
 from audiogen.takes.edit import extend, inpaint, vary
-from audiogen.takes.request import TakesRequest, write_takes
 from audiogen.takes.sources import EditRequest
 from audiogen.training.stages import train
 
@@ -63,22 +63,17 @@ def test_takes_have_the_length_asked_for_or_their_own(
 ) -> None:
     pipeline = Pipeline.from_pretrained(finished.run_dir)
     assert pipeline(["rain"], seconds=1.37, seeds=[3]).shape == (1, 1, round(1.37 * 16000))
-    request = TakesRequest(
-        prompts=["rain"], seconds=1.5, count=3, seed=0, out=tmp_path, to_end=True
-    )
-    for path in write_takes(finished.run_dir, request):
+    for path in sampled(finished.run_dir, tmp_path, seconds=1.5, count=3, to_end=True):
         wav, rate = read_audio(path)
         note = json.loads(path.with_suffix(".json").read_text("utf-8"))
         assert 0 < wav.shape[1] <= 1.5 * rate
-        assert note["seconds"] == wav.shape[1] / rate
-        assert note["ended_within_seconds"] == 1.5
+        assert (note["samples"], note["seconds"], note["to_end"]) == (wav.shape[1], 1.5, True)
 
 
 def test_a_sound_is_continued_and_what_cannot_be_is_refused(
     finished: ExperimentConfig, tmp_path: Path
 ) -> None:
-    request = TakesRequest(prompts=["rain"], seconds=1.0, count=1, seed=0, out=tmp_path)
-    take = write_takes(finished.run_dir, request)[0]
+    [take] = sampled(finished.run_dir, tmp_path)
     before, rate = read_audio(take)
     edit = EditRequest(out=tmp_path / "edits", seed=5)
     longer, _ = read_audio(extend(finished.run_dir, take, edit, seconds=1.6))
@@ -88,9 +83,8 @@ def test_a_sound_is_continued_and_what_cannot_be_is_refused(
         inpaint(finished.run_dir, take, edit, regions=["0.3:0.6"])
     with pytest.raises(ValueError, match="noise"):
         vary(finished.run_dir, take, edit, amount=0.5)
-    loop = TakesRequest(prompts=["rain"], seconds=1.0, count=1, seed=0, out=tmp_path, loop=True)
     with pytest.raises(ValueError, match="no ring"):
-        write_takes(finished.run_dir, loop)
+        sampled(finished.run_dir, tmp_path, loop=True)
 
 
 def test_the_masked_model_of_the_same_tokens_inpaints_and_loops(
@@ -100,8 +94,7 @@ def test_the_masked_model_of_the_same_tokens_inpaints_and_loops(
     run = finished.run_dir.parent / "masked"  # beside it, so that the codec is taken from there
     config = load_config(RECIPE, [f"run_dir={run}", *size, "generator.num_heads=2"])
     train(config)
-    request = TakesRequest(prompts=["rain"], seconds=1.0, count=1, seed=0, out=tmp_path)
-    take = write_takes(run, request)[0]
+    [take] = sampled(run, tmp_path)
     before, rate = read_audio(take)
     edit = EditRequest(out=tmp_path / "edits", seed=5)
     after, _ = read_audio(inpaint(run, take, edit, regions=["0.3:0.6"]))
@@ -109,7 +102,7 @@ def test_the_masked_model_of_the_same_tokens_inpaints_and_loops(
     assert (after[:, :start] == before[:, :start]).all()
     assert (after[:, stop:] == before[:, stop:]).all()
     assert not (after[:, start:stop] == before[:, start:stop]).all()
-    loop = TakesRequest(prompts=["rain"], seconds=0.7, count=1, seed=0, out=tmp_path, loop=True)
-    assert read_audio(write_takes(run, loop)[0])[0].shape[1] == round(0.7 * rate)
+    [loop] = sampled(run, tmp_path, seconds=0.7, loop=True)
+    assert read_audio(loop)[0].shape[1] == round(0.7 * rate)
     with pytest.raises(ValueError, match="is told how long a sound is"):
-        write_takes(run, TakesRequest(**{**vars(request), "to_end": True}))
+        sampled(run, tmp_path, to_end=True)

@@ -332,7 +332,7 @@ def test_unreadable_take_is_named_and_the_rest_shown(own_run: Path) -> None:
     (own_run / "evaluation" / "takes" / "rain-1.json").write_text("{")
     page = Page(write_report(own_run))
     assert "rain-0.wav cannot be read: the file has 0 bytes." in page.text["takes"]
-    assert "rain-1.wav (no readable sidecar)" in page.text["takes"]
+    assert "rain-1.wav (no readable JSON file)" in page.text["takes"]
     assert len(page.all("audio")) == 2 + 2 + 4 - 1
 
 

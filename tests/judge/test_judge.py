@@ -18,7 +18,7 @@ from torch import Tensor
 from audiogen.audio.dsp import resample
 from audiogen.audio.io.files import read_audio
 from audiogen.judge.hearing import clip_features, coloured_version
-from audiogen.judge.judge import INVERSE_PENALTY, Judge, label_words, named_label
+from audiogen.judge.judge import INVERSE_PENALTY, Judge, label_words, named_label, train_judge
 from audiogen.pipeline import Pipeline
 from audiogen.run_folder import JUDGE
 from audiogen.storage import read_tensors, write_tensors
@@ -107,6 +107,15 @@ def test_misuse_is_refused() -> None:
         Judge.fit(wavs, labels, RATE)
     with pytest.raises(ValueError, match="2 clips, 1 labels"):
         Judge.fit(wavs, labels[:1], RATE)
+
+
+def test_only_labelled_clips_are_learnt_and_two_labels_are_needed() -> None:
+    wavs, _ = examples(["hiss", "hum"], range(2))
+    judge = train_judge(wavs, ["hiss", "", "hum", "hum"], RATE)
+    assert judge is not None
+    assert judge.labels == ("hiss", "hum")
+    assert train_judge(wavs, ["hiss", "", "", "hiss"], RATE) is None
+    assert train_judge([], [], RATE) is None
 
 
 def test_it_is_read_as_it_was_written_bit_by_bit(tmp_path: Path) -> None:

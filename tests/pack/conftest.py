@@ -8,13 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiogen.audio.io.files import write_audio
 from audiogen.audio.loops import measure_seam
 from audiogen.generators import ODESamplingConfig
-from audiogen.pack.job import JobTake, write_job
-from audiogen.takes.making import seam_report
-from audiogen.takes.sidecar import take_slug
-from audiogen.takes.spec import TakeSpec
+from audiogen.pack.job import take_path, write_job
+from audiogen.takes.take import SeamReport, Take, take_slug, write_take
 
 RATE = 16_000
 
@@ -43,21 +40,28 @@ def listed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make_pack_of() -> Callable[..., list[JobTake]]:
+def make_pack_of() -> Callable[..., list[Take]]:
     """Return a function that writes a pack with a take for each prompt, all of them loops."""
 
     def make(
         pack: Path, prompts: Sequence[str], *, seconds: float = 0.5, **spec: Any
-    ) -> list[JobTake]:
+    ) -> list[Take]:
         takes = []
         for seed, prompt in enumerate(prompts):
             asked = {"loop": True, "sampling": ODESamplingConfig(), **spec}
-            one = TakeSpec(prompt=prompt, seed=seed, seconds=seconds, **asked)
             name = f"{take_slug(prompt)}-seed{seed}"
-            take = JobTake(file=name, spec=one, model="runs/x", model_digest="0" * 16)
+            take = Take(
+                prompt=prompt,
+                seed=seed,
+                seconds=seconds,
+                file=name,
+                run="runs/x",
+                model_digest="0" * 16,
+                **asked,
+            )
             wav = make_ring(seed, round(seconds * RATE))
-            note = {"seed": seed, "seam": seam_report(measure_seam(wav, RATE))}
-            write_audio(take.path(pack), wav, RATE, sidecar=note)
+            made = {"seam": SeamReport.of(measure_seam(wav, RATE)), "sample_rate": RATE}
+            write_take(take_path(pack, take), wav, take.model_copy(update=made))
             takes.append(take)
         write_job(pack, takes)
         return takes

@@ -17,17 +17,17 @@ import torch
 from audiogen.audio.io.files import read_audio
 from audiogen.judge.judge import Judge
 from audiogen.pack import choosing
-from audiogen.pack.choosing import CANDIDATE_STEP, Chooser, Score, clipped_share, soundness
+from audiogen.pack.choosing import CANDIDATE_STEP, Chooser, clipped_share, soundness
 from audiogen.pack.curation.cards import make_card
 from audiogen.pack.curation.choices import Choice, Selection, write_selection
-from audiogen.pack.job import read_job
+from audiogen.pack.job import read_job, take_path
 from audiogen.pack.make import Done, MakeRequest, Worker, make_pack
 from audiogen.pack.prompts import TakeSettings
 from audiogen.pack.redo import RedoRequest, redo_pack, redo_take
 from audiogen.pipeline import Pipeline
 from audiogen.takes import making
 from audiogen.takes.making import Made
-from audiogen.takes.spec import TakeSpec
+from audiogen.takes.take import Candidate, Take
 
 RATE = 16_000
 LIST = """\
@@ -88,19 +88,20 @@ def note(path: Path) -> dict[str, Any]:
 def sounding(monkeypatch: pytest.MonkeyPatch, sounds: list[torch.Tensor]) -> None:
     """Let the candidates be these, in the order of their seeds."""
 
-    def made(_: object, specs: list[TakeSpec]) -> list[Made]:
-        return [
-            Made(spec=one, wav=sounds[one.seed // CANDIDATE_STEP + one.seed % 10], seam=None,
-                 tries=1, batch=specs, place=place)
-            for place, one in enumerate(specs)
-        ]  # fmt: skip
+    def made(_: object, wanted: list[Take]) -> list[Made]:
+        return [(one, sounds[one.seed // CANDIDATE_STEP + one.seed % 10]) for one in wanted]
 
     monkeypatch.setattr(choosing, "make_takes", made)
 
 
-def spec(model: Path, prompt: str, seed: int = 0) -> TakeSpec:
-    sampling = Pipeline.from_pretrained(model).config.sample
-    return TakeSpec(prompt=prompt, seed=seed, seconds=1.0, sampling=sampling)
+def wanted(prompt: str, best_of: int, seed: int = 0) -> Take:
+    return Take(prompt=prompt, seed=seed, seconds=1.0, best_of=best_of)
+
+
+def candidates(take: Take) -> tuple[Candidate, ...]:
+    assert take.choosing is not None
+    assert take.choosing.kept.seed == take.seed
+    return take.choosing.candidates
 
 
 @pytest.mark.parametrize(("prompt", "best"), [("rain", 1), ("hum", 2)])
@@ -109,12 +110,13 @@ def test_the_candidate_that_fits_the_prompt_is_kept(
 ) -> None:
     sounding(monkeypatch, [0.5 * hiss(50) + tone(125), hiss(51), tone(135), tone(130) * 1e-4])
     chooser = Chooser(Pipeline.from_pretrained(model), judge)
-    [choice] = chooser.choose([spec(model, prompt)], 4, batch_size=3)
-    scores = [one["score"] for one in choice.note["candidates"]]
-    assert scores.index(max(scores)) == choice.note["chosen"] == best
-    assert choice.made.spec.seed == best * CANDIDATE_STEP == choice.note["candidates"][best]["seed"]
+    [(take, _)] = chooser.choose([wanted(prompt, 4)], batch_size=3)
+    scores = [one.score for one in candidates(take)]
+    assert scores.index(max(scores)) == best
+    assert take.seed == best * CANDIDATE_STEP
     assert scores[3] == 0  # silent
-    assert choice.note["label"] == prompt
+    assert take.choosing is not None
+    assert take.choosing.label == prompt
 
 
 def test_what_no_label_is_like_is_chosen_by_texture(
@@ -123,11 +125,12 @@ def test_what_no_label_is_like_is_chosen_by_texture(
     clipped = (8 * tone(130)).clamp(-0.8, 0.8)
     sounding(monkeypatch, [clipped, torch.cat([hiss(1, 0.5), torch.zeros(1, 8000)], 1), hiss(2)])
     chooser = Chooser(Pipeline.from_pretrained(model), judge)
-    [choice] = chooser.choose([spec(model, "Bolivia")], 3, batch_size=8)
-    assert choice.note["chosen"] == 2
-    assert [one["prompt"] for one in choice.note["candidates"]] == [None] * 3
-    assert choice.note["candidates"][0]["texture"] == 0
-    assert choice.note["candidates"][1]["texture"] == pytest.approx(0.5, abs=0.01)
+    [(take, _)] = chooser.choose([wanted("Bolivia", 3)], batch_size=8)
+    assert take.seed == 2 * CANDIDATE_STEP
+    assert [one.prompt for one in candidates(take)] == [None] * 3
+    assert [one.score for one in candidates(take)] == [one.texture for one in candidates(take)]
+    assert candidates(take)[0].texture == 0
+    assert candidates(take)[1].texture == pytest.approx(0.5, abs=0.01)
     assert caplog.text.count("'Bolivia' names no sound that the recogniser knows") == 1
 
 
@@ -137,10 +140,11 @@ def test_a_take_that_is_nearly_another_of_its_prompt_loses(
     swell = torch.linspace(-3, 3, RATE).exp() / 20
     sounding(monkeypatch, [hiss(1) * swell, hiss(1) * swell / 2, hiss(3) * swell.flip(0)])
     chooser = Chooser(Pipeline.from_pretrained(model), None)
-    first, second = chooser.choose([spec(model, "a"), spec(model, "a", seed=1)], 2, batch_size=8)
-    assert first.note["chosen"] == 0  # of equals the first
-    assert second.note["chosen"] == 1
-    near, other = (one["texture"] for one in second.note["candidates"])
+    both = chooser.choose([wanted("a", 2), wanted("a", 2, seed=1)], batch_size=8)
+    (first, _), (second, _) = both
+    assert first.seed == 0  # of equals the first
+    assert second.seed == 1 + CANDIDATE_STEP
+    near, other = (one.texture for one in candidates(second))
     assert near == pytest.approx(0, abs=0.05)
     assert other > 0.9
 
@@ -156,8 +160,6 @@ def test_soundness_tells_whole_sounds_from_broken_ones() -> None:
         assert clipped_share(cut) == pytest.approx(share, abs=0.04)
     one_side = torch.cat([tone(440), (1.5 * tone(441) / 0.3).clamp(-1, 1)])
     assert 0 < clipped_share(one_side) < clipped_share(one_side[1:])
-    assert Score(texture=0.5, prompt=0.5).total == 0.25
-    assert Score(texture=0.5, prompt=None).total == 0.5
 
 
 # Packs
@@ -182,7 +184,7 @@ def test_a_pack_is_the_same_whatever_the_batches_and_stops(
         list(pool.map(partial(make_pack, share), workers))
     assert digests(tmp_path / "two") == expected
     for take in done.takes:
-        one, other = (take.path(tmp_path / name) for name in ("one", "other"))
+        one, other = (take_path(tmp_path / name, take) for name in ("one", "other"))
         assert note(one)["seed"] == note(other)["seed"]
         assert float((read_audio(one)[0] - read_audio(other)[0]).abs().max()) <= 1e-5
 
@@ -192,21 +194,21 @@ def test_the_sidecar_tells_all_candidates_and_the_take_is_made_again_by_it(
 ) -> None:
     pack, seeds = tmp_path / "pack", set()
     for take in make(judged, listed, pack).takes:
-        path, told = take.path(pack), note(take.path(pack))
+        path, told = take_path(pack, take), note(take_path(pack, take))
         assert redo_take(path, judged, None).difference == 0
-        if take.spec.prompt == "wind":
-            assert (take.best_of, "best_of" in told) == (1, False)
+        if take.prompt == "wind":
+            assert (take.best_of, "choosing" in told) == (1, False)
             assert make_card(pack, take).facts["score"] is None
             continue
-        found = told["best_of"]
-        assert found["count"] == take.best_of == len(found["candidates"])
+        found = told["choosing"]
+        assert told["best_of"] == take.best_of == len(found["candidates"])
         kept = found["candidates"][found["chosen"]]
         assert kept["score"] == max(one["score"] for one in found["candidates"])
         assert kept["seed"] == told["seed"]
         starts = [one["seed"] // CANDIDATE_STEP for one in found["candidates"]]
         assert starts == list(range(take.best_of))
-        assert told["seed"] % 1_000_000 == take.spec.seed
-        label = {"rain on a roof": "rain", "hum": "hum"}.get(take.spec.prompt)
+        assert told["seed"] % 1_000_000 == take.seed
+        label = {"rain on a roof": "rain", "hum": "hum"}.get(take.prompt)
         assert found["label"] == label
         if label is not None:
             wav = read_audio(path)[0]
@@ -218,7 +220,7 @@ def test_the_sidecar_tells_all_candidates_and_the_take_is_made_again_by_it(
     kept_take = read_job(pack)[0]
     write_selection(pack, Selection(takes={kept_take.file: Choice(status="keep")}))
     [finer] = redo_pack(pack, RedoRequest(steps=6), Worker()).takes
-    assert (finer.best_of, finer.spec.seed) == (1, note(kept_take.path(pack))["seed"])
+    assert (finer.best_of, finer.seed) == (1, note(take_path(pack, kept_take))["seed"])
 
 
 def test_best_of_one_is_no_choice(model: Path, tmp_path: Path) -> None:
@@ -240,8 +242,8 @@ def test_a_model_without_a_recogniser_says_so_once(
 ) -> None:
     done = make(model, listed, tmp_path / "pack")
     assert caplog.text.count("small: the model has no recogniser") == 1
-    found = note(done.takes[0].path(tmp_path / "pack"))["best_of"]
-    assert "judge" not in found
+    found = note(take_path(tmp_path / "pack", done.takes[0]))["choosing"]
+    assert found["judge"] == ""
     assert {one["prompt"] for one in found["candidates"]} == {None}
 
 

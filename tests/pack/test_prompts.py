@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from audiogen.pack.prompts import TakeSettings, Wish, read_prompts
+from audiogen.pack.prompts import Entry, TakeSettings, read_prompts
 from audiogen.schema import ConfigError
-from audiogen.takes.spec import Tempo
+from audiogen.take_request import Tempo
 
 
-def read(tmp_path: Path, name: str, text: str, **defaults: Any) -> list[Wish]:
+def read(tmp_path: Path, name: str, text: str, **defaults: Any) -> list[Entry]:
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
-    return read_prompts(path, TakeSettings.model_validate(defaults))
+    return [entry for _, entry in read_prompts(path, TakeSettings.model_validate(defaults))]
 
 
 def said(tmp_path: Path, name: str, text: str, **defaults: Any) -> list[str]:
@@ -22,17 +22,20 @@ def said(tmp_path: Path, name: str, text: str, **defaults: Any) -> list[str]:
     return [line.strip() for line in str(caught.value).splitlines()[1:]]
 
 
-def settings(wish: Wish) -> dict[str, Any]:
-    return wish.settings.model_dump(exclude_none=True)
+def settings(entry: Entry) -> dict[str, Any]:
+    return entry.model_dump(exclude_none=True, exclude={"prompt"})
 
 
 def test_text_is_a_prompt_a_line(tmp_path: Path) -> None:
-    wishes = read(
-        tmp_path, "a.txt", "\ufeffrain\n\n  {wind} \nMañana, 雨\n", count=3, seconds="5-10"
-    )
-    assert [wish.prompt for wish in wishes] == ["rain", "{wind}", "Mañana, 雨"]
-    assert [wish.where for wish in wishes] == ["line 1", "line 3", "line 4"]
-    assert settings(wishes[0]) == {"count": 3, "seconds": (5.0, 10.0)}
+    path = tmp_path / "a.txt"
+    path.write_text("\ufeffrain\n\n  {wind} \nMañana, 雨\n", encoding="utf-8")
+    listed = read_prompts(path, TakeSettings.model_validate({"count": 3, "seconds": "5-10"}))
+    assert [(where, entry.prompt) for where, entry in listed] == [
+        ("line 1", "rain"),
+        ("line 3", "{wind}"),
+        ("line 4", "Mañana, 雨"),
+    ]
+    assert settings(listed[0][1]) == {"count": 3, "seconds": (5.0, 10.0)}
 
 
 def test_csv_has_a_column_for_each_setting(tmp_path: Path) -> None:
@@ -42,13 +45,17 @@ def test_csv_has_a_column_for_each_setting(tmp_path: Path) -> None:
         '"two\nlines",,,yes,90,4,,,\n'
         "bells,,8,,,,,,\n"
     )
-    first, second, third = read(tmp_path, "a.csv", text, count=4, seconds=3)
-    assert (first.prompt, first.where) == ("rain, far", "line 2")
+    path = tmp_path / "a.csv"
+    path.write_text(text, encoding="utf-8")
+    listed = read_prompts(path, TakeSettings.model_validate({"count": 4, "seconds": 3}))
+    assert [where for where, _ in listed] == ["line 2", "line 4", "line 5"]
+    first, second, third = (entry for _, entry in listed)
+    assert first.prompt == "rain, far"
     assert settings(first) == {
         "count": 2, "seconds": (5.0, 10.0), "negative_prompt": "music", "guidance_scale": 2.5,
         "model": "runs/a",
     }  # fmt: skip
-    assert (second.prompt, second.where) == ("two\nlines", "line 4")
+    assert second.prompt == "two\nlines"
     assert second.tempo == Tempo(bpm=90, bars=4)
     assert settings(second) == {"count": 4, "loop": True, "bpm": 90.0, "bars": 4}
     assert settings(third) == {"count": 4, "seconds": (8.0, 8.0)}
@@ -65,19 +72,19 @@ prompts:
      loop: true, bpm: 90, bars: 2}
   - {prompt: "{not} a template", seconds: 3}
 """
-    wishes = read(tmp_path, "a.yaml", text, seconds=1, steps=9)
-    assert [wish.prompt for wish in wishes] == [
+    entries = read(tmp_path, "a.yaml", text, seconds=1, steps=9)
+    assert [entry.prompt for entry in entries] == [
         "rain",
         "a harbour at dawn", "a harbour at night", "a wood at dawn", "a wood at night",
         "biodiversity, frogs", "biodiversity, {bees}",
         "bells, in Bolivia",
         "{not} a template",
     ]  # fmt: skip
-    assert settings(wishes[0]) == {"count": 4, "seconds": (5.0, 10.0), "steps": 9}
-    assert settings(wishes[5])["count"] == 2
-    assert wishes[7].tempo == Tempo(bpm=90, bars=2)
-    assert "seconds" not in settings(wishes[7])
-    assert settings(wishes[8])["seconds"] == (3.0, 3.0)
+    assert settings(entries[0]) == {"count": 4, "seconds": (5.0, 10.0), "steps": 9}
+    assert settings(entries[5])["count"] == 2
+    assert entries[7].tempo == Tempo(bpm=90, bars=2)
+    assert "seconds" not in settings(entries[7])
+    assert settings(entries[8])["seconds"] == (3.0, 3.0)
 
 
 def test_a_length_sets_aside_the_other_kind_of_default(tmp_path: Path) -> None:
@@ -172,13 +179,13 @@ prompts:
   - {prompt: bells, controls: {density: 3, key: F#min}}
 """
     rain, bells = read(tmp_path, "a.yaml", text)
-    assert rain.settings.controls == {"brightness": 2500.0}
-    assert bells.settings.controls == {"density": 3.0, "key": "F#min"}
+    assert rain.controls == {"brightness": 2500.0}
+    assert bells.controls == {"density": 3.0, "key": "F#min"}
     rows = "prompt,controls\nrain,brightness=2500; key=Amin\nwind,\nsea,density=1e1 tempo=90\n"
     rain, wind, sea = read(tmp_path, "a.csv", rows)
-    assert rain.settings.controls == {"brightness": 2500.0, "key": "Amin"}
-    assert wind.settings.controls is None
-    assert sea.settings.controls == {"density": 10.0, "tempo": 90.0}
+    assert rain.controls == {"brightness": 2500.0, "key": "Amin"}
+    assert wind.controls is None
+    assert sea.controls == {"density": 10.0, "tempo": 90.0}
 
 
 def test_mistakes_in_controls_are_said_where_they_stand(tmp_path: Path) -> None:

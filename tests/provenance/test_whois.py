@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from sampled import sampled
 
 from audiogen.data.intake.licences import LicenceTerms
 from audiogen.data.manifest import ManifestRow
 from audiogen.pipeline import Pipeline
 from audiogen.provenance.attribution import attribution_csv
 from audiogen.provenance.whois import whois
-from audiogen.takes.request import TakesRequest, write_takes
 
 pytestmark = pytest.mark.usefixtures("fake_text")
 
@@ -50,8 +50,7 @@ def run(model: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def take(run: Path) -> Path:
-    asked = TakesRequest(prompts=["rain"], seconds=1.0, count=1, seed=7, out=run / "takes")
-    return write_takes(run, asked)[0]
+    return sampled(run, run / "takes", seed=7)[0]
 
 
 def facts(said: str) -> dict[str, str]:
@@ -139,6 +138,9 @@ def test_lost_metadata_are_said(take: Path) -> None:
 def test_an_edit_names_its_sources(take: Path) -> None:
     beside = take.with_suffix(".json")
     told = json.loads(beside.read_text())
-    told["edit"] = {"sources": [{"file": "sea.wav", "sha256": "ab" * 32, "changes": []}]}
+    told["edit"] = {
+        "operation": "vary",
+        "sources": [{"file": "sea.wav", "sha256": "ab" * 32, "changes": []}],
+    }
     beside.write_text(json.dumps(told))
     assert facts(whois(take))["edit of"] == f"sea.wav (sha256 {'ab' * 8})"

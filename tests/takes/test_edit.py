@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import soundfile
 import torch
+from sampled import sampled
 from torch import Tensor
 
 from audiogen.audio.dsp import set_loudness
@@ -18,12 +19,10 @@ from audiogen.audio.io.decoding import AudioReadError
 from audiogen.audio.io.files import read_audio, write_audio
 from audiogen.generators import ODESamplingConfig
 from audiogen.pipeline import Pipeline
+from audiogen.take_request import TakeRequest, Variation
 from audiogen.takes.edit import extend, find_regions, inpaint, vary
-from audiogen.takes.making import vary_take
 from audiogen.takes.morph import between, morph, morph_takes, slerp
-from audiogen.takes.request import TakesRequest, write_takes
 from audiogen.takes.sources import EditRequest, read_source
-from audiogen.takes.spec import TakeSpec, Variation
 
 pytestmark = pytest.mark.usefixtures("fake_text")
 RATE, HOP = 16_000, 512
@@ -48,8 +47,7 @@ def take(model: Path, tmp_path: Path) -> Path:
 
 
 def takes_of(model: Path, out: Path, **changes: Any) -> list[Path]:
-    asked: dict[str, Any] = {"prompts": ["rain"], "seconds": 1.2, "count": 1, "seed": 7}
-    return write_takes(model, TakesRequest(**{**asked, **changes}, out=out))
+    return sampled(model, out, **{"seconds": 1.2, "seed": 7, **changes})
 
 
 def asked(tmp_path: Path, **changes: Any) -> EditRequest:
@@ -71,13 +69,10 @@ def note(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("loop", [False, True])
 def test_a_take_turned_by_nothing_is_the_take_bit_for_bit(model: Path, loop: bool) -> None:
     pipeline = Pipeline.from_pretrained(model)
-    spec = TakeSpec(
-        prompt="rain", seed=7, seconds=1.2, sampling=SAMPLING, loop=loop,
-        variation=Variation(from_seed=7, amount=0.0),
-    )  # fmt: skip
-    [same] = vary_take(pipeline, spec, [99])
-    make = pipeline.loops if loop else pipeline
-    assert torch.equal(same, make(["rain"], seconds=1.2, seeds=[7], sampling=SAMPLING)[0])
+    own = TakeRequest(prompt="rain", seed=7, seconds=1.2, sampling=SAMPLING, loop=loop)
+    same = {"seed": 99, "variation": Variation(from_seed=7, amount=0.0)}
+    [varied] = pipeline.takes([own.model_copy(update=same)])
+    assert torch.equal(varied, pipeline.takes([own])[0])
 
 
 @pytest.mark.parametrize("kind", ["take", "recording"])
@@ -124,13 +119,13 @@ def test_variations_differ_and_say_what_they_are(model: Path, take: Path, tmp_pa
             "sha256": hashlib.sha256(take.read_bytes()).hexdigest(),
         }],
     }  # fmt: skip
-    assert read_source(paths[1], Pipeline.from_pretrained(model)).recipe is None  # not a take
+    assert read_source(paths[1], Pipeline.from_pretrained(model)).request is None  # not a take
 
 
 def test_a_varied_loop_stays_a_loop(model: Path, tmp_path: Path) -> None:
     [loop] = takes_of(model, tmp_path / "loops", loop=True)
     pipeline = Pipeline.from_pretrained(model)
-    recipe = read_source(loop, pipeline).recipe
+    recipe = read_source(loop, pipeline).request
     assert recipe is not None
     assert recipe.loop
     [path] = vary(model, loop, asked(tmp_path), amount=0.2)
@@ -141,14 +136,14 @@ def test_a_file_that_is_not_as_its_sidecar_says_is_a_sound_like_any(
     model: Path, take: Path
 ) -> None:
     pipeline = Pipeline.from_pretrained(model)
-    assert read_source(take, pipeline).recipe is not None
+    assert read_source(take, pipeline).request is not None
     sidecar = take.with_suffix(".json")
     told = json.loads(sidecar.read_text(encoding="utf-8"))
-    for change in ({"seconds": 1.3}, {"model_digest": "0" * 16}, {"seed": None}):
+    for change in ({"seconds": 1.3}, {"model_digest": "0" * 16}):
         sidecar.write_text(json.dumps({**told, **change}), encoding="utf-8")
         source = read_source(take, pipeline)
-        assert (source.recipe, source.prompt) == (None, "rain")
-    for text in ("{", "[1]"):
+        assert (source.request, source.prompt) == (None, "rain")
+    for text in ("{", "[1]", json.dumps({**told, "seed": None})):
         sidecar.write_text(text, encoding="utf-8")
         assert read_source(take, pipeline).prompt == ""
 
@@ -302,7 +297,7 @@ def test_takes_of_two_lengths_are_mixed_as_sounds(
 def test_the_ends_of_mixed_conditions_are_the_ends(model: Path) -> None:
     pipeline = Pipeline.from_pretrained(model)
     for prompts in (["one two three", "four"], ["one", ""], ["", ""]):
-        ends = pipeline.conditions(prompts, [1.0, 1.0])
+        ends = pipeline.conditions(TakeRequest.of_each(prompts, [0], seconds=1.0))
         mixed = between(ends, [0.0, 0.5, 1.0])
         for place, end in ((0, 0), (2, 1)):
             count = int(ends.text_mask[end].sum())
@@ -313,8 +308,8 @@ def test_the_ends_of_mixed_conditions_are_the_ends(model: Path) -> None:
 
 def test_between_equal_seeds_only_the_prompt_moves(model: Path) -> None:
     pipeline = Pipeline.from_pretrained(model)
-    spec = TakeSpec(prompt="", seed=4, seconds=0.6, sampling=SAMPLING)
-    wavs = morph_takes(pipeline, (spec, spec), ["rain", "rain"], [0.0, 0.5, 1.0])
+    end = TakeRequest(prompt="rain", seed=4, seconds=0.6, sampling=SAMPLING)
+    wavs = morph_takes(pipeline, [end, end], [0.0, 0.5, 1.0])
     torch.testing.assert_close(wavs[0], wavs[1], atol=1e-5, rtol=0)
 
 

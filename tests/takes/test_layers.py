@@ -42,7 +42,7 @@ def test_layers_read_back_add_up_to_the_file(
 ) -> None:
     file = tmp_path / "a.wav"
     wav = (0.5 * torch.randn(2, round(seconds * RATE))).clamp(-1, 1)  # layers beyond full scale
-    told = {"prompt": "rain", **({"loop": {"samples": wav.shape[1]}} if loop else {})}
+    told = {"prompt": "rain", "seed": 1, "seconds": seconds, "loop": loop}
     write_audio(file, wav, RATE, sidecar=told)
     before = file.read_bytes()
     paths = split(file, by=by, out=tmp_path / "layers")

@@ -78,7 +78,7 @@ def test_stems_and_the_residual_read_back_add_up_to_the_file(
 ) -> None:
     folder, file = make_folder(), tmp_path / "a.wav"
     wav = sound(channels, rate)
-    told = {"prompt": "band", **({"loop": {"samples": wav.shape[1]}} if loop else {})}
+    told = {"prompt": "band", "seed": 1, "seconds": wav.shape[1] / rate, "loop": loop}
     write_audio(file, wav, rate, sidecar=told)
     before = file.read_bytes()
     paths = split(file, by="stems", stems_model=str(folder))

@@ -9,21 +9,18 @@ alternate, so that all meet the same machine.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from timing import alternate, machine, write_figures
 from torch import Tensor, nn
 
 from audiogen.codecs.bottlenecks.quantise import ResidualVQConfig
 from audiogen.codecs.rvq import RVQCodec, RVQConfig
 from audiogen.codecs.trunk import FourierTrunkConfig
-from audiogen.evaluation.machine import processor_name
 
 SAMPLE_RATE, HOP, CODEBOOKS = 44_100, 512, 9
 TARGET = 20
@@ -86,16 +83,10 @@ def jobs(wav: Tensor) -> dict[str, dict[str, Callable[[], Any]]]:
     return found
 
 
-def alternate(work: dict[str, dict[str, Callable[[], Any]]], rounds: int) -> list[dict[str, Any]]:
-    """Time all in turn, after one run of each that does not count."""
-    times: dict[tuple[str, str], list[float]] = {}
-    for number in range(rounds + 1):
-        for name, pair in work.items():
-            for what, run in pair.items():
-                before = time.perf_counter()
-                run()
-                if number:
-                    times.setdefault((name, what), []).append(time.perf_counter() - before)
+def measure(work: dict[str, dict[str, Callable[[], Any]]], rounds: int) -> list[dict[str, Any]]:
+    """Time all in turn, and compare each with DAC."""
+    runs = {(name, what): run for name, pair in work.items() for what, run in pair.items()}
+    times = alternate(runs, rounds)
     rows = []
     for (name, what), seconds in times.items():
         ratios = [a / b for a, b in zip(times["DAC", what], seconds, strict=True)]
@@ -123,7 +114,7 @@ def main() -> None:
     torch.manual_seed(0)
     frames = round(given.seconds * SAMPLE_RATE / HOP)
     with torch.no_grad():
-        rows = alternate(jobs(0.1 * torch.randn(1, 1, frames * HOP)), given.rounds)
+        rows = measure(jobs(0.1 * torch.randn(1, 1, frames * HOP)), given.rounds)
     for row in rows:
         ratio = row["times_faster_than_dac"]
         reached = "" if row["codec"] == "DAC" or ratio >= TARGET else f"  below {TARGET}"
@@ -132,15 +123,8 @@ def main() -> None:
             f"  {given.seconds / row['seconds']:7.1f}x real time  {ratio:6.1f}x DAC{reached}"
         )
     if given.out is not None:
-        machine = {
-            "processor": processor_name(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        }
-        tree = {"machine": machine, "seconds_of_audio": given.seconds, "rows": rows}
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
+        tree = {"machine": machine("transformers"), "seconds_of_audio": given.seconds, "rows": rows}
+        write_figures(given.out, tree)
 
 
 if __name__ == "__main__":

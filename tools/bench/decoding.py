@@ -14,10 +14,7 @@ starts when the text's keys and values are still to be computed.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -25,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timing import alternate, machine, write_figures
 from torch import Tensor, nn
 
-from audiogen.evaluation.machine import processor_name
 from audiogen.nn.compiled import compiled
 from audiogen.nn.decoder import Begin, Decoder
 from audiogen.nn.lowbit import WeightKind
@@ -170,19 +167,6 @@ def make_context(batch: int) -> Context:
     )
 
 
-def alternate(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each run in each round, after one round that does not count."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(rounds + 1):
-        names = list(runs) if number % 2 else list(reversed(runs))
-        for name in names:
-            before = time.perf_counter()
-            runs[name]()
-            if number:
-                times[name].append(time.perf_counter() - before)
-    return times
-
-
 def measure(ours: Ours, theirs: Theirs, batch: int, frames: int, rounds: int) -> list[Row]:
     """All rows of one batch size."""
     context = make_context(batch)
@@ -234,20 +218,6 @@ def differences(ours: Ours, frames: int) -> dict[str, float]:
     return found
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on and with."""
-    import transformers  # noqa: PLC0415 (slow to import)
-
-    return {
-        "processor": processor_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load": [round(load, 1) for load in os.getloadavg()],
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
-
-
 def main() -> None:
     """Measure, print, and write the figures where asked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -261,7 +231,7 @@ def main() -> None:
     if given.threads is not None:
         torch.set_num_threads(given.threads)
     torch.manual_seed(0)
-    about = machine()
+    about = machine("transformers")
     ours, theirs = Ours().eval(), Theirs()
     read = {
         "ours": bytes_read(ours, ("key_value",)),
@@ -298,8 +268,7 @@ def main() -> None:
             "targets": {f"{kind}, batch {batch}": x for (batch, kind), x in TARGETS.items()},
             "limit_target": LIMIT_TARGET,
         }
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
+        write_figures(given.out, tree)
 
 
 if __name__ == "__main__":

@@ -10,22 +10,19 @@ multiplications of both. Runs alternate, ours and theirs, so that both meet the 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from timing import alternate, machine, write_figures
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from audiogen.conditioning.conditioner import Conditioner, ConditionerConfig
 from audiogen.conditioning.controls import make_controls
-from audiogen.evaluation.machine import processor_name
 from audiogen.nn.dit import DiT
 from audiogen.types import Conditions
 
@@ -112,9 +109,9 @@ class Row:
     what: str
     patch_frames: int
     precision: str
-    ours: float = 0.0
-    theirs: float = 0.0
-    ratios: Sequence[float] = ()
+    ours: float
+    theirs: float
+    ratios: Sequence[float]
 
     @property
     def ratio(self) -> float:
@@ -155,24 +152,6 @@ def step_of(
     return run
 
 
-def alternate(row: Row, ours: Callable[[], None], theirs: Callable[[], None], rounds: int) -> Row:
-    """Time both in turn, after one run of each that does not count; fill in `row`."""
-    times: dict[str, list[float]] = {"ours": [], "theirs": []}
-    for number in range(rounds + 1):
-        pair = [("ours", ours), ("theirs", theirs)]
-        for name, run in pair if number % 2 else reversed(pair):
-            before = time.perf_counter()
-            run()
-            if number:
-                times[name].append(time.perf_counter() - before)
-    return replace(
-        row,
-        ours=statistics.median(times["ours"]),
-        theirs=statistics.median(times["theirs"]),
-        ratios=[b / a for a, b in zip(times["ours"], times["theirs"], strict=True)],
-    )
-
-
 def measure(ours: nn.Module, theirs: nn.Module, patch_frames: int, rounds: int) -> list[Row]:
     """Four rows; forwards are short, so that they get more rounds."""
     models = (ours, theirs)
@@ -180,16 +159,26 @@ def measure(ours: nn.Module, theirs: nn.Module, patch_frames: int, rounds: int) 
     optimizers = [torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True) for model in models]
     rows = []
     for precision in PRECISIONS:
-        row = Row(what="forward", patch_frames=patch_frames, precision=precision)
-        pair = [forward_of(model, precision) for model in models]
-        rows.append(alternate(row, pair[0], pair[1], 2 * rounds))
-        print(line(rows[-1]), flush=True)
-        pair = [
+        forwards = [forward_of(model, precision) for model in models]
+        steps = [
             step_of(model, optimizer, precision)
             for model, optimizer in zip(models, optimizers, strict=True)
         ]
-        rows.append(alternate(replace(row, what="training step"), pair[0], pair[1], rounds))
-        print(line(rows[-1]), flush=True)
+        for what, pair, count in (
+            ("forward", forwards, 2 * rounds),
+            ("training step", steps, rounds),
+        ):
+            times = alternate({"ours": pair[0], "theirs": pair[1]}, count)
+            row = Row(
+                what=what,
+                patch_frames=patch_frames,
+                precision=precision,
+                ours=statistics.median(times["ours"]),
+                theirs=statistics.median(times["theirs"]),
+                ratios=[b / a for a, b in zip(times["ours"], times["theirs"], strict=True)],
+            )
+            print(line(row), flush=True)
+            rows.append(row)
     return rows
 
 
@@ -213,20 +202,6 @@ def size_of(model: nn.Module) -> dict[str, float]:
     }
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on and with."""
-    import diffusers  # noqa: PLC0415 (an extra, and slow to import)
-
-    return {
-        "processor": processor_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load": [round(load, 1) for load in os.getloadavg()],
-        "torch": torch.__version__,
-        "diffusers": diffusers.__version__,
-    }
-
-
 def main() -> None:
     """Measure, print, and write the figures where asked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -245,7 +220,7 @@ def main() -> None:
         raise SystemExit(
             f"bench: diffusers is needed ({error})\n  make setup-dev   installs it"
         ) from error
-    about = machine()
+    about = machine("diffusers")
     sizes = {name: size_of(model) for name, model in models.items()}
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     for name, size in sizes.items():
@@ -270,8 +245,7 @@ def main() -> None:
             for row in rows
         ]
         tree = {"machine": about, "sizes": sizes, "rows": found, "target": TARGET}
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
+        write_figures(given.out, tree)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ when the first cards are seen, "ready" when all sounds are there.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -25,19 +24,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from timing import machine, write_figures
 
 from audiogen.audio.dsp import set_loudness
 from audiogen.audio.loops import measure_seam
 from audiogen.data.synthetic.writing import plan_clip, render_clip
-from audiogen.evaluation.machine import processor_name
 from audiogen.generators import ODESamplingConfig
-from audiogen.pack.curation.maker import CardMaker
 from audiogen.pack.curation.page import write_page
-from audiogen.pack.curation.store import STORE_FOLDER
-from audiogen.pack.job import JobTake, read_job, write_job
-from audiogen.takes.making import Made, write_take
-from audiogen.takes.sidecar import take_slug
-from audiogen.takes.spec import TakeSpec
+from audiogen.pack.curation.store import STORE_FOLDER, CardMaker
+from audiogen.pack.job import read_job, take_path, write_job
+from audiogen.take_request import TakeRequest
+from audiogen.takes.take import SeamReport, Take, take_slug, write_take
 
 RUNS = 5
 WITHOUT, AFTER_JOB, TENTH_NEW = "without cards", "after a job", "with a tenth new"
@@ -73,18 +70,19 @@ def write_pack(pack: Path, *, count: int, seconds: tuple[float, float], rate: in
         length = round(seconds[0] + share * (seconds[1] - seconds[0]), 2)
         sound = render_clip(clip, seconds=length, sample_rate=rate, audio_channels=2)
         wav = set_loudness(torch.from_numpy(sound).float(), rate)
-        spec = TakeSpec(
+        loop = number % 4 == 0
+        request = TakeRequest(
             prompt=clip.caption,
             seed=number,
             seconds=length,
-            loop=number % 4 == 0,
+            loop=loop,
             sampling=ODESamplingConfig(),
         )
+        seam = SeamReport.of(measure_seam(wav, rate)) if loop else None  # as `make` does
+        made = Take.made_by(stub, request, seam=seam)
         name = f"{take_slug(clip.caption)}-seed{number}"
-        take = JobTake(file=name, spec=spec, model="textures", model_digest=stub.digest)
-        seam = measure_seam(wav, rate) if spec.loop else None  # as `make` does
-        made = Made(spec=spec, wav=wav, seam=seam, tries=1, batch=[spec], place=0)
-        write_take(stub, made, take.path(pack))
+        take = made.model_copy(update={"file": name, "run": "textures"})
+        write_take(take_path(pack, take), wav, take)
         takes.append(take)
     write_job(pack, takes)
 
@@ -102,14 +100,14 @@ def time_pages(pack: Path, rounds: int) -> dict[str, list[float]]:
                 rows[CARDS].append(round(_make_cards(pack, job) / len(job), 3))
             if what == TENTH_NEW:
                 for take in job[::10]:
-                    os.utime(take.path(pack))
+                    os.utime(take_path(pack, take))
             start = time.monotonic()
             write_page(pack)
             rows[what].append(round(time.monotonic() - start, 2))
     return rows
 
 
-def _make_cards(pack: Path, job: Sequence[JobTake]) -> float:
+def _make_cards(pack: Path, job: Sequence[Take]) -> float:
     """Make all cards as a job does; return the processor seconds that it took."""
     start = time.process_time()
     with CardMaker(pack, job) as cards:
@@ -150,7 +148,6 @@ def main() -> None:
     given = parser.parse_args()
     if not (given.pack / "job.jsonl").is_file():
         write_pack(given.pack, count=given.takes, seconds=tuple(given.seconds), rate=given.rate)
-    machine = {"processor": processor_name(), "cores": os.cpu_count()}
     rows = time_pages(given.pack, given.rounds)
     page = given.pack / "index.html"
     print(f"page of {given.takes} takes, {page.stat().st_size / 1e6:.1f} MB")
@@ -161,8 +158,8 @@ def main() -> None:
     each = ", ".join(f"{one:.2f}" for one in rows[CARDS])
     print(f"making a card while the job runs: {each} s of processor time")
     if given.out is not None:
-        told = {"machine": machine, "takes": given.takes, "seconds": rows, "load": os.getloadavg()}
-        given.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        told = {"machine": machine(), "takes": given.takes, "seconds": rows}
+        write_figures(given.out, told)
     if given.chromium:
         open_page(page, given.chromium, given.picture)
 

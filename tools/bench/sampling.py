@@ -11,7 +11,6 @@ settings but for those given. Every row has the same prompts and seeds.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from timing import machine, write_figures
 from torch import Tensor
 
 from audiogen.audio.measure.texture import texture_features
 from audiogen.data.manifest import read_split
-from audiogen.evaluation.machine import processor_name
 from audiogen.evaluation.material import MAX_HELD_OUT, MAX_TRAINING, Sounds, real_sounds
 from audiogen.evaluation.metrics.distances import diversity, frechet_distance, matched
 from audiogen.evaluation.metrics.space import FeatureSpace
@@ -32,7 +30,7 @@ from audiogen.experiment import load_config
 from audiogen.generators import SamplingConfig
 from audiogen.judge.judge import Judge
 from audiogen.pipeline import Pipeline
-from audiogen.takes.request import changed_sampling
+from audiogen.takes.making import changed_sampling
 from audiogen.trees import parse_overrides
 
 
@@ -120,9 +118,7 @@ def main() -> None:
                 flush=True,
             )
     if given.out is not None:
-        machine = f"{processor_name()}, {torch.get_num_threads()} threads"
-        result = {"machine": machine, "torch": torch.__version__, "rows": rows}
-        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_figures(given.out, {"machine": machine(), "rows": rows})
 
 
 if __name__ == "__main__":

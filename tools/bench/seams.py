@@ -10,21 +10,21 @@ Inpainting replaces the second fifth of plain takes.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
+from timing import machine, write_figures
 from torch import Tensor
 
 from audiogen.audio.io.files import read_audio
 from audiogen.audio.loops import INAUDIBLE_FLUX, measure_seam
-from audiogen.evaluation.machine import processor_name
 from audiogen.pipeline import Pipeline
+from audiogen.take_request import TakeRequest
 from audiogen.takes.edit import inpaint
-from audiogen.takes.request import TakesRequest, write_takes
+from audiogen.takes.making import write_takes
 from audiogen.takes.sources import EditRequest
+from audiogen.takes.take import read_take
 
 BATCH = 8
 
@@ -47,7 +47,9 @@ def smooth_plain(pipeline: Pipeline, labels: Sequence[str], count: int, seconds:
     return found
 
 
-def smooth_loops(run: Path, labels: Sequence[str], count: int, seconds: float) -> tuple[int, int]:
+def smooth_loops(
+    pipeline: Pipeline, labels: Sequence[str], count: int, seconds: float
+) -> tuple[int, int]:
     """How many loops, as `audiogen sample --loop` writes them, have a joint that is not heard.
 
     Returns:
@@ -55,15 +57,13 @@ def smooth_loops(run: Path, labels: Sequence[str], count: int, seconds: float) -
     """
     at_once = smooth = 0
     with tempfile.TemporaryDirectory() as name:
-        request = TakesRequest(
-            prompts=labels, seconds=seconds, count=count, seed=0, out=Path(name), loop=True
-        )
-        for path in write_takes(run, request):
+        requests = TakeRequest.of_each(labels, range(count), seconds=seconds, loop=True)
+        for path in write_takes(pipeline, requests, Path(name)):
             wav, rate = read_audio(path)
-            note = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            take = read_take(path)
             is_right = is_smooth(wav, 0, rate)
             smooth += is_right
-            at_once += is_right and note["seed"] < count
+            at_once += is_right and take is not None and take.seed < count
     return at_once, smooth
 
 
@@ -72,8 +72,8 @@ def smooth_borders(run: Path, labels: Sequence[str], count: int, seconds: float)
     smooth = changed = 0
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
-        request = TakesRequest(prompts=labels, seconds=seconds, count=count, seed=0, out=out)
-        for path in write_takes(run, request):
+        requests = TakeRequest.of_each(labels, range(count), seconds=seconds)
+        for path in write_takes(Pipeline.from_pretrained(run), requests, out):
             before, rate = read_audio(path)
             region = f"{seconds / 5}:{2 * seconds / 5}"
             made = inpaint(run, path, EditRequest(out=out / "edits", seed=7), regions=[region])
@@ -97,7 +97,7 @@ def main() -> None:
     pipeline = Pipeline.from_pretrained(given.run)
     total = given.count * len(given.labels)
     plain = smooth_plain(pipeline, given.labels, given.count, given.seconds)
-    at_once, smooth_all = smooth_loops(given.run, given.labels, given.count, given.seconds)
+    at_once, smooth_all = smooth_loops(pipeline, given.labels, given.count, given.seconds)
     loops = {"plain takes": plain, "loops at once": at_once, "loops as written": smooth_all}
     for name, number in loops.items():
         print(f"{name:<24} {number} of {total} joints not heard", flush=True)
@@ -106,15 +106,14 @@ def main() -> None:
     print(f"{'inpainted borders':<24} {smooth} of {borders} not heard")
     print(f"{'outside of the regions':<24} {changed} samples changed")
     if given.out is not None:
-        machine = f"{processor_name()}, {torch.get_num_threads()} threads"
         result = {
-            "machine": machine,
+            "machine": machine(),
             "labels": given.labels,
             "seconds": given.seconds,
             "loops": {**loops, "of": total},
             "inpaint": {"smooth": smooth, "of": borders, "samples_changed_outside": changed},
         }
-        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_figures(given.out, result)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,6 @@ equally fast all the time. Distances are of held-out recordings.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
 import subprocess
 import sys
@@ -27,14 +25,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+from timing import machine, write_figures
 
 from audiogen.codecs import load_codec
 from audiogen.data.manifest import read_split
-from audiogen.evaluation.machine import processor_name
 from audiogen.evaluation.material import real_sounds, reconstructions
 from audiogen.evaluation.metrics.reconstruction import reconstruction_metrics
 from audiogen.experiment import load_config
+from audiogen.run_folder import RunFolder
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "rvq.yaml"
 RATE = (
@@ -102,7 +100,7 @@ def train(sounds: Path, run: Path, trunk: str, steps: int, batch_size: int) -> f
 def distances(run: Path) -> dict[str, float]:
     """Means over the held-out sounds, and what the codec is."""
     config = load_config(run)
-    codec = load_codec(run / "codec" / "model").eval()
+    codec = load_codec(RunFolder(run).model("codec")).eval()
     rows = read_split(config.run.manifest, "held_out")
     real = real_sounds(config, codec.spec, rows, len(rows))
     decoded, _ = reconstructions(config, codec, real)
@@ -157,15 +155,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name:
         rows = compare(given.sounds.resolve(), Path(name), given.seconds, given.batch_size)
     if given.out is not None:
-        machine = {
-            "processor": processor_name(),
-            "cores": os.cpu_count(),
-            "torch": torch.__version__,
-        }
         command = f"python tools/bench/trunks.py SOUNDS --seconds {given.seconds:g}"
-        tree = {"command": command, "machine": machine, "rows": rows}
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
+        tree = {"command": command, "machine": machine(), "rows": rows}
+        write_figures(given.out, tree)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from audiogen.audio.io.decoding import MAX_CHANNELS, SAMPLE_RATES_HZ, opened
 from audiogen.audio.io.member import Sound
-from audiogen.storage import replacing
+from audiogen.storage import atomic_write_text, replacing
 
 WAV_BYTES = (1 << 32) - 4096  # sizes in a WAV header have 32 bits, and other chunks need some room
 FULL_SCALE = np.float32(1 << 23)  # of 24 bits
@@ -28,8 +28,8 @@ def read_audio(sound: Sound) -> tuple[Tensor, int]:
     """Read a whole file; `opened` reads one of any length in blocks.
 
     Args:
-        sound: WAV, FLAC, Ogg, MP3 or AIFF, told by content and not by suffix; a file or a member of
-            an archive.
+        sound: A file or a member of an archive. It may be WAV, FLAC, Ogg, MP3 or AIFF, whatever
+            its suffix says.
 
     Returns:
         wav (C, T) float32, where lossy files may overshoot 1 slightly, and the rate in Hz.
@@ -58,16 +58,23 @@ def write_audio(
     """Write WAV or FLAC, whole or not at all.
 
     Args:
-        path: ends in .wav or .flac; missing folders are made.
-        wav: (C, T) in [-1, 1], C from 1 to 8, T at least 1.
-        sample_rate: Hz.
-        sidecar: what to keep beside the sound, as JSON in `path.with_suffix(".json")`; gets
-            `samples_sha256`, see `samples_digest`.
-        encoding: 24 bits; or 16, to the nearest of which samples are rounded; or, in WAV, float,
-            which may go beyond full scale.
+        path: A path that ends in .wav or .flac; missing folders are made.
+        wav: The sound (C, T) in [-1, 1], of 1 to 8 channels and at least one sample.
+        sample_rate: The rate of `wav` in Hz.
+        sidecar: What is kept beside the sound, as JSON in `path.with_suffix(".json")`. The digest
+            of the samples is added as `samples_sha256`; see `samples_digest`.
+        encoding: 24 bits; or 16 bits, to which samples are rounded; or, in WAV, floats, which may
+            go beyond full scale.
 
     Raises:
         ValueError: on another suffix, shape, rate, NaN, or samples beyond full scale.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_audio(Path(folder) / "rain.flac", torch.zeros(2, 480), 48000)
+    ...     wav, rate = read_audio(Path(folder) / "rain.flac")
+    >>> wav.shape, rate
+    (torch.Size([2, 480]), 48000)
     """
     container = CONTAINERS.get(path.suffix.lower())
     if container is None:
@@ -99,16 +106,15 @@ def _write_sidecar(path: Path, sidecar: Mapping[str, Any], sound: Path) -> None:
     written, sample_rate = soundfile.read(sound, dtype="float32", always_2d=True)
     told = {**sidecar, "samples_sha256": samples_digest([written], sample_rate)}
     text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
-    with replacing(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    atomic_write_text(path, text + "\n")
 
 
 def samples_digest(blocks: Iterable[npt.NDArray[np.float32]], sample_rate: int) -> str:
     """Name the samples that were read from a file.
 
     Args:
-        blocks: (n, C) each, as libsndfile reads them from 24 bits: steps of 2^-23, exactly.
-        sample_rate: Hz.
+        blocks: The samples, (n, C) each, as libsndfile reads them from 24 bits: in steps of 2^-23.
+        sample_rate: The rate of the file in Hz.
 
     Returns:
         sha256 in hexadecimal: the same for WAV, FLAC and whatever else keeps 24 bits.
@@ -129,11 +135,11 @@ def write_blocks(
     Beyond 4 GiB it is RF64 (EBU Tech 3306), which differs from WAV in the size fields alone.
 
     Args:
-        path: missing folders are made.
-        blocks: (audio_channels, n) in [-1, 1]; what is beyond is clipped.
-        sample_rate: Hz.
-        audio_channels: C, 1 to 8.
-        num_samples: of all blocks together.
+        path: Where the file goes; missing folders are made.
+        blocks: The sound, (audio_channels, n) each; what is beyond [-1, 1] is clipped.
+        sample_rate: The rate of the blocks in Hz.
+        audio_channels: The number of channels, 1 to 8.
+        num_samples: The length of all blocks together.
 
     Returns:
         The peak; above 1 something was clipped.

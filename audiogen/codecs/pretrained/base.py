@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from audiogen.codecs.base import Codec, CodecConfig, CodecOutput
+from audiogen.codecs.base import Codec, CodecOutput
+from audiogen.codecs.config import CodecConfig
 from audiogen.codecs.pretrained.library import Library, is_folder
 from audiogen.types import Kind
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+import math
 from json import JSONDecodeError
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,72 +29,24 @@ METADATA_KEY = "header"
 MOST_CODEBOOKS = 1024
 
 
-@dataclass(frozen=True, kw_only=True)
-class TokenCodec:
-    """Which codec it is: its name, sixteen hexadecimal digits of its weights, its numbers."""
+class TokenCodec(Config):
+    """Which codec it is: its name, its weights and its numbers."""
 
     name: str
-    digest: str
-    spec: LatentSpec
-
-    def __str__(self) -> str:
-        return _described(self.name, self.digest, self.spec, self.spec.channels)
-
-
-class TokenHeader(Config):
-    """What a token file says about itself."""
-
-    codec: str
-    """Name of the codec."""
-    codec_digest: str = Field(pattern="^[0-9a-f]{16}$")
+    digest: str = Field(pattern="^[0-9a-f]{16}$")
     """First digits of the sha256 of its weights file."""
     sample_rate: int = Field(gt=0)
-    """Hz, of the codec."""
+    """Hz."""
     audio_channels: int = Field(gt=0)
     hop_length: int = Field(gt=0)
     """Samples per frame."""
     num_codebooks: int = Field(gt=0, le=MOST_CODEBOOKS)
-    """k of the codec's K."""
+    """K, of which a file may have the first ones."""
     vocab_size: int = Field(gt=0, le=1 << 31)
-    num_frames: int = Field(gt=0)
-    num_samples: int = Field(gt=0)
-    """Exact length at the codec's rate; the last frame may be filled up."""
-    source_rate: int = Field(gt=0)
-    """Hz, of the file that was encoded."""
-
-    @model_validator(mode="after")
-    def _lengths_fit(self) -> TokenHeader:
-        if -(-self.num_samples // self.hop_length) != self.num_frames:
-            raise ValueError(
-                f"{self.num_samples} samples are not {self.num_frames} frames of {self.hop_length}"
-            )
-        return self
-
-    @classmethod
-    def of(cls, codec: TokenCodec, tokens: Tensor, *, num_samples: int, source_rate: int) -> Self:
-        """Return the header of tokens (k, L) that `codec` made of `num_samples`."""
-        spec = codec.spec
-        return cls(
-            codec=codec.name,
-            codec_digest=codec.digest,
-            sample_rate=spec.sample_rate,
-            audio_channels=spec.audio_channels,
-            hop_length=spec.hop_length,
-            num_codebooks=tokens.shape[0],
-            vocab_size=spec.vocab_size or 0,
-            num_frames=tokens.shape[1],
-            num_samples=num_samples,
-            source_rate=source_rate,
-        )
-
-    @property
-    def seconds(self) -> float:
-        """Duration."""
-        return self.num_samples / self.sample_rate
 
     @property
     def spec(self) -> LatentSpec:
-        """The numbers of a codec with just these codebooks."""
+        """The same numbers as those of a codec."""
         return LatentSpec(
             kind="tokens",
             channels=self.num_codebooks,
@@ -105,7 +57,39 @@ class TokenHeader(Config):
         )
 
     def __str__(self) -> str:
-        return _described(self.codec, self.codec_digest, self.spec, self.num_codebooks)
+        return (
+            f"{self.name} {self.digest}, {self.sample_rate} Hz, {self.audio_channels} channel(s),"
+            f" hop {self.hop_length}, {self.num_codebooks} codebook(s) of {self.vocab_size}"
+        )
+
+
+class TokenHeader(Config):
+    """What a token file says about itself."""
+
+    codec: TokenCodec
+    num_codebooks: int = Field(gt=0)
+    """k of the codec's K."""
+    num_frames: int = Field(gt=0)
+    num_samples: int = Field(gt=0)
+    """Exact length at the codec's rate; the last frame may be filled up."""
+    source_rate: int = Field(gt=0)
+    """Hz, of the file that was encoded."""
+
+    @model_validator(mode="after")
+    def _numbers_fit(self) -> TokenHeader:
+        hop = self.codec.hop_length
+        if -(-self.num_samples // hop) != self.num_frames:
+            raise ValueError(
+                f"{self.num_samples} samples are not {self.num_frames} frames of {hop}"
+            )
+        if self.num_codebooks > self.codec.num_codebooks:
+            raise ValueError(f"{self.num_codebooks} codebooks, but its codec is {self.codec}")
+        return self
+
+    @property
+    def seconds(self) -> float:
+        """Duration."""
+        return self.num_samples / self.codec.sample_rate
 
 
 def write_tokens(path: Path, tokens: Tensor, header: TokenHeader) -> None:
@@ -121,17 +105,14 @@ def write_tokens(path: Path, tokens: Tensor, header: TokenHeader) -> None:
     """
     from safetensors.numpy import save  # noqa: PLC0415 (loaded when needed)
 
-    wanted = (header.num_codebooks, header.num_frames)
-    if tuple(tokens.shape) != wanted or tokens.is_floating_point():
+    wanted, most = (header.num_codebooks, header.num_frames), header.codec.vocab_size - 1
+    low, high = (int(tokens.min()), int(tokens.max())) if tokens.numel() else (0, 0)
+    if tuple(tokens.shape) != wanted or tokens.is_floating_point() or low < 0 or high > most:
         raise ValueError(
-            f"{path}: expected integer tokens {wanted}, got {tuple(tokens.shape)} {tokens.dtype}"
+            f"{path}: expected integer tokens {wanted} of 0 to {most}, got"
+            f" {tuple(tokens.shape)} {tokens.dtype} of {low} to {high}"
         )
-    low, high = int(tokens.min()), int(tokens.max())
-    if low < 0 or high >= header.vocab_size:
-        raise ValueError(
-            f"{path}: expected tokens of 0 to {header.vocab_size - 1}, got {low} to {high}"
-        )
-    packed = pack(tokens, header.vocab_size)
+    packed = pack(tokens, header.codec.vocab_size)
     fields = header.model_dump()
     written = {"format": FORMAT, **fields, "checksum": _checksum(fields, packed)}
     # One entry, for the library writes several in an order that is another one each time.
@@ -166,42 +147,30 @@ def read_tokens(path: Path) -> tuple[TokenHeader, Tensor]:
     try:
         header = parse_config(TokenHeader, fields, source=str(path))
     except ConfigError as error:
-        raise ValueError(f"{path}: not a sound token file\n{_second_line(error)}") from None
-    num_bits = header.num_codebooks * header.num_frames * bits_per_token(header.vocab_size)
-    num_bytes = -(-num_bits // 8)
+        raise ValueError(f"{path}: not a sound token file\n{str(error).splitlines()[1]}") from None
+    shape, vocab_size = (header.num_codebooks, header.num_frames), header.codec.vocab_size
+    num_bytes = -(-math.prod(shape) * bits_per_token(vocab_size) // 8)
     if packed.dtype != np.uint8 or packed.shape != (num_bytes,):
         raise ValueError(
-            f"{path}: header and tokens do not fit\n  expected: {num_bytes} bytes for {header}\n"
-            f"  found: {packed.shape} {packed.dtype}"
+            f"{path}: header and tokens do not fit\n  expected: {num_bytes} bytes for {shape} of"
+            f" {header.codec}\n  found: {packed.shape} {packed.dtype}"
         )
-    tokens = unpack(packed, (header.num_codebooks, header.num_frames), header.vocab_size)
-    if int(tokens.max()) >= header.vocab_size:
+    tokens = unpack(packed, shape, vocab_size)
+    if int(tokens.max()) >= vocab_size:
         raise ValueError(
             f"{path}: tokens beyond the vocabulary\n"
-            f"  expected: at most {header.vocab_size - 1}\n  found: {int(tokens.max())}"
+            f"  expected: at most {vocab_size - 1}\n  found: {int(tokens.max())}"
         )
     return header, tokens
 
 
 def require_codec(path: Path, header: TokenHeader, codec: TokenCodec) -> None:
     """Raise ValueError unless `codec` made the tokens of a file at `path` with this `header`."""
-    ours, theirs = codec.spec, header.spec
-    if header.codec_digest != codec.digest:
-        fault = "tokens of another codec"
-    elif ours.vocab_size != theirs.vocab_size or ours.channels < theirs.channels:
-        fault = "tokens of another vocabulary"
-    elif (ours.sample_rate, ours.audio_channels, ours.hop_length) != (
-        theirs.sample_rate,
-        theirs.audio_channels,
-        theirs.hop_length,
-    ):
-        fault = "tokens of another rate or other channels"
-    else:
-        return
-    raise ValueError(
-        f"{path}: {fault}\n  expected: {codec}\n  found: {header}\n"
-        "  give the model that encoded it as --model"
-    )
+    if header.codec != codec:
+        raise ValueError(
+            f"{path}: tokens of another codec\n  expected: {codec}\n  found: {header.codec}\n"
+            "  give the model that encoded it as --model"
+        )
 
 
 def _read(path: Path) -> tuple[dict[str, Any], NDArray[np.uint8]]:
@@ -228,15 +197,3 @@ def _checksum(fields: dict[str, Any], packed: NDArray[np.uint8]) -> str:
     found = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
     found.update(packed.tobytes())
     return found.hexdigest()[:16]
-
-
-def _second_line(error: ConfigError) -> str:
-    """The first problem that a config error lists."""
-    return str(error).splitlines()[1]
-
-
-def _described(name: str, digest: str, spec: LatentSpec, num_codebooks: int) -> str:
-    return (
-        f"{name} {digest}, {spec.sample_rate} Hz, {spec.audio_channels} channel(s),"
-        f" hop {spec.hop_length}, {num_codebooks} codebook(s) of {spec.vocab_size}"
-    )

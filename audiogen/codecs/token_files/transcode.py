@@ -15,6 +15,7 @@ from audiogen.audio.dsp import channel_change, resample_blocks, to_channels
 from audiogen.audio.io.decoding import opened
 from audiogen.audio.io.files import write_blocks
 from audiogen.codecs import Codec, load_codec
+from audiogen.codecs.saved import find_codec
 from audiogen.codecs.token_files.header import (
     SUFFIX,
     TokenCodec,
@@ -24,7 +25,6 @@ from audiogen.codecs.token_files.header import (
     write_tokens,
 )
 from audiogen.codecs.token_files.packing import small_dtype
-from audiogen.run_folder import RunFolder
 from audiogen.storage import free_path, sha256_file
 from audiogen.trees import read_yaml
 
@@ -71,7 +71,7 @@ class Coder:
             FileNotFoundError: there is no codec; says where it was looked for.
             ValueError: its latents are continuous.
         """
-        folder = _find_codec(place)
+        folder = find_codec(place)
         codec = load_codec(folder)
         kind = read_yaml(folder / "config.yaml")["type"]
         if codec.spec.kind != "tokens":
@@ -82,10 +82,20 @@ class Coder:
         if codec.encode_context is None or codec.decode_context is None:
             _log.warning("%s codes a sound as a whole: its memory grows with the length", kind)
         digest = sha256_file(folder / "weights.safetensors")[:16]
-        return cls(codec=codec, name=TokenCodec(name=kind, digest=digest, spec=codec.spec))
+        spec = codec.spec
+        name = TokenCodec(
+            name=kind,
+            digest=digest,
+            sample_rate=spec.sample_rate,
+            audio_channels=spec.audio_channels,
+            hop_length=spec.hop_length,
+            num_codebooks=spec.channels,
+            vocab_size=spec.vocab_size or 0,
+        )
+        return cls(codec=codec, name=name)
 
 
-def encode_files(
+def encode_sounds(
     model: Path, files: Sequence[Path], *, out: Path | None = None, num_codebooks: int | None = None
 ) -> Iterator[Transcoded]:
     """Write sound files as token files; what is there already is kept, and a number put behind.
@@ -104,13 +114,13 @@ def encode_files(
         AudioReadError: a file is not audio, or damaged.
     """
     coder = Coder.load(model)
-    count = _checked_count(num_codebooks, coder.name.spec.channels, "this codec")
+    count = _checked_count(num_codebooks, coder.name.num_codebooks, "this codec")
     for file in files:
         path = free_path(out or file.parent, file.stem, SUFFIX)
-        yield encode_file(coder, file, path, num_codebooks=count)
+        yield encode_sound(coder, file, path, num_codebooks=count)
 
 
-def decode_files(
+def decode_sounds(
     model: Path,
     files: Sequence[Path],
     *,
@@ -121,7 +131,7 @@ def decode_files(
     """Write token files as 24-bit WAV; what is there already is kept, and a number put behind.
 
     Args:
-        model: as of `encode_files`; it must hold the codec that encoded the files.
+        model: as of `encode_sounds`; it must hold the codec that encoded the files.
         files: token files.
         out: folder of the sounds; None is beside each token file.
         num_codebooks: the first of the file's codebooks, which alone are decoded; None is all.
@@ -136,13 +146,13 @@ def decode_files(
     coder = Coder.load(model)
     for file in files:
         path = free_path(out or file.parent, file.stem)
-        yield decode_file(coder, file, path, num_codebooks=num_codebooks, seed=seed)
+        yield decode_sound(coder, file, path, num_codebooks=num_codebooks, seed=seed)
 
 
-def encode_file(coder: Coder, file: Path, path: Path, *, num_codebooks: int) -> Transcoded:
-    """Encode one sound, and write its tokens to `path`; see `encode_files`."""
-    began, codec, spec = time.perf_counter(), coder.codec, coder.name.spec
-    small = small_dtype(spec.vocab_size or 1)
+def encode_sound(coder: Coder, file: Path, path: Path, *, num_codebooks: int) -> Transcoded:
+    """Encode one sound, and write its tokens to `path`; see `encode_sounds`."""
+    began, codec, spec = time.perf_counter(), coder.codec, coder.name
+    small = small_dtype(spec.vocab_size)
     with opened(file) as source:
         if source.sample_rate != spec.sample_rate:
             text = "%s: resampled %d -> %d Hz"
@@ -157,17 +167,21 @@ def encode_file(coder: Coder, file: Path, path: Path, *, num_codebooks: int) -> 
         blocks = _Counted(file, resampled)
         pieces = codec.encode_pieces(block[None].to(codec.device) for block in blocks)
         tokens = torch.cat([piece[0, :num_codebooks].to("cpu", small) for piece in pieces], dim=1)
-    header = TokenHeader.of(
-        coder.name, tokens, num_samples=blocks.num_samples, source_rate=source.sample_rate
+    header = TokenHeader(
+        codec=coder.name,
+        num_codebooks=tokens.shape[0],
+        num_frames=tokens.shape[1],
+        num_samples=blocks.num_samples,
+        source_rate=source.sample_rate,
     )
     write_tokens(path, tokens, header)
     return _report(path, header, num_codebooks, path.stat().st_size, began)
 
 
-def decode_file(
+def decode_sound(
     coder: Coder, file: Path, path: Path, *, num_codebooks: int | None = None, seed: int = 0
 ) -> Transcoded:
-    """Decode one token file, and write its sound to `path`; see `decode_files`."""
+    """Decode one token file, and write its sound to `path`; see `decode_sounds`."""
     began, codec = time.perf_counter(), coder.codec
     header, tokens = read_tokens(file)
     require_codec(file, header, coder.name)
@@ -176,15 +190,15 @@ def decode_file(
     peak = write_blocks(
         path,
         _cut((piece[0] for piece in pieces), header.num_samples),
-        header.sample_rate,
-        audio_channels=header.audio_channels,
+        coder.name.sample_rate,
+        audio_channels=coder.name.audio_channels,
         num_samples=header.num_samples,
     )
     if peak > 1:
         _log.warning("%s: peaks at %.3f, beyond full scale: clipped there", path.name, peak)
-    if header.source_rate != header.sample_rate:
+    if header.source_rate != coder.name.sample_rate:
         text = "%s: at the codec's %d Hz; the source had %d Hz"
-        _log.info(text, path.name, header.sample_rate, header.source_rate)
+        _log.info(text, path.name, coder.name.sample_rate, header.source_rate)
     return _report(path, header, count, file.stat().st_size, began)
 
 
@@ -212,17 +226,6 @@ def _cut(blocks: Iterable[Tensor], num_samples: int) -> Iterator[Tensor]:
         left -= min(left, block.shape[1])
 
 
-def _find_codec(place: Path) -> Path:
-    """Return the codec's folder in a run folder or a model folder, or `place` when it is one."""
-    for folder in (RunFolder(place).model("codec"), place / "codec", place):
-        if (folder / "weights.safetensors").is_file():
-            return folder
-    raise FileNotFoundError(
-        f"{place}: no codec here\n"
-        "  expected the folder of a run (codec/model in it), of a model (codec in it) or of a codec"
-    )
-
-
 def _checked_count(wanted: int | None, most: int, of: str) -> int:
     """How many codebooks to use; ValueError when `of` has not as many."""
     count = most if wanted is None else wanted
@@ -237,7 +240,7 @@ def _report(
     return Transcoded(
         path=path,
         seconds=header.seconds,
-        nominal_kbits=header.spec.bits_per_second(num_codebooks) / 1000,
+        nominal_kbits=header.codec.spec.bits_per_second(num_codebooks) / 1000,
         file_kbits=num_bytes * 8 / header.seconds / 1000,
         times_real_time=header.seconds / (time.perf_counter() - began),
     )

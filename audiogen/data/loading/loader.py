@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -40,38 +41,30 @@ class StepSampler(Sampler[list[Position]]):
             )
         self._size, self._batch_size, self._seed = size, batch_size, seed
         self._steps = range(start_step, total_steps)
-        self._share = batch_size // num_processes
-        self._first = rank * self._share
+        share = batch_size // num_processes
+        self._share = slice(rank * share, (rank + 1) * share)
 
     def __len__(self) -> int:
         return len(self._steps)
 
     def __iter__(self) -> Iterator[list[Position]]:
-        orders: dict[int, list[int]] = {}
         for step in self._steps:
-            first = step * self._batch_size + self._first
-            yield self._positions(range(first, first + self._share), orders)
+            yield self.global_batch(step)[self._share]
 
     def global_batch(self, step: int) -> list[Position]:
         """Return the positions of update number `step` (0-based), of all processes."""
         first = step * self._batch_size
-        return self._positions(range(first, first + self._batch_size), {})
-
-    def _positions(self, numbers: range, orders: dict[int, list[int]]) -> list[Position]:
-        """Positions of items by number; `orders` keeps the permutations of their epochs."""
-        epochs = {number // self._size for number in numbers}
-        for epoch in orders.keys() - epochs:
-            del orders[epoch]
-        for epoch in epochs - orders.keys():
-            orders[epoch] = self._order(epoch)
+        places = (divmod(number, self._size) for number in range(first, first + self._batch_size))
         return [
-            Position(number // self._size, orders[number // self._size][number % self._size])
-            for number in numbers
+            Position(epoch, _order(self._size, self._seed, epoch)[place]) for epoch, place in places
         ]
 
-    def _order(self, epoch: int) -> list[int]:
-        random = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
-        return torch.randperm(self._size, generator=random).tolist()
+
+@lru_cache(maxsize=4)  # a batch may lie in two epochs
+def _order(size: int, seed: int, epoch: int) -> list[int]:
+    """Return the permutation of the items of an epoch."""
+    random = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.randperm(size, generator=random).tolist()
 
 
 def make_loader(

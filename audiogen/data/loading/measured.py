@@ -16,7 +16,7 @@ from audiogen.conditioning.controls import (
     KEY_RANGE,
     MEASURES,
     ControlName,
-    Range,
+    Span,
     control_number,
 )
 from audiogen.types import LatentSpec
@@ -77,14 +77,14 @@ def measure_windows(
 
 def find_ranges(
     windows: Iterable[MeasuredWindow], controls: Iterable[ControlName]
-) -> dict[ControlName, Range]:
+) -> dict[ControlName, Span]:
     """Ranges of controls over training windows, from the 1st percentile to the 99th.
 
     Raises:
         ValueError: a control has fewer than two values, of which nothing can be learnt.
     """
     measured = [window.measures for window in windows]
-    ranges: dict[ControlName, Range] = {}
+    ranges: dict[ControlName, Span] = {}
     for name in controls:
         values = np.array(
             [one[name] for one in measured if not math.isnan(one.get(name, math.nan))]

@@ -53,10 +53,11 @@ def data_section(manifest: Sequence[ManifestRow], problem: str) -> Markup:
     for row in used:
         groups[row.label or "no label"].append(row)
     most = max((len(rows) for rows in groups.values()), default=1)
-    labels = [
-        (name, bar(len(rows), kind="real", limit=most), total_length(rows), _held(rows))
-        for name, rows in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-    ]
+    labels = []
+    for name, rows in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
+        kept = sum(row.split == "held_out" for row in rows)
+        share = bar(len(rows), kind="real", limit=most)
+        labels.append((name, share, total_length(rows), f"{kept:,}"))
     grid = table(("label", "clips", "length", "held out"), labels[:_ROWS_SHOWN], "figures bars")
     return section(
         "data",
@@ -66,11 +67,6 @@ def data_section(manifest: Sequence[ManifestRow], problem: str) -> Markup:
         _refused(refused),
         lead=lead,
     )
-
-
-def _held(rows: Iterable[ManifestRow]) -> str:
-    """Return how many rows are held out."""
-    return f"{sum(row.split == 'held_out' for row in rows):,}"
 
 
 def _licences(used: Sequence[ManifestRow]) -> Markup:

@@ -30,6 +30,11 @@ from audiogen.pages.markup import (
 )
 
 _NEAREST_SHOWN = 10
+_FRECHET = (
+    "Distance between the statistics of takes and of held-out sounds (envelope moments,"
+    " modulation power and cross-band correlations of a cochlear filterbank)."
+)
+_MMD = "Kernel distance on the same statistics; it needs fewer sounds to be sure."
 
 
 def metrics_section(scores: Scores | None, problem: str) -> Markup:
@@ -43,11 +48,16 @@ def metrics_section(scores: Scores | None, problem: str) -> Markup:
     if scores is None:
         return section("metrics", title, missing(problem, "audiogen evaluate RECIPE"))
     blocks = [_recognised(scores.recognised)]
-    if scores.takes is not None:
-        blocks += _of_takes(scores.takes)
+    if (takes := scores.takes) is not None:
+        blocks += [
+            _distance("Fréchet distance", takes.frechet, _FRECHET),
+            _distance("MMD", takes.mmd, _MMD),
+            _diversity(takes.diversity),
+            _copies(takes.copies),
+        ]
     blocks.append(_codec(scores.codec))
-    if scores.takes is not None:
-        blocks.append(_cost(scores.takes))
+    if takes is not None:
+        blocks.append(_cost(takes))
     if scores.codec.codebooks:
         blocks.append(_codebooks(scores.codec))
     if scores.likelihood is not None:
@@ -55,25 +65,6 @@ def metrics_section(scores: Scores | None, problem: str) -> Markup:
     where = tag("p", f"Measured on {scores.machine}.", class_="quiet")
     lead = "Measured on held-out recordings, with no downloaded network."
     return section("metrics", title, *blocks, where, lead=lead)
-
-
-def _of_takes(scores: TakeScores) -> list[Markup]:
-    """Return what compares takes, as a set, with recordings."""
-    return [
-        _distance(
-            "Fréchet distance",
-            scores.frechet,
-            "Distance between the statistics of takes and of held-out sounds (envelope moments,"
-            " modulation power and cross-band correlations of a cochlear filterbank).",
-        ),
-        _distance(
-            "MMD",
-            scores.mmd,
-            "Kernel distance on the same statistics; it needs fewer sounds to be sure.",
-        ),
-        _diversity(scores.diversity),
-        _copies(scores.copies),
-    ]
 
 
 def _block(title: str, words: str, *body: object, anchor: str | None = None) -> Markup:

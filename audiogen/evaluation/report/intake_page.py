@@ -16,9 +16,8 @@ from audiogen.audio.io.sandbox import Failure, run_contained
 from audiogen.data.intake.scan import INTAKE_REASONS, INTAKE_WARNINGS
 from audiogen.data.manifest import ManifestRow
 from audiogen.evaluation.report.data_section import data_section, total_length
-from audiogen.evaluation.report.run_page import fill_page
 from audiogen.pages.charts import screen
-from audiogen.pages.markup import Markup, duration, join, section, table, tag, tiles
+from audiogen.pages.markup import Markup, duration, fill_page, join, section, table, tag, tiles
 from audiogen.pages.pictures import (
     FloatArray,
     shared_reference,
@@ -29,6 +28,7 @@ from audiogen.storage import atomic_write_text
 MAX_PICTURES = 96  # of each section; a page of some megabytes
 WIDTH = 300  # columns of a picture
 WAVE_HEIGHT = 44
+_MEANINGS = {**INTAKE_REASONS, **INTAKE_WARNINGS}
 
 Sound = tuple[torch.Tensor, int]  # (1, T) and its rate in Hz
 
@@ -54,14 +54,9 @@ def write_intake_page(target: Path, folder: Path, rows: Sequence[ManifestRow]) -
     ]
     body = [
         tag("header", tag("h1", name), tag("p", _lead(rows), class_="lead"), tiles(facts)),
-        _counts("refused", "Refused", [row.reason for row in refused], INTAKE_REASONS),
+        _counts("refused", "Refused", [row.reason for row in refused]),
         _gallery(folder, refused, {row.path: [row.reason] for row in refused}, "refused-files"),
-        _counts(
-            "warnings",
-            "Used, but",
-            [code for row in warned for code in row.warnings],
-            INTAKE_WARNINGS,
-        ),
+        _counts("warnings", "Used, but", [code for row in warned for code in row.warnings]),
         _gallery(folder, warned, {row.path: list(row.warnings) for row in warned}, "warned-files"),
         data_section(rows, "There is no sound in the folder."),
     ]
@@ -78,12 +73,12 @@ def _lead(rows: Sequence[ManifestRow]) -> str:
     return "Nothing is wrong with any of these files."
 
 
-def _counts(anchor: str, title: str, codes: Sequence[str], meanings: Mapping[str, str]) -> Markup:
+def _counts(anchor: str, title: str, codes: Sequence[str]) -> Markup:
     """Return a section with a line per reason or warning."""
     counts = Counter(codes).most_common()
     if not counts:
         return section(anchor, title, tag("p", "None.", class_="quiet"))
-    lines = [(code, f"{count:,}", meanings.get(code, "")) for code, count in counts]
+    lines = [(code, f"{count:,}", _MEANINGS.get(code, "")) for code, count in counts]
     return section(anchor, title, table(("code", "files", "meaning"), lines, "credit"))
 
 
@@ -138,17 +133,15 @@ def _card(row: ManifestRow, codes: Sequence[str], sound: Sound | None) -> Markup
         picture = join([screen(image, reference_db=reference, alt=alt), _waveform(sound[0])])
     length = f"{duration(row.seconds)}, {row.sample_rate:,} Hz, " if row.seconds else ""
     of = tag("p", "copy of ", row.copy_of, class_="quiet") if row.copy_of else ""
-    words = tag("p", length + ", ".join(codes), title="; ".join(map(_meaning, codes)))
+    words = tag(
+        "p", length + ", ".join(codes), title="; ".join(_MEANINGS.get(code, code) for code in codes)
+    )
     return tag(
         "figure",
         picture,
         tag("figcaption", tag("div", tag("b", row.path), words, of)),
         class_="player",
     )
-
-
-def _meaning(code: str) -> str:
-    return INTAKE_REASONS.get(code) or INTAKE_WARNINGS.get(code, code)
 
 
 def _waveform(wav: torch.Tensor) -> Markup:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
 import torch
+from pydantic import ConfigDict
 
 from audiogen.audio.io.decoding import AUDIO_SUFFIXES, AudioReadError
 from audiogen.audio.io.files import read_audio
@@ -24,7 +24,9 @@ from audiogen.pages.pictures import (
     spectrogram,
 )
 from audiogen.run_folder import RunFolder
+from audiogen.schema import Config, parse_config
 from audiogen.storage import read_json
+from audiogen.takes.take import read_take
 
 MAX_TAKES = 160  # shown; more would make the page heavy. They are spread evenly over the groups.
 MAX_PAIRS = 12
@@ -36,13 +38,31 @@ _NO_PROMPT = "no prompt (unconditional)"
 ItemT = TypeVar("ItemT")
 
 
+class Caption(Config):
+    """What the page says of a sound: of a take, a demo or a recording."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    prompt: str = ""
+    label: str = ""
+    path: str = ""
+    seed: int | None = None
+    is_known: bool = True
+    """Whether there is a readable JSON file."""
+
+    @property
+    def heading(self) -> str:
+        """The first that is known."""
+        return self.prompt or self.label or self.path
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sound:
     """One sound file of the run, read.
 
     Attributes:
         path: the file.
-        note: its JSON sidecar; empty when there is none.
+        caption: what its JSON file says.
         wav: (C, T) in [-1, 1], or None when the file cannot be read.
         sample_rate: Hz.
         image: its spectrogram; None with `wav`.
@@ -50,7 +70,7 @@ class Sound:
     """
 
     path: Path
-    note: Mapping[str, Any]
+    caption: Caption
     wav: torch.Tensor | None
     sample_rate: int
     image: Spectrogram | None
@@ -60,11 +80,6 @@ class Sound:
     def seconds(self) -> float:
         """Length, s."""
         return 0.0 if self.wav is None else self.wav.shape[-1] / self.sample_rate
-
-    def text(self, key: str) -> str:
-        """Return an entry of the sidecar as text, "" when it is not there."""
-        value = self.note.get(key)
-        return "" if value is None else str(value)
 
 
 def takes_section(run_dir: Path, near_copies: Sequence[str]) -> tuple[Markup, Markup]:
@@ -80,15 +95,15 @@ def takes_section(run_dir: Path, near_copies: Sequence[str]) -> tuple[Markup, Ma
         return section("takes", title, missing("There are no takes.", command)), Markup("")
     groups: dict[str, list[Path]] = {}
     for path in files:
-        note = _sidecar(path)
-        groups.setdefault(str(note.get("label") or note.get("prompt") or ""), []).append(path)
+        told = _take_caption(path)
+        groups.setdefault(told.label or told.prompt, []).append(path)
     prompts = len(groups)
     if prompts == len(files) > 1:  # a list of themes, one take each: no group to compare within
         groups = {"one take per prompt": files}
     limit = max(1, MAX_TAKES // len(groups))
     blocks, strip = [], []
     for index, (name, paths) in enumerate(sorted(groups.items())):
-        sounds = [_read(path) for path in paths[:limit]]
+        sounds = [_read(path, _take_caption(path)) for path in paths[:limit]]
         anchor, heading = f"takes-{index}", name or _NO_PROMPT
         blocks.append(_take_group(anchor, heading, sounds, len(paths), near_copies))
         strip.append(_strip_tile(anchor, heading, sounds))
@@ -117,7 +132,7 @@ def pairs_section(run_dir: Path) -> Markup:
         body = missing("There are no reconstructions.", "audiogen evaluate RECIPE")
         return section("codec", title, body)
     chosen = _spread(pairs, MAX_PAIRS)
-    read = [(_read(real, width=512), _read(codec, width=512)) for real, codec in chosen]
+    read = [tuple(_read(path, _caption(pair[0]), width=512) for path in pair) for pair in chosen]
     size = sum(2 * sound.wav.numel() for pair in read for sound in pair if sound.wav is not None)
     lossless = size <= _LOSSLESS_BYTES
     rows = [_pair(index, real, codec, lossless) for index, (real, codec) in enumerate(read)]
@@ -166,14 +181,14 @@ def _take_group(
     reference = shared_reference([sound.image for sound in sounds if sound.image])
     cards = []
     for sound in sounds:
-        prompt = sound.text("prompt")
-        facts = [f"seed {sound.text('seed') or '?'}", f"{number(sound.seconds)} s"]
+        prompt, seed = sound.caption.prompt, sound.caption.seed
+        facts = [f"seed {'?' if seed is None else seed}", f"{number(sound.seconds)} s"]
         badge = ""
         if sound.path.name in near_copies:
             badge = tag("a", "near-copy", href="#copies", class_="badge")
         words = "" if prompt == heading else prompt or _NO_PROMPT
-        if not sound.note:
-            words = f"{sound.path.name} (no readable sidecar)"
+        if not sound.caption.is_known:
+            words = f"{sound.path.name} (no readable JSON file)"
         text = tag("span", tag("span", " · ".join(facts), badge), words and tag("em", words))
         name = f"{prompt or heading}, {facts[0]}"
         cards.append(player(sound, name, text, reference, anchor=take_anchor(sound.path.name)))
@@ -188,21 +203,19 @@ def _strip_tile(anchor: str, heading: str, sounds: Sequence[Sound]) -> Markup:
     image = next((sound.image for sound in sounds if sound.image), None)
     if image is None:
         return Markup("")
-    columns = np.linspace(0, image.levels_db.shape[1] - 1, 160).astype(int)
-    small = Spectrogram(levels_db=image.levels_db[:, columns], top_hz=image.top_hz)
-    uri = picture_uri(small, reference_db=shared_reference([small]))
+    uri = picture_uri(image, reference_db=shared_reference([image]))
     return tag("a", tag("img", src=uri, alt=""), tag("span", heading), href=f"#{anchor}")
 
 
 def _pair(index: int, real: Sound, codec: Sound, lossless: bool) -> Markup:
     """Return a recording beside its reconstruction."""
     reference = shared_reference([sound.image for sound in (real, codec) if sound.image])
-    label = real.text("label") or f"pair {index}"
+    label = real.caption.label or f"pair {index}"
     sides = []
     for sound, side in ((real, "real"), (codec, "codec")):
         text = tag("span", tag("span", side, tag("span", f" {number(sound.seconds)} s")))
         sides.append(player(sound, f"{label}, {side}", text, reference, lossless=lossless))
-    source = tag("span", f" {real.text('path')}", class_="quiet")
+    source = tag("span", f" {real.caption.path}", class_="quiet")
     return tag("div", tag("h3", label, source), tag("div", *sides, class_="pair"), class_="group")
 
 
@@ -213,11 +226,12 @@ def _stage_demos(stage: str, folder: Path) -> Markup:
     rows = []
     for name in names[:MAX_DEMO_ROWS]:
         files = [step / name for step in steps if (step / name).is_file()]
-        sounds = [_read(path, width=256) for path in _spread(files, MAX_DEMO_STEPS)]
+        chosen = _spread(files, MAX_DEMO_STEPS)
+        sounds = [_read(path, _caption(path), width=256) for path in chosen]
         reference = shared_reference([sound.image for sound in sounds if sound.image])
-        last = sounds[-1]
-        heading = last.text("prompt") or last.text("label") or last.text("path") or name
-        seed = f" seed {last.text('seed')}" if last.text("seed") else ""
+        last = sounds[-1].caption
+        heading = last.heading or name
+        seed = "" if last.seed is None else f" seed {last.seed}"
         cards = []
         for sound in sounds:
             step_number = int(re.sub(r"\D", "", sound.path.parent.name) or 0)
@@ -254,28 +268,37 @@ def player(
     return tag("figure", picture, audio, caption, class_="player", id=anchor)
 
 
-def _read(path: Path, *, width: int = 384) -> Sound:
-    """Read a sound and its sidecar; a file that cannot be read keeps its place, with the reason."""
-    note = _sidecar(path)
+def _read(path: Path, caption: Caption, *, width: int = 384) -> Sound:
+    """Read a sound; a file that cannot be read keeps its place, with the reason."""
     try:
         wav, sample_rate = read_audio(path)
     except (AudioReadError, OSError) as error:
         why = str(error).removeprefix(f"{path}: ")
-        return Sound(path=path, note=note, wav=None, sample_rate=1, image=None, problem=why)
+        return Sound(path=path, caption=caption, wav=None, sample_rate=1, image=None, problem=why)
     image = spectrogram(wav, sample_rate, width=width)
-    return Sound(path=path, note=note, wav=wav, sample_rate=sample_rate, image=image, problem="")
+    return Sound(
+        path=path, caption=caption, wav=wav, sample_rate=sample_rate, image=image, problem=""
+    )
 
 
-def _sidecar(path: Path) -> Mapping[str, Any]:
-    """Return the JSON beside a sound; `00.real.wav` shares `00.json` with its pair."""
-    candidate = path.with_suffix(".json")
-    if path.stem.endswith((".real", ".codec")):
-        candidate = path.with_name(path.stem.rpartition(".")[0] + ".json")
+def _take_caption(path: Path) -> Caption:
+    """What is said of a take."""
     try:
-        found = read_json(candidate)
-    except (OSError, ValueError):  # the card then says that it has no readable sidecar
-        return {}
-    return found if isinstance(found, dict) else {}
+        take = read_take(path)
+    except (OSError, ValueError):
+        take = None
+    if take is None:
+        return Caption(is_known=False)
+    return Caption(prompt=take.prompt, label=take.label, seed=take.seed)
+
+
+def _caption(path: Path) -> Caption:
+    """What is said of a demo or recording; `00.real.wav` shares `00.json` with its pair."""
+    beside = path.with_suffix("").with_suffix(".json")
+    try:
+        return parse_config(Caption, read_json(beside), str(beside))
+    except (OSError, TypeError, ValueError):
+        return Caption(is_known=False)
 
 
 def _spread(items: Sequence[ItemT], count: int) -> list[ItemT]:

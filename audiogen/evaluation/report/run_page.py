@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from typing import Any, TypeVar
 
 from audiogen.data.manifest import ManifestRow, read_manifest
@@ -22,6 +18,7 @@ from audiogen.pages.markup import (
     TIMES,
     Markup,
     duration,
+    fill_page,
     fold,
     join,
     missing,
@@ -105,15 +102,6 @@ def write_report(run_dir: Path) -> Path:
     target = RunFolder(run_dir).report
     atomic_write_text(target, page)
     return target
-
-
-def fill_page(title: str, body: Markup) -> str:
-    """Put the parts into the template; only its own script may run, and nothing may be fetched."""
-    template = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
-    script = re.search(r"<script>(.*?)</script>", template, re.DOTALL)
-    digest = hashlib.sha256(script.group(1).encode() if script else b"").digest()
-    allowed = f"'sha256-{base64.b64encode(digest).decode()}'"
-    return Template(template).substitute(title=join([title]), body=body, script_hash=allowed)
 
 
 def _read_run(run_dir: Path) -> RunFiles:

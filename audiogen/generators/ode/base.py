@@ -123,15 +123,7 @@ class ODEGenerator(Denoiser, HasPaths, PredictsLatents):
         self, batch: Batch, *, seeds: Sequence[int], tolerance: float = 1e-4
     ) -> Tensor:
         """Bits per latent number (B,); see `likelihood`."""
-        return bits_per_dimension(
-            self,
-            batch.latents,
-            batch.mask,
-            batch.conditions,
-            seeds=seeds,
-            rtol=tolerance,
-            atol=tolerance,
-        )
+        return bits_per_dimension(self, batch, seeds=seeds, tolerance=tolerance)
 
 
 def _by_level(losses: Tensor, t: Tensor, borders: Sequence[float]) -> dict[str, Tensor]:

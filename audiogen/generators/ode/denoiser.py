@@ -9,7 +9,7 @@ from torch import Tensor
 
 from audiogen.conditioning.conditioner import Conditioner
 from audiogen.generators.base import LatentGenerator
-from audiogen.generators.network import NetworkConfig
+from audiogen.generators.config import NetworkConfig
 from audiogen.generators.ode.infill import InfillConfig
 from audiogen.generators.ode.scene import Scene
 from audiogen.nn.dit import DiT

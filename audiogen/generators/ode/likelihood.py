@@ -23,7 +23,7 @@ from torchdiffeq import odeint
 from audiogen.generators.ode.denoiser import Denoiser
 from audiogen.generators.ode.scene import Scene
 from audiogen.seeds import LIKELIHOOD_STREAM
-from audiogen.types import Conditions
+from audiogen.types import Batch, Conditions
 
 State = tuple[Tensor, Tensor]
 """Latents (B, D, L), and the change of the log density in nats per number (B,)."""
@@ -35,13 +35,10 @@ any, the density of latents that fill no volume would not exist."""
 
 def bits_per_dimension(
     generator: Denoiser,
-    latents: Tensor,
-    mask: Tensor,
-    conditions: Conditions,
+    batch: Batch,
     *,
     seeds: Sequence[int],
-    rtol: float = 1e-4,
-    atol: float = 1e-4,
+    tolerance: float = 1e-4,
     num_probes: int = 1,
 ) -> Tensor:
     """Measure how well a generator predicts latents, given their conditions and no guidance.
@@ -56,14 +53,11 @@ def bits_per_dimension(
 
     Args:
         generator: in evaluation mode.
-        latents: (B, D, L) as the codec gives them; what lies behind the generator's window is
-            cut off.
-        mask: (B, L), True where a frame is real; other frames neither move nor count.
-        conditions: of B items.
+        batch: latents (B, D, L) as the codec gives them; what lies behind the generator's window
+            is cut off, and frames that are not real neither move nor count.
         seeds: one per item; they give the noise and the signs. An item's result depends on its own
             seed, and on its batch only within the tolerance.
-        rtol: relative tolerance of the solver.
-        atol: absolute tolerance of the solver, for latents and for nats per number.
+        tolerance: relative and absolute, of the solver, for latents and for nats per number.
         num_probes: vectors of signs per item; more of them make the estimate less noisy.
 
     Returns:
@@ -73,20 +67,24 @@ def bits_per_dimension(
         ValueError: shapes or seeds do not fit, the generator is in training mode, or the solver
             meets no tolerance.
     """
-    _check(generator, latents, mask, conditions, seeds)
-    _check_numbers(rtol, atol, num_probes)
-    mask = mask[:, : generator.window_frames].to(torch.bool)
+    if not tolerance > 0 or num_probes < 1:
+        raise ValueError(
+            f"bits_per_dimension: expected a tolerance above 0 and num_probes of at least 1,"
+            f" got {tolerance} and {num_probes}"
+        )
+    mask = batch.mask[:, : generator.window_frames].to(torch.bool)
+    _check(generator, batch, mask, seeds)
     # float32 throughout: the tolerances are beyond bf16.
-    clean = latents[..., : generator.window_frames].float() * mask[:, None]
+    clean = batch.latents[..., : generator.window_frames].float() * mask[:, None]
     noise, probes = _draw(seeds, mask, clean.shape[1], num_probes)
     start = _time_of(generator, NOISE_LEVEL)
     alpha = float(generator.alpha(torch.tensor(start)))
     end = float(generator.times(1, mask.sum(dim=1), 1.0)[0].max())
     with torch.no_grad():
-        drift = _Drift(generator, mask, conditions, probes)
+        drift = _Drift(generator, mask, batch.conditions, probes)
         before = (alpha * clean + start * noise, torch.zeros(len(clean), device=clean.device))
         # Levels of noise matter by their ratios: even steps of ln t are about equally hard.
-        x, change = _solved(drift, before, (math.log(start), math.log(end)), rtol, atol)
+        x, change = _solved(drift, before, (math.log(start), math.log(end)), tolerance)
         prior = _prior(generator, x, end, drift.sizes)
     # Dividing x by alpha gives latents again, whose density is higher by alpha per number.
     nats = prior + change + math.log(alpha)
@@ -136,9 +134,7 @@ class _Drift:
         return rate.detach(), divergence / self.sizes
 
 
-def _solved(
-    drift: _Drift, state: State, interval: tuple[float, float], rtol: float, atol: float
-) -> State:
+def _solved(drift: _Drift, state: State, interval: tuple[float, float], tolerance: float) -> State:
     """Solve the ODE of `drift` by Dormand and Prince's method of order 5(4).
 
     All items share one step, which is accepted when the error of each of them meets the
@@ -150,10 +146,12 @@ def _solved(
     times = torch.tensor(interval, dtype=torch.float64, device=state[0].device)
     options = {"norm": _largest, "max_num_steps": MAX_STEPS}
     try:
-        path = odeint(drift, state, times, rtol=rtol, atol=atol, method="dopri5", options=options)
+        path = odeint(
+            drift, state, times, rtol=tolerance, atol=tolerance, method="dopri5", options=options
+        )
     except AssertionError as error:  # how torchdiffeq says that it found no step
         raise ValueError(
-            f"bits_per_dimension: no step of the solver meets rtol={rtol:g}, atol={atol:g}\n"
+            f"bits_per_dimension: no step of the solver meets a tolerance of {tolerance:g}\n"
             f"  torchdiffeq: {str(error)[:80]}"
         ) from None
     x, change = (part[-1] for part in path)
@@ -162,11 +160,8 @@ def _solved(
 
 def _largest(errors: State) -> Tensor:
     """Largest root mean square of any item's numbers, over the parts of a state."""
-    return (
-        torch.stack([part.reshape(len(part), -1).square().mean(dim=1) for part in errors])
-        .max()
-        .sqrt()
-    )
+    means = [part.reshape(len(part), -1).square().mean(dim=1) for part in errors]
+    return torch.stack(means).max().sqrt()
 
 
 def _prior(generator: Denoiser, x: Tensor, t: float, sizes: Tensor) -> Tensor:
@@ -176,47 +171,27 @@ def _prior(generator: Denoiser, x: Tensor, t: float, sizes: Tensor) -> Tensor:
     return -0.5 * (math.log(2 * math.pi * variance) + energy)
 
 
-def _check(
-    generator: Denoiser,
-    latents: Tensor,
-    mask: Tensor,
-    conditions: Conditions,
-    seeds: Sequence[int],
-) -> None:
+def _check(generator: Denoiser, batch: Batch, mask: Tensor, seeds: Sequence[int]) -> None:
+    """Raise ValueError when a generator and a batch with real frames `mask` do not fit."""
     if generator.training:
         raise ValueError(
             "bits_per_dimension: the generator is in training mode, which drops conditions;"
             " call generator.eval() first"
         )
-    if latents.dim() != 3 or latents.shape[1] != generator.spec.channels:
+    count, channels, frames = batch.latents.shape
+    wanted = (len(seeds), generator.spec.channels, batch.mask.shape[-1])
+    if (count, channels, frames) != wanted or {len(batch.conditions), len(mask)} != {count}:
         raise ValueError(
-            f"bits_per_dimension: expected latents (B, {generator.spec.channels}, L),"
-            f" got shape {tuple(latents.shape)}"
+            f"bits_per_dimension: {len(seeds)} seeds, a mask {tuple(batch.mask.shape)} and"
+            f" {len(batch.conditions)} conditions need latents {wanted},"
+            f" got {tuple(batch.latents.shape)}"
         )
-    count, _, num_frames = latents.shape
-    if mask.shape != (count, num_frames):
-        raise ValueError(
-            f"bits_per_dimension: expected a mask ({count}, {num_frames}) for these latents,"
-            f" got shape {tuple(mask.shape)}"
-        )
-    if len(conditions) != count or len(seeds) != count:
-        raise ValueError(
-            f"bits_per_dimension: {count} items but {len(conditions)} conditions"
-            f" and {len(seeds)} seeds"
-        )
-    empty = (~mask[:, : generator.window_frames].bool().any(dim=1)).nonzero().flatten().tolist()
-    if count == 0 or empty:
+    empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
+    if empty:
         raise ValueError(
             f"bits_per_dimension: no real frame in items {empty} of {count};"
             " leave out items whose mask is False everywhere"
         )
-
-
-def _check_numbers(rtol: float, atol: float, num_probes: int) -> None:
-    if num_probes < 1:
-        raise ValueError(f"bits_per_dimension: num_probes must be at least 1, got {num_probes}")
-    if not (rtol > 0 and atol > 0):
-        raise ValueError(f"bits_per_dimension: rtol and atol must be above 0, got {rtol}, {atol}")
 
 
 def _time_of(generator: Denoiser, level: float) -> float:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from audiogen.items import Items
 from audiogen.types import Context
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scene:
+class Scene(Items):
     """What the network sees beside noisy latents (B, D, L).
 
     Attributes:
@@ -45,20 +46,15 @@ class Scene:
     def beside(self, other: Context) -> Scene:
         """A scene of twice the items: these, and the same with another context."""
         both = [self.context, other]
-        return Scene(
+        twice = self.changed(lambda tensor: torch.cat([tensor, tensor]))
+        return replace(
+            twice,
             context=Context(
                 sequence=torch.cat(_same_length([one.sequence for one in both])),
                 mask=torch.cat(_same_length([one.mask for one in both])),
                 vector=torch.cat([one.vector for one in both]),
             ),
-            mask=_twice(self.mask),
-            known=_twice(self.known),
-            keep=_twice(self.keep),
         )
-
-
-def _twice(values: Tensor | None) -> Tensor | None:
-    return None if values is None else torch.cat([values, values])
 
 
 def _same_length(parts: Sequence[Tensor]) -> list[Tensor]:

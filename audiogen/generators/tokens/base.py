@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from audiogen.conditioning.conditioner import Conditioner
 from audiogen.generators.base import LatentGenerator
-from audiogen.generators.network import NetworkConfig
+from audiogen.generators.config import NetworkConfig
 from audiogen.generators.ode.scene import Scene
 from audiogen.generators.request import Request, of_kind
 from audiogen.generators.sampling import TokenSamplingConfig
@@ -157,17 +157,12 @@ class TokenRequest(Request):
                 f"sample: Start.latents must be tokens, whole numbers from 0 to"
                 f" {generator.vocab_size - 1}; encode the sound with the model's own codec"
             )
-        return cls(
-            conditions=request.conditions,
-            lengths=request.lengths,
-            sampling=of_kind(TokenSamplingConfig, request.sampling),
-            seeds=request.seeds,
-            negative=request.negative,
-            start=start,
-            ring=request.ring,
-            tokens=torch.where(keep[:, None], given, generator.nothing).to(request.device),
-            keep=keep.to(request.device),
-        )
+        fields = vars(request) | {
+            "sampling": of_kind(TokenSamplingConfig, request.sampling),
+            "tokens": torch.where(keep[:, None], given, generator.nothing).to(request.device),
+            "keep": keep.to(request.device),
+        }
+        return cls(**fields)
 
     def __getitem__(self, items: Sequence[int]) -> Self:
         """Return the same for some of the items, cut to the longest of them."""

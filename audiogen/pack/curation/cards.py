@@ -16,10 +16,9 @@ from torch import Tensor
 from audiogen.audio.io.files import read_audio
 from audiogen.audio.loops import measure_seam
 from audiogen.audio.measure.measures import SoundMeasures, measure_sound
-from audiogen.pack.job import JobTake
-from audiogen.pages.markup import finite
+from audiogen.pack.job import take_path
 from audiogen.pages.pictures import VORBIS_LEVEL, Spectrogram, sound_uri, spectrogram
-from audiogen.takes.sidecar import read_sidecar
+from audiogen.takes.take import Take, read_take
 
 FloatArray = npt.NDArray[np.float32]
 PEAKS = 240
@@ -51,39 +50,40 @@ class Card:
     path: Path
 
 
-def make_card(pack: Path, take: JobTake) -> Card:
+def make_card(pack: Path, take: Take) -> Card:
     """Read and measure a take.
 
     Raises:
         AudioReadError: its file is damaged.
     """
-    path = take.path(pack)
+    path = take_path(pack, take)
     wav, rate = read_audio(path)
-    note = read_sidecar(path)
-    spec = take.spec
+    made = read_take(path) or take
+    seam = None if made.seam is None else made.seam.score
+    if take.loop and seam is None:
+        seam = measure_seam(wav, rate).score
     measures = measure_sound(wav, rate)
     image = _rounded_image(spectrogram(wav, rate))
-    seed = note.get("seed")
     facts = {
         "file": take.file,
-        "prompt": spec.prompt,
-        "seed": seed if isinstance(seed, int) else spec.seed,
+        "prompt": take.prompt,
+        "seed": made.seed,
         "seconds": round(wav.shape[1] / rate, 4),
         "samples": wav.shape[1],
         "rate": rate,
         "channels": wav.shape[0],
-        "loop": spec.loop,
-        "tempo": [spec.tempo.bpm, spec.tempo.bars] if spec.tempo else None,
+        "loop": take.loop,
+        "tempo": [take.tempo.bpm, take.tempo.bars] if take.tempo else None,
         "lufs": _rounded(measures.loudness_lufs, 1),
         "sound": _sound(measures),
-        "seam": _seam_score(note, wav, rate) if spec.loop else None,
+        "seam": _rounded(seam, 2),
         "best_of": take.best_of,
-        "score": _scores(note),
-        "negative": spec.negative_prompt,
-        "controls": dict(spec.controls),
+        "score": _scores(made),
+        "negative": take.negative_prompt,
+        "controls": dict(take.controls),
         "parent": take.parent,
-        "amount": spec.variation.amount if spec.variation else None,
-        "lead": round(LEAD_SECONDS * rate) if spec.loop else 0,
+        "amount": take.variation.amount if take.variation else None,
+        "lead": round(LEAD_SECONDS * rate) if take.loop else 0,
         "peaks": _peaks(wav),
     }
     return Card(facts=facts, image=image, fingerprint=fingerprint(image), path=path)
@@ -163,19 +163,9 @@ def _peaks(wav: Tensor) -> str:
     return base64.b64encode(np.round(127 * both).astype(np.int8).tobytes()).decode("ascii")
 
 
-def _seam_score(note: Mapping[str, Any], wav: Tensor, rate: int) -> float:
-    """Of a loop: what its sidecar tells, or measured."""
-    told = note.get("seam")
-    score = finite(told.get("score")) if isinstance(told, Mapping) else None
-    return round(measure_seam(wav, rate).score if score is None else score, 2)
-
-
-def _scores(note: Mapping[str, Any]) -> dict[str, float | None] | None:
-    """The scores of a take that was the best of several, as its sidecar tells; None of others."""
-    told = note.get("best_of")
-    try:
-        kept = told["candidates"][told["chosen"]] if isinstance(told, Mapping) else {}
-        found = {name: finite(kept[name]) for name in ("score", "texture", "prompt")}
-    except (KeyError, IndexError, TypeError):
+def _scores(take: Take) -> dict[str, float | None] | None:
+    """The scores of a take that was the best of several; None of others."""
+    if take.choosing is None:
         return None
-    return None if found["score"] is None or found["texture"] is None else found
+    kept = take.choosing.kept
+    return {"score": kept.score, "texture": kept.texture, "prompt": kept.prompt}

@@ -16,9 +16,8 @@ from typing import Any
 
 from audiogen.pack.curation.cards import Card, near_duplicates
 from audiogen.pack.curation.choices import SELECTION_FILE, read_selection
-from audiogen.pack.curation.room import THREADS, page_sounds
-from audiogen.pack.curation.store import CardStore
-from audiogen.pack.job import read_job
+from audiogen.pack.curation.store import THREADS, CardStore, page_sounds
+from audiogen.pack.job import read_job, take_path
 from audiogen.pack.progress import show_progress
 from audiogen.pages.pictures import picture_uri, shared_reference
 from audiogen.storage import atomic_write_text, digest_of
@@ -39,7 +38,7 @@ def write_page(pack: Path) -> Path:
     Raises:
         ValueError: no take is made, or one is damaged.
     """
-    takes = [take for take in read_job(pack) if take.path(pack).exists()]
+    takes = [take for take in read_job(pack) if take_path(pack, take).exists()]
     if not takes:
         raise ValueError(
             f"{pack}: no takes here; `audiogen texture make LIST --model RUN --out {pack}` makes"
@@ -60,7 +59,7 @@ def write_page(pack: Path) -> Path:
 def update_page(pack: Path) -> Path:
     """Write the page of a pack unless it is newer than all its takes; see `write_page`."""
     page = pack / PAGE_FILE
-    files = (take.path(pack) for take in read_job(pack))
+    files = (take_path(pack, take) for take in read_job(pack))
     newest = max((file.stat().st_mtime for file in files if file.exists()), default=math.inf)
     return page if page.is_file() and page.stat().st_mtime > newest else write_page(pack)
 

@@ -19,8 +19,9 @@ from audiogen.pack.curation.choices import (
     write_selection,
 )
 from audiogen.pack.curation.page import PAGE_FILE
-from audiogen.pack.job import JobTake, read_job
+from audiogen.pack.job import read_job, take_path
 from audiogen.schema import ConfigError
+from audiogen.takes.take import Take
 
 ADDRESS = "127.0.0.1"
 MAX_BYTES = 16 << 20
@@ -55,7 +56,7 @@ class _PackServer(ThreadingHTTPServer):
     def __init__(self, pack: Path, port: int) -> None:
         super().__init__((ADDRESS, port), _Handler)
         self.pack = pack
-        self.takes: dict[str, JobTake] = {take.file: take for take in read_job(pack)}
+        self.takes: dict[str, Take] = {take.file: take for take in read_job(pack)}
         self.lock = threading.Lock()
         self.hosts = {f"{name}:{self.server_address[1]}" for name in (ADDRESS, "localhost")}
 
@@ -83,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._send(HTTPStatus.OK, text, "application/json")
         elif path == f"/takes/{stem}.wav" and stem in self.server.takes:
-            self._send_file(self.server.takes[stem].path(pack), "audio/wav")
+            self._send_file(take_path(pack, self.server.takes[stem]), "audio/wav")
         else:
             self._send(HTTPStatus.NOT_FOUND, "there is no such page")
 

@@ -6,15 +6,15 @@ import collections
 import csv
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from audiogen.audio.io.chunks import plain_text
-from audiogen.pack.export.sound import KINDS, Kind, Loop, licences_of
+from audiogen.audio.io.metadata import plain_text
+from audiogen.pack.export.sound import KINDS, Kind
 from audiogen.pages.markup import Markup, join, number, tag
 from audiogen.pages.pictures import (
     Spectrogram,
@@ -25,6 +25,7 @@ from audiogen.pages.pictures import (
     spectrogram,
 )
 from audiogen.provenance.attribution import plain_cell
+from audiogen.takes.take import Take
 
 SHEET_RATE = 24_000
 """Hz, of the sounds in the page."""
@@ -63,25 +64,21 @@ class Exported:
     Attributes:
         path: relative to the pack, with `/`.
         kind: its folder.
-        told: sidecar of the take.
-        loop: tempo; None for what is no loop.
-        facts: numbers for the manifest.
+        take: with what was measured on the exported sound.
         picture: its spectrogram.
         sound: (C, T) at `SHEET_RATE`, for the page.
     """
 
     path: str
     kind: Kind
-    told: Mapping[str, Any]
-    loop: Loop | None
-    facts: Mapping[str, Any]
+    take: Take
     picture: Spectrogram
     sound: Tensor = field(repr=False)
 
     @property
-    def prompt(self) -> str:
-        """What was asked for."""
-        return str(self.told.get("prompt", ""))
+    def seconds(self) -> float:
+        """Length, s."""
+        return (self.take.samples or 0) / (self.take.sample_rate or 1)
 
 
 def drawn(wav: Tensor, rate: int) -> Spectrogram:
@@ -96,25 +93,42 @@ def csv_cell(value: Any) -> Any:
 
 def manifest_text(files: Sequence[Exported]) -> str:
     """Return manifest.csv: a row per file, and all that was measured."""
-    rows = [
-        {
-            "file": one.path,
-            "kind": one.kind,
-            "prompt": one.prompt,
-            "seed": one.told.get("seed", ""),
-            "model": one.told.get("model", ""),
-            "model_digest": one.told.get("model_digest", ""),
-            "licences": ", ".join(licences_of(one.told)),
-            **(asdict(Loop() if one.loop is None else one.loop)),
-            **one.facts,
-        }
-        for one in files
-    ]
+    rows = [_manifest_row(one) for one in files]
     target = io.StringIO()
     writer = csv.DictWriter(target, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
     return target.getvalue()
+
+
+def _manifest_row(one: Exported) -> dict[str, Any]:
+    take, tempo, from_file = one.take, one.take.tempo, one.take.export
+    measures = {} if take.measures is None else asdict(take.measures)
+    return {
+        "file": one.path,
+        "kind": one.kind,
+        "prompt": take.prompt,
+        "seed": take.seed if take.model else "",
+        "model": take.model,
+        "model_digest": take.model_digest,
+        "licences": ", ".join(sorted(take.licences)),
+        "bpm": None if tempo is None else tempo.bpm,
+        "bars": None if tempo is None else tempo.bars,
+        "beats_per_bar": None if tempo is None else tempo.beats_per_bar,
+        **{
+            name: round(value, 4) if isinstance(value, float) else value
+            for name, value in measures.items()
+        },
+        "seconds": one.seconds,
+        "samples": take.samples,
+        "sample_rate": take.sample_rate,
+        "channels": one.sound.shape[0],
+        "seam_score": None if take.seam is None else take.seam.score,
+        "star": from_file is not None and from_file.star,
+        "note": "" if from_file is None else from_file.note,
+        "take": "" if from_file is None else from_file.file,
+        "sha256": "" if from_file is None else from_file.sha256,
+    }
 
 
 def licence_text(pack: str, files: Sequence[Exported]) -> str:
@@ -128,14 +142,12 @@ def licence_text(pack: str, files: Sequence[Exported]) -> str:
     ]
     groups: dict[tuple[str, str], list[Exported]] = collections.defaultdict(list)
     for one in files:
-        key = (str(one.told.get("model", "")), str(one.told.get("model_digest", "")))
-        groups[key].append(one)
+        groups[one.take.model, one.take.model_digest].append(one)
     for (model, digest), members in sorted(groups.items()):
         name = f"model {plain_text(model)} {plain_text(digest)}".rstrip() if model else NO_MODEL
         lines.append(f"{name}: {len(members)} sounds")
-        counts = members[0].told.get("licences")
-        known = counts.items() if isinstance(counts, dict) else ()
-        lines += [f"  {plain_text(str(one))}: {count} recordings" for one, count in sorted(known)]
+        known = sorted(members[0].take.licences.items())
+        lines += [f"  {plain_text(licence)}: {count} recordings" for licence, count in known]
         lines += [] if known else ["  licences not stated"]
         lines.append("")
     return "\n".join(lines)
@@ -143,7 +155,7 @@ def licence_text(pack: str, files: Sequence[Exported]) -> str:
 
 def pack_bpm(files: Sequence[Exported]) -> float:
     """Return the tempo that most loops have; 120 where none has one."""
-    tempos = [one.loop.bpm for one in files if one.loop and one.loop.bpm]
+    tempos = [one.take.tempo.bpm for one in files if one.take.tempo]
     return collections.Counter(tempos).most_common(1)[0][0] if tempos else DEFAULT_BPM
 
 
@@ -157,22 +169,23 @@ def reaper_project(files: Sequence[Exported], rate: int) -> str | None:
     if not loops:
         return None
     bpm = pack_bpm(files)
-    beats = collections.Counter(one.loop.beats_per_bar for one in loops if one.loop)
+    beats = collections.Counter(one.take.tempo.beats_per_bar for one in loops if one.take.tempo)
+    per_bar = beats.most_common(1)[0][0] if beats else 4
     lines = [
         '<REAPER_PROJECT 0.1 "7.0" 0',
-        f"  TEMPO {bpm:.10g} {beats.most_common(1)[0][0] or 4} 4",
+        f"  TEMPO {bpm:.10g} {per_bar} 4",
         f"  SAMPLERATE {rate} 1 0",
         "  LOOP 1",
     ]
     for one in loops:
-        speed = bpm / one.loop.bpm if one.loop and one.loop.bpm else 1.0
+        speed = bpm / one.take.tempo.bpm if one.take.tempo else 1.0
         stem = Path(one.path).stem
         lines += [
             "  <TRACK",
-            f"    NAME {rpp_text(plain_text(one.prompt[:80]) or stem)}",
+            f"    NAME {rpp_text(plain_text(one.take.prompt[:80]) or stem)}",
             "    <ITEM",
             "      POSITION 0",
-            f"      LENGTH {4 * one.facts['seconds'] / speed:.12f}",
+            f"      LENGTH {4 * one.seconds / speed:.12f}",
             "      LOOP 1",
             f"      NAME {rpp_text(stem)}",
             f"      PLAYRATE {speed:.12g} 1 0 -1 0 0.0025",
@@ -210,13 +223,14 @@ def contact_page(pack: str, files: Sequence[Exported]) -> str:
 
 
 def _card(one: Exported, reference: float) -> Markup:
-    facts = [f"{one.facts['seconds']:.2f} s"]
-    if one.facts["loudness_lufs"] is not None:
-        facts.append(f"{one.facts['loudness_lufs']:.1f} LUFS")
-    if one.loop and one.loop.bpm:
-        facts.append(f"{number(one.loop.bpm)} bpm, {one.loop.bars} bars")
-    facts += [str(one.facts["key"])] if one.facts["key"] else []
-    facts += [f"seed {one.told['seed']}"] if "seed" in one.told else []
+    take, measured = one.take, one.take.measures
+    facts = [f"{one.seconds:.2f} s"]
+    if measured is not None and measured.loudness_lufs is not None:
+        facts.append(f"{measured.loudness_lufs:.1f} LUFS")
+    if take.tempo is not None:
+        facts.append(f"{number(take.tempo.bpm)} bpm, {take.tempo.bars} bars")
+    facts += [measured.key] if measured is not None and measured.key else []
+    facts += [f"seed {take.seed}"] if take.model else []
     return tag(
         "article",
         tag("h3", Path(one.path).name),
@@ -228,14 +242,14 @@ def _card(one: Exported, reference: float) -> Markup:
             loop=one.kind == "Loops",
             src=sound_uri(one.sound, SHEET_RATE),
         ),
-        tag("p", plain_text(one.prompt)[:2000] or "(no prompt)", class_="prompt", dir="auto"),
+        tag("p", plain_text(one.take.prompt)[:2000] or "(no prompt)", class_="prompt", dir="auto"),
         tag("p", join(facts, " · "), class_="facts"),
     )
 
 
 def contact_picture(path: Path, pack: str, files: Sequence[Exported]) -> None:
     """Draw contact.png: the spectrograms of all sounds with their names."""
-    captions = [(Path(one.path).stem, f"{one.kind}, {one.facts['seconds']:.2f} s") for one in files]
+    captions = [(Path(one.path).stem, f"{one.kind}, {one.seconds:.2f} s") for one in files]
     columns = min(PICTURE_COLUMNS, len(files))
     pictures = [one.picture for one in files]
     path.write_bytes(sheet_png(pictures, captions, columns=columns, title=plain_text(pack)))

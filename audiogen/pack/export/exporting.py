@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from audiogen.audio.dsp import resample
 from audiogen.audio.io.decoding import AUDIO_SUFFIXES
-from audiogen.audio.io.files import read_audio, write_audio
+from audiogen.audio.io.files import read_audio
 from audiogen.audio.io.riff import write_chunks
-from audiogen.audio.loops import measure_seam
-from audiogen.pack.curation.choices import SELECTION_FILE, find_selection
+from audiogen.pack.curation.choices import SELECTION_FILE, Choice, find_selection
 from audiogen.pack.export.documents import (
     SHEET_RATE,
     Exported,
@@ -31,18 +28,15 @@ from audiogen.pack.export.signing import FileSigner, load_signer, provenance
 from audiogen.pack.export.sound import (
     FORMATS,
     Format,
-    Kind,
-    Ready,
     describe,
     dithered,
-    find_loop,
     make_ready,
 )
 from audiogen.pack.job import TAKES_FOLDER
 from audiogen.provenance.attribution import ATTRIBUTION_FILE, read_attribution
 from audiogen.run_folder import find_model, model_digest
 from audiogen.storage import atomic_write_text, publish_folder, sha256_file
-from audiogen.takes.sidecar import read_sidecar
+from audiogen.takes.take import Export, Take, amend_take, read_take, write_take
 
 RATES_HZ = (44_100, 48_000, 88_200, 96_000)
 _log = logging.getLogger(__name__)
@@ -84,16 +78,6 @@ class ExportRequest:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
-class PackTake:
-    """A take of a pack: its file, what its sidecar tells, and how it was judged."""
-
-    path: Path
-    told: Mapping[str, Any]
-    star: bool
-    note: str
-
-
 def export_pack(pack: Path, request: ExportRequest) -> Path:
     """Write the kept takes of `pack` as a new folder; return it. The pack is only read.
 
@@ -109,7 +93,10 @@ def export_pack(pack: Path, request: ExportRequest) -> Path:
     name = pack.resolve().name or "Pack"
     names = Names(request.naming, creator=request.creator, source=name)
     with publish_folder(request.to) as folder:
-        files = [_export(take, folder, names, request, pack=name, signer=signer) for take in takes]
+        files = [
+            _export(path, take, folder, names, request, pack=name, signer=signer)
+            for path, take in takes
+        ]
         atomic_write_text(folder / "manifest.csv", manifest_text(files))
         atomic_write_text(folder / "LICENSE.txt", licence_text(name, files))
         atomic_write_text(folder / "contact.html", contact_page(name, files))
@@ -122,8 +109,8 @@ def export_pack(pack: Path, request: ExportRequest) -> Path:
     return request.to
 
 
-def find_takes(pack: Path) -> list[PackTake]:
-    """Return the takes of a pack that are to be exported, in order of their names.
+def find_takes(pack: Path) -> list[tuple[Path, Take]]:
+    """Return the takes of a pack that are to be exported with their files, in order of names.
 
     They are in its folder of takes, as `texture make` writes them, or in the pack itself, which may
     be any folder of takes. Where there is a `selection.json`, those that it keeps; else all.
@@ -138,29 +125,29 @@ def find_takes(pack: Path) -> list[PackTake]:
     if not paths:
         raise ValueError(f"{folder}: no sounds in it. A pack is a folder of takes and JSON files.")
     selection = find_selection(pack)
-    if selection is None:
-        return [PackTake(path=path, told=read_sidecar(path), star=False, note="") for path in paths]
-    kept = {stem: one for stem, one in selection.takes.items() if one.status == "keep"}
+    chosen = {} if selection is None else selection.takes
+    kept = {stem: one for stem, one in chosen.items() if one.status == "keep"}
     missing = sorted(kept.keys() - {path.stem for path in paths})
     if missing:
         raise ValueError(f"{pack / SELECTION_FILE}: keeps takes that are not there: {missing[:5]}.")
-    if not kept:
-        raise ValueError(f"{pack / SELECTION_FILE}: no take is kept.")
-    _log.info("%d of %d takes are kept", len(kept), len(paths))
-    return [
-        PackTake(
-            path=path,
-            told=read_sidecar(path),
-            star=kept[path.stem].star,
-            note=kept[path.stem].note,
-        )
-        for path in paths
-        if path.stem in kept
-    ]
+    if selection is not None:
+        if not kept:
+            raise ValueError(f"{pack / SELECTION_FILE}: no take is kept.")
+        _log.info("%d of %d takes are kept", len(kept), len(paths))
+        paths = [path for path in paths if path.stem in kept]
+    return [(path, _take_of(path, kept.get(path.stem, Choice()))) for path in paths]
+
+
+def _take_of(path: Path, choice: Choice) -> Take:
+    """The take that a file is; one of unknown origin where no JSON file lies beside it."""
+    take = read_take(path) or Take(prompt="", seconds=0, seed=0)
+    told = Export(file=path.name, note=choice.note, star=choice.star)
+    return take.model_copy(update={"export": told})
 
 
 def _export(
-    take: PackTake,
+    source: Path,
+    take: Take,
     folder: Path,
     names: Names,
     request: ExportRequest,
@@ -169,56 +156,45 @@ def _export(
     signer: FileSigner | None,
 ) -> Exported:
     """Write one take into the new pack."""
-    wav, from_rate = read_audio(take.path)
+    wav, from_rate = read_audio(source)
     if wav.shape[0] > 2:
-        raise ValueError(f"{take.path}: a pack holds mono and stereo, not {wav.shape[0]} channels.")
+        raise ValueError(f"{source}: a pack holds mono and stereo, not {wav.shape[0]} channels.")
     try:
-        ready = make_ready(wav, from_rate, request.rate, find_loop(take.told, take.path))
+        wav, kind, take = make_ready(wav, from_rate, request.rate, take)
     except ValueError as error:
-        raise ValueError(f"{take.path}: {error}") from None
-    prompt = str(take.told.get("prompt", "") or take.path.stem)
-    bpm = ready.loop.bpm if ready.loop else None
-    made = take.path.stat().st_mtime
-    stem = names.give(prompt, bpm=bpm, key=ready.measures.key)
+        raise ValueError(f"{source}: {error}") from None
+    stem = names.give(
+        take.prompt or source.stem,
+        bpm=None if take.tempo is None else take.tempo.bpm,
+        key=None if take.measures is None else take.measures.key,
+    )
     suffix, encoding = FORMATS[request.audio_format]
-    path = folder / ready.kind / f"{stem}{suffix}"
+    path = folder / kind / f"{stem}{suffix}"
     if path.exists():
         raise ValueError(f"{path}: two takes of one name.")
-    digest = sha256_file(take.path)
-    written = dithered(ready.wav, digest) if encoding == "PCM_16" else ready.wav
-    sidecar = {
-        **take.told,
-        "seconds": written.shape[1] / request.rate,
-        "sample_rate": request.rate,
-        "measures": asdict(ready.measures),
-        "export": {"file": take.path.name, "sha256": digest, "note": take.note, "star": take.star},
-    }
-    if ready.loop is not None:
-        loop = take.told["loop"] if isinstance(take.told["loop"], dict) else {}
-        sidecar["loop"] = {**loop, "samples": written.shape[1]}
-    write_audio(path, written, request.rate, encoding=encoding, sidecar=sidecar)
+    digest, made = sha256_file(source), source.stat().st_mtime
+    told = (take.export or Export(file=source.name)).model_copy(update={"sha256": digest})
+    take = take.model_copy(update={"export": told})
+    write_take(path, dithered(wav, digest) if encoding == "PCM_16" else wav, take, encoding)
     if suffix == ".wav":
-        chunks = describe(ready, take.told, pack=pack, name=stem, made=int(made))
-        cut = write_chunks(path, chunks)
+        cut = write_chunks(path, describe(wav, kind, take, pack=pack, name=stem, made=int(made)))
         if cut:  # what did not fit is kept in full beside the sound
-            text = json.dumps({**sidecar, "cut_in_wav": cut}, indent=2, ensure_ascii=False)
-            atomic_write_text(path.with_suffix(".json"), text + "\n")
+            whole = told.model_copy(update={"cut_in_wav": cut})
+            amend_take(path, export=whole)
     if signer is not None:  # whatever changes the file after this breaks the signature
-        signer.sign(path, provenance(take.told, path.name, made))
+        signer.sign(path, provenance(take, path.name, made))
     return Exported(
-        path=f"{ready.kind}/{path.name}",
-        kind=ready.kind,
-        told=take.told,
-        loop=ready.loop,
-        facts=_facts(ready, take, request.rate, digest),
-        picture=drawn(ready.wav, request.rate),
-        sound=resample(ready.wav, request.rate, SHEET_RATE).clamp(-1, 1),
+        path=f"{kind}/{path.name}",
+        kind=kind,
+        take=take,
+        picture=drawn(wav, request.rate),
+        sound=resample(wav, request.rate, SHEET_RATE).clamp(-1, 1),
     )
 
 
-def _signer(sign: tuple[Path, Path], takes: Sequence[PackTake]) -> FileSigner:
+def _signer(sign: tuple[Path, Path], takes: Sequence[tuple[Path, Take]]) -> FileSigner:
     """Return what signs the files; errors as of `load_signer`, and for takes of unknown origin."""
-    unknown = [take.path.name for take in takes if not take.told.get("model_digest")]
+    unknown = [path.name for path, take in takes if not take.model_digest]
     if unknown:
         raise ValueError(
             f"{unknown[0]}: no JSON file tells which model made it, so it cannot be signed\n"
@@ -227,29 +203,7 @@ def _signer(sign: tuple[Path, Path], takes: Sequence[PackTake]) -> FileSigner:
     return load_signer(*sign)
 
 
-def _facts(ready: Ready, take: PackTake, rate: int, digest: str) -> dict[str, Any]:
-    """Numbers of the manifest."""
-    numbers = {
-        name: round(value, 4) if isinstance(value, float) else value
-        for name, value in asdict(ready.measures).items()
-    }
-    kind: Kind = ready.kind
-    has_seam = kind == "Loops" and ready.wav.shape[1] >= 16
-    return {
-        **numbers,
-        "seconds": ready.wav.shape[1] / rate,
-        "samples": ready.wav.shape[1],
-        "sample_rate": rate,
-        "channels": ready.wav.shape[0],
-        "seam_score": round(measure_seam(ready.wav, rate).score, 4) if has_seam else None,
-        "star": take.star,
-        "note": take.note,
-        "take": take.path.name,
-        "sha256": digest,
-    }
-
-
-def _attribution(model: Path, takes: Sequence[PackTake]) -> Path:
+def _attribution(model: Path, takes: Sequence[tuple[Path, Take]]) -> Path:
     """Return the model's list of the sounds that it learnt from.
 
     Raises:
@@ -261,7 +215,7 @@ def _attribution(model: Path, takes: Sequence[PackTake]) -> Path:
         raise ValueError(f"{path}: the model has no such list; leave --model out.")
     read_attribution(path)
     digest = model_digest(folder)
-    others = [take for take in takes if take.told.get("model_digest") != digest]
+    others = [path for path, take in takes if take.model_digest != digest]
     if len(others) == len(takes):
         raise ValueError(f"{model}: none of these takes was made by this model.")
     if others:

@@ -14,9 +14,9 @@ import numpy as np
 import soundfile
 
 import audiogen
-from audiogen.audio.io.chunks import plain_text
-from audiogen.pack.export.sound import licences_of
+from audiogen.audio.io.metadata import plain_text
 from audiogen.storage import replacing
+from audiogen.takes.take import Take
 
 INSTALL = "pip install 'audiogen[c2pa]'"
 MEDIA_TYPES = {".wav": "audio/wav", ".flac": "audio/flac"}
@@ -67,7 +67,8 @@ class FileSigner:
         sound = io.BytesIO()
         soundfile.write(sound, np.zeros(16), 8000, format="WAV", subtype="PCM_16")
         sound.seek(0)
-        self._sign(provenance({}, "check", 0.0), "audio/wav", sound, io.BytesIO())
+        nothing = Take(prompt="", seconds=0, seed=0)
+        self._sign(provenance(nothing, "check", 0.0), "audio/wav", sound, io.BytesIO())
 
     def _sign(
         self, manifest: Mapping[str, Any], media_type: str, source: BinaryIO, target: BinaryIO
@@ -135,20 +136,23 @@ def load_signer(certificate: Path, key: Path) -> FileSigner:
     return signer
 
 
-def provenance(told: Mapping[str, Any], name: str, made: float) -> dict[str, Any]:
+def provenance(take: Take, name: str, made: float) -> dict[str, Any]:
     """Return what a manifest says of a sound.
 
     Args:
-        told: the take's sidecar.
+        take: that the sound is.
         name: of the file.
         made: when the take was made, seconds since 1970.
     """
     # An edit may hold sound of other files.
-    kind = "compositeWithTrainedAlgorithmicMedia" if "edit" in told else "trainedAlgorithmicMedia"
+    kind = "compositeWithTrainedAlgorithmicMedia" if take.edit else "trainedAlgorithmicMedia"
     agent = {"name": "audiogen", "version": audiogen.__version__}
     facts = {
-        key: plain_text(str(told.get(key, "")))
-        for key in ("model", "model_digest", "prompt", "negative_prompt", "seed")
+        "model": take.model,
+        "model_digest": take.model_digest,
+        "prompt": take.prompt,
+        "negative_prompt": take.negative_prompt,
+        "seed": str(take.seed),
     }
     action = {
         "action": "c2pa.created",
@@ -156,8 +160,8 @@ def provenance(told: Mapping[str, Any], name: str, made: float) -> dict[str, Any
         "softwareAgent": agent,
         "digitalSourceType": SOURCE_TYPE + kind,
         "parameters": {
-            **{key: text for key, text in facts.items() if text},
-            "licences": [plain_text(one) for one in licences_of(told)],
+            **{key: plain_text(text) for key, text in facts.items() if text},
+            "licences": [plain_text(one) for one in sorted(take.licences)],
         },
     }
     return {

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 import audiogen
 from audiogen.audio.dsp import loudness_lufs, resample
-from audiogen.audio.io.chunks import Acid, Broadcast, Chunks, Cue, Sampler
 from audiogen.audio.io.files import Encoding
-from audiogen.audio.loops import resample_ring
+from audiogen.audio.io.metadata import Acid, Broadcast, Chunks, Cue, Sampler
+from audiogen.audio.loops import measure_seam, resample_ring
 from audiogen.audio.measure.measures import PITCHES, SoundMeasures, measure_sound, true_peak_db
+from audiogen.take_request import Tempo
+from audiogen.takes.take import SeamReport, Take
 
 Kind = Literal["Loops", "OneShots", "Textures"]
 KINDS: tuple[Kind, ...] = ("Loops", "OneShots", "Textures")
@@ -42,99 +42,45 @@ SHORT_SECONDS = 0.5
 ROOT_OCTAVE = 60  # MIDI note of C4
 
 
-@dataclass(frozen=True, kw_only=True)
-class Loop:
-    """Length of a loop in music; all None for a loop that is counted in samples alone."""
-
-    bpm: float | None = None
-    bars: int | None = None
-    beats_per_bar: int | None = None
-
-    @property
-    def beats(self) -> int | None:
-        """Of one turn."""
-        if self.bars is None or self.beats_per_bar is None:
-            return None
-        return self.bars * self.beats_per_bar
-
-    def num_samples(self, length: int, from_rate: int, to_rate: int) -> int:
-        """Return the length at `to_rate` of a turn that has `length` samples at `from_rate`."""
-        if self.bpm is None or self.beats is None:
-            return max(1, round(length * to_rate / from_rate))
-        return max(1, round(self.beats * 60 / self.bpm * to_rate))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ready:
-    """A sound as it is exported: wav (C, T), and what was measured on it."""
-
-    wav: Tensor
-    kind: Kind
-    loop: Loop | None
-    measures: SoundMeasures
-
-
-def find_loop(told: Mapping[str, Any], path: Path) -> Loop | None:
-    """Return what a sidecar tells of a loop; None for other takes.
-
-    Raises:
-        ValueError: its numbers are none, or out of bounds.
-    """
-    if "loop" not in told:
-        return None
-    given = told["loop"] if isinstance(told["loop"], dict) else {}
-    values = {name: given.get(name) for name in ("bpm", "bars", "beats_per_bar")}
-    if all(value is None for value in values.values()):
-        return Loop()
-    bounds = {"bpm": 999, "bars": 4096, "beats_per_bar": 64}
-    numbers = {name: _number(value) for name, value in values.items()}
-    for name, number in numbers.items():
-        if not 1 <= number <= bounds[name]:
-            raise ValueError(
-                f"{path.with_suffix('.json')}: loop.{name} must be 1 to {bounds[name]},"
-                f" got {values[name]!r}."
-            )
-    return Loop(
-        bpm=numbers["bpm"],
-        bars=int(numbers["bars"]),
-        beats_per_bar=int(numbers["beats_per_bar"]),
-    )
-
-
-def _number(value: object) -> float:
-    """Return a number of a JSON file as it is; NaN, which no bounds hold, for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return math.nan
-    return float(value)
-
-
-def make_ready(wav: Tensor, from_rate: int, to_rate: int, loop: Loop | None) -> Ready:
-    """Bring a take (C, T) to `to_rate` Hz, without DC, at its level, with its edges.
+def make_ready(wav: Tensor, from_rate: int, to_rate: int, take: Take) -> tuple[Tensor, Kind, Take]:
+    """Bring a sound (C, T) to `to_rate` Hz, without DC, at its level, with its edges.
 
     Loops are resampled on their ring to the length that their tempo asks for, and keep their
     ends. One-shots have 5 ms faded at both.
+
+    Returns:
+        The sound, what it is, and the take with what was measured on it.
+
+    Raises:
+        ValueError: a loop does not last the bars that the take tells of.
     """
     wav = wav - wav.mean(dim=1, keepdim=True)
-    if loop is not None:
-        wav = _ring_at(wav, loop, from_rate, to_rate)
-        kind: Kind = "Loops"
+    if take.loop:
+        wav = _ring_at(wav, take.tempo, from_rate, to_rate)
     else:
         wav = resample(wav, from_rate, to_rate)
-        kind = _kind(measure_sound(wav, to_rate))
+    kind: Kind = "Loops" if take.loop else _kind(measure_sound(wav, to_rate))
     if kind == "OneShots":
         wav = _faded(wav, max(1, round(EDGE_SECONDS * to_rate)))
     wav = _levelled(wav, to_rate, kind)
-    return Ready(wav=wav, kind=kind, loop=loop, measures=measure_sound(wav, to_rate))
+    has_seam = take.loop and wav.shape[1] >= 16
+    facts = {
+        "measures": measure_sound(wav, to_rate),
+        "sample_rate": to_rate,
+        "samples": wav.shape[1],
+        "seam": SeamReport.of(measure_seam(wav, to_rate)) if has_seam else None,
+    }
+    return wav, kind, take.model_copy(update=facts)
 
 
-def _ring_at(wav: Tensor, loop: Loop, from_rate: int, to_rate: int) -> Tensor:
+def _ring_at(wav: Tensor, tempo: Tempo | None, from_rate: int, to_rate: int) -> Tensor:
     """Resample one turn; only rates are changed, so that no pitch moves beyond a sample's worth."""
-    wanted = loop.num_samples(wav.shape[1], from_rate, to_rate)
     natural = wav.shape[1] * to_rate / from_rate
-    if abs(wanted - natural) > max(2.0, 1e-3 * natural):
+    wanted = max(1, round(natural if tempo is None else tempo.seconds * to_rate))
+    if tempo is not None and abs(wanted - natural) > max(2.0, 1e-3 * natural):
         raise ValueError(
-            f"its loop of {wav.shape[1] / from_rate:.3f} s does not last the {loop.bars} bars at"
-            f" {loop.bpm:g} bpm that its JSON file names"
+            f"its loop of {wav.shape[1] / from_rate:.3f} s does not last the {tempo.bars} bars at"
+            f" {tempo.bpm:g} bpm that its JSON file names"
         )
     return resample_ring(wav, wanted)
 
@@ -178,74 +124,68 @@ def dithered(wav: Tensor, seed_text: str) -> Tensor:
     return (steps / 32768).float()
 
 
-def describe(ready: Ready, told: Mapping[str, Any], *, pack: str, name: str, made: float) -> Chunks:
+def describe(wav: Tensor, kind: Kind, take: Take, *, pack: str, name: str, made: float) -> Chunks:
     """Return the metadata of an exported file.
 
     Args:
-        ready: the sound.
-        told: the take's sidecar.
+        wav: (C, T), as it is exported.
+        kind: the folder that it goes to.
+        take: with what was measured on the sound.
         pack: name of the pack.
         name: of the file, without suffix.
         made: when the take was made, seconds since 1970.
     """
-    prompt = str(told.get("prompt", ""))
-    licences = licences_of(told)
-    seed, model = str(told.get("seed", "")), str(told.get("model", ""))
-    when, found = datetime.fromtimestamp(made, UTC), ready.measures
-    length, root = ready.wav.shape[1], _root_note(found.key)
-    loop = ready.loop
+    licences = ", ".join(sorted(take.licences))
+    seed = str(take.seed) if take.model else ""
+    when, found = datetime.fromtimestamp(made, UTC), take.measures
+    key = None if found is None else found.key
+    root, tempo = _root_note(key), take.tempo
     fields = {
         "PROJECT": pack,
-        "NOTE": prompt,
+        "NOTE": take.prompt,
         "USER/SEED": seed,
-        "USER/MODEL": model,
-        "USER/MODEL_DIGEST": str(told.get("model_digest", "")),
-        "USER/LICENCES": ", ".join(licences),
-        "USER/KEY": found.key or "",
-        "USER/TEMPO": "" if loop is None or loop.bpm is None else f"{loop.bpm:g}",
+        "USER/MODEL": take.model,
+        "USER/MODEL_DIGEST": take.model_digest,
+        "USER/LICENCES": licences,
+        "USER/KEY": key or "",
+        "USER/TEMPO": "" if tempo is None else f"{tempo.bpm:g}",
     }
     info = {
-        "INAM": prompt or name,
+        "INAM": take.prompt or name,
         "ISFT": f"audiogen {audiogen.__version__}",
-        "ICOP": "Training sounds: " + (", ".join(licences) or "licences not stated"),
-        "ICMT": f"seed {seed}, model {model}" if seed or model else "",
+        "ICOP": "Training sounds: " + (licences or "licences not stated"),
+        "ICMT": f"seed {seed}, model {take.model}" if take.model else "",
     }
     return Chunks(
         sampler=Sampler(
             root_note=ROOT_OCTAVE if root is None else root,
-            loops=() if loop is None else ((0, length),),
+            loops=((0, wav.shape[1]),) if take.loop else (),
         ),
         acid=Acid(
-            one_shot=ready.kind == "OneShots",
+            one_shot=kind == "OneShots",
             root_note=root,
-            beats=(loop.beats or 0) if loop else 0,
-            beats_per_bar=(loop.beats_per_bar or 4) if loop else 4,
-            bpm=(loop.bpm or 0.0) if loop else 0.0,
+            beats=0 if tempo is None else tempo.beats,
+            beats_per_bar=4 if tempo is None else tempo.beats_per_bar,
+            bpm=0.0 if tempo is None else tempo.bpm,
         ),
-        cues=() if loop is None else _bar_cues(loop, length),
+        cues=_bar_cues(tempo, wav.shape[1]) if take.loop else (),
         broadcast=Broadcast(
-            description=prompt,
+            description=take.prompt,
             originator="audiogen",
-            reference=str(told.get("model_digest", ""))[:16] + "-" + seed[:12],
+            reference=take.model_digest[:16] + "-" + seed[:12],
             date=when.strftime("%Y-%m-%d"),
             time=when.strftime("%H:%M:%S"),
-            loudness_lufs=_level(found.loudness_lufs),
-            true_peak_db=_level(found.true_peak_db),
+            loudness_lufs=_level(None if found is None else found.loudness_lufs),
+            true_peak_db=_level(None if found is None else found.true_peak_db),
         ),
         ixml={key: value for key, value in fields.items() if value},
         info={key: value for key, value in info.items() if value},
     )
 
 
-def licences_of(told: Mapping[str, Any]) -> list[str]:
-    """Return the licences of the training sounds that a sidecar names."""
-    given = told.get("licences")
-    return sorted(str(name) for name in given) if isinstance(given, dict) else []
-
-
-def _bar_cues(loop: Loop, length: int) -> tuple[Cue, ...]:
+def _bar_cues(tempo: Tempo | None, length: int) -> tuple[Cue, ...]:
     """A cue at each bar; at the start alone where bars are not known."""
-    bars = min(loop.bars or 1, 256)
+    bars = 1 if tempo is None else min(tempo.bars, 256)
     places = (round(number * length / bars) for number in range(bars))
     return tuple(Cue(position=at, label=f"bar {n}") for n, at in enumerate(places, 1))
 

@@ -15,19 +15,20 @@ import numpy as np
 import pytest
 import torch
 
-from audiogen.audio.io.files import read_audio, write_audio
+from audiogen.audio.io.files import read_audio
 from audiogen.audio.measure.measures import measure_sound
-from audiogen.pack.curation import room as page_sounds
+from audiogen.pack.curation import store as page_sounds
 from audiogen.pack.curation.cards import NEAR_DB, fingerprint, near_duplicates
 from audiogen.pack.curation.choices import read_selection
 from audiogen.pack.curation.page import script_json, update_page, write_page
 from audiogen.pack.curation.server import serving
-from audiogen.pack.job import JobTake
+from audiogen.pack.job import take_path
 from audiogen.pages.pictures import spectrogram
 from audiogen.schema import ConfigError
+from audiogen.takes.take import Take, write_take
 
 RATE = 16_000
-MakePack = Callable[..., list[JobTake]]
+MakePack = Callable[..., list[Take]]
 Ring = Callable[[int, int], torch.Tensor]
 HOSTILE = (
     "</script><script>alert(1)</script>",
@@ -57,7 +58,8 @@ def test_the_page_shows_what_the_takes_are(
     tmp_path: Path, make_pack_of: MakePack, ring: Ring
 ) -> None:
     takes = make_pack_of(tmp_path, ["rain", "wind"])
-    write_audio(takes[1].path(tmp_path), 0.5 * ring(0, RATE // 2), RATE, sidecar={})
+    unmeasured = takes[1].model_copy(update={"sample_rate": RATE})  # its seam is not told
+    write_take(take_path(tmp_path, takes[1]), 0.5 * ring(0, RATE // 2), unmeasured)
     page = write_page(tmp_path)
     tree = data_of(page)
     assert [one["file"] for one in tree["takes"]] == ["rain-seed0", "wind-seed1"]
@@ -66,7 +68,7 @@ def test_the_page_shows_what_the_takes_are(
         "rain", 0, 8000, RATE,
     )  # fmt: skip
     assert first["lufs"] - second["lufs"] == pytest.approx(6.0, abs=0.11)
-    told = measure_sound(*read_audio(takes[0].path(tmp_path)))
+    told = measure_sound(*read_audio(take_path(tmp_path, takes[0])))
     assert first["sound"]["brightness"] == round(told.brightness_hz or 0)
     assert first["sound"]["steadiness"] == round(told.stationarity, 2)
     assert first["near"] == [["wind-seed1", 0.0]]  # the same sound at another level
@@ -119,15 +121,16 @@ def test_200_takes_of_10_s_stay_under_40_mb(tmp_path: Path, make_pack_of: MakePa
     for seed, take in enumerate(takes):  # noise, in stereo: nothing needs more room
         source = torch.Generator().manual_seed(seed)
         wav = (0.1 * torch.randn(2, 441_000, generator=source)).clamp(-1, 1)
-        write_audio(take.path(tmp_path), wav, 44_100, sidecar={})
+        stereo = take.model_copy(update={"sample_rate": 44_100})
+        write_take(take_path(tmp_path, take), wav, stereo)
     assert write_page(tmp_path).stat().st_size < 40e6
 
 
 def test_takes_that_are_not_made_yet_are_left_out(tmp_path: Path, make_pack_of: MakePack) -> None:
     takes = make_pack_of(tmp_path, ["rain", "wind"])
-    takes[0].path(tmp_path).unlink()
+    take_path(tmp_path, takes[0]).unlink()
     assert [one["file"] for one in data_of(write_page(tmp_path))["takes"]] == ["wind-seed1"]
-    takes[1].path(tmp_path).unlink()
+    take_path(tmp_path, takes[1]).unlink()
     with pytest.raises(ValueError, match="no takes here"):
         write_page(tmp_path)
 
@@ -140,7 +143,7 @@ def test_a_page_is_written_again_when_there_are_new_takes(
     page.write_text("as it was", encoding="utf-8")
     assert update_page(tmp_path).read_text(encoding="utf-8") == "as it was"
     later = page.stat().st_mtime + 1
-    os.utime(takes[1].path(tmp_path), (later, later))
+    os.utime(take_path(tmp_path, takes[1]), (later, later))
     assert len(data_of(update_page(tmp_path))["takes"]) == 2
 
 

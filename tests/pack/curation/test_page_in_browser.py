@@ -14,14 +14,15 @@ import torch
 from audiogen.audio.io.files import read_audio
 from audiogen.pack.curation.page import write_page
 from audiogen.pack.curation.server import serving
-from audiogen.pack.job import JobTake
+from audiogen.pack.job import take_path
+from audiogen.takes.take import Take, write_take
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install 'audiogen[dev]'"
 )
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path")
-MakePack = Callable[..., list[JobTake]]
+MakePack = Callable[..., list[Take]]
 RATE = 16_000
 
 
@@ -52,10 +53,10 @@ def tab(browser: Any) -> Iterator[Any]:
 def address(tmp_path: Path, make_pack_of: MakePack) -> Iterator[str]:
     """A served pack of three loops; the third is twice as long."""
     takes = make_pack_of(tmp_path, ["rain", "wind", "sea"])
-    longer = read_audio(takes[2].path(tmp_path))[0].repeat(1, 2)
-    from audiogen.audio.io.files import write_audio  # noqa: PLC0415
-
-    write_audio(takes[2].path(tmp_path), longer, RATE, sidecar={})
+    longer = read_audio(take_path(tmp_path, takes[2]))[0].repeat(1, 2)
+    write_take(
+        take_path(tmp_path, takes[2]), longer, takes[2].model_copy(update={"sample_rate": RATE})
+    )
     write_page(tmp_path)
     with serving(tmp_path) as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.01,))
@@ -218,7 +219,7 @@ def test_loops_are_heard_without_a_gap(tab: Any, tmp_path: Path, make_pack_of: M
       return Array.from((await where.startRendering()).getChannelData(0));
     }""")
     heard = np.array(turns).reshape(3, -1)
-    written = read_audio(take.path(tmp_path))[0][0].numpy()
+    written = read_audio(take_path(tmp_path, take))[0][0].numpy()
     np.testing.assert_array_equal(heard[1], heard[2])
     error = heard - written  # what the codec changed, no more of it at the joints than elsewhere
     joint = np.abs(np.concatenate([error[0, -80:], error[1, :80]]))

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from audiogen.audio.io.files import write_audio
 from audiogen.pack.curation import store as card_store
 from audiogen.pack.curation.page import write_page
 from audiogen.pack.curation.store import STORE_FOLDER
-from audiogen.pack.job import JobTake
+from audiogen.pack.job import take_path
+from audiogen.takes.take import Take, amend_take, write_take
 
 RATE = 16_000
-MakePack = Callable[..., list[JobTake]]
+MakePack = Callable[..., list[Take]]
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     card, sound = card_store.make_card, card_store.card_sound
 
-    def counting(pack: Path, take: JobTake) -> Any:
+    def counting(pack: Path, take: Take) -> Any:
         seen.append(f"card {take.file}")
         return card(pack, take)
 
@@ -56,7 +56,8 @@ def test_only_new_takes_are_measured_and_the_page_is_the_same(
     assert write_page(tmp_path).read_text(encoding="utf-8") == text
     assert measured == []
     wav = 0.2 * torch.randn(1, RATE, generator=torch.Generator().manual_seed(1)).clamp(-1, 1)
-    write_audio(takes[1].path(tmp_path), wav, RATE, sidecar={"seed": 77})
+    again = takes[1].model_copy(update={"seed": 77, "sample_rate": RATE})
+    write_take(take_path(tmp_path, takes[1]), wav, again)
     page = write_page(tmp_path)
     assert measured == ["card wind-seed1", "sound wind-seed1"]
     assert (shown(page)[1]["seed"], shown(page)[1]["seconds"]) == (77, 1.0)
@@ -67,9 +68,9 @@ def test_a_changed_sidecar_a_changed_job_and_a_touched_sound_count_as_new(
 ) -> None:
     takes = make_pack_of(tmp_path, ["rain", "wind"])
     write_page(tmp_path)
-    sound = takes[0].path(tmp_path)
+    sound = take_path(tmp_path, takes[0])
     for change in (
-        lambda: sound.with_suffix(".json").write_text('{"seed": 5}', encoding="utf-8"),
+        lambda: amend_take(sound, seed=5),
         lambda: os.utime(sound, (1, 1)),
     ):
         measured.clear()

@@ -15,6 +15,7 @@ import pytest
 import soundfile
 import torch
 from chunk_reader import read_chunks
+from sampled import sampled
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -30,7 +31,7 @@ from audiogen.pack.export.exporting import ExportRequest, export_pack
 from audiogen.pack.export.names import parse_stem
 from audiogen.pack.make import MakeRequest, Worker, make_pack
 from audiogen.provenance.attribution import attribution_csv
-from audiogen.takes.request import TakesRequest, Tempo, write_takes
+from audiogen.take_request import Tempo
 
 RATE = 22_050
 HOSTILE = (
@@ -39,6 +40,8 @@ HOSTILE = (
     '"><img src=x onerror=y>', "=cmd|'/c calc'!A0", "@SUM(A1)", "+1", "", "rain", "rain", "RAIN",
     '" \' `', "a\nb\n>", "$x$",
 )  # fmt: skip
+
+LOOP = '{"prompt": "", "seed": 1, "seconds": 1, "loop": true'
 
 
 def ring(seconds: float, seed: int = 0) -> Tensor:
@@ -60,8 +63,9 @@ def bed(seconds: float = 2.0) -> Tensor:
 
 
 def told(prompt: str, **more: Any) -> dict[str, Any]:
-    return {"prompt": prompt, "seed": 3, "model": "small", "model_digest": "abc",
-            "licences": {"CC0-1.0": 4, "CC-BY-4.0": 2}, **more}  # fmt: skip
+    licences = {"CC0-1.0": 4, "CC-BY-4.0": 2}
+    about = {"model": "small", "model_digest": "abc", "licences": licences}
+    return {"prompt": prompt, "seed": 3, "seconds": 1.0, **about, **more}
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +75,9 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work") / "My Pack"
     for name, bpm in (("first", 93.0), ("second", 120.0)):
         wav = ring(4 * 60 / bpm)
-        loop = {"samples": wav.shape[1], "bpm": bpm, "bars": 1, "beats_per_bar": 4}
-        write_audio(folder / f"{name}.wav", wav, RATE, sidecar=told("tin rain", loop=loop))
+        tempo = {"bpm": bpm, "bars": 1, "beats_per_bar": 4}
+        note = told("tin rain", loop=True, tempo=tempo)
+        write_audio(folder / f"{name}.wav", wav, RATE, sidecar=note)
     write_audio(folder / "shot.wav", shot(), RATE, sidecar=told("pluck"))
     write_audio(folder / "bed.wav", bed(), RATE, sidecar=told("wind 24"))
     write_audio(folder / "no.wav", bed(), RATE, sidecar=told("no"))
@@ -238,7 +243,7 @@ class Reader(html.parser.HTMLParser):
 def test_hostile_prompts_stay_in_the_folder_and_out_of_the_page(tmp_path: Path) -> None:
     work = tmp_path / "work" / "pack"
     for number, prompt in enumerate(HOSTILE):
-        write_audio(work / f"{number:02d}.wav", bed(0.2), RATE, sidecar=told(prompt, seed=prompt))
+        write_audio(work / f"{number:02d}.wav", bed(0.2), RATE, sidecar=told(prompt, extra=prompt))
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
     out = export_pack(work, ExportRequest(to=tmp_path / "work" / "out"))
     new = {path for path in tmp_path.rglob("*") if path.is_file()} - before
@@ -252,7 +257,7 @@ def test_hostile_prompts_stay_in_the_folder_and_out_of_the_page(tmp_path: Path) 
     for row in rows(out):
         assert not row["prompt"].startswith(("=", "+", "-", "@"))
     long = next(path for path in out.rglob("*.json") if len(path.read_text()) > 10_000)
-    assert json.loads(long.read_text())["cut_in_wav"]["INAM"] == "x" * 10_000
+    assert json.loads(long.read_text())["export"]["cut_in_wav"]["INAM"] == "x" * 10_000
 
 
 def test_cells_and_quotes() -> None:
@@ -272,8 +277,9 @@ def test_cells_and_quotes() -> None:
         ("selection.json", '{"takes": {"a": {"status": "maybe"}}}', "'keep'"),
         ("selection.json", '{"takes": {"a": {"status": "reject"}}}', "no take is kept"),
         ("selection.json", '{"takes": {"b": {"status": "keep"}}}', "not there"),
-        ("a.json", '{"loop": {"bpm": 0, "bars": 1, "beats_per_bar": 4}}', "loop.bpm"),
-        ("a.json", '{"loop": {"bpm": 60, "bars": 9, "beats_per_bar": 4}}', "does not last"),
+        ("a.json", f'{LOOP}, "tempo": {{"bpm": 0, "bars": 1}}}}', "tempo.bpm"),
+        ("a.json", f'{LOOP}, "tempo": {{"bpm": 60, "bars": 9}}}}', "does not last"),
+        ("a.json", '{"prompt": "rain"}', "not the JSON file of a take"),
         ("a.wav", "noise", "a.wav"),
     ],
 )
@@ -294,11 +300,8 @@ def test_takes_of_a_model_and_its_attribution(
     make_model: Callable[..., Path], tmp_path: Path
 ) -> None:
     model = make_model()
-    request = TakesRequest(
-        prompts=["rain"], seconds=1.0, count=1, seed=0, out=tmp_path / "pack", loop=True,
-        tempo=Tempo(bpm=133.7, bars=1, beats_per_bar=3),
-    )  # fmt: skip
-    write_takes(model, request)
+    tempo = Tempo(bpm=133.7, bars=1, beats_per_bar=3)
+    sampled(model, tmp_path / "pack", loop=True, tempo=tempo)
     with pytest.raises(ValueError, match="leave --model out"):
         export_pack(tmp_path / "pack", ExportRequest(to=tmp_path / "out", model=model))
     attribution = model / "generator" / "model" / "ATTRIBUTION.csv"

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiogen.audio.io.chunks import plain_text
 from audiogen.audio.io.files import write_audio
+from audiogen.audio.io.metadata import plain_text
 from audiogen.pack.export.documents import rpp_text
 from audiogen.pack.export.exporting import ExportRequest, export_pack
 
@@ -70,11 +70,10 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, (prompt, bpm) in enumerate([*PROMPTS.items(), ("no tempo", 0.0), ("bed", -1.0)]):
         count = round((60 / bpm if bpm > 0 else 0.4) * RATE)
         wav = 0.1 * torch.randn(1, count, generator=generator)
-        told: dict[str, Any] = {"prompt": prompt, "seed": number}
-        if bpm >= 0:
-            told["loop"] = {"samples": count}
+        told: dict[str, Any] = {"prompt": prompt, "seed": number, "seconds": count / RATE}
+        told["loop"] = bpm >= 0
         if bpm > 0:
-            told["loop"] |= {"bpm": bpm, "bars": 1, "beats_per_bar": 1}
+            told["tempo"] = {"bpm": bpm, "bars": 1, "beats_per_bar": 1}
         write_audio(folder / f"{number:02d}.wav", wav, RATE, sidecar=told)
     return folder
 

@@ -17,6 +17,8 @@ from audiogen.audio.io.files import read_audio, write_audio
 from audiogen.cli.texture import texture
 from audiogen.pack.export.exporting import ExportRequest, export_pack
 from audiogen.pack.export.signing import load_signer, provenance
+from audiogen.take_request import Tempo
+from audiogen.takes.take import Edit, Take, write_take
 
 RATE = 22_050
 WITHOUT = "c2pa-python is not installed: pip install 'audiogen[c2pa]'"
@@ -118,13 +120,19 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generator = torch.Generator().manual_seed(0)
     for number, prompt in enumerate(PROMPTS):
         wav = 0.1 * torch.randn(2, RATE, generator=generator)
-        told: dict[str, Any] = {
-            "prompt": prompt, "seed": number, "model": "small", "model_digest": "ab" * 8,
-            "licences": {"CC0-1.0": 4, "CC-BY-4.0": 2},
-        }  # fmt: skip
-        if number == 0:
-            told["loop"] = {"samples": RATE, "bpm": 60.0, "bars": 1, "beats_per_bar": 1}
-        write_audio(folder / f"{number}.wav", wav, RATE, sidecar=told)
+        is_loop = number == 0
+        take = Take(
+            prompt=prompt,
+            seed=number,
+            seconds=1.0,
+            loop=is_loop,
+            tempo=Tempo(bpm=60.0, bars=1, beats_per_bar=1) if is_loop else None,
+            model="small",
+            model_digest="ab" * 8,
+            licences={"CC0-1.0": 4, "CC-BY-4.0": 2},
+            sample_rate=RATE,
+        )
+        write_take(folder / f"{number}.wav", wav, take)
     return folder
 
 
@@ -263,13 +271,14 @@ def test_what_no_model_is_known_to_have_made_is_not_signed(
 
 
 def test_edits_are_not_told_to_be_a_models_alone() -> None:
-    def source(told: dict[str, Any]) -> str:
-        [assertion] = provenance(told, "a.wav", 0.0)["assertions"]
+    def source(edit: Edit | None) -> str:
+        take = Take(prompt="rain", seed=0, seconds=1.0, edit=edit)
+        [assertion] = provenance(take, "a.wav", 0.0)["assertions"]
         text: str = assertion["data"]["actions"][0]["digitalSourceType"]
         return text.rpartition("/")[2]
 
-    assert source({"prompt": "rain"}) == "trainedAlgorithmicMedia"
-    assert source({"edit": {"operation": "extend"}}) == "compositeWithTrainedAlgorithmicMedia"
+    assert source(None) == "trainedAlgorithmicMedia"
+    assert source(Edit(operation="extend", sources=())) == "compositeWithTrainedAlgorithmicMedia"
 
 
 def test_where_the_library_is_missing_it_is_said_how_to_install_it(

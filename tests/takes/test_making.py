@@ -8,20 +8,19 @@ from typing import Any
 
 import pytest
 import soundfile
+from sampled import sampled
 
 from audiogen.audio.loops import Seam, measure_seam
 from audiogen.schema import ConfigError
+from audiogen.take_request import Tempo
 from audiogen.takes import making
 from audiogen.takes.making import MAX_REMAKES, REMAKE_STEP
-from audiogen.takes.request import TakesRequest, write_takes
-from audiogen.takes.spec import Tempo
 
 pytestmark = pytest.mark.usefixtures("fake_text")
 
 
-def request(out: Path, **changes: Any) -> TakesRequest:
-    asked = TakesRequest(prompts=["rain"], seconds=1.0, count=2, seed=7, out=out)
-    return replace(asked, **changes)
+def takes_of(model: Path, out: Path, **changes: Any) -> list[Path]:
+    return sampled(model, out, **{"count": 2, "seed": 7, **changes})
 
 
 def note(path: Path) -> dict[str, Any]:
@@ -41,13 +40,13 @@ def judge(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
 
 
 def test_takes_and_what_their_sidecars_tell(model: Path, tmp_path: Path) -> None:
-    paths = write_takes(model, request(tmp_path, negative_prompt="music", sampling={"steps": 2}))
+    paths = takes_of(model, tmp_path, negative_prompt="music", sampling={"steps": 2})
     assert [path.name for path in paths] == ["rain-seed7.wav", "rain-seed8.wav"]
     told = note(paths[0])
     assert (told["prompt"], told["negative_prompt"], told["seed"]) == ("rain", "music", 7)
     assert told["sampling"]["steps"] == 2
     assert not {"loop", "seam", "edit"} & told.keys()
-    plain = write_takes(model, request(tmp_path / "plain", sampling={"steps": 2}))
+    plain = takes_of(model, tmp_path / "plain", sampling={"steps": 2})
     assert "negative_prompt" not in note(plain[0])
     assert plain[0].read_bytes() != paths[0].read_bytes()
 
@@ -65,14 +64,12 @@ def test_a_loop_has_its_bars_to_the_sample(
 ) -> None:
     beats = tempo.bars * tempo.beats_per_bar
     assert samples == round(beats * 60 / tempo.bpm * 16000)
-    [path] = write_takes(model, request(tmp_path, loop=True, tempo=tempo, count=1))
+    [path] = takes_of(model, tmp_path, loop=True, tempo=tempo, count=1)
     info = soundfile.info(path)
     assert (info.frames, info.samplerate, info.subtype) == (samples, 16000, "PCM_24")
     told = note(path)
-    assert told["loop"] == {
-        "samples": samples, "bpm": tempo.bpm, "bars": tempo.bars,
-        "beats_per_bar": tempo.beats_per_bar,
-    }  # fmt: skip
+    assert (told["loop"], told["samples"]) == (True, samples)
+    assert told["tempo"] == tempo.model_dump()
     assert told["seam"]["passes"] == (told["seam"]["score"] <= 1)
 
 
@@ -94,7 +91,7 @@ def test_a_loop_whose_seam_is_heard_gets_seeds_of_its_own(
 ) -> None:
     caplog.set_level(logging.INFO, logger="audiogen")
     judge(monkeypatch, scores)
-    paths = write_takes(model, request(tmp_path, loop=True, count=4, batch_size=batch_size))
+    paths = takes_of(model, tmp_path, loop=True, count=4, batch_size=batch_size)
     seeds = [7, 8 + 2 * REMAKE_STEP, 9, 10 + REMAKE_STEP]
     assert [note(path)["seed"] for path in paths] == seeds
     assert [path.name for path in paths] == [f"rain-seed{seed}.wav" for seed in seeds]
@@ -103,9 +100,8 @@ def test_a_loop_whose_seam_is_heard_gets_seeds_of_its_own(
         "seed 1000008 -> 2000008: the seam was heard (rain)",
         "seed 8 -> 1000008: the seam was heard (rain)",
     ]
-    assert note(paths[1])["seam"] == {
-        **note(paths[1])["seam"], "flux": 0.7, "score": 0.7, "passes": True,
-    }  # fmt: skip
+    seam = note(paths[1])["seam"]
+    assert (seam["flux"], seam["score"], seam["passes"]) == (0.7, 0.7, True)
 
 
 def test_if_no_seam_passes_the_best_is_kept_and_said(
@@ -114,7 +110,7 @@ def test_if_no_seam_passes_the_best_is_kept_and_said(
     scores = [2.0, 1.9, 1.8, 1.2, 1.7, 1.6, 1.5, 1.4, 1.3]
     assert len(scores) == 1 + MAX_REMAKES
     judge(monkeypatch, scores)
-    [path] = write_takes(model, request(tmp_path, loop=True, count=1))
+    [path] = takes_of(model, tmp_path, loop=True, count=1)
     best = 7 + 3 * REMAKE_STEP
     assert note(path)["seed"] == best
     assert note(path)["seam"]["passes"] is False
@@ -122,40 +118,37 @@ def test_if_no_seam_passes_the_best_is_kept_and_said(
     assert said in caplog.text
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"prompts": []},
-        {"count": 0},
-        {"seed": -1},
-        {"batch_size": 0},
-        {"tempo": Tempo(bpm=90, bars=1)},
-    ],
-)
-def test_wrong_requests_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"expected at least one prompt|a tempo is for loops"):
-        request(tmp_path, **changes)
+def test_wrong_requests_are_refused(model: Path, tmp_path: Path) -> None:
+    for changes, said in (
+        ({"prompts": []}, "expected at least one take"),
+        ({"seed": -1}, "greater than or equal to 0"),
+        ({"tempo": Tempo(bpm=90, bars=1)}, "a tempo is for loops"),
+        ({"loop": True, "to_end": True}, "a loop has no end"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            takes_of(model, tmp_path / "out", **changes)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("wrong", [{"bpm": 0.0}, {"bpm": float("nan")}, {"bars": 0}])
 def test_wrong_tempi_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="expected bpm 1 to 999"):
+    with pytest.raises(ValueError, match="validation error for Tempo"):
         Tempo(**{"bpm": 90.0, "bars": 4, **wrong})
 
 
 def test_settings_and_lengths_are_checked(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="guidance_scale"):
-        write_takes(model, request(tmp_path, sampling={"guidance_scale": -1.0}))
+        takes_of(model, tmp_path, sampling={"guidance_scale": -1.0})
     with pytest.raises(ValueError, match="at least two latent frames"):
-        write_takes(model, request(tmp_path, loop=True, seconds=0.05))
+        takes_of(model, tmp_path, loop=True, seconds=0.05)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_controls_are_told_by_the_sidecar(controlled_model: Path, tmp_path: Path) -> None:
     asked = {"brightness": 900.0, "density": 3.0}
-    paths = write_takes(controlled_model, request(tmp_path, controls=asked))
+    paths = takes_of(controlled_model, tmp_path, controls=asked)
     assert [note(path)["controls"] for path in paths] == [asked, asked]
-    plain = write_takes(controlled_model, request(tmp_path / "plain"))
+    plain = takes_of(controlled_model, tmp_path / "plain")
     assert "controls" not in note(plain[0])
     assert plain[0].read_bytes() != paths[0].read_bytes()
 
@@ -164,8 +157,8 @@ def test_a_control_that_the_model_has_not_is_refused(
     controlled_model: Path, model: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="it has brightness") as caught:
-        write_takes(controlled_model, request(tmp_path / "a", controls={"tempo": 90.0}))
+        takes_of(controlled_model, tmp_path / "a", controls={"tempo": 90.0})
     assert len(str(caught.value).splitlines()) <= 4
     with pytest.raises(ConfigError, match="trained without controls"):
-        write_takes(model, request(tmp_path / "b", controls={"brightness": 900.0}))
+        takes_of(model, tmp_path / "b", controls={"brightness": 900.0})
     assert list(tmp_path.iterdir()) == []

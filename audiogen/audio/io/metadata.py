@@ -20,7 +20,7 @@ LABEL_BYTES = 200
 XML_DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 UNKNOWN_LEVEL = 0x7FFF
 """What a loudness field of `bext` holds when nothing was measured (EBU Tech 3285, section 2.3)."""
-_HEAD = "<256s32s32s10s8sIIH64s5h180s"
+_HEAD = "<256s32s32s10s8sQH64s5h180s"
 _ACID_ONE_SHOT, _ACID_ROOT, _ACID_STRETCH = 1, 2, 4
 
 
@@ -213,8 +213,7 @@ def _broadcast(told: Broadcast, changed: dict[str, str]) -> bytes:
         _ascii("bext reference", told.reference, 32, changed),
         told.date.encode("ascii"),
         told.time.encode("ascii"),
-        told.time_reference & 0xFFFFFFFF,
-        told.time_reference >> 32,
+        told.time_reference,
         2,
         b"",
         *(UNKNOWN_LEVEL if level is None else round(level * 100) for level in levels),

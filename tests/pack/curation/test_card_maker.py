@@ -6,21 +6,18 @@ from typing import Any
 
 import pytest
 
-from audiogen.pack.curation import maker as card_making
-from audiogen.pack.curation import room as page_sounds
 from audiogen.pack.curation import store as card_store
 from audiogen.pack.curation.cards import VORBIS_LEVELS
-from audiogen.pack.curation.maker import CardMaker
 from audiogen.pack.curation.page import write_page
-from audiogen.pack.curation.room import SoundRoom
-from audiogen.pack.curation.store import STORE_FOLDER, CardStore
-from audiogen.pack.job import JobTake, read_job
+from audiogen.pack.curation.store import STORE_FOLDER, CardMaker, CardStore, SoundRoom
+from audiogen.pack.job import read_job, take_path
 from audiogen.pack.make import MakeRequest, Worker, make_pack
 from audiogen.storage import temporary_name
+from audiogen.takes.take import Take
 
 LIST = "prompts: [{prompt: rain, count: 3, seconds: 0.6}, {prompt: hum, seconds: 0.5, loop: true}]"
 NO_PROCESS = 1 << 30
-MakePack = Callable[..., list[JobTake]]
+MakePack = Callable[..., list[Take]]
 
 
 def make(model: Path, listed: Path, pack: Path) -> None:
@@ -60,7 +57,7 @@ def test_a_card_that_fails_costs_no_take_and_is_made_by_the_page(
 ) -> None:  # fmt: skip
     pack, whole = tmp_path / "pack", card_store.make_card
 
-    def failing(folder: Path, take: JobTake) -> Any:
+    def failing(folder: Path, take: Take) -> Any:
         if "hum" in take.file:
             raise error
         return whole(folder, take)
@@ -70,7 +67,7 @@ def test_a_card_that_fails_costs_no_take_and_is_made_by_the_page(
         patch.setattr(card_store, "make_card", failing)
         make(model, listed, pack)
     takes = read_job(pack)
-    assert all(take.path(pack).is_file() for take in takes)
+    assert all(take_path(pack, take).is_file() for take in takes)
     assert f"card of {takes[3].file}: {error!r}; the page makes it anew" in caplog.text
     assert len(list((pack / STORE_FOLDER).glob("*.card"))) == 3
     write_page(pack)
@@ -80,7 +77,7 @@ def test_a_card_that_fails_costs_no_take_and_is_made_by_the_page(
 def test_a_job_that_stops_makes_only_the_cards_it_has_begun(
     tmp_path: Path, make_pack_of: MakePack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(card_making, "THREADS", 1)
+    monkeypatch.setattr(card_store, "THREADS", 1)
     takes = make_pack_of(tmp_path, [f"rain {n}" for n in range(20)])
 
     def stopped() -> None:
@@ -116,7 +113,7 @@ def test_a_job_and_its_page_compress_alike_where_there_is_little_room(
     sizes = [len(store.sound(take, store.card(take), VORBIS_LEVELS[0])) for take in takes]
     for entry in (tmp_path / STORE_FOLDER).iterdir():
         entry.unlink()
-    monkeypatch.setattr(page_sounds, "SOUND_BYTES", int(0.95 * sum(sizes)))
+    monkeypatch.setattr(card_store, "SOUND_BYTES", int(0.95 * sum(sizes)))
     with CardMaker(tmp_path, takes) as cards:
         for take in takes:
             cards.add(take)
@@ -130,13 +127,13 @@ def test_a_job_and_its_page_compress_alike_where_there_is_little_room(
     nothing_is_made()
     write_page(tmp_path)  # what was tried is kept, too
     kept = [store.kept_sound(take, VORBIS_LEVELS[1]) for take in takes]
-    assert sum(len(uri) for uri in kept if uri) <= page_sounds.SOUND_BYTES
+    assert sum(len(uri) for uri in kept if uri) <= card_store.SOUND_BYTES
     assert None not in kept
 
 
 def test_room_is_told_by_shares_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_sounds, "SOUND_BYTES", 1000)
-    monkeypatch.setattr(page_sounds, "TRIED_SOUNDS", 2)
+    monkeypatch.setattr(card_store, "SOUND_BYTES", 1000)
+    monkeypatch.setattr(card_store, "TRIED_SOUNDS", 2)
     first, second, third, last = VORBIS_LEVELS
     room = SoundRoom({"a": 1.0, "b": 3.0, "c": 6.0})
     room.note("a", first, 500)
