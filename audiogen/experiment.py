@@ -19,7 +19,6 @@ from audiogen.generators import (
     AnySampling,
     ODESamplingConfig,
     check_kind,
-    generator_class,
 )
 from audiogen.generators.abilities import HasPaths
 from audiogen.run_folder import RunFolder
@@ -249,7 +248,7 @@ class ExperimentConfig(Config):
         if self.generator is not None:
             if (kind := kind_of(self.codec)) is not None:
                 check_kind(self.generator, kind)
-            generator = generator_class(self.generator)
+            generator = GENERATORS[type(self.generator)]
             if not isinstance(self.sample, generator.sampling):
                 raise ValueError(
                     f"sample.type={self.sample.type}: generator.type={self.generator.type}"
@@ -306,7 +305,8 @@ class ModelConfig(Config):
     terms: LicenceTerms | None = None
     """Under which its sounds were used; None when nobody said."""
     codec_licence: str = ""
-    """Of the weights of a pretrained codec; empty when the codec was trained here."""
+    """Of the weights of a pretrained codec, or of the sounds of one that was trained on others than
+    the model; empty when it learnt from the same."""
 
 
 def load_config(

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from audiogen.audio.io.files import read_audio
 from audiogen.pages.pictures import sheet_png, spectrogram
+from audiogen.run_folder import RunFolder
 
 
 def draw(run: Path, out: Path, per_label: int) -> None:
     """Write the sheet: a row per label, `per_label` takes in a row."""
     takes: dict[str, list[Path]] = {}
-    for note in sorted((run / "evaluation" / "takes").glob("*.json")):
+    for note in sorted(RunFolder(run).evaluated_takes.glob("*.json")):
         label = json.loads(note.read_text(encoding="utf-8"))["label"]
         takes.setdefault(label, []).append(note.with_suffix(".wav"))
     if not takes:

@@ -22,9 +22,9 @@ def resample(wav: Tensor, from_rate: int, to_rate: int) -> Tensor:
     """Change the sample rate with soxr at its high quality.
 
     Args:
-        wav: (C, T); the result may overshoot its peak a little, as any band limit does.
-        from_rate: Hz, 4 kHz to 768 kHz.
-        to_rate: Hz, likewise.
+        wav: The sound (C, T); the result may overshoot its peak a little, as any band limit does.
+        from_rate: The rate of `wav` in Hz, from 4 kHz to 768 kHz.
+        to_rate: The rate of the result in Hz, within the same bounds.
 
     Returns:
         (C, round(T * to_rate / from_rate)) float32; `wav` itself when the rates are equal.
@@ -48,9 +48,9 @@ def resample_blocks(blocks: Iterable[Tensor], from_rate: int, to_rate: int) -> I
     """Change the sample rate of a waveform that comes in blocks, as `resample` does the whole.
 
     Args:
-        blocks: (C, n) each; T samples in all.
-        from_rate: Hz, 4 kHz to 768 kHz.
-        to_rate: Hz, likewise.
+        blocks: The parts of the sound, (C, n) each, with T samples in all.
+        from_rate: The rate of the blocks in Hz, from 4 kHz to 768 kHz.
+        to_rate: The rate of the result in Hz, within the same bounds.
 
     Yields:
         Blocks (C, m), round(T * to_rate / from_rate) samples in all; the blocks themselves when
@@ -100,8 +100,9 @@ def loudness_lufs(wav: Tensor, sample_rate: int) -> float:
     """Measure integrated loudness, ITU-R BS.1770-4.
 
     Args:
-        wav: (C, T), up to 5 channels; what is shorter than a 0.4 s block is repeated to fill it.
-        sample_rate: Hz.
+        wav: The sound (C, T) of up to 5 channels; one that is shorter than a block of 0.4 s is
+            repeated to fill it.
+        sample_rate: The rate of `wav` in Hz.
 
     Returns:
         LUFS; minus infinity for silence.

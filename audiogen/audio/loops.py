@@ -65,8 +65,8 @@ def measure_seam(wav: Tensor, sample_rate: int) -> Seam:
     restless sound may have a restless join, and a steady one may not.
 
     Args:
-        wav: (C, T), one turn of the loop.
-        sample_rate: Hz.
+        wav: One turn of the loop, (C, T).
+        sample_rate: The rate of `wav` in Hz.
 
     Raises:
         ValueError: another shape, fewer than 16 samples, or samples that are not finite.

@@ -27,9 +27,9 @@ def stft(wav: Tensor, n_fft: int, hop_length: int) -> Tensor:
     """Short-time Fourier transform of unit-energy frames.
 
     Args:
-        wav: (..., T); T a multiple of `hop_length`. Outside the signal there is silence.
-        n_fft: window length in samples; `n_fft - hop_length` must be even and not negative.
-        hop_length: samples between frames.
+        wav: The signal (..., T), where T is a multiple of `hop_length`. Outside there is silence.
+        n_fft: The window length in samples; `n_fft - hop_length` must be even and not negative.
+        hop_length: The number of samples between frames.
 
     Returns:
         Complex (..., n_fft // 2 + 1, T // hop_length).
@@ -62,9 +62,9 @@ def mdct(wav: Tensor, hop_length: int, num_bins: int) -> Tensor:
     with fewer, what lies below `num_bins / (2 * hop_length)` of the sample rate, nearly.
 
     Args:
-        wav: (..., T); T a multiple of `hop_length`. Outside the signal there is silence.
-        hop_length: samples between frames, even; windows are twice as long.
-        num_bins: coefficients per frame, at most `hop_length`.
+        wav: The signal (..., T), where T is a multiple of `hop_length`. Outside there is silence.
+        hop_length: The even number of samples between frames; windows are twice as long.
+        num_bins: The number of coefficients per frame, at most `hop_length`.
 
     Returns:
         (..., num_bins, T // hop_length), frame m centred on the hop m.
@@ -108,9 +108,9 @@ def istft(spectrum: Tensor, n_fft: int, hop_length: int) -> Tensor:
     """Least-squares inverse of `stft` (Griffin and Lim 1984, eq. 6).
 
     Args:
-        spectrum: complex (B, n_fft // 2 + 1, M).
-        n_fft: window length in samples, a multiple of `hop_length`.
-        hop_length: samples between frames.
+        spectrum: The complex spectra (B, n_fft // 2 + 1, M).
+        n_fft: The window length in samples, a multiple of `hop_length`.
+        hop_length: The number of samples between frames.
 
     Returns:
         wav (B, M * hop_length).

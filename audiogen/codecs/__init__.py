@@ -54,6 +54,7 @@ __all__ = [
     "find_saved",
     "kind_of",
     "load_codec",
+    "read_codec_config",
     "save_codec",
 ]
 
@@ -79,7 +80,7 @@ def find_saved(config: CodecConfig) -> CodecConfig:
     """
     if not isinstance(config, SavedConfig) or config.digest:
         return config
-    own = _read_own(config.folder)
+    own = read_codec_config(config.folder)
     found = {
         "digest": codec_digest(config.folder),
         "saved_type": own.type,
@@ -114,12 +115,12 @@ def load_codec(folder: Path) -> Codec:
     if not (folder / "config.yaml").is_file():
         raise FileNotFoundError(f"{folder}: no codec here, config.yaml is missing")
     require_whole(folder, FILES)
-    codec = build_codec(_read_own(folder))
+    codec = build_codec(read_codec_config(folder))
     codec.load_state_dict(read_tensors(folder / "weights.safetensors"))
     return codec.eval().requires_grad_(requires_grad=False)
 
 
-def _read_own(folder: Path) -> CodecConfig:
+def read_codec_config(folder: Path) -> CodecConfig:
     """Return what a codec's folder says of itself."""
     file = folder / "config.yaml"
     return parse_config(_Own, {"codec": read_yaml(file)}, source=str(file)).codec

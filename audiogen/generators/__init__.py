@@ -20,7 +20,7 @@ from audiogen.generators.tokens.masked import MaskedConfig, MaskedGenerator
 from audiogen.schema import Config, OneOf, parse_config
 from audiogen.types import Kind, LatentSpec
 
-GENERATORS: dict[type[GeneratorConfig], Any] = {
+GENERATORS: dict[type[GeneratorConfig], type[LatentGenerator]] = {
     DiffusionConfig: DiffusionGenerator,
     FlowConfig: FlowGenerator,
     AutoregressiveConfig: AutoregressiveGenerator,
@@ -46,7 +46,6 @@ __all__ = [
     "build_generator",
     "changed_sampling",
     "check_kind",
-    "generator_class",
     "parse_sampling",
 ]
 
@@ -68,15 +67,9 @@ def changed_sampling(sampling: SamplingConfig, changes: Mapping[str, Any]) -> Sa
     return parse_sampling({**sampling.model_dump(), **given}, source="sample")
 
 
-def generator_class(config: GeneratorConfig) -> type[LatentGenerator]:
-    """Return the class of the generator that `config` describes, which says what it can do."""
-    found: type[LatentGenerator] = GENERATORS[type(config)]
-    return found
-
-
 def check_kind(config: GeneratorConfig, kind: Kind) -> None:
     """Raise ValueError when the generator does not model the codec's kind of latents."""
-    accepts = generator_class(config).accepts
+    accepts = GENERATORS[type(config)].accepts
     if kind != accepts:
         raise ValueError(
             f"generator.type={config.type} models {accepts} latents, but the codec gives {kind}"
@@ -98,5 +91,4 @@ def build_generator(
         ValueError: the codec's latents are not what this generator models.
     """
     check_kind(config, spec.kind)
-    generator: LatentGenerator = GENERATORS[type(config)](config, spec, text_dim, window_frames)
-    return generator
+    return GENERATORS[type(config)](config, spec, text_dim, window_frames)

@@ -32,10 +32,10 @@ def model_config(
     """What the model of an experiment says about itself.
 
     Args:
-        config: of the experiment.
-        generator: with the ranges of its controls.
-        codec: the codec's own, which a saved one's is found in its folder.
-        rows: the training files.
+        config: The settings of the experiment.
+        generator: The generator's settings, with the ranges of its controls.
+        codec: The settings of the codec itself; those of a saved codec stand in its folder.
+        rows: The training files.
     """
     return ModelConfig(
         name=config.name,
@@ -66,8 +66,9 @@ def require_allowed(codec: Path, terms: LicenceTerms) -> None:
     """Raise ValueError when a codec learnt from sounds that may not be used under `terms`.
 
     Args:
-        codec: its folder; without a table of attributions nothing is known of its sounds.
-        terms: of the run that takes it.
+        codec: The folder of the codec. Without a table of attributions in it, nothing is known of
+            its sounds.
+        terms: The licence terms of the run that takes it.
     """
     table = codec / ATTRIBUTION_FILE
     rows = read_attribution(table) if table.is_file() else []

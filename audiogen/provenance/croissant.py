@@ -66,12 +66,12 @@ def croissant_json(
     """Return the text of croissant.json.
 
     Args:
-        name: of the model; its data set is named after it.
-        rows: the training files. Their bytes are not with the model: `contentUrl` is the path
+        name: The name of the model, after which its data set is named.
+        rows: The training files. Their bytes are not with the model: `contentUrl` is the path
             below the folder of sounds, in an archive that the record of the sound names, and
             `sha256` tells whether a file is the one that was used.
-        terms: under which they were used.
-        published: the day on which the model was written.
+        terms: The terms under which they were used.
+        published: The day on which the model was written.
     """
     hours = sum(row.seconds for row in rows) / 3600
     title = f"{name}-sounds"

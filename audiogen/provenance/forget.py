@@ -43,10 +43,10 @@ def find_uses(identifier: str, runs: Path) -> Uses:
     """Look for a sound in everything below a folder of runs.
 
     Args:
-        identifier: path of the file below its folder of sounds, or the end of that path; path of
-            a file on this disk; first eight or more digits of a sha256; or a source id, which
-            stands for all files of one recording.
-        runs: folder of run folders or model folders.
+        identifier: The path of the file below its folder of sounds, or the end of that path; the
+            path of a file on this disk; the first eight or more digits of its sha256; or a source
+            id, which stands for all files of one recording.
+        runs: A folder of run folders or model folders.
 
     Raises:
         ValueError: no identifier, or no such folder.

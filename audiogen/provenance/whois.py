@@ -19,10 +19,10 @@ def whois(path: Path, *, model: Path | None = None, runs: Path = Path("runs")) -
     """Say what is known of a take, a line per fact.
 
     Args:
-        path: a take, beside its JSON file.
-        model: run or model folder that made it, as far as is known; None looks in the folder above
-            the take's, and in `runs`.
-        runs: a folder of run folders.
+        path: A take, beside its JSON file.
+        model: The run or model folder that made it, where that is known; None looks in the folder
+            above the take's, and in `runs`.
+        runs: A folder of run folders.
 
     Raises:
         AudioReadError: the file is not audio, or damaged.

@@ -80,9 +80,9 @@ def morph_takes(
     """Sounds (C, T) between two takes: 0 is the first of them, 1 the second.
 
     Args:
-        pipeline: that made both.
-        ends: what the two were made of, alike but for prompt and seed.
-        weights: places between them.
+        pipeline: The model that made both takes.
+        ends: What the two were made of, alike but for prompt and seed.
+        weights: Where the sounds lie between them, from 0 to 1.
     """
     spec, frames = pipeline.codec.spec, ends[0].num_frames(pipeline.codec.spec)
     noise = noise_source([one.seed for one in ends], spec.channels, [frames] * 2)()

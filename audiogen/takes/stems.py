@@ -66,8 +66,8 @@ class Separator:
         """Estimate the stems (C, T) of a sound, by name; they need not add up to it.
 
         Args:
-            wav: (C, T), mono or stereo. The model hears it in stereo and at its own rate.
-            sample_rate: Hz.
+            wav: The sound (C, T), mono or stereo. The model hears it in stereo, at its own rate.
+            sample_rate: The rate of `wav` in Hz.
 
         Raises:
             ValueError: more channels.
@@ -96,8 +96,8 @@ def load_separator(model: str = DEFAULT_MODEL) -> Separator:
     """Load a Demucs model by its published name, or from a folder that holds the same files.
 
     Args:
-        model: one of `REPOSITORIES`, from the hub or its cache; or a folder with one YAML file that
-            names the model's parts, and `<part>.safetensors` for each.
+        model: A name in `REPOSITORIES`, whose files come from the hub or its cache; or a folder
+            with one YAML file that names the model's parts, and `<part>.safetensors` for each.
 
     Raises:
         ValueError: Demucs is not installed, no such model, or its files are not as expected.

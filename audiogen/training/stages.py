@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, PartialState
 
-from audiogen.codecs import FILES, build_codec, load_codec, save_codec
+from audiogen.codecs import FILES, build_codec, load_codec, read_codec_config, save_codec
 from audiogen.codecs.saved import places_of_documents
 from audiogen.conditioning.text import TEXT_DIM
 from audiogen.data.loading.clips import ClipDataset, read_clip, read_clips, thinned
@@ -127,8 +127,9 @@ def _take_codec(config: ExperimentConfig, folder: Path) -> None:
     with publish_folder(config.run.model("codec")) as model:
         for name in (*FILES, MANIFEST):
             shutil.copyfile(folder / name, model / name)
-        for place in places_of_documents(folder):
-            write_documents(model, {}, origin=place)
+        if not read_codec_config(folder).origin:  # else others trained it, on what they know
+            for place in places_of_documents(folder):
+                write_documents(model, {}, origin=place)
         require_allowed(model, config.terms)
         write_settings(model, config, "codec")
     _log.info("codec: taken from %s", folder)

@@ -13,7 +13,6 @@ from audiogen.generators import (
     LatentGenerator,
     SamplingConfig,
     build_generator,
-    generator_class,
 )
 from audiogen.generators.abilities import EndsSounds, HasPaths, PredictsLatents, PredictsTokens
 from audiogen.generators.request import Start
@@ -253,7 +252,3 @@ def test_latents_of_the_other_kind_are_refused(generator: LatentGenerator) -> No
     other = replace(generator.spec, kind=kind, vocab_size=None if kind == "continuous" else 16)
     with pytest.raises(ValueError, match=r"generator\.type=\w+ models \w+ latents, but the codec"):
         build_generator(generator.config, other, TEXT_DIM, WINDOW)
-
-
-def test_its_class_is_found_by_its_configuration(generator: LatentGenerator) -> None:
-    assert generator_class(generator.config) is type(generator)

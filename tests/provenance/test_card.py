@@ -5,12 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from audiogen.codecs.saved import SavedConfig
 from audiogen.data.intake.licences import OWN, LicenceTerms
 from audiogen.data.manifest import ManifestRow
 from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.pipeline import Pipeline
-from audiogen.provenance.attribution import read_attribution
-from audiogen.provenance.card import codec_card, documents, model_card, model_config
+from audiogen.provenance.attribution import attribution_csv, read_attribution
+from audiogen.provenance.card import (
+    codec_card,
+    documents,
+    model_card,
+    model_config,
+    require_allowed,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = [
@@ -70,6 +77,26 @@ def test_a_pretrained_codec_has_a_licence_of_its_own(codec: str, licence: str) -
     assert config.generator is not None
     assert model_config(config, config.generator, config.codec, ROWS).codec_licence == licence
     assert f"Licence of its weights: {licence}." in card_of(config)
+
+
+def test_a_codec_that_was_handed_on_has_the_licences_of_its_sounds(tmp_path: Path) -> None:
+    own = experiment().codec
+    update = {"codec": SavedConfig(path=Path("x"))}
+    saved = experiment(f"run_dir={tmp_path}").model_copy(update=update)
+    assert saved.generator is not None
+    assert model_config(saved, saved.generator, own, ROWS).codec_licence == "not stated"
+    folder = saved.run.model("codec")
+    folder.mkdir(parents=True)
+    table = folder / "ATTRIBUTION.csv"
+    table.write_text(attribution_csv(ROWS), encoding="utf-8", newline="")
+    assert model_config(saved, saved.generator, own, ROWS).codec_licence == ""
+    table.write_text(attribution_csv(ROWS[:1]), encoding="utf-8", newline="")
+    config = model_config(saved, saved.generator, own, ROWS)
+    assert config.codec_licence == "CC-BY-4.0 (1 files)"
+    assert "on sounds of its own: CC-BY-4.0 (1 files)" in model_card(config, ROWS)
+    require_allowed(folder, LicenceTerms())
+    with pytest.raises(ValueError, match=r"learnt from sounds of CC-BY-4\.0\n.*policy=cc0"):
+        require_allowed(folder, LicenceTerms(licence_policy="cc0"))
 
 
 def test_copies_of_a_model_keep_its_documents(model: Path, tmp_path: Path) -> None:

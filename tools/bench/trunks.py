@@ -32,6 +32,7 @@ from audiogen.data.manifest import read_split
 from audiogen.evaluation.material import real_sounds, reconstructions
 from audiogen.evaluation.metrics.reconstruction import reconstruction_metrics
 from audiogen.experiment import load_config
+from audiogen.run_folder import RunFolder
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "rvq.yaml"
 RATE = (
@@ -99,7 +100,7 @@ def train(sounds: Path, run: Path, trunk: str, steps: int, batch_size: int) -> f
 def distances(run: Path) -> dict[str, float]:
     """Means over the held-out sounds, and what the codec is."""
     config = load_config(run)
-    codec = load_codec(run / "codec" / "model").eval()
+    codec = load_codec(RunFolder(run).model("codec")).eval()
     rows = read_split(config.run.manifest, "held_out")
     real = real_sounds(config, codec.spec, rows, len(rows))
     decoded, _ = reconstructions(config, codec, real)

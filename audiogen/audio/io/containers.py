@@ -47,8 +47,8 @@ def examine(raw: BinaryIO, size: int) -> Container:
     """Tell the format by its content and check what it says about itself.
 
     Args:
-        raw: the open file.
-        size: of the file, bytes.
+        raw: The open file.
+        size: The size of the file in bytes.
 
     Raises:
         ContainerError: it is no sound, or contradicts itself.

@@ -150,8 +150,8 @@ def opened(sound: Sound) -> Iterator[OpenedAudio]:
     """Open a file and check what can be checked before decoding.
 
     Args:
-        sound: WAV, FLAC, Ogg, MP3 or AIFF, told by content and not by suffix; a file or a member
-            of an archive.
+        sound: A file or a member of an archive. It may be WAV, FLAC, Ogg, MP3 or AIFF, whatever
+            its suffix says.
 
     Raises:
         AudioReadError: if anything is wrong with the file; `reason` says what.

@@ -28,8 +28,8 @@ def read_audio(sound: Sound) -> tuple[Tensor, int]:
     """Read a whole file; `opened` reads one of any length in blocks.
 
     Args:
-        sound: WAV, FLAC, Ogg, MP3 or AIFF, told by content and not by suffix; a file or a member of
-            an archive.
+        sound: A file or a member of an archive. It may be WAV, FLAC, Ogg, MP3 or AIFF, whatever
+            its suffix says.
 
     Returns:
         wav (C, T) float32, where lossy files may overshoot 1 slightly, and the rate in Hz.
@@ -58,13 +58,13 @@ def write_audio(
     """Write WAV or FLAC, whole or not at all.
 
     Args:
-        path: ends in .wav or .flac; missing folders are made.
-        wav: (C, T) in [-1, 1], C from 1 to 8, T at least 1.
-        sample_rate: Hz.
-        sidecar: what to keep beside the sound, as JSON in `path.with_suffix(".json")`; gets
-            `samples_sha256`, see `samples_digest`.
-        encoding: 24 bits; or 16, to the nearest of which samples are rounded; or, in WAV, float,
-            which may go beyond full scale.
+        path: A path that ends in .wav or .flac; missing folders are made.
+        wav: The sound (C, T) in [-1, 1], of 1 to 8 channels and at least one sample.
+        sample_rate: The rate of `wav` in Hz.
+        sidecar: What is kept beside the sound, as JSON in `path.with_suffix(".json")`. The digest
+            of the samples is added as `samples_sha256`; see `samples_digest`.
+        encoding: 24 bits; or 16 bits, to which samples are rounded; or, in WAV, floats, which may
+            go beyond full scale.
 
     Raises:
         ValueError: on another suffix, shape, rate, NaN, or samples beyond full scale.
@@ -113,8 +113,8 @@ def samples_digest(blocks: Iterable[npt.NDArray[np.float32]], sample_rate: int) 
     """Name the samples that were read from a file.
 
     Args:
-        blocks: (n, C) each, as libsndfile reads them from 24 bits: steps of 2^-23, exactly.
-        sample_rate: Hz.
+        blocks: The samples, (n, C) each, as libsndfile reads them from 24 bits: in steps of 2^-23.
+        sample_rate: The rate of the file in Hz.
 
     Returns:
         sha256 in hexadecimal: the same for WAV, FLAC and whatever else keeps 24 bits.
@@ -135,11 +135,11 @@ def write_blocks(
     Beyond 4 GiB it is RF64 (EBU Tech 3306), which differs from WAV in the size fields alone.
 
     Args:
-        path: missing folders are made.
-        blocks: (audio_channels, n) in [-1, 1]; what is beyond is clipped.
-        sample_rate: Hz.
-        audio_channels: C, 1 to 8.
-        num_samples: of all blocks together.
+        path: Where the file goes; missing folders are made.
+        blocks: The sound, (audio_channels, n) each; what is beyond [-1, 1] is clipped.
+        sample_rate: The rate of the blocks in Hz.
+        audio_channels: The number of channels, 1 to 8.
+        num_samples: The length of all blocks together.
 
     Returns:
         The peak; above 1 something was clipped.

@@ -21,8 +21,8 @@ def write_chunks(path: Path, chunks: Chunks) -> dict[str, str]:
     """Put `chunks` into a WAV file, in place of those of their kinds; samples stay bit for bit.
 
     Args:
-        path: a WAV file below 4 GiB; it is replaced as a whole or not at all.
-        chunks: what it shall hold.
+        path: A WAV file below 4 GiB; it is replaced as a whole or not at all.
+        chunks: What the file will hold beside its samples.
 
     Returns:
         The full text of every field that had to be cut or written in ASCII, by field.

@@ -97,13 +97,13 @@ def run_contained(
     """Run a task on every file in child processes.
 
     Args:
-        task: a function at the top of a module.
-        items: nothing needs to be true of them.
-        limits: for one file.
-        num_workers: child processes; None chooses by processors and files.
+        task: A function at the top of a module; the children import it by its name.
+        items: What the task is given, one at a time. The files need not exist, nor be sounds.
+        limits: What one file may cost.
+        num_workers: The number of child processes; None chooses it by processors and files.
 
     Returns:
-        what the task returned, or why it did not, in the order of `items`.
+        What the task returned, or why it did not, in the order of `items`.
 
     Raises:
         RuntimeError: a child cannot even start.
@@ -174,7 +174,7 @@ class _Worker:
                         pipe.close()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `_stop`
         process = subprocess.Popen(  # noqa: S603 - this interpreter, and no shell
             [sys.executable, "-c", _CHILD],
             stdin=subprocess.PIPE,

@@ -78,8 +78,8 @@ def count_mp3(raw: BinaryIO, start: int) -> tuple[int, bool]:
     may stop half way through a file of varying rate.
 
     Args:
-        raw: the open file.
-        start: of the first frame, behind tags.
+        raw: The open file.
+        start: The place of the first frame, behind tags.
 
     Returns:
         samples per channel, and whether the file itself says how many frames it has.

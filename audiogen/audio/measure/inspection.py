@@ -177,15 +177,8 @@ def inspect_file(sound: Sound) -> Mapping[str, Any]:
     facts = measure_audio(sound)
     with sound.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return {
-        "sample_rate": facts.sample_rate,
-        "channels": facts.channels,
-        "num_frames": facts.num_frames,
-        "swing": facts.swing,
-        "warnings": facts.warnings,
-        "fingerprint": base64.b64encode(facts.fingerprint.astype("<u4").tobytes()).decode("ascii"),
-        "sha256": sha256,
-    }
+    words = base64.b64encode(facts.fingerprint.astype("<u4").tobytes()).decode("ascii")
+    return {**vars(facts), "fingerprint": words, "sha256": sha256}
 
 
 def facts_of(reply: Mapping[str, Any]) -> AudioFacts:

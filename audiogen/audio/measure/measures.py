@@ -81,8 +81,8 @@ def measure_sound(wav: Tensor, sample_rate: int) -> SoundMeasures:
     """Measure a sound; channels are averaged where one number is for all of them.
 
     Args:
-        wav: (C, T), up to 5 channels.
-        sample_rate: Hz.
+        wav: The sound (C, T) of up to 5 channels.
+        sample_rate: The rate of `wav` in Hz.
 
     Raises:
         ValueError: another shape, NaN, or a rate out of bounds.
@@ -162,9 +162,10 @@ def true_peak_db(wav: Tensor, sample_rate: int, *, ring: bool = False) -> float:
     """Peak of the sound between the samples too, dBTP; minus infinity for silence.
 
     Args:
-        wav: (C, T).
-        sample_rate: Hz; rates that cannot be multiplied by four have their sample peak measured.
-        ring: whether the sound is a loop, which has no ends.
+        wav: The sound (C, T).
+        sample_rate: The rate of `wav` in Hz. Where four times as much is more than is resampled
+            here, the peak of the samples is returned.
+        ring: Whether the sound is a loop, which has no ends.
 
     >>> true_peak_db(torch.tensor([[0.0, 0.5, 0.0, -0.5]] * 2).repeat(1, 8), 8000) > -6.02
     True

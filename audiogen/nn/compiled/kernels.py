@@ -312,55 +312,34 @@ def _attend(query: Any, keys: Any, values: Any, hidden: Any, stop: int, out: Any
 
 
 @njit(error_model="numpy")
-def _attend_to_steps(
-    row: int, layer: int, now: int, gains: Gains, memory: Memory, scratch: Scratch
+def _attend_with_head(
+    section: int, layer: int, row: int, now: int, gains: Gains, memory: Memory, scratch: Scratch
 ) -> None:
-    """Self-attention of one head of one item, whose key and value are kept."""
+    """Attention of one head of one item: to the context, or to the steps, where it is kept."""
     width = gains.query.shape[1]
     num_heads = memory.keys.shape[1] // len(scratch.x)
     item, first = row // num_heads, row % num_heads * width
-    given, dim = scratch.heads[item : item + 1], num_heads * width
+    given, out = scratch.heads[item : item + 1], scratch.attended[item, first : first + width]
     query, key = np.empty((1, width), np.float32), np.empty((1, width), np.float32)
+    if section == CROSS:
+        _normalise(given[:, first : first + width], gains.cross_query[layer], query)
+        keys, values = memory.context_keys[layer, row], memory.context_values[layer, row]
+        _attend(query[0], keys, values, memory.hidden[item], len(keys), out)
+        return
+    key_first, value_first = first + num_heads * width, first + 2 * num_heads * width
     _normalise(given[:, first : first + width], gains.query[layer], query)
-    _normalise(given[:, dim + first : dim + first + width], gains.key[layer], key)
+    _normalise(given[:, key_first : key_first + width], gains.key[layer], key)
     _turn(query, memory.turns[now])
     _turn(key, memory.turns[now])
     keys, values = memory.keys[layer, row], memory.values[layer, row]
     keys[now] = key[0]
-    values[now] = given[0, 2 * dim + first : 2 * dim + first + width]
-    out = scratch.attended[item, first : first + width]
+    values[now] = given[0, value_first : value_first + width]
     _attend(query[0], keys, values, memory.seen, now + 1, out)
 
 
 @njit(error_model="numpy")
-def _attend_to_context(
-    row: int, layer: int, gains: Gains, memory: Memory, scratch: Scratch
-) -> None:
-    """Cross-attention of one head of one item."""
-    width = gains.query.shape[1]
-    num_heads = memory.keys.shape[1] // len(scratch.x)
-    item, first = row // num_heads, row % num_heads * width
-    query = np.empty((1, width), np.float32)
-    given = scratch.heads[item : item + 1, first : first + width]
-    _normalise(given, gains.cross_query[layer], query)
-    keys, values = memory.context_keys[layer, row], memory.context_values[layer, row]
-    out = scratch.attended[item, first : first + width]
-    _attend(query[0], keys, values, memory.hidden[item], len(keys), out)
-
-
-@njit(error_model="numpy")
-def _put(columns: Any, part: int, out: Any) -> None:
-    """Put the columns of a panel where they belong in `out`, which may be wider or narrower."""
-    width = columns.shape[1]
-    first = part * width
-    for b in range(len(columns)):
-        for c in range(min(width, out.shape[1] - first)):
-            out[b, first + c] = columns[b, c]
-
-
-@njit(error_model="numpy")
 def _add(columns: Any, part: int, out: Any) -> None:
-    """Add the columns of a panel where `_put` puts them."""
+    """Add the columns of a panel where they belong in `out`, which may be wider or narrower."""
     width = columns.shape[1]
     first = part * width
     for b in range(len(columns)):
@@ -396,16 +375,18 @@ def _multiply(section: int, layer: int, part: int, weights: Weights, scratch: Sc
     if section == GATE_UP:
         _activate(sums, part, scratch.active)
     elif section in (QKV, QUERY):
-        _put(sums, part, scratch.heads)
+        _add(sums, part, scratch.heads)
     elif section == HEADS:
-        _put(sums, part, scratch.logits)
+        _add(sums, part, scratch.logits)
     else:
         _add(sums, part, scratch.x)
 
 
 @njit(error_model="numpy")
 def _prepare(section: int, layer: int, gains: Gains, scratch: Scratch) -> None:
-    """Normalise the step where a section begins with that."""
+    """Normalise the step where a section begins with that; what it adds to is then empty."""
+    if section in (QKV, QUERY):
+        scratch.heads[:] = 0
     if section == QKV:
         _normalise(scratch.x, gains.attention[layer], scratch.normed)
     elif section == QUERY:
@@ -413,6 +394,7 @@ def _prepare(section: int, layer: int, gains: Gains, scratch: Scratch) -> None:
     elif section == GATE_UP:
         _normalise(scratch.x, gains.feed[layer], scratch.normed)
     elif section == HEADS:
+        scratch.logits[:] = 0
         _normalise(scratch.x, gains.last, scratch.normed)
 
 
@@ -427,11 +409,8 @@ def take_step(weights: Weights, gains: Gains, memory: Memory, scratch: Scratch, 
         for section in range(SECTIONS if layer == depth - 1 else HEADS):
             _prepare(section, layer, gains, scratch)
             for part in prange(parts):
-                if section == ATTEND:
+                if section in (ATTEND, CROSS):
                     for row in range(rows * part // parts, rows * (part + 1) // parts):
-                        _attend_to_steps(row, layer, now, gains, memory, scratch)
-                elif section == CROSS:
-                    for row in range(rows * part // parts, rows * (part + 1) // parts):
-                        _attend_to_context(row, layer, gains, memory, scratch)
+                        _attend_with_head(section, layer, row, now, gains, memory, scratch)
                 else:
                     _multiply(section, layer, part, weights, scratch)
