@@ -145,17 +145,17 @@ def _codec_need(codec: Codec, config: ExperimentConfig, machine: Machine) -> Nee
         distance(wav, output.reconstruction, *more)
         return cast("Tensor", output.reconstruction)
 
-    probe = _probe(codec, config, reconstruct)
-    rival = _probe(critic, config, lambda: critic(wav))
+    kept, operations = _probe(codec, config, reconstruct)
+    rival_kept, rival_operations = _probe(critic, config, lambda: critic(wav))
     is_rivalry = plan.adversarial_start < 1
     # The discriminators learn from two sounds; then they judge one, passing a gradient on.
-    judged = (2 * BACKWARD + 2) * rival.operations if is_rivalry else 0
+    judged = (2 * BACKWARD + 2) * rival_operations if is_rivalry else 0
     trained = [*codec.parameters(), *(critic.parameters() if is_rivalry else ())]
     return Need(
         parameters=_count(trained),
         state_bytes=_state(trained, averaged=list(codec.parameters())),
-        activation_bytes=items * (probe.kept_bytes + 3 * rival.kept_bytes * is_rivalry),
-        operations=items * (BACKWARD * probe.operations + judged),
+        activation_bytes=items * (kept + 3 * rival_kept * is_rivalry),
+        operations=items * (BACKWARD * operations + judged),
         items=items,
     )
 
@@ -169,7 +169,7 @@ def _generator_need(config: ExperimentConfig, spec: LatentSpec, machine: Machine
     ranges = dict.fromkeys(CONTROL_NAMES, (1.0, 2.0))  # made up, as the batch is
     generator = build_generator(config.generator.with_ranges(ranges), spec, TEXT_DIM, window)
     batch = _made_up_batch(spec, window)
-    probe = _probe(generator, config, lambda: generator(batch))
+    kept, operations = _probe(generator, config, lambda: generator(batch))
     work = BACKWARD + (1 if config.train.activation_checkpointing else 0)
     trained = list(generator.parameters())
     state = _state(trained, averaged=trained)
@@ -179,8 +179,8 @@ def _generator_need(config: ExperimentConfig, spec: LatentSpec, machine: Machine
     return Need(
         parameters=_count(trained),
         state_bytes=state,
-        activation_bytes=items * probe.kept_bytes,
-        operations=items * plan.accumulate * work * probe.operations,
+        activation_bytes=items * kept,
+        operations=items * plan.accumulate * work * operations,
         items=items,
     )
 
@@ -220,62 +220,47 @@ def _made_up_batch(spec: LatentSpec, window: int) -> Batch:
     )
 
 
-@dataclass(frozen=True)
-class _Probe:
-    """Bytes kept for the backward pass of one item, and operations of its forward pass."""
+def _probe(
+    module: nn.Module, config: ExperimentConfig, call: Callable[[], object]
+) -> tuple[int, int]:
+    """Run a forward pass on one item, in bf16 unless the recipe says fp32.
 
-    kept_bytes: int
-    operations: float
+    Autograd keeps a tensor once, and parameters are there anyway. Where blocks are computed again,
+    it keeps their inputs alone, and of one block at a time all that is inside.
 
+    Returns:
+        Bytes kept for the backward pass, and operations.
+    """
+    module.train()
+    blocks = blocks_of(module)
+    seen = {parameter.data_ptr() for parameter in module.parameters()}
+    kept, inputs, place = [0] * (len(blocks) + 1), 0, -1  # the last place is outside of the blocks
 
-class _Kept:
-    """Counts what autograd keeps, each tensor once, apart from parameters; by block."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.bytes: dict[int, int] = {-1: 0}
-        self.inputs = 0
-        self._inside = -1
-        self._seen = {parameter.data_ptr() for parameter in module.parameters()}
-        for number, block in enumerate(blocks_of(module)):
-            block.register_forward_pre_hook(self._enter(number))
-            block.register_forward_hook(self._leave)
-
-    def pack(self, tensor: Tensor) -> Tensor:
-        place = tensor.untyped_storage().data_ptr()
-        if place not in self._seen:
-            self._seen.add(place)
-            size = tensor.untyped_storage().nbytes()
-            self.bytes[self._inside] = self.bytes.get(self._inside, 0) + size
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in seen:
+            seen.add(storage.data_ptr())
+            kept[place] += storage.nbytes()
         return tensor
 
-    def _enter(self, number: int) -> Callable[..., None]:
-        def enter(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            self._inside = number
-            self.inputs += inputs[0].nbytes
+    def enter(number: int, given: tuple[Any, ...]) -> None:
+        nonlocal place, inputs
+        place, inputs = number, inputs + given[0].nbytes
 
-        return enter
+    def leave(*_: object) -> None:
+        nonlocal place
+        place = -1
 
-    def _leave(self, *_: object) -> None:
-        self._inside = -1
-
-    def total(self, *, recomputed: bool) -> int:
-        """All bytes; or those outside of blocks, the blocks' inputs, and the largest block's."""
-        inside = [size for place, size in self.bytes.items() if place >= 0]
-        if recomputed:
-            return self.bytes[-1] + self.inputs + max(inside, default=0)
-        return self.bytes[-1] + sum(inside)
-
-
-def _probe(module: nn.Module, config: ExperimentConfig, call: Callable[[], object]) -> _Probe:
-    """Run a forward pass, in bf16 unless the recipe says fp32."""
-    module.train()
-    kept = _Kept(module)
+    for number, block in enumerate(blocks):
+        block.register_forward_pre_hook(lambda _, given, here=number: enter(here, given))
+        block.register_forward_hook(leave)
     with (
         torch.autocast("cpu", torch.bfloat16, enabled=config.train.precision != "fp32"),
-        saved_tensors_hooks(kept.pack, lambda tensor: tensor),
+        saved_tensors_hooks(pack, lambda tensor: tensor),
         FlopCounterMode(display=False) as counter,
     ):
         result = call()  # what it returns holds what is kept, whose places must not be used again
     del result
-    total = kept.total(recomputed=config.train.activation_checkpointing)
-    return _Probe(total, counter.get_total_flops())
+    if config.train.activation_checkpointing:
+        kept[:-1] = [inputs, max(kept[:-1], default=0)]
+    return sum(kept), counter.get_total_flops()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from audiogen.experiment import OptimConfig
 from audiogen.nn import chance
 from audiogen.training.checkpoint.folder import load_latest, save_checkpoint
 from audiogen.training.checkpoint.optimizer import optimizer_tensors, restore_optimizer
@@ -24,7 +25,7 @@ class Training:
             nn.Linear(6, 8), chance.Dropout(0.3), nn.LayerNorm(8), nn.Linear(8, 1)
         )
         self.module.append(nn.Linear(3, 3))  # never used: has no optimizer state
-        self.optimizer = adamw(self.module[:4], lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1)
+        self.optimizer = adamw(self.module[:4], OptimConfig(lr=1e-2, weight_decay=0.1))
         self.optimizer.add_param_group({"params": list(self.module[4].parameters())})
         self.ema = EMA(self.module, 0.9)
 

@@ -19,7 +19,7 @@ def test_only_matrices_and_kernels_decay() -> None:
     frozen = nn.Parameter(torch.ones(2, 2), requires_grad=False)
     module.register_parameter("frozen", frozen)
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    optimizer = adamw(module, lr=0.5, betas=(0.9, 0.99), weight_decay=0.1)
+    optimizer = adamw(module, OptimConfig(lr=0.5, weight_decay=0.1))
     for parameter in module.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
@@ -31,14 +31,14 @@ def test_only_matrices_and_kernels_decay() -> None:
 
 
 def test_set_lr_reaches_every_group() -> None:
-    optimizer = adamw(nn.Linear(2, 2), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1)
+    optimizer = adamw(nn.Linear(2, 2), OptimConfig())
     set_lr(optimizer, 0.25)
     assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]
 
 
 def test_a_module_without_trained_parameters_is_refused() -> None:
     with pytest.raises(ValueError, match="requires gradients"):
-        adamw(nn.Linear(2, 2).requires_grad_(False), lr=1, betas=(0.9, 0.99), weight_decay=0)
+        adamw(nn.Linear(2, 2).requires_grad_(False), OptimConfig())
 
 
 class Network(nn.Module):
@@ -107,7 +107,7 @@ def test_muon_goes_as_that_of_torch() -> None:
     ours = Network()
     theirs = copy.deepcopy(ours)
     settings = {"lr": 0.02, "weight_decay": 0.1}
-    optimizer = MuonAdamW(ours, betas=(0.9, 0.99), dtype=torch.bfloat16, **settings)
+    optimizer = MuonAdamW(ours, OptimConfig(**settings), torch.bfloat16)
     names = dict(theirs.named_parameters())
     matrices = [names[name] for name in sorted(MATRICES)]
     before = {name: value.detach().clone() for name, value in names.items()}
@@ -181,4 +181,4 @@ def test_a_network_without_blocks_is_trained_by_adamw_and_the_log_says_so(
     assert isinstance(build_optimizer(lstm, OptimConfig(algorithm="muon")), torch.optim.AdamW)
     assert caplog.messages == ["muon: LSTM has no matrix in blocks: all is AdamW's"]
     with pytest.raises(ValueError, match="no matrix in blocks"):
-        MuonAdamW(lstm, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.0)
+        MuonAdamW(lstm, OptimConfig(), torch.float32)

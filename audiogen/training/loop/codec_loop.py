@@ -43,12 +43,7 @@ def train_codec(codec: Codec, examples: Examples, config: CodecTrainConfig, run:
     discriminators.to(accelerator.device)
     distance = SpectralDistance(config.spectral, codec.spec.sample_rate).to(accelerator.device)
     optimizer = build_optimizer(codec, optim, accelerator.mixed_precision)
-    rival = adamw(
-        discriminators,
-        lr=config.discriminator_lr,
-        betas=optim.betas,
-        weight_decay=optim.weight_decay,
-    )
+    rival = adamw(discriminators, optim.model_copy(update={"lr": config.discriminator_lr}))
     ema = EMA(codec, config.ema_decay)
     model, critic, _, _ = accelerator.prepare(codec, discriminators, optimizer, rival)
     guard = Guard(accelerator, spike_factor=run.config.spike_factor)

@@ -31,25 +31,17 @@ def build_optimizer(module: nn.Module, config: OptimConfig, precision: str = "no
         config: settings.
         precision: accelerate's, of the training.
     """
-    lr, betas, weight_decay = config.lr, config.betas, config.weight_decay
     has_matrices = bool(_block_matrices(module))
     if config.algorithm == "muon" and not has_matrices:
         _log.warning("muon: %s has no matrix in blocks: all is AdamW's", type(module).__name__)
     if config.algorithm == "adamw" or not has_matrices:
-        return adamw(module, lr=lr, betas=betas, weight_decay=weight_decay)
+        return adamw(module, config)
     # Where training in bf16 pays, so do these products; elsewhere they may be ten times slower.
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    return MuonAdamW(module, lr=lr, betas=betas, weight_decay=weight_decay, dtype=dtype)
+    return MuonAdamW(module, config, dtype)
 
 
-def adamw(
-    module: nn.Module,
-    *,
-    lr: float,
-    betas: tuple[float, float],
-    weight_decay: float,
-    without: Iterable[nn.Parameter] = (),
-) -> AdamW:
+def adamw(module: nn.Module, config: OptimConfig, *, without: Iterable[nn.Parameter] = ()) -> AdamW:
     """Return AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) over the trained parameters.
 
     Weight decay acts on matrices and kernels. It leaves out vectors (biases, norms, gains), which
@@ -58,9 +50,7 @@ def adamw(
 
     Args:
         module: what is trained.
-        lr: learning rate.
-        betas: see `OptimConfig`.
-        weight_decay: see `OptimConfig`.
+        config: settings.
         without: parameters that another optimizer updates.
     """
     embeddings = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Embedding)}
@@ -74,11 +64,11 @@ def adamw(
     if not decayed and not others:
         raise ValueError(f"adamw: {type(module).__name__} has no parameter that requires gradients")
     groups = [
-        {"params": decayed, "weight_decay": weight_decay},
+        {"params": decayed, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
+    return AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
 
 
 class MuonAdamW(Optimizer):
@@ -90,30 +80,20 @@ class MuonAdamW(Optimizer):
     et al. 2025, arXiv 2502.16982), so that one learning rate serves both.
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        *,
-        lr: float,
-        betas: tuple[float, float],
-        weight_decay: float,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
+    def __init__(self, module: nn.Module, config: OptimConfig, dtype: torch.dtype) -> None:
         """Over the trained parameters of `module`; ValueError when it has no matrix in a block.
 
         Args:
             module: what is trained.
-            lr: learning rate.
-            betas: see `OptimConfig`; of AdamW.
-            weight_decay: see `OptimConfig`.
+            config: settings.
             dtype: of the products that make a matrix orthogonal; bf16 is enough where it is fast.
         """
         matrices = _block_matrices(module)
         if not matrices:
             raise ValueError(f"muon: {type(module).__name__} has no matrix in blocks; use adamw")
         self.dtype = dtype
-        self._adamw = adamw(module, lr=lr, betas=betas, weight_decay=weight_decay, without=matrices)
-        group = {"params": matrices, "lr": lr, "weight_decay": weight_decay}
+        self._adamw = adamw(module, config, without=matrices)
+        group = {"params": matrices, "lr": config.lr, "weight_decay": config.weight_decay}
         super().__init__([group, *self._adamw.param_groups], {})
 
     @torch.no_grad()
