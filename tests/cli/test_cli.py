@@ -58,13 +58,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
         monkeypatch.setattr(f"audiogen.{function}", call)
 
-    def load(recipe: Path, overrides: Any) -> FakeConfig:
+    def load(recipe: Path, overrides: Any, **_: Any) -> FakeConfig:
         return FakeConfig(recipe=str(recipe), overrides=tuple(overrides))
 
     takes = [Path("a.wav"), Path("b.wav")]
     model = SimpleNamespace(config=SimpleNamespace(sample=TokenSamplingConfig()))
     monkeypatch.setattr("audiogen.experiment.load_config", load)
-    monkeypatch.setattr("audiogen.experiment.read_recipe", load)
     stand_in("training.preparation.prepare", "3 sounds used")
     stand_in("training.stages.train", Path("runs/x/generator/model"))
     stand_in("evaluation.evaluate.evaluate", Path("runs/x/report.html"))
