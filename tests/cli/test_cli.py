@@ -73,8 +73,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     stand_in("takes.edit.inpaint", takes[0])
     stand_in("takes.edit.extend", takes[0])
     stand_in("takes.morph.morph", takes)
-    stand_in("codecs.token_files.transcode.encode_files", ["a.tokens: 1 s"])
-    stand_in("codecs.token_files.transcode.decode_files", ["a.wav: 1 s", "b.wav: 2 s"])
+    stand_in("codecs.token_files.transcode.encode_sounds", ["a.tokens: 1 s"])
+    stand_in("codecs.token_files.transcode.decode_sounds", ["a.wav: 1 s", "b.wav: 2 s"])
     return called
 
 
@@ -271,7 +271,7 @@ def test_codings_pass_their_options_on(
 ) -> None:
     assert run("codec", *command.split(), "--model", "runs/x") == (0, printed, "")
     paths = [Path(file) for file in files]
-    assert calls[f"{command.split(maxsplit=1)[0]}_files"] == (Path("runs/x"), paths, settings)
+    assert calls[f"{command.split(maxsplit=1)[0]}_sounds"] == (Path("runs/x"), paths, settings)
 
 
 @pytest.mark.parametrize(
