@@ -16,11 +16,12 @@ from typing import Any
 
 from audiogen.pack.curation.cards import Card, near_duplicates
 from audiogen.pack.curation.choices import SELECTION_FILE, read_selection
-from audiogen.pack.curation.store import THREADS, CardStore, page_sounds
+from audiogen.pack.curation.store import THREADS, CardStore, compression_level
 from audiogen.pack.job import read_job, take_path
 from audiogen.pack.progress import show_progress
 from audiogen.pages.pictures import picture_uri, shared_reference
 from audiogen.storage import atomic_write_text, digest_of
+from audiogen.takes.take import Take
 
 PAGE_FILE = "index.html"
 NEAREST = 3
@@ -38,18 +39,24 @@ def write_page(pack: Path) -> Path:
     Raises:
         ValueError: no take is made, or one is damaged.
     """
-    takes = [take for take in read_job(pack) if take_path(pack, take).exists()]
+    job = read_job(pack)
+    takes = [take for take in job if take_path(pack, take).exists()]
     if not takes:
         raise ValueError(
             f"{pack}: no takes here; `audiogen texture make LIST --model RUN --out {pack}` makes"
             " some"
         )
-    cards, store = [], CardStore(pack)
+    cards, sounds, store = [], [], CardStore(pack)
+
+    def show(take: Take) -> tuple[Card, str]:
+        card = store.card(take)
+        return card, store.sound(take, card, compression_level(card, job))
+
     with show_progress("cards", len(takes), 0) as update, ThreadPoolExecutor(THREADS) as pool:
-        for card in pool.map(store.card, takes):
+        for card, sound in pool.map(show, takes):
             cards.append(card)
+            sounds.append(sound)
             update(len(cards))
-    sounds = page_sounds(store, list(zip(takes, cards, strict=True)))
     page = fill_page(_tree(pack, cards), sounds)
     target = pack / PAGE_FILE
     atomic_write_text(target, page)

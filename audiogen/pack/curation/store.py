@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import logging
 import os
@@ -35,8 +34,12 @@ FORMAT = 3
 """Goes up when cards are measured or drawn in another way."""
 SOUND_BYTES = 36_000_000
 """Of all sounds on a page, at most, unless the smallest are larger: it stays under 40 MB."""
-TRIED_SOUNDS = 8
-"""From so many it is told how large all become."""
+NOISE_BYTES = {"mono": (15_600, 12_500, 11_800, 9_500), "stereo": (29_500, 19_600, 15_400, 12_200)}
+"""Of a second of white noise at 44.1 or 48 kHz, at each level; no other sound needs more."""
+LOW_RATE, LOW_SHARE = 24_000, 0.75
+"""Up to this rate, in Hz, such a share of it."""
+HEAD_SECONDS = 0.5
+"""What the head of a file needs, as so much noise."""
 THREADS = min(8, os.cpu_count() or 1)
 _log = logging.getLogger(__name__)
 
@@ -73,18 +76,13 @@ class CardStore:
 
     def sound(self, take: Take, card: Card, compression_level: float) -> str:
         """The sound of a card as a data URI, kept or encoded."""
-        kept = self.kept_sound(take, compression_level)
-        if kept is not None:
-            return kept
+        kind, key = f"sound{round(100 * compression_level):03d}", self._key(take)
+        found = self._read(take.file, kind, key)
+        if found is not None:
+            return found[1].decode("ascii")
         uri = card_sound(card, compression_level)
-        kind = _sound_kind(compression_level)
-        self._write(take.file, kind, self._key(take), {}, uri.encode("ascii"))
+        self._write(take.file, kind, key, {}, uri.encode("ascii"))
         return uri
-
-    def kept_sound(self, take: Take, compression_level: float) -> str | None:
-        """The sound of a card as a data URI; None where it has to be encoded."""
-        found = self._read(take.file, _sound_kind(compression_level), self._key(take))
-        return None if found is None else found[1].decode("ascii")
 
     def _key(self, take: Take) -> str:
         """Names what an entry is made from."""
@@ -127,77 +125,20 @@ class CardStore:
         temporary.replace(path)
 
 
-class SoundRoom:
-    """How far sounds have to be compressed so that all of a page fit into `SOUND_BYTES`.
+def compression_level(card: Card, job: Iterable[Take]) -> float:
+    """The best level at which all takes of a job fit into `SOUND_BYTES`, if they are like `card`.
 
-    What all would need is told by the sizes of some, and by the share of the page's time that they
-    take. A job and the page after it choose by the same sizes, so that they choose the same.
+    It is told by lengths alone, so that a job and the page after it choose the same.
     """
-
-    def __init__(self, lengths: Mapping[str, float]) -> None:
-        """Know no size yet.
-
-        Args:
-            lengths: of all sounds by file, in any unit.
-        """
-        self._lengths = lengths
-        self._sizes: dict[float, dict[str, int]] = {level: {} for level in VORBIS_LEVELS}
-        self._lock = threading.Lock()
-
-    def note(self, file: str, level: float, size: int) -> None:
-        """Tell the size in bytes of a sound at a compression level."""
-        with self._lock:
-            self._sizes[level][file] = size
-
-    def note_kept(self, store: CardStore, takes: Iterable[Take]) -> None:
-        """Tell the sizes of all sounds of some takes that are kept."""
-        for take, level in itertools.product(takes, VORBIS_LEVELS):
-            kept = store.kept_sound(take, level)
-            if kept is not None:
-                self.note(take.file, level, len(kept))
-
-    def is_tried(self, level: float) -> bool:
-        """Whether enough sizes of a level are known to tell what all of them need."""
-        return len(self._sizes[level]) >= min(TRIED_SOUNDS, len(self._lengths))
-
-    def level(self) -> float:
-        """The best level that is not known to need too much; the last where each is."""
-        with self._lock:
-            for level in VORBIS_LEVELS[:-1]:
-                if not self.is_tried(level) or self._needed(level) <= SOUND_BYTES:
-                    return level
-        return VORBIS_LEVELS[-1]
-
-    def _needed(self, level: float) -> float:
-        """Bytes of all sounds at a level."""
-        sizes = self._sizes[level]
-        share = sum(self._lengths[file] for file in sizes) / sum(self._lengths.values())
-        return sum(sizes.values()) / share
-
-
-def page_sounds(store: CardStore, cards: Sequence[tuple[Take, Card]]) -> list[str]:
-    """Return the sounds of cards as data URIs, those that are kept and others encoded."""
-    room = SoundRoom({take.file: card.facts["samples"] for take, card in cards})
-    room.note_kept(store, [take for take, _ in cards])
-    tried = cards[:: max(1, len(cards) // TRIED_SOUNDS)]
-    with ThreadPoolExecutor(THREADS) as pool:
-        while True:
-            level = room.level()
-
-            def encode(pair: tuple[Take, Card], level: float = level) -> str:
-                uri = store.sound(*pair, level)
-                room.note(pair[0].file, level, len(uri))
-                return uri
-
-            wanted = cards if room.is_tried(level) else tried
-            sounds = list(pool.map(encode, wanted))
-            if len(sounds) == len(cards) and room.level() == level:
-                break
-    total = sum(map(len, sounds))
-    if total > SOUND_BYTES:
-        text = "the page is large: %.0f MB of sounds, compressed as far as it goes"
-        _log.warning(text, total / 1e6)
-    return sounds
+    seconds = sum(take.seconds + HEAD_SECONDS for take in job)
+    share = LOW_SHARE if card.facts["rate"] <= LOW_RATE else 1.0
+    rates = NOISE_BYTES["mono" if card.facts["channels"] == 1 else "stereo"]
+    fitting = (
+        level
+        for level, rate in zip(VORBIS_LEVELS, rates, strict=True)
+        if share * rate * seconds <= SOUND_BYTES
+    )
+    return next(fitting, VORBIS_LEVELS[-1])
 
 
 class CardMaker:
@@ -222,8 +163,7 @@ class CardMaker:
         if (pack / STORE_FOLDER).is_dir():
             remove_leftovers(pack / STORE_FOLDER)
         self._store = CardStore(pack)
-        self._room = SoundRoom({take.file: take.seconds for take in job})
-        self._room.note_kept(self._store, job)
+        self._job = job
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="cards")
         self._begun: list[tuple[Take, Future[None]]] = []
 
@@ -249,13 +189,7 @@ class CardMaker:
 
     def _make(self, take: Take) -> None:
         card = self._store.card(take)
-        level = self._room.level()
-        self._room.note(take.file, level, len(self._store.sound(take, card, level)))
-
-
-def _sound_kind(compression_level: float) -> str:
-    """The kind of entries of sounds; each level has its own."""
-    return f"sound{round(100 * compression_level):03d}"
+        self._store.sound(take, card, compression_level(card, self._job))
 
 
 def _seal(about: Mapping[str, Any], content: bytes) -> str:

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from audiogen.pack.curation import store as card_store
 from audiogen.pack.curation.cards import VORBIS_LEVELS
 from audiogen.pack.curation.page import write_page
-from audiogen.pack.curation.store import STORE_FOLDER, CardMaker, CardStore, SoundRoom
+from audiogen.pack.curation.store import STORE_FOLDER, CardMaker
 from audiogen.pack.job import read_job, take_path
 from audiogen.pack.make import MakeRequest, Worker, make_pack
+from audiogen.pages.pictures import sound_uri
 from audiogen.storage import temporary_name
 from audiogen.takes.take import Take
 
@@ -105,46 +107,31 @@ def test_what_a_killed_job_left_half_written_is_cleared(
 
 
 def test_a_job_and_its_page_compress_alike_where_there_is_little_room(
-    tmp_path: Path, make_pack_of: MakePack, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    make_pack_of: MakePack,
+    monkeypatch: pytest.MonkeyPatch,
     nothing_is_made: Callable[[], None],
-) -> None:  # fmt: skip
-    takes = make_pack_of(tmp_path, [f"rain {n}" for n in range(24)])
-    store = CardStore(tmp_path)
-    sizes = [len(store.sound(take, store.card(take), VORBIS_LEVELS[0])) for take in takes]
-    for entry in (tmp_path / STORE_FOLDER).iterdir():
-        entry.unlink()
-    monkeypatch.setattr(card_store, "SOUND_BYTES", int(0.95 * sum(sizes)))
+) -> None:
+    takes = make_pack_of(tmp_path, [f"rain {n}" for n in range(4)])
+    monkeypatch.setattr(
+        card_store, "SOUND_BYTES", 36_000
+    )  # four half seconds do not fit at the best
     with CardMaker(tmp_path, takes) as cards:
         for take in takes:
             cards.add(take)
-    best, next_best = (
-        [take for take in takes if store.kept_sound(take, level) is not None]
-        for level in VORBIS_LEVELS[:2]
-    )
-    assert len(best) < len(takes)  # once enough were known, the others went on with the next level
-    assert {take.file for take in takes} == {take.file for take in (*best, *next_best)}
-    write_page(tmp_path)
+    kinds = {path.suffix for path in (tmp_path / STORE_FOLDER).iterdir()}
+    assert kinds == {".card", f".sound{round(100 * VORBIS_LEVELS[2]):03d}"}
     nothing_is_made()
-    write_page(tmp_path)  # what was tried is kept, too
-    kept = [store.kept_sound(take, VORBIS_LEVELS[1]) for take in takes]
-    assert sum(len(uri) for uri in kept if uri) <= card_store.SOUND_BYTES
-    assert None not in kept
+    write_page(tmp_path)
 
 
-def test_room_is_told_by_shares_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(card_store, "SOUND_BYTES", 1000)
-    monkeypatch.setattr(card_store, "TRIED_SOUNDS", 2)
-    first, second, third, last = VORBIS_LEVELS
-    room = SoundRoom({"a": 1.0, "b": 3.0, "c": 6.0})
-    room.note("a", first, 500)
-    assert room.level() == first  # one sound tells too little
-    room.note("b", first, 50)
-    assert room.level() == second  # 550 of 4 s are 1375 of 10 s
-    room.note("a", second, 200)
-    room.note("b", second, 200)
-    assert room.level() == second  # exactly as much as there is
-    room.note("c", second, 601)
-    assert room.level() == third
-    for file in "abc":
-        room.note(file, third, 400)
-    assert room.level() == last
+@pytest.mark.parametrize("rate", [16_000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_noise_needs_no_more_room_than_is_told(rate: int, channels: int) -> None:
+    noise = (0.1 * torch.randn(channels, 5 * rate)).clamp(-1, 1)
+    share = card_store.LOW_SHARE if rate <= card_store.LOW_RATE else 1.0
+    for level, told in zip(
+        VORBIS_LEVELS, card_store.NOISE_BYTES["mono" if channels == 1 else "stereo"], strict=True
+    ):
+        uri = sound_uri(noise, rate, compression_level=level)
+        assert len(uri) <= share * told * (5 + card_store.HEAD_SECONDS)
