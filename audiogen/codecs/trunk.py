@@ -228,12 +228,12 @@ class ConvTrunk(Trunk):
         self.decode_context = self.decoder.context_frames
 
     def encode(self, wav: Tensor) -> Tensor:
-        """Map wav (B, C, L * hop_length) to features (B, encoder_channels, L)."""
+        """Map wav to features; see `Trunk`."""
         features: Tensor = self.encoder(wav)
         return features
 
     def decode(self, latents: Tensor, noise: Tensor) -> Tensor:
-        """Map latents (B, decoder_channels, L) to wav (B, C, L * hop_length), unbounded."""
+        """Map latents to wav; see `Trunk`."""
         del noise
         wav: Tensor = self.decoder(latents)
         return wav.float()

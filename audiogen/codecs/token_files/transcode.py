@@ -26,7 +26,6 @@ from audiogen.codecs.token_files.header import (
 )
 from audiogen.codecs.token_files.packing import small_dtype
 from audiogen.storage import free_path, sha256_file
-from audiogen.trees import read_yaml
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ class Coder:
         """
         folder = find_codec(place)
         codec = load_codec(folder)
-        kind = read_yaml(folder / "config.yaml")["type"]
+        kind = codec.config.type
         if codec.spec.kind != "tokens":
             raise ValueError(
                 f"{folder}: a codec of continuous latents ({kind}), which are no tokens\n"
@@ -131,7 +130,8 @@ def decode_sounds(
     """Write token files as 24-bit WAV; what is there already is kept, and a number put behind.
 
     Args:
-        model: as of `encode_sounds`; it must hold the codec that encoded the files.
+        model: a run folder, a model folder, or a codec's own folder, which holds the codec that
+            encoded the files.
         files: token files.
         out: folder of the sounds; None is beside each token file.
         num_codebooks: the first of the file's codebooks, which alone are decoded; None is all.
