@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from audiogen.generators import changed_sampling
 from audiogen.pipeline import Pipeline
 from audiogen.take_request import TakeRequest
-from audiogen.takes.making import changed_sampling, write_takes
+from audiogen.takes.making import write_takes
 
 
 def sampled(

@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from audiogen.cli.options import BatchSize, Runs, Steps, tempo
 
 if TYPE_CHECKING:
+    from audiogen.generators import SamplingConfig
     from audiogen.take_request import Tempo
 
 takes = typer.Typer()
@@ -89,15 +89,14 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     from audiogen.pipeline import Pipeline
     from audiogen.run_folder import RunFolder
     from audiogen.take_request import TakeRequest
-    from audiogen.takes.making import changed_sampling, write_takes
+    from audiogen.takes.making import write_takes
 
-    sampling = _sampling(steps, guidance_scale, setting or ())
     controls, pipeline = parse_controls(control or ()), Pipeline.from_pretrained(run)
     requests = TakeRequest.of_each(
         wanted,
         range(seed, seed + count),
         seconds=_seconds(seconds, beat),
-        sampling=changed_sampling(pipeline.config.sample, sampling),
+        sampling=_sampling(pipeline.config.sample, steps, guidance_scale, setting),
         negative_prompt=negative_prompt,
         controls=controls,
         loop=loop,
@@ -153,13 +152,14 @@ def whois(
 
 
 def _sampling(
-    steps: int | None, guidance_scale: float | None, settings: Sequence[str]
-) -> dict[str, Any]:
-    """What the options change of the recipe's settings for sampling."""
+    own: SamplingConfig, steps: int | None, guidance_scale: float | None, given: list[str] | None
+) -> SamplingConfig:
+    """The model's settings for sampling with what the options change."""
+    from audiogen.generators import changed_sampling
     from audiogen.trees import parse_overrides
 
-    given = {"steps": steps, "guidance_scale": guidance_scale, **parse_overrides(settings)}
-    return {name: value for name, value in given.items() if value is not None}
+    options = {"steps": steps, "guidance_scale": guidance_scale}
+    return changed_sampling(own, {**options, **parse_overrides(given or ())})
 
 
 def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:

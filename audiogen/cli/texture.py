@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -64,7 +63,7 @@ def make(  # noqa: PLR0913 - a command's parameters are its options
     request = MakeRequest(
         prompts=prompts, model=model, out=out, defaults=defaults, seed=seed, batch_size=batch_size
     )
-    worker = _quiet_but_first(Worker.launched())
+    worker = Worker.launched()
     _finish(out, make_pack(request, worker), worker)
 
 
@@ -145,7 +144,7 @@ def redo(  # noqa: PLR0913 - a command's parameters are its options
         rate=rate,
         batch_size=batch_size,
     )
-    worker = _quiet_but_first(Worker.launched())
+    worker = Worker.launched()
     _finish(pack, redo_pack(pack, request, worker), worker)
 
 
@@ -216,13 +215,6 @@ def export(
         sign=sign,
     )
     typer.echo(export_pack(pack, request))
-
-
-def _quiet_but_first(worker: Worker) -> Worker:
-    """Let only the first of several processes say what happens."""
-    if worker.rank:
-        logging.getLogger("audiogen").setLevel(logging.ERROR)
-    return worker
 
 
 def _finish(pack: Path, done: Done, worker: Worker) -> None:

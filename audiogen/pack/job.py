@@ -1,29 +1,33 @@
-"""The job of a pack: every take with its own seed, written down before the first is made."""
+"""The job of a pack: every take, written down before the first is made, by one process at once."""
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
+import os
 import re
-import zlib
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from audiogen.pack.prompts import Entry
-from audiogen.pipeline import Pipeline
 from audiogen.schema import ConfigError
-from audiogen.storage import atomic_write_text, digest_of, parse_json
-from audiogen.takes.making import changed_sampling
+from audiogen.storage import atomic_write_text, parse_json, remove_leftovers
 from audiogen.takes.take import Take, take_slug
 
 JOB_FILE = "job.jsonl"
 TAKES_FOLDER = "takes"
+LOCK_FILE = ".lock"
+"""It stays there: whether it is held is known to the system alone, not by the file."""
 FILE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 """What the files of a pack are called, without suffix: nothing that leads out of their folder."""
 TAKES_AT_ONCE = 8
 """Takes of a prompt that are chosen together, so that one is not nearly another. It is not the
 size of a batch: a choice does not depend on how many sounds are made at once."""
-SEED_SPAN = 1_000_000
-"""Seeds that prompts give lie below it."""
+_PID_BYTES = 20
+_BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
+_log = logging.getLogger(__name__)
 
 
 def take_path(pack: Path, take: Take) -> Path:
@@ -53,61 +57,23 @@ def write_job(pack: Path, takes: Sequence[Take]) -> None:
     atomic_write_text(pack / JOB_FILE, text)
 
 
-def plan_takes(
-    entries: Sequence[tuple[str, Entry]],
-    models: Mapping[str, Pipeline],
-    default_model: str,
-    seed: int,
-) -> list[Take]:
-    """Turn prompts into takes, each with its own seed; their files are not named yet.
-
-    A prompt's first seed comes from its text and `seed`, so that a change elsewhere in the list
-    changes nothing. Takes of one prompt with the same settings count on from one another.
+def update_job(pack: Path, wanted: Iterable[Take], digests: Mapping[str, str]) -> None:
+    """Add to the job those of `wanted` that it does not have, each under a name of its own.
 
     Args:
-        entries: of the list, each with its place there.
-        models: by the name under which an entry gives them.
-        default_model: of entries that give none.
-        seed: moves all seeds that come from prompts.
+        pack: its folder, made if missing; what killed processes left half-written there goes.
+        wanted: takes.
+        digests: of the models that are at hand, by the name of their run.
 
     Raises:
-        ConfigError: a model cannot do what is asked, or takes would be the same; all at once.
+        ValueError: the job is damaged, or a run's model has changed since it was begun; nothing
+            is changed then.
     """
-    problems: dict[str, None] = {}
-    seen: dict[str, str] = {}
-    takes: list[Take] = []
-    counters: dict[str, int] = {}
-    for where, entry in entries:
-        run = entry.model or default_model
-        try:
-            common = _common(entry, run, models[run])
-        except ConfigError as error:
-            problems |= {f"{where}: {line.strip()}": None for line in _details(error)}
-            continue
-        group = digest_of({**common.to_tree(), "range": entry.seconds})
-        first = (zlib.crc32(common.prompt.encode()) + seed) % SEED_SPAN
-        if entry.seed is not None:
-            first, group = entry.seed, f"{where} {group}"
-        before, count = counters.get(group, 0), entry.count or 1
-        counters[group] = before + count
-        for number in range(first + before, first + before + count):
-            changes = {"seed": number, "seconds": _seconds(entry, common.prompt, number)}
-            take = common.model_copy(update=changes)
-            problem = models[run].length_problem(take)
-            if problem:
-                problems[f"{where}: {problem}"] = None
-            other = seen.setdefault(take.key, where)
-            if len(seen) == len(takes):
-                problems[f"{where}: seed {number} is that of {other} too"] = None
-            else:
-                takes.append(take)
-    if problems:
-        raise ConfigError("\n  ".join(["the list of prompts:", *problems]))
-    return takes
-
-
-def add_takes(pack: Path, job: Sequence[Take], wanted: Iterable[Take]) -> list[Take]:
-    """Return the job with those of `wanted` that it does not have, each under a name of its own."""
+    job = read_job(pack)
+    check_models(job, digests)
+    (pack / TAKES_FOLDER).mkdir(parents=True, exist_ok=True)
+    remove_leftovers(pack / TAKES_FOLDER)
+    remove_leftovers(pack)
     known = {take.key for take in job}
     names = {take.file for take in job}
     added = []
@@ -121,59 +87,41 @@ def add_takes(pack: Path, job: Sequence[Take], wanted: Iterable[Take]) -> list[T
         known.add(take.key)
         names.add(name)
         added.append(take.model_copy(update={"file": name}))
-    return [*job, *added]
+    if added:
+        write_job(pack, [*job, *added])
 
 
-def job_batches(takes: Iterable[Take], size: int) -> Iterator[list[Take]]:
-    """Put takes into batches of `size` that the job alone determines, not what is made already.
+def check_models(takes: Iterable[Take], digests: Mapping[str, str]) -> None:
+    """Raise ValueError when a run's model is another one than when the job was written."""
+    for take in takes:
+        now = digests.get(take.run, take.model_digest)
+        if now != take.model_digest and take.model_digest not in digests.values():
+            raise ValueError(
+                f"{take.run}: its model has changed since this pack was begun\n"
+                f"  takes were made by {take.model_digest}, now it is {now}\n"
+                "  give another --out for the new model, or put the old one back"
+            )
 
-    The last bits of a take depend on the shape of its batch. A job that goes on makes the same
-    batches, so that its takes are those of a job that was never stopped. Takes that are the best of
-    several are chosen together by prompt, whatever `size` is.
+
+def open_batches(job: Iterable[Take], missing: Iterable[Take], size: int) -> list[list[Take]]:
+    """Return the batches of `size` takes in which any is missing.
+
+    What is made together is determined by the job alone, not by what is made already: the last
+    bits of a take depend on the shape of its batch, and a job that goes on makes the takes of a job
+    that was never stopped. Takes that are the best of several are chosen together by prompt,
+    whatever `size` is.
     """
     groups: dict[tuple[object, ...], list[Take]] = {}
-    for take in takes:
+    for take in job:
         key = (take.model_digest, take.best_of, *take.batch_key)
         chosen_together = take.prompt if take.best_of > 1 else ""
         groups.setdefault((*key, chosen_together), []).append(take)
+    batches = []
     for group in groups.values():
         step = size if group[0].best_of == 1 else TAKES_AT_ONCE
-        for first in range(0, len(group), step):
-            yield group[first : first + step]
-
-
-def _common(entry: Entry, run: str, pipeline: Pipeline) -> Take:
-    """What all takes of an entry have; ConfigError for what its model does not know."""
-    changes = {"guidance_scale": entry.guidance_scale, "steps": entry.steps}
-    controls = {str(name): value for name, value in (entry.controls or {}).items()}
-    pipeline.config.generator.conditioner.numbers(controls)
-    return Take(
-        prompt=entry.prompt or "",
-        seed=0,
-        seconds=0.0,
-        sampling=changed_sampling(pipeline.config.sample, changes),
-        negative_prompt=entry.negative_prompt or "",
-        controls=controls,
-        loop=bool(entry.loop),
-        tempo=entry.tempo,
-        best_of=entry.best_of or 1,
-        run=run,
-        model_digest=pipeline.digest,
-    )
-
-
-def _seconds(entry: Entry, prompt: str, seed: int) -> float:
-    """Length of the take of a seed: that of the bars, or one in the range."""
-    if entry.tempo is not None:
-        return entry.tempo.seconds
-    low, high = entry.seconds or (5.0, 5.0)
-    share = zlib.crc32(f"{seed} {prompt}".encode()) / (1 << 32)
-    return low if low == high else round(low + share * (high - low), 2)
-
-
-def _details(error: ConfigError) -> list[str]:
-    """The mistakes that a ConfigError lists, without its first line."""
-    return str(error).splitlines()[1:] or [str(error)]
+        batches += [group[first : first + step] for first in range(0, len(group), step)]
+    names = {take.file for take in missing}
+    return [batch for batch in batches if names & {take.file for take in batch}]
 
 
 def _read_line(line: str, source: str) -> Take:
@@ -185,3 +133,65 @@ def _read_line(line: str, source: str) -> Take:
             "  put the file back as it was"
         )
     return take
+
+
+class PackBusyError(ValueError):
+    """Another process is at work on the pack."""
+
+
+@contextmanager
+def hold_pack(pack: Path) -> Iterator[None]:
+    """Keep other processes of this machine from making takes in `pack`.
+
+    The system takes the lock back when the process ends, however it ends. A file system without
+    locks lets several work at once, and the log warns of it.
+
+    Args:
+        pack: its folder; made if missing.
+
+    Raises:
+        PackBusyError: another process holds it; tells which.
+    """
+    pack.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(pack / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            _lock(descriptor)
+        except OSError as error:
+            if error.errno in _BUSY:
+                raise _busy(pack, os.read(descriptor, _PID_BYTES)) from None
+            text = "%s: no locks on this file system (%s); let one process at a time work here"
+            _log.warning(text, pack, error.strerror)
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        yield
+    finally:
+        os.close(descriptor)  # gives the lock back
+
+
+def _busy(pack: Path, content: bytes) -> PackBusyError:
+    pid = content.decode("ascii", "replace").strip()
+    who = f"process {pid}" if pid.isdigit() else "another process"
+    return PackBusyError(
+        f"{pack}: {who} is making takes in this pack\n"
+        "  wait until it is done, or stop it; then give the command again\n"
+        "  nothing was changed"
+    )
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        """Lock a byte far behind the text, which others may read then."""
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,21 +12,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from audiogen.pack.curation.store import CardMaker, clear_leftovers
+from audiogen.pack.curation.store import CardMaker
 from audiogen.pack.job import (
-    TAKES_FOLDER,
-    add_takes,
-    job_batches,
-    plan_takes,
+    check_models,
+    hold_pack,
+    open_batches,
     read_job,
     take_path,
-    write_job,
+    update_job,
 )
-from audiogen.pack.lock import hold_pack
 from audiogen.pack.progress import show_progress
-from audiogen.pack.prompts import TakeSettings, read_prompts
+from audiogen.pack.prompts import TakeSettings, plan_takes, read_prompts
 from audiogen.pipeline import Pipeline
-from audiogen.storage import remove_leftovers
 from audiogen.takes.making import make_takes
 from audiogen.takes.take import Take, write_take
 
@@ -87,6 +84,8 @@ class Worker:
 
         # Without `cpu`, processes on machines that have no GPU would not be joined.
         state = PartialState(cpu=not torch.accelerator.is_available())
+        if state.process_index:  # the first alone says what happens
+            logging.getLogger("audiogen").setLevel(logging.ERROR)
         return cls(
             rank=state.process_index,
             count=state.num_processes,
@@ -147,15 +146,7 @@ def run_job(
         batch_size: takes made at once.
     """
     if worker.rank == 0:
-        (pack / TAKES_FOLDER).mkdir(parents=True, exist_ok=True)
-        remove_leftovers(pack / TAKES_FOLDER)
-        remove_leftovers(pack)
-        clear_leftovers(pack)
-        before = read_job(pack)
-        _check_models(before, models)
-        after = add_takes(pack, before, wanted)
-        if len(after) > len(before):
-            write_job(pack, after)
+        update_job(pack, wanted, _digests(models))
     worker.wait()
     job, keys = read_job(pack), {take.key for take in wanted}
     asked = [take for take in job if take.key in keys]
@@ -163,7 +154,7 @@ def run_job(
     worker.wait()  # all have looked before anyone writes, so that they share the same batches out
     if missing:
         loaded = {**models, **load_models({take.run for take in missing} - models.keys())}
-        _check_models(missing, loaded)
+        check_models(missing, _digests(loaded))
         for pipeline in loaded.values():
             if str(pipeline.codec.device) != worker.device:
                 pipeline.to(worker.device)
@@ -187,13 +178,11 @@ def _make_missing(
     """Make this process's share; `takes` are all of the job, those asked for, those missing."""
     job, asked, missing = takes
     names = {take.file for take in missing}
-    open_batches = [
-        batch for batch in job_batches(job, batch_size) if names & {take.file for take in batch}
-    ]
     there = {take.file for take in asked} - names
+    batches = open_batches(job, missing, batch_size)[worker.rank :: worker.count]
     choosers = _choosers(missing, models)
     with CardMaker(pack, job) as cards, show_progress("takes", len(asked), len(there)) as update:
-        for batch in open_batches[worker.rank :: worker.count]:
+        for batch in batches:
             pipeline = _model_of(batch[0], models)
             chooser = choosers.get(pipeline.digest) if batch[0].best_of > 1 else None
             if chooser is None:
@@ -231,17 +220,8 @@ def _model_of(take: Take, models: Mapping[str, Pipeline]) -> Pipeline:
     return next(one for one in models.values() if one.digest == take.model_digest)
 
 
-def _check_models(takes: Iterable[Take], models: Mapping[str, Pipeline]) -> None:
-    """Raise ValueError when a run's model is another one than when the job was written."""
-    digests = {one.digest for one in models.values()}
-    for take in takes:
-        now = models.get(take.run)
-        if now is not None and now.digest != take.model_digest and take.model_digest not in digests:
-            raise ValueError(
-                f"{take.run}: its model has changed since this pack was begun\n"
-                f"  takes were made by {take.model_digest}, now it is {now.digest}\n"
-                "  give another --out for the new model, or put the old one back"
-            )
+def _digests(models: Mapping[str, Pipeline]) -> dict[str, str]:
+    return {name: pipeline.digest for name, pipeline in models.items()}
 
 
 def _report_unlisted(pack: Path, wanted: Iterable[Take]) -> None:

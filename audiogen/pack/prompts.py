@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,12 +15,18 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from audiogen.conditioning.controls import ControlName, parse_controls
+from audiogen.generators import changed_sampling
+from audiogen.pipeline import Pipeline
 from audiogen.schema import Config, ConfigError, parse_config, read_config
+from audiogen.storage import digest_of
 from audiogen.take_request import MAX_SEED, Tempo
+from audiogen.takes.take import Take
 
 MAX_WISHES = 100_000
 """Prompts that a list may expand to; more is a slip in a grid."""
 MIN_SECONDS = 0.5  # of a take that is no loop
+SEED_SPAN = 1_000_000
+"""Seeds that prompts give lie below it."""
 _RANGE = re.compile(r"\s*([0-9.]+)\s*-\s*([0-9.]+)\s*")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _LENGTHS = ({"seconds"}, {"bpm", "bars", "beats_per_bar"})  # the one sets aside the other
@@ -225,6 +232,93 @@ def read_prompts(path: Path, defaults: TakeSettings) -> list[tuple[str, Entry]]:
     if total > MAX_WISHES:
         raise ConfigError(f"{path}: expands to {total:,} prompts, more than {MAX_WISHES:,}")
     return [(where, one) for where, entry in entries for one in entry.filled_in()]
+
+
+def plan_takes(
+    entries: Sequence[tuple[str, Entry]],
+    models: Mapping[str, Pipeline],
+    default_model: str,
+    seed: int,
+) -> list[Take]:
+    """Turn prompts into takes, each with its own seed; their files are not named yet.
+
+    A prompt's first seed comes from its text and `seed`, so that a change elsewhere in the list
+    changes nothing. Takes of one prompt with the same settings count on from one another.
+
+    Args:
+        entries: of the list, each with its place there.
+        models: by the name under which an entry gives them.
+        default_model: of entries that give none.
+        seed: moves all seeds that come from prompts.
+
+    Raises:
+        ConfigError: a model cannot do what is asked, or takes would be the same; all at once.
+    """
+    problems: dict[str, None] = {}
+    seen: dict[str, str] = {}
+    takes: list[Take] = []
+    counters: dict[str, int] = {}
+    for where, entry in entries:
+        run = entry.model or default_model
+        try:
+            common = _common(entry, run, models[run])
+        except ConfigError as error:
+            problems |= {f"{where}: {line.strip()}": None for line in _details(error)}
+            continue
+        group = digest_of({**common.to_tree(), "range": entry.seconds})
+        first = (zlib.crc32(common.prompt.encode()) + seed) % SEED_SPAN
+        if entry.seed is not None:
+            first, group = entry.seed, f"{where} {group}"
+        before, count = counters.get(group, 0), entry.count or 1
+        counters[group] = before + count
+        for number in range(first + before, first + before + count):
+            changes = {"seed": number, "seconds": _seconds(entry, common.prompt, number)}
+            take = common.model_copy(update=changes)
+            problem = models[run].length_problem(take)
+            if problem:
+                problems[f"{where}: {problem}"] = None
+            other = seen.setdefault(take.key, where)
+            if len(seen) == len(takes):
+                problems[f"{where}: seed {number} is that of {other} too"] = None
+            else:
+                takes.append(take)
+    if problems:
+        raise ConfigError("\n  ".join(["the list of prompts:", *problems]))
+    return takes
+
+
+def _common(entry: Entry, run: str, pipeline: Pipeline) -> Take:
+    """What all takes of an entry have; ConfigError for what its model does not know."""
+    changes = {"guidance_scale": entry.guidance_scale, "steps": entry.steps}
+    controls = {str(name): value for name, value in (entry.controls or {}).items()}
+    pipeline.config.generator.conditioner.numbers(controls)
+    return Take(
+        prompt=entry.prompt or "",
+        seed=0,
+        seconds=0.0,
+        sampling=changed_sampling(pipeline.config.sample, changes),
+        negative_prompt=entry.negative_prompt or "",
+        controls=controls,
+        loop=bool(entry.loop),
+        tempo=entry.tempo,
+        best_of=entry.best_of or 1,
+        run=run,
+        model_digest=pipeline.digest,
+    )
+
+
+def _seconds(entry: Entry, prompt: str, seed: int) -> float:
+    """Length of the take of a seed: that of the bars, or one in the range."""
+    if entry.tempo is not None:
+        return entry.tempo.seconds
+    low, high = entry.seconds or (5.0, 5.0)
+    share = zlib.crc32(f"{seed} {prompt}".encode()) / (1 << 32)
+    return low if low == high else round(low + share * (high - low), 2)
+
+
+def _details(error: ConfigError) -> list[str]:
+    """The mistakes that a ConfigError lists, without its first line."""
+    return str(error).splitlines()[1:] or [str(error)]
 
 
 def _plain(entry: Entry) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from audiogen.audio.io.decoding import SAMPLE_RATES_HZ
 from audiogen.audio.io.files import read_audio
+from audiogen.generators import changed_sampling
 from audiogen.pack.curation.choices import read_selection
 from audiogen.pack.job import read_job, take_path
 from audiogen.pack.make import Done, Worker, load_models, run_job
@@ -18,7 +19,7 @@ from audiogen.pipeline import Pipeline
 from audiogen.run_folder import RunFolder
 from audiogen.storage import free_path
 from audiogen.take_request import TakeRequest, Tempo, Variation
-from audiogen.takes.making import changed_sampling, make_batch
+from audiogen.takes.making import make_batch
 from audiogen.takes.take import Take, read_take, write_take
 
 _log = logging.getLogger(__name__)

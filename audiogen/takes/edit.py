@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from audiogen.audio.dsp import below_full_scale
-from audiogen.generators import Start
+from audiogen.generators import Start, changed_sampling
 from audiogen.pipeline import MAX_WINDOWS, Pipeline
 from audiogen.take_request import TakeRequest, Variation
-from audiogen.takes.making import changed_sampling
 from audiogen.takes.sources import (
     EditRequest,
     Source,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from audiogen.audio.loops import measure_seam
-from audiogen.generators import AnySampling, parse_sampling
 from audiogen.pipeline import Pipeline
 from audiogen.storage import free_path
 from audiogen.take_request import TakeRequest
@@ -105,12 +104,6 @@ def write_takes(
             path = free_path(out, f"{take_slug(take.prompt)}-seed{take.seed}")
             write_take(path, wav, take)
             yield path
-
-
-def changed_sampling(sampling: AnySampling, changes: Mapping[str, Any]) -> AnySampling:
-    """Return `sampling` with the changes that are not None; ConfigError names a wrong one."""
-    given = {name: value for name, value in changes.items() if value is not None}
-    return parse_sampling({**sampling.model_dump(), **given}, source="sample")
 
 
 def _better(before: Made | None, made: Made) -> Made:

@@ -58,13 +58,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
         monkeypatch.setattr(f"audiogen.{function}", call)
 
-    def load(recipe: Path, overrides: Any) -> FakeConfig:
+    def load(recipe: Path, overrides: Any, **_: Any) -> FakeConfig:
         return FakeConfig(recipe=str(recipe), overrides=tuple(overrides))
 
     takes = [Path("a.wav"), Path("b.wav")]
     model = SimpleNamespace(config=SimpleNamespace(sample=TokenSamplingConfig()))
     monkeypatch.setattr("audiogen.experiment.load_config", load)
-    monkeypatch.setattr("audiogen.experiment.read_recipe", load)
     stand_in("training.preparation.prepare", "3 sounds used")
     stand_in("training.stages.train", Path("runs/x/generator/model"))
     stand_in("evaluation.evaluate.evaluate", Path("runs/x/report.html"))
@@ -74,8 +73,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     stand_in("takes.edit.inpaint", takes[0])
     stand_in("takes.edit.extend", takes[0])
     stand_in("takes.morph.morph", takes)
-    stand_in("codecs.token_files.transcode.encode_files", ["a.tokens: 1 s"])
-    stand_in("codecs.token_files.transcode.decode_files", ["a.wav: 1 s", "b.wav: 2 s"])
+    stand_in("codecs.token_files.transcode.encode_sounds", ["a.tokens: 1 s"])
+    stand_in("codecs.token_files.transcode.decode_sounds", ["a.wav: 1 s", "b.wav: 2 s"])
     return called
 
 
@@ -272,7 +271,7 @@ def test_codings_pass_their_options_on(
 ) -> None:
     assert run("codec", *command.split(), "--model", "runs/x") == (0, printed, "")
     paths = [Path(file) for file in files]
-    assert calls[f"{command.split(maxsplit=1)[0]}_files"] == (Path("runs/x"), paths, settings)
+    assert calls[f"{command.split(maxsplit=1)[0]}_sounds"] == (Path("runs/x"), paths, settings)
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from audiogen.pack import lock
+from audiogen.pack import job as lock
 from audiogen.pack import make as packs
 from audiogen.pack.curation.choices import Choice, Selection, write_selection
-from audiogen.pack.job import read_job
-from audiogen.pack.lock import PackBusyError, hold_pack
+from audiogen.pack.job import PackBusyError, hold_pack, read_job
 from audiogen.pack.make import MakeRequest, Worker, make_pack
 from audiogen.pack.redo import RedoRequest, redo_pack
 

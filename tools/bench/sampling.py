@@ -27,10 +27,9 @@ from audiogen.evaluation.material import MAX_HELD_OUT, MAX_TRAINING, Sounds, rea
 from audiogen.evaluation.metrics.distances import diversity, frechet_distance, matched
 from audiogen.evaluation.metrics.space import FeatureSpace
 from audiogen.experiment import load_config
-from audiogen.generators import SamplingConfig
+from audiogen.generators import SamplingConfig, changed_sampling
 from audiogen.judge.judge import Judge
 from audiogen.pipeline import Pipeline
-from audiogen.takes.making import changed_sampling
 from audiogen.trees import parse_overrides
 
 

@@ -219,6 +219,8 @@ class CardMaker:
             job: all takes that the page is going to have, from which follows how much room each
                 sound has there.
         """
+        if (pack / STORE_FOLDER).is_dir():
+            remove_leftovers(pack / STORE_FOLDER)
         self._store = CardStore(pack)
         self._room = SoundRoom({take.file: take.seconds for take in job})
         self._room.note_kept(self._store, job)
@@ -249,12 +251,6 @@ class CardMaker:
         card = self._store.card(take)
         level = self._room.level()
         self._room.note(take.file, level, len(self._store.sound(take, card, level)))
-
-
-def clear_leftovers(pack: Path) -> None:
-    """Delete what killed processes left half-written among the cards of a pack."""
-    if (pack / STORE_FOLDER).is_dir():
-        remove_leftovers(pack / STORE_FOLDER)
 
 
 def _sound_kind(compression_level: float) -> str:
