@@ -22,7 +22,7 @@ from audiogen.training.distributed.launch import joined_processes
 from audiogen.training.distributed.waiting import wait_for_all
 
 seconds, told = float(sys.argv[1]), Path(sys.argv[2])
-with joined_processes(timedelta(seconds=5)) as state:
+with joined_processes(timedelta(seconds=20)) as state:
     told.touch()
     if seconds < 0:
         raise SystemExit(1)
@@ -30,7 +30,7 @@ with joined_processes(timedelta(seconds=5)) as state:
     wait_for_all()
     wait_for_all()
 """
-LONG = 7  # longer than a collective may take
+LONG = 24  # longer than a collective may take
 
 
 def start(folder: Path, seconds: tuple[float, float]) -> list["subprocess.Popen[str]"]:
@@ -63,7 +63,8 @@ def test_what_runs_alone_waits_for_nobody() -> None:
     wait_for_all()
 
 
-@pytest.mark.parametrize("busy", [(LONG, 0), pytest.param((0, LONG), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("busy", [(LONG, 0), (0, LONG)])
 def test_others_wait_longer_than_a_collective_may_take(
     busy: tuple[float, float], tmp_path: Path
 ) -> None:

@@ -2,8 +2,8 @@
 
 A checkpoint is a folder `step-00000500` with one safetensors file per group of tensors (weights,
 ema, optimizer, ...), state.json, and MANIFEST.json with the size and sha256 of each file; where
-processes hold parts of the tensors (training/sharding.py), one file per group and process. It is
-written under a temporary name, flushed, renamed and read back; only then are older ones deleted.
+processes hold parts of the tensors (distributed/sharding.py), one file per group and process. It
+is written under a temporary name, flushed, renamed and read back; only then are older ones deleted.
 """
 
 from __future__ import annotations
