@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from audiogen.audio.io.files import read_audio
 from audiogen.pages.pictures import sheet_png, spectrogram
 from audiogen.run_folder import RunFolder
+from audiogen.takes.take import read_take
 
 
 def draw(run: Path, out: Path, per_label: int) -> None:
     """Write the sheet: a row per label, `per_label` takes in a row."""
     takes: dict[str, list[Path]] = {}
-    for note in sorted(RunFolder(run).evaluated_takes.glob("*.json")):
-        label = json.loads(note.read_text(encoding="utf-8"))["label"]
-        takes.setdefault(label, []).append(note.with_suffix(".wav"))
+    for path in sorted(RunFolder(run).evaluated_takes.glob("*.wav")):
+        take = read_take(path)
+        if take is not None:
+            takes.setdefault(take.label or take.prompt, []).append(path)
     if not takes:
         raise SystemExit(f"{run}: no takes; run `audiogen evaluate` first")
     images, captions = [], []
