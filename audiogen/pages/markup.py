@@ -12,6 +12,7 @@ from pathlib import Path
 from string import Template
 
 _VOID = {"img", "path"}
+REPORT = Path(__file__).with_name("template.html")
 DASH = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -84,9 +85,9 @@ def tiles(facts: Iterable[tuple[str, str]]) -> Markup:
     return tag("dl", *cells, class_="tiles")
 
 
-def fill_page(title: str, body: Markup) -> str:
-    """Put the parts into the template; only its own script may run, and nothing may be fetched."""
-    template = Path(__file__).with_name("template.html").read_text(encoding="utf-8")
+def fill_page(title: str, body: Markup, page: Path = REPORT) -> str:
+    """Put the parts into a template; only its own script may run, and nothing may be fetched."""
+    template = page.read_text(encoding="utf-8")
     script = re.search(r"<script>(.*?)</script>", template, re.DOTALL)
     digest = hashlib.sha256(script.group(1).encode() if script else b"").digest()
     allowed = f"'sha256-{base64.b64encode(digest).decode()}'"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import csv
-import html
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from audiogen.audio.io.metadata import plain_text
 from audiogen.pack.export.sound import KINDS, Kind
-from audiogen.pages.markup import Markup, join, number, tag
+from audiogen.pages.markup import Markup, fill_page, join, number, tag
 from audiogen.pages.pictures import (
     Spectrogram,
     picture_uri,
@@ -30,31 +29,11 @@ from audiogen.takes.take import Take
 SHEET_RATE = 24_000
 """Hz, of the sounds in the page."""
 PICTURE_COLUMNS = 6
+CONTACT_PAGE = Path(__file__).with_name("contact.html")
 DEFAULT_BPM = 120.0
 NO_MODEL = "model not stated"
 LINE_ENDS = (0x2028, 0x2029)
 """Of Unicode, besides those that are control characters."""
-STYLE = """
-body{font:15px/1.4 system-ui,sans-serif;margin:1.5rem;background:#fbfbfa;color:#1c1c1c}
-main{display:grid;grid-template-columns:repeat(auto-fill,minmax(18rem,1fr));gap:1rem}
-article{background:#fff;border:1px solid #ddd;border-radius:8px;padding:.8rem;overflow:hidden}
-img{width:100%;height:110px;border-radius:4px;background:#000}audio{width:100%}
-h3{font-size:.95rem;margin:.1rem 0;overflow-wrap:anywhere}p{margin:.3rem 0;overflow-wrap:anywhere}
-.facts{color:#555;font-size:.85rem}.prompt{max-height:6em;overflow:auto}
-@media(prefers-color-scheme:dark){body{background:#161616;color:#eee}
-article{background:#222;border-color:#444}.facts{color:#aaa}}
-"""
-
-# Only what the page holds itself may load, and nothing in it runs.
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:;\
- media-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width"><title>{title}</title>
-<style>{style}</style></head>
-{body}
-</html>
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,8 +197,7 @@ def contact_page(pack: str, files: Sequence[Exported]) -> str:
         cards = [_card(one, reference) for one in files if one.kind == kind]
         if cards:
             body += [tag("h2", f"{kind} ({len(cards)})"), tag("main", *cards)]
-    title = html.escape(plain_text(pack))
-    return PAGE.format(style=STYLE, title=title, body=tag("body", tag("h1", pack), *body))
+    return fill_page(plain_text(pack), tag("body", tag("h1", pack), *body), CONTACT_PAGE)
 
 
 def _card(one: Exported, reference: float) -> Markup:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from audiogen.trees import read_yaml
 
 Naming = Literal["splice", "ucs", "plain"]
 NAMINGS: tuple[Naming, ...] = ("splice", "ucs", "plain")
@@ -15,67 +19,6 @@ KEY = re.compile(r"[A-G]#?(?:maj|min)")
 # Of Windows, with any suffix and in any case.
 RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com\d|lpt\d)", re.IGNORECASE)
 UNSORTED = "DSGNMisc"
-# Words of a prompt, the first that fits, and the CatID of the Universal Category System.
-CATEGORIES = {
-    "rain tin": "RAINMetl",
-    "rain metal": "RAINMetl",
-    "rain glass": "RAINGlas",
-    "rain window": "RAINGlas",
-    "rain leaves": "RAINVege",
-    "rain": "RAIN",
-    "hail": "HAIL",
-    "thunder": "THUN",
-    "storm": "STORM",
-    "thunderstorm": "STORM",
-    "wind trees": "WINDVege",
-    "wind leaves": "WINDVege",
-    "gust": "WINDGust",
-    "gusts": "WINDGust",
-    "wind": "WIND",
-    "surf": "WATRSurf",
-    "waves": "WATRWave",
-    "waterfall": "WATRFall",
-    "bubbles": "WATRBubl",
-    "drip": "WATRDrip",
-    "dripping": "WATRDrip",
-    "river": "WATRFlow",
-    "stream": "WATRFlow",
-    "brook": "WATRFlow",
-    "fire crackling": "FIRECrkl",
-    "fire": "FIREBurn",
-    "helicopter": "AEROHeli",
-    "chainsaw": "TOOLPowr",
-    "dog": "ANMLDog",
-    "cat": "ANMLCat",
-    "frogs": "ANMLAmph",
-    "crickets": "ANMLInsc",
-    "insects": "ANMLInsc",
-    "rooster": "BIRDFowl",
-    "birds": "BIRDSong",
-    "birdsong": "BIRDSong",
-    "baby": "VOXBaby",
-    "sneeze": "HMNSneez",
-    "footsteps": "FEETHmn",
-    "clock tick": "CLOCKTick",
-    "clock ticking": "CLOCKTick",
-    "clock": "CLOCKMisc",
-    "gong": "BELLGong",
-    "bell": "BELLMisc",
-    "bells": "BELLMisc",
-    "chimes": "MUSCChim",
-    "engine": "MOTRMisc",
-    "train": "TRNMisc",
-    "traffic": "AMBTraf",
-    "forest": "AMBForst",
-    "applause": "CRWDApls",
-    "crowd": "CRWDMisc",
-    "hum": "ELECBuzz",
-    "buzz": "ELECBuzz",
-    "static": "COMStatic",
-    "whoosh": "WHSH",
-    "drone": "DSGNDron",
-    "rumble": "DSGNRmbl",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,11 +61,20 @@ def prompt_words(prompt: str, *, digits: bool = True) -> tuple[str, ...]:
 
 
 def ucs_category(words: tuple[str, ...]) -> str:
-    """Return the CatID of a prompt's words, `DSGNMisc` where none is evident."""
+    """Return the CatID of a prompt's words, `DSGNMisc` where none is evident.
+
+    >>> ucs_category(("rain", "on", "a", "tin", "roof"))
+    'RAINMetl'
+    """
     return next(
-        (code for wanted, code in CATEGORIES.items() if set(wanted.split()) <= set(words)),
+        (code for wanted, code in _categories().items() if set(wanted.split()) <= set(words)),
         UNSORTED,
     )
+
+
+@functools.cache
+def _categories() -> dict[str, str]:
+    return read_yaml(Path(__file__).with_name("categories.yaml"))
 
 
 def file_stem(named: Named, naming: Naming) -> str:
