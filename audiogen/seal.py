@@ -84,7 +84,7 @@ def sealed_sha256(folder: Path, name: str) -> str:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a folder; errors as of `verify_folder`."""
+    """The manifest of a folder; DamagedFolderError where there is none to read."""
     try:
         manifest = read_json(folder / MANIFEST)
     except FileNotFoundError:

@@ -95,14 +95,23 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         audio_channels: int = 1,
         controls: Mapping[str, tuple[float, float]] | None = None,
     ) -> Path:
-        codec = VAEConfig.model_validate({
-            "sample_rate": 16000, "audio_channels": audio_channels, "hop_length": 512,
-            "latent_channels": 4,
-            "trunk": {
-                "n_fft": 512, "stft_hop": 128, "num_bands": 24,
-                "encoder_dim": 24, "encoder_depth": 1, "decoder_dim": 24, "decoder_depth": 1,
-            },
-        })  # fmt: skip
+        codec = VAEConfig.model_validate(
+            {
+                "sample_rate": 16000,
+                "audio_channels": audio_channels,
+                "hop_length": 512,
+                "latent_channels": 4,
+                "trunk": {
+                    "n_fft": 512,
+                    "stft_hop": 128,
+                    "num_bands": 24,
+                    "encoder_dim": 24,
+                    "encoder_depth": 1,
+                    "decoder_dim": 24,
+                    "decoder_depth": 1,
+                },
+            }
+        )
         tasks = InfillConfig() if infill else InfillConfig(spans=0, prefix=0, suffix=0)
         config = ModelConfig(
             name="small",

@@ -385,7 +385,7 @@ def test_a_base_lies_relative_to_its_file(tmp_path: Path) -> None:
         ),
         ({"a": "x: [", "b": "base: a.yaml"}, "a.yaml:1:5: not valid YAML: while parsing"),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_in_a_base_is_told_by_file_and_key(
     tmp_path: Path, texts: dict[str, str], expected: str
 ) -> None:

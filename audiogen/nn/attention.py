@@ -138,8 +138,8 @@ class SelfAttention(nn.Module):
         Args:
             x: (B, L, dim).
             table: from `rotary_table`, for L positions.
-            allowed: as of `attend`, over the frames of x, or over all places of the cache.
-            causal: as of `attend`.
+            allowed: where `attend` may look, over the frames of x or over all places of the cache.
+            causal: whether `attend` looks back alone.
             cache: takes up the frames of x.
 
         Returns:

@@ -44,7 +44,7 @@ class DiTBlock(nn.Module):
     ) -> Tensor:
         """Map frames x (B, L, dim) with modulation (B, 9, dim) to (B, L, dim).
 
-        The rotary `table` and where attention is `allowed` are as of `SelfAttention`.
+        `SelfAttention` takes the rotary `table` and where attention is `allowed`.
         """
         parts = (modulation + self.offsets)[:, :, None].unbind(dim=1)  # nine of (B, 1, dim)
         y = self.self_norm(x) * (1 + parts[0]) + parts[1]

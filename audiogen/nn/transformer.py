@@ -81,7 +81,7 @@ class TransformerBlock(nn.Module):
         causal: bool,
         cache: LayerCache | None,
     ) -> Tensor:
-        """Map steps (B, S, dim) to (B, S, dim); the rest is as of `SelfAttention`."""
+        """Map steps (B, S, dim) to (B, S, dim); `SelfAttention` takes the rest."""
         seen = self.self_attention(self.self_norm(x), table, allowed, causal=causal, cache=cache)
         x = x + self.dropout(seen)
         x = x + self.dropout(self.cross_attention(self.cross_norm(x), context, cache))

@@ -94,7 +94,7 @@ class Worker:
         )
 
     def holding(self, pack: Path) -> AbstractContextManager[None]:
-        """Hold a pack; the first process does so for all. Errors as of `hold_pack`."""
+        """Hold a pack, which the first process does for all; PackBusyError where it is held."""
         return hold_pack(pack) if self.rank == 0 else nullcontext()
 
 

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from audiogen.conditioning.controls import ControlName, parse_controls
 from audiogen.generators import changed_sampling
-from audiogen.pipeline import Pipeline
+from audiogen.pipeline import MIN_SECONDS, Pipeline
 from audiogen.schema import Config, ConfigError, parse_config, read_config
 from audiogen.storage import digest_of
 from audiogen.take_request import MAX_SEED, Tempo
@@ -24,7 +24,6 @@ from audiogen.takes.take import Take
 
 MAX_WISHES = 100_000
 """Prompts that a list may expand to; more is a slip in a grid."""
-MIN_SECONDS = 0.5  # of a take that is no loop
 SEED_SPAN = 1_000_000
 """Seeds that prompts give lie below it."""
 _RANGE = re.compile(r"\s*([0-9.]+)\s*-\s*([0-9.]+)\s*")

@@ -39,7 +39,7 @@ def split(
         out: folder; by default the file's own.
 
     Raises:
-        ValueError: a model of stems for other layers; or as of `load_separator`.
+        ValueError: a model of stems is given for other layers, or cannot be had.
     """
     if stems_model is not None and by != "stems":
         raise ValueError(

@@ -20,9 +20,14 @@ def encodec_network(**changes: Any) -> Any:
     import transformers  # noqa: PLC0415 (slow to import)
 
     settings = {
-        "sampling_rate": RATE, "target_bandwidths": [8.0, 16.0], "hidden_size": 8,
-        "num_filters": 4, "upsampling_ratios": [4, 2, 2], "num_lstm_layers": 1, "codebook_size": 16,
-    }  # fmt: skip
+        "sampling_rate": RATE,
+        "target_bandwidths": [8.0, 16.0],
+        "hidden_size": 8,
+        "num_filters": 4,
+        "upsampling_ratios": [4, 2, 2],
+        "num_lstm_layers": 1,
+        "codebook_size": 16,
+    }
     network: Any = transformers.EncodecModel(transformers.EncodecConfig(**{**settings, **changes}))
     with torch.no_grad():  # as made, the sound is lost behind the biases, and codebooks are zeros
         for name, parameter in network.named_parameters():
@@ -39,9 +44,14 @@ def dac_network(**changes: Any) -> Any:
     import transformers  # noqa: PLC0415 (slow to import)
 
     settings = {
-        "sampling_rate": RATE, "encoder_hidden_size": 4, "downsampling_ratios": [2, 8],
-        "decoder_hidden_size": 16, "n_codebooks": 4, "codebook_size": 16, "codebook_dim": 4,
-    }  # fmt: skip
+        "sampling_rate": RATE,
+        "encoder_hidden_size": 4,
+        "downsampling_ratios": [2, 8],
+        "decoder_hidden_size": 16,
+        "n_codebooks": 4,
+        "codebook_size": 16,
+        "codebook_dim": 4,
+    }
     network = transformers.DacModel(transformers.DacConfig(**{**settings, **changes}))
     for part in network.modules():  # made nearly silent
         if isinstance(part, torch.nn.Conv1d | torch.nn.ConvTranspose1d):
@@ -53,12 +63,22 @@ def mimi_network(**changes: Any) -> Any:
     import transformers  # noqa: PLC0415 (slow to import)
 
     settings = {
-        "sampling_rate": RATE, "hidden_size": 16, "num_filters": 4, "upsampling_ratios": [4, 2],
-        "codebook_size": 16, "codebook_dim": 8, "num_quantizers": 4, "upsample_groups": 16,
-        "vector_quantization_hidden_dimension": 8, "num_hidden_layers": 2, "intermediate_size": 16,
-        "num_attention_heads": 2, "num_key_value_heads": 2, "sliding_window": 6,
+        "sampling_rate": RATE,
+        "hidden_size": 16,
+        "num_filters": 4,
+        "upsampling_ratios": [4, 2],
+        "codebook_size": 16,
+        "codebook_dim": 8,
+        "num_quantizers": 4,
+        "upsample_groups": 16,
+        "vector_quantization_hidden_dimension": 8,
+        "num_hidden_layers": 2,
+        "intermediate_size": 16,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "sliding_window": 6,
         "layer_scale_initial_scale": 1.0,
-    }  # fmt: skip
+    }
     network = transformers.MimiModel(transformers.MimiConfig(**{**settings, **changes}))
     for name, buffer in network.named_buffers():
         if name.endswith("embed_sum"):  # made as zeros
@@ -68,9 +88,13 @@ def mimi_network(**changes: Any) -> Any:
 
 def oobleck_network(**changes: Any) -> Any:
     settings = {
-        "sampling_rate": RATE, "encoder_hidden_size": 8, "downsampling_ratios": [2, 8],
-        "channel_multiples": [1, 2], "decoder_channels": 4, "decoder_input_channels": 4,
-    }  # fmt: skip
+        "sampling_rate": RATE,
+        "encoder_hidden_size": 8,
+        "downsampling_ratios": [2, 8],
+        "channel_multiples": [1, 2],
+        "decoder_channels": 4,
+        "decoder_input_channels": 4,
+    }
     diffusers = pytest.importorskip("diffusers", reason="diffusers, an extra, is not installed")
     return diffusers.AutoencoderOobleck(**{**settings, **changes})
 

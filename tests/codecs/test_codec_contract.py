@@ -25,15 +25,27 @@ from audiogen.seal import seal_folder
 pytestmark = pytest.mark.usefixtures("_toys_added")
 SMALL = {"sample_rate": 16000, "hop_length": 256}
 FOURIER = {
-    "type": "fourier", "n_fft": 256, "stft_hop": 64, "num_bands": 16,
-    "encoder_dim": 24, "encoder_depth": 2, "decoder_dim": 24, "decoder_depth": 2,
-}  # fmt: skip
+    "type": "fourier",
+    "n_fft": 256,
+    "stft_hop": 64,
+    "num_bands": 16,
+    "encoder_dim": 24,
+    "encoder_depth": 2,
+    "decoder_dim": 24,
+    "decoder_depth": 2,
+}
 WAVE = {**FOURIER, "wave_bins": 4}
 CONV = {"type": "convnet", "strides": [4, 8, 8], "encoder_dim": 4, "decoder_dim": 32}
 MEL = {
-    **SMALL, "stft_hop": 64, "num_bands": 16, "decoder_dim": 24, "decoder_depth": 2,
-    "n_fft": 512, "vocoder_n_fft": 256, "num_projections": 2,
-}  # fmt: skip
+    **SMALL,
+    "stft_hop": 64,
+    "num_bands": 16,
+    "decoder_dim": 24,
+    "decoder_depth": 2,
+    "n_fft": 512,
+    "vocoder_n_fft": 256,
+    "num_projections": 2,
+}
 VECTORS = {"type": "residual", "num_codebooks": 3, "vocab_size": 32, "code_dim": 4, "dropout": 0}
 SCALARS = {"type": "fsq", "num_codebooks": 2, "levels": [5, 4], "dropout": 0}
 
@@ -45,9 +57,12 @@ def vae(trunk: dict[str, Any], audio_channels: int) -> VAEConfig:
 
 def rvq(trunk: dict[str, Any], bottleneck: dict[str, Any], audio_channels: int) -> RVQConfig:
     tree = {
-        **SMALL, "audio_channels": audio_channels, "latent_channels": 8,
-        "trunk": trunk, "bottleneck": bottleneck,
-    }  # fmt: skip
+        **SMALL,
+        "audio_channels": audio_channels,
+        "latent_channels": 8,
+        "trunk": trunk,
+        "bottleneck": bottleneck,
+    }
     return RVQConfig.model_validate(tree)
 
 
@@ -192,9 +207,10 @@ def test_every_parameter_gets_a_gradient(trainable: Codec) -> None:
     losses = distance(waves(codec, 16), output.reconstruction)
     (sum(losses.values()) + sum(output.losses.values())).backward()
     silent = [
-        name for name, parameter in codec.named_parameters()
+        name
+        for name, parameter in codec.named_parameters()
         if parameter.grad is None or not bool(parameter.grad.any())
-    ]  # fmt: skip
+    ]
     assert silent == []
 
 

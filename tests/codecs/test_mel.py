@@ -12,9 +12,15 @@ from audiogen.codecs.mel import FLOOR, MelCodec, MelConfig
 
 RATE = 16000
 SMALL: dict[str, Any] = {
-    "sample_rate": RATE, "hop_length": 256, "n_fft": 1024, "num_bands": 40, "vocoder_n_fft": 512,
-    "stft_hop": 128, "decoder_dim": 24, "decoder_depth": 2,
-}  # fmt: skip
+    "sample_rate": RATE,
+    "hop_length": 256,
+    "n_fft": 1024,
+    "num_bands": 40,
+    "vocoder_n_fft": 512,
+    "stft_hop": 128,
+    "decoder_dim": 24,
+    "decoder_depth": 2,
+}
 
 
 def codec_of(**changes: Any) -> MelCodec:
@@ -25,9 +31,12 @@ def tones(*hertz: float, frames: int = 60) -> Tensor:
     """Tones that come and go, (1, 1, frames * hop_length)."""
     time = torch.arange(frames * 256) / RATE
     return sum(
-        (0.3 * torch.sin(2 * math.pi * hz * time) * (time * 3 * (k + 1) % 1 < 0.5)
-         for k, hz in enumerate(hertz)), torch.zeros(len(time)),
-    )[None, None]  # fmt: skip
+        (
+            0.3 * torch.sin(2 * math.pi * hz * time) * (time * 3 * (k + 1) % 1 < 0.5)
+            for k, hz in enumerate(hertz)
+        ),
+        torch.zeros(len(time)),
+    )[None, None]
 
 
 def distance(reference: Tensor, estimate: Tensor) -> float:

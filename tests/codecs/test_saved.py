@@ -14,14 +14,24 @@ from audiogen.schema import ConfigError, dump_config
 from audiogen.training.plan import Machine, describe_plan
 
 ROOT = Path(__file__).resolve().parents[2]
-OWN = RVQConfig.model_validate({
-    "sample_rate": 16000, "audio_channels": 2, "hop_length": 256, "latent_channels": 8,
-    "trunk": {
-        "n_fft": 256, "stft_hop": 64, "num_bands": 16,
-        "encoder_dim": 8, "encoder_depth": 1, "decoder_dim": 8, "decoder_depth": 1,
-    },
-    "bottleneck": {"num_codebooks": 2, "vocab_size": 8},
-})  # fmt: skip
+OWN = RVQConfig.model_validate(
+    {
+        "sample_rate": 16000,
+        "audio_channels": 2,
+        "hop_length": 256,
+        "latent_channels": 8,
+        "trunk": {
+            "n_fft": 256,
+            "stft_hop": 64,
+            "num_bands": 16,
+            "encoder_dim": 8,
+            "encoder_depth": 1,
+            "decoder_dim": 8,
+            "decoder_depth": 1,
+        },
+        "bottleneck": {"num_codebooks": 2, "vocab_size": 8},
+    }
+)
 
 
 @pytest.fixture(params=["run", "model", "codec"])

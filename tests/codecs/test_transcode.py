@@ -25,15 +25,24 @@ RATE, HOP, CODEBOOKS = 16000, 256, 3
 
 def write_codec(folder: Path, *, seed: int = 0, audio_channels: int = 1) -> Path:
     """Write a small untrained codec of tokens, in small chunks; return its folder."""
-    config = RVQConfig.model_validate({
-        "sample_rate": RATE, "audio_channels": audio_channels, "hop_length": HOP,
-        "latent_channels": 6,
-        "trunk": {
-            "n_fft": 256, "stft_hop": 128, "num_bands": 12,
-            "encoder_dim": 16, "encoder_depth": 1, "decoder_dim": 16, "decoder_depth": 1,
-        },
-        "bottleneck": {"num_codebooks": CODEBOOKS, "vocab_size": 27, "code_dim": 4},
-    })  # fmt: skip
+    config = RVQConfig.model_validate(
+        {
+            "sample_rate": RATE,
+            "audio_channels": audio_channels,
+            "hop_length": HOP,
+            "latent_channels": 6,
+            "trunk": {
+                "n_fft": 256,
+                "stft_hop": 128,
+                "num_bands": 12,
+                "encoder_dim": 16,
+                "encoder_depth": 1,
+                "decoder_dim": 16,
+                "decoder_depth": 1,
+            },
+            "bottleneck": {"num_codebooks": CODEBOOKS, "vocab_size": 27, "code_dim": 4},
+        }
+    )
     torch.manual_seed(seed)
     codec = build_codec(config)
     folder.mkdir(parents=True)

@@ -16,9 +16,12 @@ RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "rvq.yaml"
 
 
 def test_blocks_without_a_type_are_of_the_default_type() -> None:
-    config = RVQConfig.model_validate({
-        "trunk": {"decoder_dim": 96}, "bottleneck": {"num_codebooks": 3},
-    })  # fmt: skip
+    config = RVQConfig.model_validate(
+        {
+            "trunk": {"decoder_dim": 96},
+            "bottleneck": {"num_codebooks": 3},
+        }
+    )
     assert config.trunk == FourierTrunkConfig(decoder_dim=96)
     assert config.bottleneck == ResidualVQConfig(num_codebooks=3)
 
@@ -79,12 +82,20 @@ def test_mistakes_are_named_by_their_path() -> None:
 
 def test_the_spec_and_the_bitrate_follow_the_bottleneck() -> None:
     codec = RVQCodec(
-        RVQConfig.model_validate({
-            "sample_rate": 16000, "hop_length": 512,
-            "trunk": {"encoder_dim": 8, "decoder_dim": 8, "encoder_depth": 1, "decoder_depth": 1},
-            "bottleneck": {"num_codebooks": 4, "vocab_size": 256},
-        })
-    )  # fmt: skip
+        RVQConfig.model_validate(
+            {
+                "sample_rate": 16000,
+                "hop_length": 512,
+                "trunk": {
+                    "encoder_dim": 8,
+                    "decoder_dim": 8,
+                    "encoder_depth": 1,
+                    "decoder_depth": 1,
+                },
+                "bottleneck": {"num_codebooks": 4, "vocab_size": 256},
+            }
+        )
+    )
     assert (codec.spec.kind, codec.spec.channels, codec.spec.vocab_size) == ("tokens", 4, 256)
     assert codec.spec.bits_per_second() == 16000 / 512 * 4 * 8
 

@@ -52,8 +52,9 @@ def test_models_of_both_stages_know_their_ranges(finished: ExperimentConfig) -> 
     [folder] = (finished.run_dir / "latents").iterdir()
     found = [
         window["measures"]["brightness"]
-        for entry in read_json(folder / "index.json") for window in entry["windows"]
-    ]  # fmt: skip
+        for entry in read_json(folder / "index.json")
+        for window in entry["windows"]
+    ]
     for stage in ("generator", "distil"):
         model = finished.run_dir / stage / "model"
         ranges = Pipeline.from_pretrained(model).config.generator.conditioner.ranges
@@ -67,9 +68,7 @@ def test_models_of_both_stages_know_their_ranges(finished: ExperimentConfig) -> 
 
 def test_recorded_paths_have_some_of_the_measures(finished: ExperimentConfig) -> None:
     [folder] = (finished.run_dir / "paths").iterdir()
-    paths = [
-        entry for shard in folder.iterdir() for entry in read_json(shard / "index.json")
-    ]  # fmt: skip
+    paths = [entry for shard in folder.iterdir() for entry in read_json(shard / "index.json")]
     counts = {len(entry.get("measures", {})) for entry in paths}
     assert counts == {0, 1, 2, 3}
     assert not any("NaN" in json.dumps(entry) for entry in paths)
@@ -91,10 +90,11 @@ def test_other_controls_are_another_model_of_the_same_codec(
     with pytest.raises(ValueError, match=removed):
         train(
             tiny(
-                finished.run_dir, "generator.conditioner.controls=[brightness,density]",
+                finished.run_dir,
+                "generator.conditioner.controls=[brightness,density]",
                 "data.clip_seconds=0.5",
             )
-        )  # fmt: skip
+        )
     saved = ("codec.type=saved", f"codec.path={finished.run_dir}")
     other = tiny(finished.run_dir.with_name("plain"), "data.clip_seconds=0.5", *saved)
     other = other.model_copy(update={"distil": None})
@@ -135,16 +135,20 @@ def controlled(run: Path, sounds: Path, *overrides: str) -> ExperimentConfig:
     return load_config(
         TINY / "diffusion.yaml",
         [
-            f"run_dir={run}", f"data.path={sounds}", "data.i_own_these=true",
+            f"run_dir={run}",
+            f"data.path={sounds}",
+            "data.i_own_these=true",
             f"codec={codec} vocoder: griffin_lim}}",
             "generator={type: diffusion, dim: 64, depth: 2, num_heads: 2}",
             "generator.conditioner.controls=[brightness]",
             "train.generator={steps: 300, batch_size: 16, ema_decay: 0.97,"
             " optim: {lr: 2.0e-3, warmup_steps: 10}}",
-            "train.log_every=100", "train.checkpoint_every=1000", "train.demo_every=1000",
+            "train.log_every=100",
+            "train.checkpoint_every=1000",
+            "train.demo_every=1000",
             *overrides,
         ],
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.slow

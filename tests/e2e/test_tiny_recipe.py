@@ -47,12 +47,21 @@ def weights(config: ExperimentConfig) -> dict[str, torch.Tensor]:
 def test_every_part_leaves_its_file(finished: ExperimentConfig) -> None:
     run = finished.run_dir
     for name in (
-        "config.yaml", "environment.json", "manifest.jsonl", "metrics.jsonl", "report.html",
-        "codec/model/weights.safetensors", "generator/model/generator.safetensors",
-        "generator/model/README.md", "generator/model/ATTRIBUTION.csv", "evaluation/metrics.json",
-        "generator/model/croissant.json", "codec/model/ATTRIBUTION.csv", "codec/model/README.md",
+        "config.yaml",
+        "environment.json",
+        "manifest.jsonl",
+        "metrics.jsonl",
+        "report.html",
+        "codec/model/weights.safetensors",
+        "generator/model/generator.safetensors",
+        "generator/model/README.md",
+        "generator/model/ATTRIBUTION.csv",
+        "evaluation/metrics.json",
+        "generator/model/croissant.json",
+        "codec/model/ATTRIBUTION.csv",
+        "codec/model/README.md",
         "generator/model/judge.safetensors",
-    ):  # fmt: skip
+    ):
         assert (run / name).is_file(), name
     assert len(list((run / "latents").iterdir())) == 1
     assert len(list((run / "demos" / "generator").iterdir())) == 2  # before the first, at the end

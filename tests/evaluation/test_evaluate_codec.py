@@ -25,9 +25,13 @@ def make_run(run: Path, *overrides: str) -> ExperimentConfig:
     config = load_config(RECIPE, [f"run_dir={run}", *overrides])
     textures = config.data.textures
     write_textures(
-        config.sounds, num_clips=48, seconds=textures.seconds, sample_rate=16000,
-        audio_channels=1, seed=0,
-    )  # fmt: skip
+        config.sounds,
+        num_clips=48,
+        seconds=textures.seconds,
+        sample_rate=16000,
+        audio_channels=1,
+        seed=0,
+    )
     write_manifest(run / "manifest.jsonl", scan_folder(config.sounds, held_out=0.3, seed=0))
     (run / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     write_codec(config, seed=0)

@@ -38,8 +38,15 @@ def test_every_run_has_a_line_with_its_figures(tmp_path: Path) -> None:
     lines = scoreboard(runs).splitlines()
     assert len(lines) == 4
     assert lines[0].split() == [
-        "run", "method", "recognised", "Fréchet", "diversity", "likelihood", "s/take", "parameters",
-    ]  # fmt: skip
+        "run",
+        "method",
+        "recognised",
+        "Fréchet",
+        "diversity",
+        "likelihood",
+        "s/take",
+        "parameters",
+    ]
     assert lines[1].split("  ")[0] == "one"
     for part in ("flow on vae", "0.84", "2.12", "0.68", "-0.56 bit/dim", "0.60", "23.4 M"):
         assert part in lines[1]

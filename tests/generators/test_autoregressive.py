@@ -34,9 +34,13 @@ def make(
     name: str, *, channels: int = 3, vocab_size: int = 11, window: int = WINDOW
 ) -> AutoregressiveGenerator:
     spec = LatentSpec(
-        kind="tokens", channels=channels, vocab_size=vocab_size, hop_length=512,
-        sample_rate=16000, audio_channels=1,
-    )  # fmt: skip
+        kind="tokens",
+        channels=channels,
+        vocab_size=vocab_size,
+        hop_length=512,
+        sample_rate=16000,
+        audio_channels=1,
+    )
     generator = build_generator(CONFIGS[name], spec, TEXT_DIM, window)
     assert isinstance(generator, AutoregressiveGenerator)
     # So that tokens are not all alike.
@@ -49,10 +53,8 @@ def make_conditions(batch: int, role: float = 0.0) -> Conditions:
         text=torch.randn(batch, 4, TEXT_DIM),
         text_mask=torch.ones(batch, 4, dtype=torch.bool),
         pooled=torch.randn(batch, TEXT_DIM),
-        controls={
-            "seconds": torch.full((batch,), torch.nan), "role": torch.full((batch,), role)
-        },
-    )  # fmt: skip
+        controls={"seconds": torch.full((batch,), torch.nan), "role": torch.full((batch,), role)},
+    )
 
 
 def make_batch(frames: list[int], *, channels: int = 3, vocab_size: int = 11) -> Batch:
@@ -83,8 +85,10 @@ def naive(generator: AutoregressiveGenerator, batch: Batch) -> Tensor:
         seen = [[generator.nothing] * generator.num_codebooks]
         context = generator.conditioner(batch.conditions[[item]])
         for row in generator.layout.tolist():
-            held = [int(tokens[k, f]) if 0 <= f < length else generator.nothing
-                    for k, f in enumerate(row)]  # fmt: skip
+            held = [
+                int(tokens[k, f]) if 0 <= f < length else generator.nothing
+                for k, f in enumerate(row)
+            ]
             raw = generator.decoder(generator.embed(torch.tensor([seen]).mT), context)[0, -1]
             logits = raw.reshape(len(row), -1)[:, :-1]
             for k, frame in enumerate(row):

@@ -18,9 +18,13 @@ from audiogen.types import Batch, Conditions, LatentSpec
 
 CHANNELS, WINDOW, TEXT_DIM = 4, 8, 12
 SPEC = LatentSpec(
-    kind="continuous", channels=CHANNELS, vocab_size=None, hop_length=512, sample_rate=16000,
+    kind="continuous",
+    channels=CHANNELS,
+    vocab_size=None,
+    hop_length=512,
+    sample_rate=16000,
     audio_channels=1,
-)  # fmt: skip
+)
 CONFIGS: list[GeneratorConfig] = [
     DiffusionConfig(dim=32, depth=2, num_heads=2),
     FlowConfig(dim=32, depth=2, num_heads=2),
@@ -217,9 +221,12 @@ def test_frozen_parameters_and_no_grad_are_fine() -> None:
     generator = real_generator(CONFIGS[0]).requires_grad_(requires_grad=False)
     with torch.no_grad():
         found = bits(
-            generator, torch.randn(1, CHANNELS, WINDOW), masks([WINDOW], WINDOW),
-            make_conditions(1), seeds=[0],
-        )  # fmt: skip
+            generator,
+            torch.randn(1, CHANNELS, WINDOW),
+            masks([WINDOW], WINDOW),
+            make_conditions(1),
+            seeds=[0],
+        )
     assert found.shape == (1,)
     assert not found.requires_grad
 
@@ -230,9 +237,13 @@ def test_wrong_input_is_refused() -> None:
 
     def refused(message: str, **changes: object) -> None:
         given = {
-            "generator": generator, "latents": latents, "mask": mask, "conditions": conditions,
-            "seeds": [1, 2], **changes,
-        }  # fmt: skip
+            "generator": generator,
+            "latents": latents,
+            "mask": mask,
+            "conditions": conditions,
+            "seeds": [1, 2],
+            **changes,
+        }
         with pytest.raises(ValueError, match=message):
             bits(**given)
 
@@ -253,9 +264,12 @@ def test_a_network_that_is_broken_is_reported(part: str) -> None:
     torch.nn.init.constant_(getattr(generator.network.head, part), math.nan)
     with pytest.raises(ValueError, match="is not finite"):
         bits(
-            generator, torch.randn(1, CHANNELS, WINDOW), masks([WINDOW], WINDOW),
-            make_conditions(1), seeds=[0],
-        )  # fmt: skip
+            generator,
+            torch.randn(1, CHANNELS, WINDOW),
+            masks([WINDOW], WINDOW),
+            make_conditions(1),
+            seeds=[0],
+        )
 
 
 def test_a_tolerance_that_no_step_meets_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,9 +153,13 @@ def test_on_a_ring_the_end_is_seen_beside_the_beginning(
     keep[:, -1] = False
     spy = Spy(generator, monkeypatch)
     generator.sample(
-        make_conditions(1), WINDOW, sampling=SAMPLING, seeds=[1], ring=True,
+        make_conditions(1),
+        WINDOW,
+        sampling=SAMPLING,
+        seeds=[1],
+        ring=True,
         start=Start(latents=known, keep=keep),
-    )  # fmt: skip
+    )
     firsts = {int(seen[0, -1, 0]) for seen, _ in spy.seen}
     assert len(firsts) > 3  # every pass turns the ring
     for seen, _ in spy.seen:

@@ -18,9 +18,13 @@ from audiogen.seeds import noise_source
 from audiogen.types import Batch, Conditions, LatentSpec
 
 SPEC = LatentSpec(
-    kind="continuous", channels=4, vocab_size=None, hop_length=512, sample_rate=16000,
+    kind="continuous",
+    channels=4,
+    vocab_size=None,
+    hop_length=512,
+    sample_rate=16000,
     audio_channels=1,
-)  # fmt: skip
+)
 TEXT_DIM, WINDOW = 12, 16
 SIZE = {"dim": 32, "depth": 2, "num_heads": 2}  # patches of 3 frames
 CONTROLLED = {"controls": {"brightness": (200, 8000), "key": "auto"}}
@@ -263,8 +267,12 @@ def test_frames_per_token_follow_the_frame_rate(
     hop_length: int, given: int | None, expected: int
 ) -> None:
     spec = LatentSpec(
-        kind="continuous", channels=8, vocab_size=None, hop_length=hop_length, sample_rate=22050,
+        kind="continuous",
+        channels=8,
+        vocab_size=None,
+        hop_length=hop_length,
+        sample_rate=22050,
         audio_channels=1,
-    )  # fmt: skip
+    )
     config = FlowConfig(dim=32, depth=1, num_heads=1, patch_frames=given)
     assert config.frames_per_token(spec) == expected

@@ -110,9 +110,12 @@ def test_pingpong_samples_the_gaussian_with_a_model_of_the_end(family: str, step
     begin = float(ALPHAS[family](times[0]))
     start = begin * MEAN + math.hypot(begin * STD, float(times[0])) * torch.randn(4000, 1, 1)
     end = pingpong(
-        drift, start, times,
-        alpha=ALPHAS[family], noise=lambda: torch.randn(4000, 1, 1, generator=random),
-    )  # fmt: skip
+        drift,
+        start,
+        times,
+        alpha=ALPHAS[family],
+        noise=lambda: torch.randn(4000, 1, 1, generator=random),
+    )
     assert float(end.mean()) == pytest.approx(MEAN, abs=0.03)
     assert float(end.std()) == pytest.approx(STD, abs=0.03)
     if steps > 1:  # and has forgotten where it began

@@ -94,9 +94,10 @@ def test_every_parameter_gets_a_gradient(generator: LatentGenerator) -> None:
     output = generator(replace(batch, conditions=conditions))
     output.loss.backward()
     silent = [
-        name for name, parameter in generator.named_parameters()
+        name
+        for name, parameter in generator.named_parameters()
         if parameter.grad is None or not bool(parameter.grad.any())
-    ]  # fmt: skip
+    ]
     assert silent == []
     assert set(output.metrics) == {f"loss_codebook_{k}" for k in range(K)}
 
@@ -168,9 +169,10 @@ def test_the_prompt_matters_and_guidance_leads_to_it(generator: LatentGenerator)
         return generator.sample(of, WINDOW, sampling=how, seeds=seeds, negative=away)
 
     plain, guided, free = (
-        sampled(conditions, off), sampled(conditions, SAMPLING),
+        sampled(conditions, off),
+        sampled(conditions, SAMPLING),
         sampled(conditions.without_prompt(), off),
-    )  # fmt: skip
+    )
     assert not torch.equal(plain, guided)
     assert not torch.equal(plain, free)
     none = SAMPLING.model_copy(update={"guidance_scale": 0.0})
@@ -212,9 +214,12 @@ def test_a_beginning_is_kept_and_continued(generator: LatentGenerator, num_frame
     moved = continued(Start(latents=(known + 1) % V, keep=keep))
     assert not torch.equal(moved[~where], made[~where])  # and what is kept is looked at
     alone = generator.sample(
-        conditions[[0]], num_frames, sampling=SAMPLING, seeds=[1],
+        conditions[[0]],
+        num_frames,
+        sampling=SAMPLING,
+        seeds=[1],
         start=Start(latents=known[[0]], keep=keep[[0]]),
-    )  # fmt: skip
+    )
     assert torch.equal(alone[0], made[0])
     whole = Start(latents=known, keep=torch.ones_like(keep))
     assert torch.equal(continued(whole), known)

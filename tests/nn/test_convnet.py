@@ -40,8 +40,10 @@ def copy_weights(source: nn.Module, target: nn.Module) -> None:
         parts = name.split(".")
         found = [whole[parts[0]]]
         if parts[0] == "block":
-            found += [int(parts[1]), (up if "decoder" in type(source).__name__.lower() else order)[
-                parts[2]]]  # fmt: skip
+            found += [
+                int(parts[1]),
+                (up if "decoder" in type(source).__name__.lower() else order)[parts[2]],
+            ]
             found += [unit[parts[3]]] if parts[2].startswith("res") else []
         return found
 

@@ -52,9 +52,12 @@ def test_csv_has_a_column_for_each_setting(tmp_path: Path) -> None:
     first, second, third = (entry for _, entry in listed)
     assert first.prompt == "rain, far"
     assert settings(first) == {
-        "count": 2, "seconds": (5.0, 10.0), "negative_prompt": "music", "guidance_scale": 2.5,
+        "count": 2,
+        "seconds": (5.0, 10.0),
+        "negative_prompt": "music",
+        "guidance_scale": 2.5,
         "model": "runs/a",
-    }  # fmt: skip
+    }
     assert second.prompt == "two\nlines"
     assert second.tempo == Tempo(bpm=90, bars=4)
     assert settings(second) == {"count": 4, "loop": True, "bpm": 90.0, "bars": 4}
@@ -75,11 +78,15 @@ prompts:
     entries = read(tmp_path, "a.yaml", text, seconds=1, steps=9)
     assert [entry.prompt for entry in entries] == [
         "rain",
-        "a harbour at dawn", "a harbour at night", "a wood at dawn", "a wood at night",
-        "biodiversity, frogs", "biodiversity, {bees}",
+        "a harbour at dawn",
+        "a harbour at night",
+        "a wood at dawn",
+        "a wood at night",
+        "biodiversity, frogs",
+        "biodiversity, {bees}",
         "bells, in Bolivia",
         "{not} a template",
-    ]  # fmt: skip
+    ]
     assert settings(entries[0]) == {"count": 4, "seconds": (5.0, 10.0), "steps": 9}
     assert settings(entries[5])["count"] == 2
     assert entries[7].tempo == Tempo(bpm=90, bars=2)
@@ -115,20 +122,22 @@ prompts:
   - {prompt: a, loop: true, bpm: 90, bars: 1, seconds: 4}
 """
     found = said(tmp_path, "a.yaml", text)
-    for number, (line, words) in enumerate([
-        ("defaults.cuont", "did you mean defaults.count?"),
-        ("prompts.0.seconds", "unable to parse"),
-        ("prompts.1", "give both bpm and bars"),
-        ("prompts.2", "no variants for {plaec}; did you mean 'place'?"),
-        ("prompts.3", "a theme or template needs variants"),
-        ("prompts.4", "give a prompt or a theme"),
-        ("prompts.5", "a range goes from the shorter to the longer"),
-        ("prompts.6", "a take has at least 0.5 s"),
-        ("prompts.7.guidance", "did you mean prompts.7.guidance_scale?"),
-        ("prompts.8", "expected a section of keys"),
-        ("prompts.9", "a tempo is for loops"),
-        ("prompts.10", "leave out seconds"),
-    ]):  # fmt: skip
+    for number, (line, words) in enumerate(
+        [
+            ("defaults.cuont", "did you mean defaults.count?"),
+            ("prompts.0.seconds", "unable to parse"),
+            ("prompts.1", "give both bpm and bars"),
+            ("prompts.2", "no variants for {plaec}; did you mean 'place'?"),
+            ("prompts.3", "a theme or template needs variants"),
+            ("prompts.4", "give a prompt or a theme"),
+            ("prompts.5", "a range goes from the shorter to the longer"),
+            ("prompts.6", "a take has at least 0.5 s"),
+            ("prompts.7.guidance", "did you mean prompts.7.guidance_scale?"),
+            ("prompts.8", "expected a section of keys"),
+            ("prompts.9", "a tempo is for loops"),
+            ("prompts.10", "leave out seconds"),
+        ]
+    ):
         assert found[number].startswith(f"{line}: "), found
         assert words in found[number]
     assert found[12:] == []
@@ -138,8 +147,11 @@ def test_all_mistakes_of_a_csv_list_are_said_by_line(tmp_path: Path) -> None:
     text = "prompt,count,loop\nrain,x,\nwind,0,perhaps\nsea,1,,,5\n,1,\n"
     found = said(tmp_path, "a.csv", text)
     assert [line.partition(":")[0] for line in found] == [
-        "line 2, count", "line 3, count", "line 3, loop", "line 4",
-    ]  # fmt: skip
+        "line 2, count",
+        "line 3, count",
+        "line 3, loop",
+        "line 4",
+    ]
     found = said(tmp_path, "a.csv", "promt,cout\nrain,1\n")
     assert found[0] == "line 1: unknown column 'promt'; did you mean 'prompt'?"
     assert found[1] == "line 1: unknown column 'cout'; did you mean 'count'?"
@@ -155,10 +167,14 @@ def test_all_mistakes_of_a_csv_list_are_said_by_line(tmp_path: Path) -> None:
         ("a.yaml", "prompts: []", "no prompt in it"),
         ("a.yaml", "{}", "prompts: missing"),
         ("a.yaml", 'prompts: ["\\uD800"]', "prompts.0"),
-        ("a.yaml", f"prompts: [{{prompt: '{'{a}{b}{c}'}', variants: {{a: &x "
-         f"[{', '.join('a' * 60)}], b: *x, c: *x}}}}]", "expands to 216,000 prompts"),
+        (
+            "a.yaml",
+            f"prompts: [{{prompt: '{'{a}{b}{c}'}', variants: {{a: &x "
+            f"[{', '.join('a' * 60)}], b: *x, c: *x}}}}]",
+            "expands to 216,000 prompts",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_list(tmp_path: Path, name: str, text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         read(tmp_path, name, text)

@@ -107,18 +107,24 @@ def test_the_distance_grows_with_the_amount(
 def test_variations_differ_and_say_what_they_are(model: Path, take: Path, tmp_path: Path) -> None:
     paths = vary(model, take, asked(tmp_path, seed=7), amount=0.5, count=9)
     assert [path.name for path in paths][:2] == [
-        "rain-seed7-vary0.5-seed7.wav", "rain-seed7-vary0.5-seed8.wav"
-    ]  # fmt: skip
+        "rain-seed7-vary0.5-seed7.wav",
+        "rain-seed7-vary0.5-seed8.wav",
+    ]
     assert len({path.read_bytes() for path in paths}) == 9
     told = note(paths[1])
     assert (told["prompt"], told["seed"], told["seconds"]) == ("rain", 8, 1.2)
     assert told["edit"] == {
-        "operation": "vary", "amount": 0.5, "from_seed": 7,
-        "sources": [{
-            "file": "rain-seed7.wav", "changes": [],
-            "sha256": hashlib.sha256(take.read_bytes()).hexdigest(),
-        }],
-    }  # fmt: skip
+        "operation": "vary",
+        "amount": 0.5,
+        "from_seed": 7,
+        "sources": [
+            {
+                "file": "rain-seed7.wav",
+                "changes": [],
+                "sha256": hashlib.sha256(take.read_bytes()).hexdigest(),
+            }
+        ],
+    }
     assert read_source(paths[1], Pipeline.from_pretrained(model)).request is None  # not a take
 
 
@@ -237,8 +243,9 @@ def test_a_stereo_model_takes_mono_and_says_so(
     path = extend(wide, file, asked(tmp_path), seconds=1.5)
     assert samples(path).shape == (2, 24_000)
     assert note(path)["edit"]["sources"][0]["changes"] == [
-        "resampled 44100 -> 16000 Hz", "mono copied to stereo"
-    ]  # fmt: skip
+        "resampled 44100 -> 16000 Hz",
+        "mono copied to stereo",
+    ]
     assert "mono.wav: resampled 44100 -> 16000 Hz" in caplog.text
     assert samples(file).shape == (1, 44_100)
 

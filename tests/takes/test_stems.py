@@ -22,9 +22,15 @@ WITHOUT = "demucs is not installed: pip install 'audiogen[demucs]'"
 MODEL_RATE = 8000
 SOURCES = ["drums", "bass", "other", "vocals"]
 SETTINGS = {
-    "sources": SOURCES, "channels": 8, "growth": 1, "nfft": 2048, "t_layers": 1, "t_heads": 2,
-    "samplerate": MODEL_RATE, "segment": Fraction(3, 2),
-}  # fmt: skip
+    "sources": SOURCES,
+    "channels": 8,
+    "growth": 1,
+    "nfft": 2048,
+    "t_layers": 1,
+    "t_heads": 2,
+    "samplerate": MODEL_RATE,
+    "segment": Fraction(3, 2),
+}
 MakeFolder = Callable[..., Path]
 
 
@@ -40,8 +46,10 @@ def metadata(**changes: str) -> dict[str, str]:
     settings: dict[str, Any] = dict(SETTINGS)
     part = settings["segment"]
     settings["segment"] = {
-        "_type": "fraction", "numerator": part.numerator, "denominator": part.denominator,
-    }  # fmt: skip
+        "_type": "fraction",
+        "numerator": part.numerator,
+        "denominator": part.denominator,
+    }
     told = {"klass": stems.CLASS, "args": "[]", "kwargs": json.dumps(settings)}
     return {name: text for name, text in {**told, **changes}.items() if text}
 

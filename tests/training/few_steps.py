@@ -41,9 +41,11 @@ RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "tiny"
 WINDOW, TEXT_DIM, NUM_ITEMS = 12, 6, 40
 DOUBLE = "double"
 FAULTS = {
-    "stop": signal.SIGSTOP, "kill": signal.SIGKILL,
-    "term": signal.SIGTERM, "usr1": signal.SIGUSR1,
-}  # fmt: skip
+    "stop": signal.SIGSTOP,
+    "kill": signal.SIGKILL,
+    "term": signal.SIGTERM,
+    "usr1": signal.SIGUSR1,
+}
 
 
 class Numbers(Dataset[Tensor]):

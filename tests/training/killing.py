@@ -43,10 +43,14 @@ SAVE_EVERY = 2
 MOST_KILLS = 3
 """Kills of one run."""
 SETTINGS = (
-    "data.textures.num_clips=34", f"train.checkpoint_every={SAVE_EVERY}",
-    "train.log_every=1", f"train.codec.steps={STEPS}", f"train.generator.steps={STEPS}",
-    "train.generator.batch_size=4", "train.codec.batch_size=2",
-)  # fmt: skip
+    "data.textures.num_clips=34",
+    f"train.checkpoint_every={SAVE_EVERY}",
+    "train.log_every=1",
+    f"train.codec.steps={STEPS}",
+    f"train.generator.steps={STEPS}",
+    "train.generator.batch_size=4",
+    "train.codec.batch_size=2",
+)
 
 
 def kill(*_: object, **__: object) -> None:

@@ -27,9 +27,13 @@ def model_and_loss(kind: str) -> tuple[nn.Module, object]:
         return build_codec(VAEConfig(sample_rate=16000, latent_channels=4)), torch.randn(6, 1, 8192)
     tokens = kind == "autoregressive"
     spec = LatentSpec(
-        kind="tokens" if tokens else "continuous", channels=4, vocab_size=16 if tokens else None,
-        hop_length=512, sample_rate=16000, audio_channels=1,
-    )  # fmt: skip
+        kind="tokens" if tokens else "continuous",
+        channels=4,
+        vocab_size=16 if tokens else None,
+        hop_length=512,
+        sample_rate=16000,
+        audio_channels=1,
+    )
     size = {"dim": 32, "depth": 3, "num_heads": 2}
     config = AutoregressiveConfig(**size) if tokens else DiffusionConfig(**size)
     model = build_generator(config, spec, TEXT_DIM, WINDOW)

@@ -139,9 +139,13 @@ def no_manifest(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "reason"),
-    [(missing, "ema.safetensors is missing"), (extra, "more.safetensors"),
-     (renamed, "is of step 2"), (no_manifest, "MANIFEST.json is missing")],
-)  # fmt: skip
+    [
+        (missing, "ema.safetensors is missing"),
+        (extra, "more.safetensors"),
+        (renamed, "is of step 2"),
+        (no_manifest, "MANIFEST.json is missing"),
+    ],
+)
 def test_a_damaged_checkpoint_is_skipped_and_the_reason_logged(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,

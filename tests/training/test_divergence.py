@@ -95,8 +95,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def tiny(run: Path) -> ExperimentConfig:
-    settings = ["generator=null", "data.textures.num_clips=34", f"run_dir={run}",
-                "train.checkpoint_every=2", "train.log_every=1", "train.codec.steps=8"]  # fmt: skip
+    settings = [
+        "generator=null",
+        "data.textures.num_clips=34",
+        f"run_dir={run}",
+        "train.checkpoint_every=2",
+        "train.log_every=1",
+        "train.codec.steps=8",
+    ]
     return load_config(ROOT / "recipes" / "tiny" / "diffusion.yaml", settings)
 
 

@@ -64,9 +64,17 @@ def test_config_applies_its_own_numbers() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"lr": 0}, {"lr": float("nan")}, {"betas": (0.9, 1.0)}, {"betas": (0.99, 0.9)},
-     {"warmup_steps": -1}, {"schedule": "cosin"}, {"final_ratio": 2}, {"max_grad_norm": 0}],
-)  # fmt: skip
+    [
+        {"lr": 0},
+        {"lr": float("nan")},
+        {"betas": (0.9, 1.0)},
+        {"betas": (0.99, 0.9)},
+        {"warmup_steps": -1},
+        {"schedule": "cosin"},
+        {"final_ratio": 2},
+        {"max_grad_norm": 0},
+    ],
+)
 def test_config_refuses_nonsense(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         OptimConfig.model_validate(wrong)

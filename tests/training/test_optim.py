@@ -13,9 +13,13 @@ from audiogen.training.loop.optim import MuonAdamW, adamw, build_optimizer, set_
 
 def test_only_matrices_and_kernels_decay() -> None:
     module = nn.ModuleDict(
-        {"table": nn.Embedding(5, 4), "linear": nn.Linear(4, 3), "norm": nn.LayerNorm(3),
-         "conv": nn.Conv1d(2, 2, 3)}
-    )  # fmt: skip
+        {
+            "table": nn.Embedding(5, 4),
+            "linear": nn.Linear(4, 3),
+            "norm": nn.LayerNorm(3),
+            "conv": nn.Conv1d(2, 2, 3),
+        }
+    )
     frozen = nn.Parameter(torch.ones(2, 2), requires_grad=False)
     module.register_parameter("frozen", frozen)
     before = {name: value.clone() for name, value in module.state_dict().items()}

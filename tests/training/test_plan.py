@@ -35,9 +35,13 @@ def numbers(text: str, stage: str) -> dict[str, float]:
 def test_parameters_and_operations_are_those_of_the_network() -> None:
     config = load(*DEEP)
     spec = LatentSpec(
-        kind="continuous", channels=8, vocab_size=None, hop_length=512, sample_rate=16000,
+        kind="continuous",
+        channels=8,
+        vocab_size=None,
+        hop_length=512,
+        sample_rate=16000,
         audio_channels=1,
-    )  # fmt: skip
+    )
     assert config.generator is not None
     window = spec.num_frames(config.data.clip_seconds)
     model = build_generator(config.generator, spec, TEXT_DIM, window)
@@ -76,8 +80,12 @@ def test_splitting_over_gpus_divides_the_state() -> None:
         (line,) = [one for one in text[text.index("generator: ") :].splitlines() if "GB per" in one]
         return {name: float(size) for name, size in re.findall(r"([a-z]+) ([\d.]+)", line)}
 
-    big = ("generator.depth=32", "generator.dim=512", "train.generator.batch_size=64",
-           "train.codec.batch_size=8")  # fmt: skip
+    big = (
+        "generator.depth=32",
+        "generator.dim=512",
+        "train.generator.batch_size=64",
+        "train.codec.batch_size=8",
+    )
     copied, split = gigabytes(), gigabytes("train.parallel=fsdp")
     assert "gathered" not in copied
     assert copied["weights"] > 0.2

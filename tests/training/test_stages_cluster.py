@@ -15,15 +15,28 @@ from audiogen.training.stages import train
 
 ROOT = Path(__file__).resolve().parents[2]
 NARROW = (
-    "codec.trunk.encoder_dim=16", "codec.trunk.encoder_depth=1", "codec.trunk.decoder_dim=16",
-    "codec.trunk.decoder_depth=1", "codec.trunk.num_bands=32",
-    "generator.dim=36", "generator.depth=2",
-    "data.textures.num_clips=34", "data.textures.seconds=3", "data.clip_seconds=2",
-    "data.num_workers=1", "train.codec.steps=4", "train.codec.batch_size=2",
-    "train.codec.crop_seconds=0.4", "train.codec.discriminators.channels=4",
-    "train.generator.steps=4", "train.generator.batch_size=4", "train.generator.accumulate=2",
-    "train.wandb=off", "train.precision=fp32", "sample.steps=2",
-)  # fmt: skip
+    "codec.trunk.encoder_dim=16",
+    "codec.trunk.encoder_depth=1",
+    "codec.trunk.decoder_dim=16",
+    "codec.trunk.decoder_depth=1",
+    "codec.trunk.num_bands=32",
+    "generator.dim=36",
+    "generator.depth=2",
+    "data.textures.num_clips=34",
+    "data.textures.seconds=3",
+    "data.clip_seconds=2",
+    "data.num_workers=1",
+    "train.codec.steps=4",
+    "train.codec.batch_size=2",
+    "train.codec.crop_seconds=0.4",
+    "train.codec.discriminators.channels=4",
+    "train.generator.steps=4",
+    "train.generator.batch_size=4",
+    "train.generator.accumulate=2",
+    "train.wandb=off",
+    "train.precision=fp32",
+    "sample.steps=2",
+)
 
 
 RECIPE = ROOT / "recipes" / "cluster" / "diffusion.yaml"
@@ -43,9 +56,21 @@ def test_a_few_steps_of_the_cluster_recipe_in_stereo(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_processes_that_share_the_weights_show_and_publish_a_whole_model(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m",
-             "audiogen", "train", str(RECIPE), *NARROW, "train.parallel=fsdp",
-             "train.demo_every=2", f"run_dir={run}"]  # fmt: skip
+    words = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        "-m",
+        "audiogen",
+        "train",
+        str(RECIPE),
+        *NARROW,
+        "train.parallel=fsdp",
+        "train.demo_every=2",
+        f"run_dir={run}",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, *words], env=environment, capture_output=True, text=True, check=False

@@ -119,8 +119,12 @@ def test_plain_lines_come_every_30_seconds_and_at_the_end(
     out, lines = capsys.readouterr()
     assert out == ""
     assert [line.split()[2] for line in lines.splitlines()] == [
-        "1/200", "31/200", "61/200", "91/200", "100/200",
-    ]  # fmt: skip
+        "1/200",
+        "31/200",
+        "61/200",
+        "91/200",
+        "100/200",
+    ]
     assert lines.splitlines()[-1] == (
         "codec  step 100/200  loss 1.5  31.2 s audio/s  ETA 0:01:40  checkpoint 60"
     )
@@ -166,9 +170,18 @@ def hang() -> None:
 
 @pytest.mark.parametrize(
     ("fails", "how"),
-    [("import", boom), ("init", boom), ("log", boom), ("Audio", boom), ("finish", boom),
-     ("init", hang), ("log", hang), ("Audio", hang), ("finish", hang)],
-)  # fmt: skip
+    [
+        ("import", boom),
+        ("init", boom),
+        ("log", boom),
+        ("Audio", boom),
+        ("finish", boom),
+        ("init", hang),
+        ("log", hang),
+        ("Audio", hang),
+        ("finish", hang),
+    ],
+)
 def test_wandb_may_fail_at_any_time(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

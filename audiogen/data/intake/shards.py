@@ -34,7 +34,7 @@ def pack_folder(folder: Path, target: Path, *, archive_bytes: int) -> Packed:
     they are; whether they can be used, intake decides.
 
     Args:
-        folder: as of `intake.scan_folder`; only read.
+        folder: of sounds, as `scan_folder` reads it; only read.
         target: new folder for `shard-00000.tar` and so on; it appears when complete.
         archive_bytes: an archive is closed once it holds so much.
 

@@ -58,8 +58,8 @@ class Drawing:
 
     Attributes:
         temperature: of each codebook (K,); 0 takes the most likely token.
-        top_k: as of `candidates`.
-        top_p: as of `candidates`.
+        top_k: what `candidates` takes.
+        top_p: what `candidates` takes.
     """
 
     temperature: Tensor

@@ -30,7 +30,7 @@ class Selection(Config):
 
 
 def read_selection(pack: Path) -> Selection:
-    """Read the choices of a pack; none is a selection too. Errors as of `find_selection`."""
+    """Read the choices of a pack; none is a selection too, a damaged file a ConfigError."""
     return find_selection(pack) or Selection()
 
 

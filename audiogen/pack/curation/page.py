@@ -16,7 +16,7 @@ from typing import Any
 
 from audiogen.pack.curation.cards import Card, near_duplicates
 from audiogen.pack.curation.choices import SELECTION_FILE, read_selection
-from audiogen.pack.curation.store import THREADS, CardStore, compression_level
+from audiogen.pack.curation.store import THREADS, CardStore, compression_level, page_seconds
 from audiogen.pack.job import read_job, take_path
 from audiogen.pack.progress import show_progress
 from audiogen.pages.pictures import picture_uri, shared_reference
@@ -47,10 +47,11 @@ def write_page(pack: Path) -> Path:
             " some"
         )
     cards, sounds, store = [], [], CardStore(pack)
+    seconds = page_seconds(job)
 
     def show(take: Take) -> tuple[Card, str]:
         card = store.card(take)
-        return card, store.sound(take, card, compression_level(card, job))
+        return card, store.sound(take, card, compression_level(card, seconds))
 
     with show_progress("cards", len(takes), 0) as update, ThreadPoolExecutor(THREADS) as pool:
         for card, sound in pool.map(show, takes):

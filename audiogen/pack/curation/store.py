@@ -59,7 +59,11 @@ class CardStore:
     pack: Path
 
     def card(self, take: Take) -> Card:
-        """The card of a take, kept or measured; errors as of `make_card`."""
+        """The card of a take, kept or measured.
+
+        Raises:
+            AudioReadError: its file is damaged.
+        """
         key = self._key(take)
         found = self._read(take.file, "card", key)
         if found is not None:
@@ -125,12 +129,16 @@ class CardStore:
         temporary.replace(path)
 
 
-def compression_level(card: Card, job: Iterable[Take]) -> float:
-    """The best level at which all takes of a job fit into `SOUND_BYTES`, if they are like `card`.
+def page_seconds(job: Iterable[Take]) -> float:
+    """How much sound the page of a job holds, heads of files included."""
+    return sum(take.seconds + HEAD_SECONDS for take in job)
+
+
+def compression_level(card: Card, seconds: float) -> float:
+    """The best level at which a page of `seconds` fits into `SOUND_BYTES`, all sounds like `card`.
 
     It is told by lengths alone, so that a job and the page after it choose the same.
     """
-    seconds = sum(take.seconds + HEAD_SECONDS for take in job)
     share = LOW_SHARE if card.facts["rate"] <= LOW_RATE else 1.0
     rates = NOISE_BYTES["mono" if card.facts["channels"] == 1 else "stereo"]
     fitting = (
@@ -163,7 +171,7 @@ class CardMaker:
         if (pack / STORE_FOLDER).is_dir():
             remove_leftovers(pack / STORE_FOLDER)
         self._store = CardStore(pack)
-        self._job = job
+        self._seconds = page_seconds(job)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="cards")
         self._begun: list[tuple[Take, Future[None]]] = []
 
@@ -189,7 +197,7 @@ class CardMaker:
 
     def _make(self, take: Take) -> None:
         card = self._store.card(take)
-        self._store.sound(take, card, compression_level(card, self._job))
+        self._store.sound(take, card, compression_level(card, self._seconds))
 
 
 def _seal(about: Mapping[str, Any], content: bytes) -> str:

@@ -193,7 +193,7 @@ def _export(
 
 
 def _signer(sign: tuple[Path, Path], takes: Sequence[tuple[Path, Take]]) -> FileSigner:
-    """Return what signs the files; errors as of `load_signer`, and for takes of unknown origin."""
+    """Return what signs the files; ValueError where it cannot, or a take is of unknown origin."""
     unknown = [path.name for path, take in takes if not take.model_digest]
     if unknown:
         raise ValueError(

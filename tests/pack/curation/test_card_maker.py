@@ -54,9 +54,13 @@ def test_the_page_after_a_job_measures_and_encodes_nothing(
 @pytest.mark.usefixtures("fake_text")
 @pytest.mark.parametrize("error", [OSError("No space left on device"), MemoryError(), KeyError(1)])
 def test_a_card_that_fails_costs_no_take_and_is_made_by_the_page(
-    model: Path, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture, error: Exception,
-) -> None:  # fmt: skip
+    model: Path,
+    listed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
     pack, whole = tmp_path / "pack", card_store.make_card
 
     def failing(folder: Path, take: Take) -> Any:

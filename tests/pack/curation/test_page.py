@@ -65,8 +65,11 @@ def test_the_page_shows_what_the_takes_are(
     assert [one["file"] for one in tree["takes"]] == ["rain-seed0", "wind-seed1"]
     first, second = tree["takes"]
     assert (first["prompt"], first["seed"], first["samples"], first["rate"]) == (
-        "rain", 0, 8000, RATE,
-    )  # fmt: skip
+        "rain",
+        0,
+        8000,
+        RATE,
+    )
     assert first["lufs"] - second["lufs"] == pytest.approx(6.0, abs=0.11)
     told = measure_sound(*read_audio(take_path(tmp_path, takes[0])))
     assert first["sound"]["brightness"] == round(told.brightness_hz or 0)
@@ -209,11 +212,19 @@ def test_choices_are_saved_as_they_are(server: ThreadingHTTPServer, tmp_path: Pa
 @pytest.mark.parametrize(
     "path",
     [
-        "/takes/../job.jsonl", "/../../etc/passwd", "//etc/passwd", "/takes/%2e%2e/job.jsonl",
-        "/takes/..%2fjob.jsonl", "/job.jsonl", "/takes/rain-seed0.json", "/takes/nothing.wav",
-        "/takes/", "/takes/.wav", "/takes//etc/passwd.wav",
+        "/takes/../job.jsonl",
+        "/../../etc/passwd",
+        "//etc/passwd",
+        "/takes/%2e%2e/job.jsonl",
+        "/takes/..%2fjob.jsonl",
+        "/job.jsonl",
+        "/takes/rain-seed0.json",
+        "/takes/nothing.wav",
+        "/takes/",
+        "/takes/.wav",
+        "/takes//etc/passwd.wav",
     ],
-)  # fmt: skip
+)
 def test_nothing_else_is_sent(server: ThreadingHTTPServer, path: str) -> None:
     assert ask(server, "GET", path)[0] == 404
 
@@ -242,10 +253,16 @@ def test_others_are_refused(
 @pytest.mark.parametrize(
     "body",
     [
-        "", "[]", "{", '{"takes": {"nothing": {}}}', '{"takes": {"rain-seed0": {"status": "x"}}}',
-        '{"takes": {}, "more": 1}', '{"takes": {"../rain-seed0": {}}}', "[" * 100_000,
+        "",
+        "[]",
+        "{",
+        '{"takes": {"nothing": {}}}',
+        '{"takes": {"rain-seed0": {"status": "x"}}}',
+        '{"takes": {}, "more": 1}',
+        '{"takes": {"../rain-seed0": {}}}',
+        "[" * 100_000,
     ],
-)  # fmt: skip
+)
 def test_what_is_no_selection_is_not_saved(
     server: ThreadingHTTPServer, tmp_path: Path, body: str
 ) -> None:

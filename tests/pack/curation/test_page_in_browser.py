@@ -116,9 +116,17 @@ def test_takes_are_curated_by_keys_alone_from_disk(
     kept = sum(one["status"] == "keep" for one in expected.values())
     stars = sum(one["star"] for one in expected.values())
     assert tab.locator("#counts").inner_text().split() == [
-        f"{count}", "takes", f"{kept}", "kept", f"{count - kept}", "rejected", f"{stars}",
-        "starred", "0", "open",
-    ]  # fmt: skip
+        f"{count}",
+        "takes",
+        f"{kept}",
+        "kept",
+        f"{count - kept}",
+        "rejected",
+        f"{stars}",
+        "starred",
+        "0",
+        "open",
+    ]
     for _ in range(12):  # back to the button, which is the last before the cards
         press(tab, "Shift+Tab")
         if tab.evaluate("document.activeElement.id") == "save":

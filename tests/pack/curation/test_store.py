@@ -96,13 +96,15 @@ def test_what_is_damaged_is_made_anew(
     expected = shown(tmp_path / "index.html")
     [entry] = (tmp_path / STORE_FOLDER).glob(f"rain-seed0.{kind}*")
     content = entry.read_bytes()
-    entry.write_bytes({
-        "empty": b"",
-        "zeros": bytes(len(content)),
-        "bit": content[:-9] + bytes([content[-9] ^ 1]) + content[-8:],
-        "cut": content[:-20],
-        "other": (entry.parent / entry.name.replace("rain-seed0", "wind-seed1")).read_bytes(),
-    }[damage])  # fmt: skip
+    entry.write_bytes(
+        {
+            "empty": b"",
+            "zeros": bytes(len(content)),
+            "bit": content[:-9] + bytes([content[-9] ^ 1]) + content[-8:],
+            "cut": content[:-20],
+            "other": (entry.parent / entry.name.replace("rain-seed0", "wind-seed1")).read_bytes(),
+        }[damage]
+    )
     measured.clear()
     assert shown(write_page(tmp_path)) == expected
     assert measured == [f"{kind} rain-seed0"]

@@ -16,6 +16,7 @@ import soundfile
 import torch
 from chunk_reader import read_chunks
 from sampled import sampled
+from stem_reader import parse_stem
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -28,18 +29,35 @@ from audiogen.data.manifest import ManifestRow
 from audiogen.pack.curation.choices import Choice, Selection, write_selection
 from audiogen.pack.export.documents import csv_cell, rpp_text
 from audiogen.pack.export.exporting import ExportRequest, export_pack
-from audiogen.pack.export.names import parse_stem
 from audiogen.pack.make import MakeRequest, Worker, make_pack
 from audiogen.provenance.attribution import attribution_csv
 from audiogen.take_request import Tempo
 
 RATE = 22_050
 HOSTILE = (
-    "../../../etc/passwd", "..\\..\\evil", "/root/x", "con", "NUL.wav", "a\0b\x1b[31m",
-    "x" * 10_000, "rain\u202egpj.exe", "مطر على سقف", "雨", "<script>alert(1)</script>",
-    '"><img src=x onerror=y>', "=cmd|'/c calc'!A0", "@SUM(A1)", "+1", "", "rain", "rain", "RAIN",
-    '" \' `', "a\nb\n>", "$x$",
-)  # fmt: skip
+    "../../../etc/passwd",
+    "..\\..\\evil",
+    "/root/x",
+    "con",
+    "NUL.wav",
+    "a\0b\x1b[31m",
+    "x" * 10_000,
+    "rain\u202egpj.exe",
+    "مطر على سقف",
+    "雨",
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=y>',
+    "=cmd|'/c calc'!A0",
+    "@SUM(A1)",
+    "+1",
+    "",
+    "rain",
+    "rain",
+    "RAIN",
+    "\" ' `",
+    "a\nb\n>",
+    "$x$",
+)
 
 LOOP = '{"prompt": "", "seed": 1, "seconds": 1, "loop": true'
 
@@ -81,8 +99,10 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_audio(folder / "shot.wav", shot(), RATE, sidecar=told("pluck"))
     write_audio(folder / "bed.wav", bed(), RATE, sidecar=told("wind 24"))
     write_audio(folder / "no.wav", bed(), RATE, sidecar=told("no"))
-    kept = {stem: {"status": "keep", "star": stem == "bed", "note": "=1+1"}
-            for stem in ("first", "second", "shot", "bed")}  # fmt: skip
+    kept = {
+        stem: {"status": "keep", "star": stem == "bed", "note": "=1+1"}
+        for stem in ("first", "second", "shot", "bed")
+    }
     choices = {"takes": {**kept, "no": {"status": "reject", "star": False, "note": ""}}}
     (folder / "selection.json").write_text(json.dumps(choices))
     return folder
@@ -101,9 +121,11 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def test_each_take_lies_in_its_folder_under_its_name(exported: Path, pack: Path) -> None:
     found = [row["file"] for row in rows(exported)]
     assert sorted(re.sub(r"_[A-G]#?(maj|min)\b", "", name) for name in found) == [
-        "Loops/tin_rain_93.wav", "Loops/tin_rain_b_120.wav", "OneShots/pluck.wav",
+        "Loops/tin_rain_93.wav",
+        "Loops/tin_rain_b_120.wav",
+        "OneShots/pluck.wav",
         "Textures/wind.wav",
-    ]  # fmt: skip
+    ]
     assert sorted(str(path.relative_to(exported)) for path in exported.rglob("*.wav")) == sorted(
         found
     )
@@ -203,8 +225,9 @@ def test_formats_and_rates_and_the_same_bits_twice(
     for name in sounds:
         info = soundfile.info(first / name)
         assert (info.samplerate, info.subtype) == (
-            rate, "PCM_16" if audio_format == "wav16" else "PCM_24",
-        )  # fmt: skip
+            rate,
+            "PCM_16" if audio_format == "wav16" else "PCM_24",
+        )
         assert parse_stem(name.stem, "ucs").source == "MyPack"
         wav, _ = read_audio(first / name)
         assert true_peak_db(wav, rate, ring=name.parts[0] == "Loops") <= -1.0
@@ -262,11 +285,20 @@ def test_hostile_prompts_stay_in_the_folder_and_out_of_the_page(tmp_path: Path) 
 
 def test_cells_and_quotes() -> None:
     assert [csv_cell(one) for one in ("=1", "-2", "\t=1", " @x", -2.0, "ok")] == [
-        "'=1", "'-2", "'=1", "'@x", -2.0, "ok",
-    ]  # fmt: skip
+        "'=1",
+        "'-2",
+        "'=1",
+        "'@x",
+        -2.0,
+        "ok",
+    ]
     assert [rpp_text(one) for one in ("a b", 'a"b', "a\"'b", "a\"'`b", "a\n>")] == [
-        '"a b"', "'a\"b'", "`a\"'b`", "`a\"''b`", '"a >"',
-    ]  # fmt: skip
+        '"a b"',
+        "'a\"b'",
+        "`a\"'b`",
+        "`a\"''b`",
+        '"a >"',
+    ]
 
 
 @pytest.mark.parametrize(
@@ -308,8 +340,15 @@ def test_takes_of_a_model_and_its_attribution(
     attribution.write_text("path,author\na.wav,=Ann\n")
     with pytest.raises(ValueError, match="not a table of attributions"):
         export_pack(tmp_path / "pack", ExportRequest(to=tmp_path / "out", model=model))
-    row = ManifestRow(path="a.wav", seconds=1, sample_rate=8000, channels=1, split="train",
-                      sha256="0" * 64, author="=Ann")  # fmt: skip
+    row = ManifestRow(
+        path="a.wav",
+        seconds=1,
+        sample_rate=8000,
+        channels=1,
+        split="train",
+        sha256="0" * 64,
+        author="=Ann",
+    )
     attribution.write_text(attribution_csv([row]))
     out = export_pack(tmp_path / "pack", ExportRequest(to=tmp_path / "out", model=model))
     assert '"\'=Ann"' in (out / "ATTRIBUTION.csv").read_text()
@@ -327,8 +366,10 @@ def test_from_a_list_of_prompts_to_the_kept_takes_of_a_pack(model: Path, tmp_pat
     pack = tmp_path / "pack"
     done = make_pack(MakeRequest(prompts=listed, model=model, out=pack), Worker())
     kept = [done.takes[0].file, done.takes[2].file]
-    choices = {name: Choice(status="keep" if name in kept else "reject")
-               for name in (take.file for take in done.takes)}  # fmt: skip
+    choices = {
+        name: Choice(status="keep" if name in kept else "reject")
+        for name in (take.file for take in done.takes)
+    }
     write_selection(pack, Selection(takes=choices))
     out = export_pack(pack, ExportRequest(to=tmp_path / "out"))
     found = {row["take"]: row for row in rows(out)}
@@ -344,7 +385,9 @@ def test_the_commands(pack: Path, tmp_path: Path) -> None:
     done = run(texture, ["split", str(pack / "bed.wav"), "--by", "bands", "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert [Path(line).name for line in done.output.split("\n")[:3]] == [
-        "bed-low.wav", "bed-mid.wav", "bed-high.wav",
-    ]  # fmt: skip
+        "bed-low.wav",
+        "bed-mid.wav",
+        "bed-high.wav",
+    ]
     layers = [soundfile.read(tmp_path / f"bed-{name}.wav")[0] for name in ("low", "mid", "high")]
     assert float(np.abs(sum(layers) - soundfile.read(pack / "bed.wav")[0]).max()) < 1e-4

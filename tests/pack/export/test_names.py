@@ -5,25 +5,56 @@ import re
 from pathlib import Path
 
 import pytest
+from stem_reader import parse_stem
 
 from audiogen.pack.export.names import (
     NAMINGS,
     RESERVED,
     Names,
     Naming,
-    parse_stem,
     prompt_words,
     ucs_category,
 )
 
 COUNT = 10_000
 HOSTILE = (
-    "../../etc/passwd", "..\\..\\windows\\system32", "/absolute", "C:\\x", "a/../b", "con", "NUL",
-    "com1.wav", "lpt9", "aux", "\0", "\x1b[31mred", "\n\r\t", "rain\u202egpj.exe", "مطر على سقف",
-    "雨が降る", "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "x" * 10_000,
-    "word " * 2_000, "", " ", ".", "..", "-rf", "$(rm -rf ~)", "`id`", "a\u0300" * 50, "Größe",
-    "=cmd|'/c calc'!A0", "%2e%2e%2f", "rain 120 bpm Amin", "\ud800", "808", "CON.", "b_90_Amin",
-)  # fmt: skip
+    "../../etc/passwd",
+    "..\\..\\windows\\system32",
+    "/absolute",
+    "C:\\x",
+    "a/../b",
+    "con",
+    "NUL",
+    "com1.wav",
+    "lpt9",
+    "aux",
+    "\0",
+    "\x1b[31mred",
+    "\n\r\t",
+    "rain\u202egpj.exe",
+    "مطر على سقف",
+    "雨が降る",
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "x" * 10_000,
+    "word " * 2_000,
+    "",
+    " ",
+    ".",
+    "..",
+    "-rf",
+    "$(rm -rf ~)",
+    "`id`",
+    "a\u0300" * 50,
+    "Größe",
+    "=cmd|'/c calc'!A0",
+    "%2e%2e%2f",
+    "rain 120 bpm Amin",
+    "\ud800",
+    "808",
+    "CON.",
+    "b_90_Amin",
+)
 
 
 def prompts() -> list[str]:
@@ -72,12 +103,20 @@ def test_hostile_prompts_neither_escape_nor_overwrite_and_are_parsed_back(
 @pytest.mark.parametrize(
     ("prompt", "category"),
     [
-        ("dog bark", "ANMLDog"), ("rain", "RAIN"), ("sea waves", "WATRWave"),
-        ("baby cry", "VOXBaby"), ("clock tick", "CLOCKTick"), ("person sneeze", "HMNSneez"),
-        ("helicopter", "AEROHeli"), ("chainsaw", "TOOLPowr"), ("rooster", "BIRDFowl"),
-        ("fire crackling", "FIRECrkl"), ("thunder, far away", "THUN"), ("a brainstorm", "DSGNMisc"),
+        ("dog bark", "ANMLDog"),
+        ("rain", "RAIN"),
+        ("sea waves", "WATRWave"),
+        ("baby cry", "VOXBaby"),
+        ("clock tick", "CLOCKTick"),
+        ("person sneeze", "HMNSneez"),
+        ("helicopter", "AEROHeli"),
+        ("chainsaw", "TOOLPowr"),
+        ("rooster", "BIRDFowl"),
+        ("fire crackling", "FIRECrkl"),
+        ("thunder, far away", "THUN"),
+        ("a brainstorm", "DSGNMisc"),
     ],
-)  # fmt: skip
+)
 def test_plain_prompts_have_a_category(prompt: str, category: str) -> None:
     assert ucs_category(prompt_words(prompt)) == category
 

@@ -65,9 +65,19 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     ) -> x509.Certificate:
         begin, is_ca = datetime.now(UTC) + timedelta(days=starts), purpose == "ca"
         uses = dict.fromkeys(
-            ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment",
-             "key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only"), False,
-        )  # fmt: skip
+            (
+                "digital_signature",
+                "content_commitment",
+                "key_encipherment",
+                "data_encipherment",
+                "key_agreement",
+                "key_cert_sign",
+                "crl_sign",
+                "encipher_only",
+                "decipher_only",
+            ),
+            False,
+        )
         uses |= {"key_cert_sign": True, "crl_sign": True} if is_ca else {"digital_signature": True}
         builder = (
             x509.CertificateBuilder()
@@ -146,9 +156,12 @@ def read_back(c2pa: Any, path: Path) -> tuple[str, dict[str, Any], set[str]]:
 
 @pytest.mark.parametrize("audio_format", ["wav24", "wav16", "flac"])
 def test_a_signed_file_tells_how_it_was_made_and_is_otherwise_the_same(
-    c2pa: Any, authority: Authority, pack: Path, tmp_path: Path,
+    c2pa: Any,
+    authority: Authority,
+    pack: Path,
+    tmp_path: Path,
     audio_format: Literal["wav24", "wav16", "flac"],
-) -> None:  # fmt: skip
+) -> None:
     request = ExportRequest(to=tmp_path / "plain", audio_format=audio_format)
     plain = export_pack(pack, request)
     keys = authority.issue()
@@ -238,9 +251,13 @@ def test_usual_keys_can_sign(authority: Authority, kind: str) -> None:
     ],
 )
 def test_what_cannot_sign_is_refused_before_anything_is_written(
-    authority: Authority, pack: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture,
-    wrong: str | dict[str, Any], said: str,
-) -> None:  # fmt: skip
+    authority: Authority,
+    pack: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    wrong: str | dict[str, Any],
+    said: str,
+) -> None:
     certificate, key = authority.issue(**(wrong if isinstance(wrong, dict) else {}))
     secret = key.read_text().splitlines()[1]
     match wrong:
