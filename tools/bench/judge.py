@@ -1,4 +1,4 @@
-"""How many recordings the judge recognises that it has not heard: `python tools/bench/judge.py DIR`.
+"""Say which share of unheard recordings the judge recognises: `python tools/bench/judge.py DIR`.
 
 DIR has recordings and a `metadata.csv` with `file`, `label` and `fold`, as ESC-10's, whose folds
 share no source. For each fold a judge is fitted on the others. It names the clips of the fold, and
