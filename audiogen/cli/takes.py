@@ -88,13 +88,14 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     from audiogen.conditioning.controls import parse_controls
     from audiogen.pipeline import Pipeline
     from audiogen.run_folder import RunFolder
+    from audiogen.seeds import later_seed
     from audiogen.take_request import TakeRequest
     from audiogen.takes.making import write_takes
 
     controls, pipeline = parse_controls(control or ()), Pipeline.from_pretrained(run)
     requests = TakeRequest.of_each(
         wanted,
-        range(seed, seed + count),
+        [later_seed(seed, number) for number in range(count)],
         seconds=_seconds(seconds, beat),
         sampling=_sampling(pipeline.config.sample, steps, guidance_scale, setting),
         negative_prompt=negative_prompt,

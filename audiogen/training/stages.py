@@ -32,6 +32,7 @@ from audiogen.provenance.card import (
 )
 from audiogen.run_folder import WEIGHTS, write_documents
 from audiogen.seal import MANIFEST, require_whole
+from audiogen.seeds import hashed_seed
 from audiogen.storage import digest_of, publish_folder, sha256_file
 from audiogen.training.distil import PathCollate, PathDataset, write_paths
 from audiogen.training.distributed.launch import joined_processes, make_accelerator
@@ -85,7 +86,7 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
         if accelerator.is_main_process:
             _take_codec(config, config.codec.folder)
         return
-    torch.manual_seed(config.seed)
+    torch.manual_seed(hashed_seed("weights", config.seed))
     codec = build_codec(config.codec)
     rows, folder = read_split(config.run.manifest, "train"), config.sounds
     spec = codec.spec
@@ -145,7 +146,7 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
     if config.generator is None:
         raise ValueError("generator: missing; this recipe trains a codec alone")
     wanted = with_ranges_of(config.generator, items)
-    torch.manual_seed(config.seed)
+    torch.manual_seed(hashed_seed("weights", config.seed))
     generator = build_generator(wanted, codec.spec, TEXT_DIM, window)
     rows = read_split(config.run.manifest, "train")
     own = model_config(config, wanted, codec.config, rows)

@@ -22,7 +22,7 @@ from torchdiffeq import odeint
 
 from audiogen.generators.ode.denoiser import Denoiser
 from audiogen.generators.ode.scene import Scene
-from audiogen.seeds import LIKELIHOOD_STREAM
+from audiogen.seeds import normal, numbers_of
 from audiogen.types import Batch, Conditions
 
 State = tuple[Tensor, Tensor]
@@ -213,10 +213,10 @@ def _draw(
     noise = torch.zeros(len(seeds), channels, real.shape[1])
     probes = torch.zeros(num_probes, *noise.shape)
     for item, seed in enumerate(seeds):
-        source = torch.Generator().manual_seed(seed + LIKELIHOOD_STREAM)
+        source = numbers_of("likelihood", seed)
         shape = (channels, int(real[item].sum()))
-        noise[item][:, real[item]] = torch.randn(shape, generator=source)
+        noise[item][:, real[item]] = normal(source, *shape)
         for probe in probes:
-            signs = 2 * torch.randint(2, shape, generator=source).float() - 1
+            signs = torch.from_numpy(source.choice([-1.0, 1.0], shape)).float()
             probe[item][:, real[item]] = signs
     return noise.to(mask.device), probes.to(mask.device)
