@@ -226,6 +226,7 @@ def test_kept_takes_are_rendered_at_another_rate(
     listed = tmp_path / "list.csv"
     listed.write_text(f"prompt,count,seconds,loop\nrain,3,0.7,{loop}\n", encoding="utf-8")
     folder = tmp_path / "pack"
+    monkeypatch.setattr(Seam, "passes", property(lambda _: True))
     make_pack(MakeRequest(prompts=listed, model=model, out=folder), Worker())
     parents = read_job(folder)
     chosen = {take.file: Choice(status="keep") for take in parents}
