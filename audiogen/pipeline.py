@@ -18,6 +18,7 @@ from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.experiment import ModelConfig
 from audiogen.generators import AnySampling, LatentGenerator, Start, build_generator
 from audiogen.generators.abilities import EndsSounds
+from audiogen.generators.request import Request
 from audiogen.judge.judge import Judge
 from audiogen.run_folder import CONFIG, JUDGE, WEIGHTS, find_model, model_digest, write_documents
 from audiogen.schema import dump_config, read_config
@@ -159,9 +160,14 @@ class Pipeline:
                 [one.model_copy(update={"prompt": one.negative_prompt}) for one in requests]
             )
         if isinstance(self.generator, EndsSounds) and first.to_end:
-            sounds = self.generator.sample_to_end(
-                conditions, max(frames), sampling=sampling, seeds=seeds, negative=negative
+            request = Request(
+                conditions=conditions,
+                lengths=frames,
+                sampling=sampling,
+                seeds=seeds,
+                negative=negative,
             )
+            sounds = self.generator.sample_to_end(request)
         else:
             latents = self.generator.sample(
                 conditions,
