@@ -82,7 +82,7 @@ def _example(clips: Items, seed: int, path: int) -> Example:
     example: Example = clips[position]
     random = torch.Generator().manual_seed(item_seed(seed + 1, position))
     if float(torch.rand((), generator=random)) < EMPTY_PROMPTS:
-        example = example.without_prompt()
+        example = replace(example, prompt="")
     # As the conditioner leaves out measures in training: any number of them may be given.
     share, *chances = torch.rand(1 + len(example.measures), generator=random).tolist()
     given = {
