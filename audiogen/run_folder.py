@@ -18,6 +18,8 @@ JUDGE = "judge.safetensors"
 """Of a model folder: the recogniser of the sounds that it learnt, where they have labels."""
 MANIFEST = "manifest.jsonl"
 """Of a run folder: the sounds that it was trained on, and those that were refused."""
+PREPARED = "prepared.json"
+"""Of a run folder: what its manifest and captions were made from."""
 DOCUMENTS = ("README.md", "ATTRIBUTION.csv", "croissant.json")
 """What tells of a model whose sounds it learnt from; copies of the model keep it."""
 
@@ -50,7 +52,7 @@ class RunFolder:
     @property
     def prepared(self) -> Path:
         """What manifest and captions were made from."""
-        return self.path / "prepared.json"
+        return self.path / PREPARED
 
     @property
     def text(self) -> Path:

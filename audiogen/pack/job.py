@@ -1,15 +1,10 @@
-"""The job of a pack: every take, written down before the first is made, by one process at once."""
+"""The job of a pack: every take, written down before the first is made."""
 
 from __future__ import annotations
 
-import errno
 import json
-import logging
-import os
 import re
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from audiogen.schema import ConfigError
@@ -18,16 +13,11 @@ from audiogen.takes.take import Take, take_slug
 
 JOB_FILE = "job.jsonl"
 TAKES_FOLDER = "takes"
-LOCK_FILE = ".lock"
-"""It stays there: whether it is held is known to the system alone, not by the file."""
 FILE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 """What the files of a pack are called, without suffix: nothing that leads out of their folder."""
 TAKES_AT_ONCE = 8
 """Takes of a prompt that are chosen together, so that one is not nearly another. It is not the
 size of a batch: a choice does not depend on how many sounds are made at once."""
-_PID_BYTES = 20
-_BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
-_log = logging.getLogger(__name__)
 
 
 def take_path(pack: Path, take: Take) -> Path:
@@ -133,65 +123,3 @@ def _read_line(line: str, source: str) -> Take:
             "  put the file back as it was"
         )
     return take
-
-
-class PackBusyError(ValueError):
-    """Another process is at work on the pack."""
-
-
-@contextmanager
-def hold_pack(pack: Path) -> Iterator[None]:
-    """Keep other processes of this machine from making takes in `pack`.
-
-    The system takes the lock back when the process ends, however it ends. A file system without
-    locks lets several work at once, and the log warns of it.
-
-    Args:
-        pack: its folder; made if missing.
-
-    Raises:
-        PackBusyError: another process holds it; tells which.
-    """
-    pack.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(pack / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            _lock(descriptor)
-        except OSError as error:
-            if error.errno in _BUSY:
-                raise _busy(pack, os.read(descriptor, _PID_BYTES)) from None
-            text = "%s: no locks on this file system (%s); let one process at a time work here"
-            _log.warning(text, pack, error.strerror)
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
-        yield
-    finally:
-        os.close(descriptor)  # gives the lock back
-
-
-def _busy(pack: Path, content: bytes) -> PackBusyError:
-    pid = content.decode("ascii", "replace").strip()
-    who = f"process {pid}" if pid.isdigit() else "another process"
-    return PackBusyError(
-        f"{pack}: {who} is making takes in this pack\n"
-        "  wait until it is done, or stop it; then give the command again\n"
-        "  nothing was changed"
-    )
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int) -> None:
-        """Lock a byte far behind the text, which others may read then."""
-        os.lseek(descriptor, 1 << 30, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        finally:
-            os.lseek(descriptor, 0, os.SEEK_SET)
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

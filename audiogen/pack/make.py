@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from audiogen.locking import hold
 from audiogen.pack.curation.store import CardMaker
 from audiogen.pack.job import (
     check_models,
-    hold_pack,
     open_batches,
     read_job,
     take_path,
@@ -94,8 +94,8 @@ class Worker:
         )
 
     def holding(self, pack: Path) -> AbstractContextManager[None]:
-        """Hold a pack, which the first process does for all; PackBusyError where it is held."""
-        return hold_pack(pack) if self.rank == 0 else nullcontext()
+        """Hold a pack, which the first process does for all; BusyError where it is held."""
+        return hold(pack, "making takes in this pack") if self.rank == 0 else nullcontext()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ def make_pack(request: MakeRequest, worker: Worker) -> Done:
     Raises:
         ConfigError: all mistakes in the list.
         FileNotFoundError: a model is not there.
-        PackBusyError: another process is making takes in this pack.
+        BusyError: another process is making takes in this pack.
     """
     entries = read_prompts(request.prompts, request.defaults)
     named = [entry.model for _, entry in entries if entry.model is not None]

@@ -140,7 +140,7 @@ def redo_pack(pack: Path, request: RedoRequest, worker: Worker) -> Done:
 
     Raises:
         ValueError: none is chosen, or the model is not there any more.
-        PackBusyError: another process is making takes in this pack.
+        BusyError: another process is making takes in this pack.
     """
     parents = _chosen(pack, request)
     with worker.holding(pack):

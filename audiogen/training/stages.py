@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from audiogen.experiment import ExperimentConfig, Stage
 from audiogen.generators import build_generator
 from audiogen.generators.abilities import HasPaths
 from audiogen.judge.judge import Judge, train_judge
+from audiogen.locking import hold
 from audiogen.model_folder import Model, write_model
 from audiogen.pipeline import Pipeline
 from audiogen.provenance.card import (
@@ -33,6 +35,7 @@ from audiogen.provenance.card import (
 from audiogen.run_folder import WEIGHTS, write_documents
 from audiogen.seal import MANIFEST, require_whole
 from audiogen.seeds import hashed_seed
+from audiogen.stage_settings import is_done, stage_settings, write_settings
 from audiogen.storage import digest_of, publish_folder, sha256_file
 from audiogen.training.distil import PathCollate, PathDataset, write_paths
 from audiogen.training.distributed.launch import joined_processes, make_accelerator
@@ -42,8 +45,7 @@ from audiogen.training.loop.codec_loop import train_codec
 from audiogen.training.loop.generator_loop import train_generator
 from audiogen.training.loop.stage import Demo, Examples, StageRun
 from audiogen.training.loop.tracking import Tracker
-from audiogen.training.preparation import prepare
-from audiogen.training.settings import is_done, stage_settings, write_settings
+from audiogen.training.preparation import prepare_held
 from audiogen.types import LatentSpec
 
 SCALE_FILES = 512
@@ -60,14 +62,19 @@ def train(config: ExperimentConfig) -> Path:
 
     Under `accelerate launch` the processes share each stage; the main one writes.
     """
-    with joined_processes() as state:
+    with joined_processes() as state, _held(config, state):
         if state.is_main_process:
-            prepare(config)
+            prepare_held(config)
         wait_for_all()
         missing = [stage for stage in config.stages if not is_done(config, stage)]
         if missing:
             _run(missing, config, state)
     return config.run.model(config.stages[-1])
+
+
+def _held(config: ExperimentConfig, state: PartialState) -> AbstractContextManager[None]:
+    """Hold the run, which the main process does for all."""
+    return hold(config.run_dir) if state.is_main_process else nullcontext()
 
 
 def _run(stages: Sequence[Stage], config: ExperimentConfig, state: PartialState) -> None:

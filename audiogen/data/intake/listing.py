@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,6 +23,7 @@ from audiogen.data.intake.archives import (
     writable,
 )
 from audiogen.data.intake.naming import describe
+from audiogen.data.intake.walk import walk
 from audiogen.data.manifest import ManifestRow
 from audiogen.data.metadata import METADATA_NAMES, Metadata, parse_metadata, read_metadata
 
@@ -58,8 +58,8 @@ class Listing:
         }
 
 
-def list_files(folder: Path, num_workers: int | None = None) -> Listing:
-    """Walk the folder, following links but no loop, and match its metadata with its files.
+def list_files(folder: Path, num_workers: int | None = None, *, own: Path | None = None) -> Listing:
+    """Walk the folder (see `walk`), and match its metadata with its files.
 
     Archives are listed by `num_workers` child processes; None chooses.
 
@@ -69,7 +69,12 @@ def list_files(folder: Path, num_workers: int | None = None) -> Listing:
     listing = Listing(folder)
     tables: list[Path] = []
     archives: list[Path | str] = []
-    for here, names in _walk(listing):
+
+    def refuse(path: str, reason: str) -> None:
+        listing.refused.append(refused_row(path, reason))
+
+    for here, subfolders, names in walk(folder, own=own, refuse=refuse):
+        _sort_names(here.relative_to(folder), subfolders, names, listing)
         archives += [here / name for name in names if name.lower().endswith(ARCHIVE_SUFFIX)]
         tables += [here / table for table in METADATA_NAMES if table in names]
     if (folder / SHARD_LIST).is_file():
@@ -82,27 +87,6 @@ def list_files(folder: Path, num_workers: int | None = None) -> Listing:
     for table in tables:
         _add_table(table, listing, by_key, in_tables)
     return listing
-
-
-def _walk(listing: Listing) -> Iterator[tuple[Path, list[str]]]:
-    """Enter sounds and what is refused by its name; yield each folder and its files."""
-    seen: set[tuple[int, int]] = set()
-
-    def unreadable(error: OSError) -> None:
-        name = Path(error.filename).relative_to(listing.folder).as_posix()
-        listing.refused.append(refused_row(name, "unreadable_folder"))
-
-    for name, subfolders, files in os.walk(listing.folder, onerror=unreadable, followlinks=True):
-        here = Path(name)
-        status = here.stat()
-        if (status.st_dev, status.st_ino) in seen:
-            subfolders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        subfolders[:] = sorted(sub for sub in subfolders if not sub.startswith("."))
-        names = sorted(name for name in files if not name.startswith("."))
-        _sort_names(here.relative_to(listing.folder), subfolders, names, listing)
-        yield here, names
 
 
 def _sort_names(

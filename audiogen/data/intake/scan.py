@@ -30,6 +30,7 @@ INTAKE_REASONS: Mapping[str, str] = {
     "too_short": f"shorter than {MIN_SECONDS * 1000:g} ms",
     "unsupported": "a format that is not read; convert it to WAV or FLAC",
     "unreadable_folder": "the folder cannot be opened",
+    "own_output": "a run, a model or a pack that audiogen wrote; nothing is learnt from it",
     "outside": "a path outside the data folder, in metadata or in an archive",
     "repeated_name": "the archive has an earlier file of this name, which is used",
     "repeated_row": "the metadata have an earlier row for this file, which is used",
@@ -47,6 +48,7 @@ def scan_folder(
     terms: LicenceTerms | None = None,
     num_workers: int | None = None,
     allow_none: bool = False,
+    own: Path | None = None,
 ) -> list[ManifestRow]:
     """Look at every sound below a folder.
 
@@ -62,6 +64,7 @@ def scan_folder(
         seed: of the choice.
         terms: licences that are allowed; None asks for none.
         num_workers: child processes; None chooses. The rows do not depend on it.
+        own: the run that asks, which may lie in the folder and is left out.
         allow_none: return the refused rows when nothing is usable, instead of raising.
 
     Returns:
@@ -76,7 +79,7 @@ def scan_folder(
     if not folder.is_dir():
         state = "is not a folder" if folder.exists() else "does not exist"
         raise ValueError(f"{folder} {state}; give a folder of sounds ({_suffixes()}).")
-    listing = list_files(folder, num_workers)
+    listing = list_files(folder, num_workers, own=own)
     looked_at = list(_look_at(listing, num_workers))
     used = [(row, words) for row, words in looked_at if row.verdict == "used"]
     refused = listing.refused + [row for row, _ in looked_at if row.verdict == "refused"]
