@@ -15,6 +15,7 @@ from audiogen.conditioning.controls import Controls, Role, make_controls
 from audiogen.conditioning.text import TextEncoder
 from audiogen.generators import AnySampling, Start
 from audiogen.generators.abilities import EndsSounds
+from audiogen.generators.request import Request
 from audiogen.model_folder import Model, read_model, write_model
 from audiogen.storage import publish_folder
 from audiogen.take_request import TakeRequest
@@ -134,9 +135,14 @@ class Pipeline:
                 [one.model_copy(update={"prompt": one.negative_prompt}) for one in requests]
             )
         if isinstance(self.generator, EndsSounds) and first.to_end:
-            sounds = self.generator.sample_to_end(
-                conditions, max(frames), sampling=sampling, seeds=seeds, negative=negative
+            request = Request(
+                conditions=conditions,
+                lengths=frames,
+                sampling=sampling,
+                seeds=seeds,
+                negative=negative,
             )
+            sounds = self.generator.sample_to_end(request)
         else:
             latents = self.generator.sample(
                 conditions,

@@ -26,6 +26,7 @@ from audiogen.data.loading.examples import Example
 from audiogen.experiment import DistilConfig
 from audiogen.generators import Start
 from audiogen.generators.abilities import HasPaths
+from audiogen.generators.request import Request
 from audiogen.seeds import PATH_SEEDS
 from audiogen.storage import publish_folder, read_json, read_tensors, write_tensors
 from audiogen.training.distributed.waiting import wait_for_all
@@ -100,14 +101,15 @@ def _record(
     if teacher.keeps == "anything":
         torch.manual_seed(min(numbers))
         keep = teacher.draw_kept_frames(batch.mask)
-    start = Start(latents=batch.latents, keep=keep) if bool(keep.any()) else None
-    points, times, end = teacher.trace(
-        batch.conditions,
-        batch.latents.shape[-1],
+    start = Start(latents=batch.latents, keep=keep) if bool(keep.any()) else Start()
+    request = Request(
+        conditions=batch.conditions,
+        lengths=[batch.latents.shape[-1]] * len(batch.conditions),
         sampling=config.teacher,
         seeds=[PATH_SEEDS + number for number in numbers],
         start=start,
     )
+    points, times, end = teacher.trace(request)
     return {
         "noisy": points.transpose(0, 1).half().cpu(),
         "t": times.T.contiguous().cpu(),

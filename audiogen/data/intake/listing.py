@@ -11,7 +11,7 @@ from typing import Any
 
 from audiogen.audio.io.decoding import AUDIO_SUFFIXES
 from audiogen.audio.io.member import Member, Sound, label_of
-from audiogen.audio.io.sandbox import Failure, run_contained
+from audiogen.audio.io.sandbox import run_contained
 from audiogen.data.intake.archives import (
     ARCHIVE_SUFFIX,
     MAX_SIDECAR_BYTES,
@@ -144,13 +144,11 @@ def _add_file(sound: Path, listing: Listing) -> None:
     listing.told[path] = Metadata(file=path, prompt=caption)
 
 
-def _add_archive(
-    archive: Path | str, content: Mapping[str, Any] | Failure, listing: Listing
-) -> None:
+def _add_archive(archive: Path | str, content: Mapping[str, Any] | str, listing: Listing) -> None:
     """Enter the sounds of an archive, as `list_archive` found them, and what it says of them."""
     label = listing.name_of(archive) if isinstance(archive, Path) else label_of(archive)
-    if isinstance(content, Failure):
-        listing.refuse(label, content.reason)
+    if isinstance(content, str):
+        listing.refuse(label, content)
         return
     for name, offset, num_bytes in content["sounds"]:
         path = f"{label}/{name}"

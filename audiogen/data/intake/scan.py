@@ -10,7 +10,7 @@ from typing import Any
 
 from audiogen.audio.io.decoding import AUDIO_SUFFIXES, REASONS
 from audiogen.audio.io.member import Member, is_remote
-from audiogen.audio.io.sandbox import Failure, run_contained
+from audiogen.audio.io.sandbox import run_contained
 from audiogen.audio.measure.fingerprint import NO_WORDS, Words
 from audiogen.audio.measure.inspection import SILENT_SWING, WARNINGS, facts_of, inspect_file
 from audiogen.data.intake.copies import COPY_WARNINGS, mark_copies
@@ -153,12 +153,10 @@ def _look_at(listing: Listing, num_workers: int | None) -> Iterator[tuple[Manife
         yield row, words
 
 
-def _row(
-    path: str, result: Mapping[str, Any] | Failure, told: Metadata
-) -> tuple[ManifestRow, Words]:
+def _row(path: str, result: Mapping[str, Any] | str, told: Metadata) -> tuple[ManifestRow, Words]:
     """Return the row of one file, used or refused, and its fingerprint."""
-    if isinstance(result, Failure):
-        return refused_row(path, result.reason), NO_WORDS
+    if isinstance(result, str):
+        return refused_row(path, result), NO_WORDS
     try:
         facts = facts_of(result)
     except (KeyError, TypeError, ValueError):  # a file took over the process that decoded it
