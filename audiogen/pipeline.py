@@ -10,31 +10,20 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from audiogen.audio.dsp import below_full_scale, resample, set_loudness
-from audiogen.audio.loops import resample_ring
-from audiogen.codecs import Codec, load_codec, save_codec
+from audiogen.audio.finishing import finished
 from audiogen.conditioning.controls import Controls, Role, make_controls
-from audiogen.conditioning.text import TEXT_DIM, TextEncoder
-from audiogen.experiment import ModelConfig
-from audiogen.generators import AnySampling, LatentGenerator, Start, build_generator
+from audiogen.conditioning.text import TextEncoder
+from audiogen.generators import AnySampling, Start
 from audiogen.generators.abilities import EndsSounds
-from audiogen.judge.judge import Judge
-from audiogen.run_folder import CONFIG, JUDGE, WEIGHTS, find_model, model_digest, write_documents
-from audiogen.schema import dump_config, read_config
-from audiogen.seal import require_whole, seal_folder
-from audiogen.storage import publish_folder, read_tensors, write_tensors
+from audiogen.generators.request import Request
+from audiogen.model_folder import Model, read_model, write_model
+from audiogen.storage import publish_folder
 from audiogen.take_request import TakeRequest
 from audiogen.types import Conditions
-
-FILES = (CONFIG, WEIGHTS, JUDGE)
-"""Of a model, which its seal covers; its codec has one of its own."""
 
 MIN_SECONDS = 0.5
 MAX_WINDOWS = 12
 """Longest take, in training windows."""
-MAX_GAIN_DB = 20.0
-"""Takes come out near the loudness of the training clips; one far below it is silence, and more
-gain would only turn its noise floor up."""
 
 
 class Pipeline:
@@ -45,24 +34,11 @@ class Pipeline:
     >>> wav = pipeline(["light rain"], seconds=5.0, seeds=[7])  # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        codec: Codec,
-        generator: LatentGenerator,
-        *,
-        digest: str = "",
-        judge: Judge | None = None,
-    ) -> None:
-        self.config = config
-        self.codec = codec.eval()
-        self.generator = generator.eval()
-        self.digest = digest
-        """Sixteen hexadecimal digits that name the weights; empty for weights never saved."""
-        self.judge = judge
-        """Tells how a take fits its prompt; None where the sounds it learnt have no labels."""
-        self.folder: Path | None = None
-        """That it was read from."""
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.config, self.judge, self.digest = model.config, model.judge, model.digest
+        self.codec = model.codec.eval()
+        self.generator = model.generator.eval()
         self._text: TextEncoder | None = None
 
     @property
@@ -159,9 +135,14 @@ class Pipeline:
                 [one.model_copy(update={"prompt": one.negative_prompt}) for one in requests]
             )
         if isinstance(self.generator, EndsSounds) and first.to_end:
-            sounds = self.generator.sample_to_end(
-                conditions, max(frames), sampling=sampling, seeds=seeds, negative=negative
+            request = Request(
+                conditions=conditions,
+                lengths=frames,
+                sampling=sampling,
+                seeds=seeds,
+                negative=negative,
             )
+            sounds = self.generator.sample_to_end(request)
         else:
             latents = self.generator.sample(
                 conditions,
@@ -174,7 +155,10 @@ class Pipeline:
             )
             sounds = [one[:, :length] for one, length in zip(latents, frames, strict=True)]
         wavs = self._decoded(sounds, seeds, ring=first.loop)
-        return [self._finished(wav, one) for wav, one in zip(wavs, requests, strict=True)]
+        return [
+            finished(wav, spec.sample_rate, one.seconds, ring=one.loop, to_rate=one.rate)
+            for wav, one in zip(wavs, requests, strict=True)
+        ]
 
     def _decoded(
         self, sounds: Sequence[Tensor], seeds: Sequence[int], *, ring: bool
@@ -187,21 +171,6 @@ class Pipeline:
             wav = self.codec.decode(part, seeds=[seeds[index] for index in items], ring=ring)
             made.update(zip(items, wav.cpu(), strict=True))
         return [made[index] for index in range(len(sounds))]
-
-    def _finished(self, wav: Tensor, request: TakeRequest) -> Tensor:
-        """Bring a sound (C, T) to its length, set its level, and bring it to its rate."""
-        rate = self.codec.spec.sample_rate
-        num_samples = self.codec.spec.num_samples(request.seconds)
-        if request.loop:
-            twice = resample_ring(wav, num_samples).repeat(1, 2)
-            wav = set_loudness(twice, rate, max_gain_db=MAX_GAIN_DB)[:, :num_samples]
-        else:
-            wav = set_loudness(wav[:, :num_samples], rate, max_gain_db=MAX_GAIN_DB)
-        if request.rate is None or request.rate == rate:
-            return wav
-        if request.loop:
-            return below_full_scale(resample_ring(wav, round(request.seconds * request.rate)))
-        return below_full_scale(resample(wav, rate, request.rate))
 
     def check(self, requests: Sequence[TakeRequest]) -> None:
         """Refuse what `takes` cannot make in one batch, before anything is made.
@@ -273,23 +242,7 @@ class Pipeline:
             ValueError: its files are not those that were written.
             ConfigError: the folder's config is not valid.
         """
-        folder = find_model(Path(path))
-        require_whole(folder, FILES)
-        config = read_config(ModelConfig, folder / CONFIG)
-        codec = load_codec(folder / "codec")
-        window = codec.spec.num_frames(config.clip_seconds)
-        generator = build_generator(config.generator, codec.spec, TEXT_DIM, window)
-        generator.load_state_dict(read_tensors(folder / WEIGHTS))
-        generator.requires_grad_(requires_grad=False)
-        judge = Judge.read(folder / JUDGE) if (folder / JUDGE).is_file() else None
-        if judge is not None and judge.sample_rate != codec.spec.sample_rate:
-            raise ValueError(
-                f"{folder / JUDGE}: for sounds at {judge.sample_rate} Hz;"
-                f" this model makes {codec.spec.sample_rate} Hz"
-            )
-        pipeline = cls(config, codec, generator, digest=model_digest(folder), judge=judge)
-        pipeline.folder = folder
-        return pipeline
+        return cls(read_model(Path(path)))
 
     def save_pretrained(self, path: str | Path, documents: Mapping[str, str] | None = None) -> None:
         """Write a folder that `from_pretrained` reads; it appears when it is complete.
@@ -300,17 +253,4 @@ class Pipeline:
                 `provenance.card.documents`; the others are those of the folder it was read from.
         """
         with publish_folder(Path(path)) as folder:
-            self.write_into(folder, documents)
-
-    def write_into(self, folder: Path, documents: Mapping[str, str] | None = None) -> None:
-        """Write the files of `save_pretrained` into an empty folder that the caller publishes."""
-        (folder / CONFIG).write_text(dump_config(self.config), encoding="utf-8")
-        (folder / "codec").mkdir()
-        save_codec(folder / "codec", self.codec)
-        write_tensors(folder / WEIGHTS, self.generator.state_dict())
-        if self.judge is not None:
-            self.judge.write(folder / JUDGE)
-        seal_folder(folder, FILES)
-        write_documents(folder, documents or {}, self.folder)
-        if self.folder is not None:
-            write_documents(folder / "codec", {}, self.folder / "codec")
+            write_model(folder, self.model, documents or {})

@@ -5,15 +5,15 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
-from audiogen.audio.io.metadata import Acid, Broadcast, Chunks, Cue, Sampler
+from audiogen.audio.io.riff import Acid, Broadcast, Chunks, Cue, Sampler
 
-HEAD = "<256s32s32s10s8sIIH64s5h180s"
+HEAD = "<256s32s32s10s8sQH64s5h180s"
 UNKNOWN_LEVEL = 0x7FFF
 ONE_SHOT, ROOT = 1, 2
 
 
 def read_chunks(path: Path) -> Chunks:
-    """Read what `write_chunks` wrote."""
+    """Read what `append_chunks` wrote."""
     found: dict[bytes, bytes] = {}
     for name, data in _members(path.read_bytes(), at=12):
         found.setdefault(data[:4] if name == b"LIST" else name, data)
@@ -32,7 +32,6 @@ def _read_sampler(data: bytes) -> Sampler:
     loops = [struct.unpack_from("<6I", data, 36 + 24 * number) for number in range(values[7])]
     return Sampler(
         root_note=values[3],
-        pitch_fraction=values[4] / 2**32,
         loops=tuple((loop[2], loop[3] + 1) for loop in loops),
     )
 
@@ -59,13 +58,9 @@ def _read_cues(data: bytes, adtl: bytes) -> tuple[Cue, ...]:
 
 
 def _read_broadcast(data: bytes) -> Broadcast:
-    *texts, low, high, version, _, first, second, third, fourth, fifth, _ = struct.unpack_from(
-        HEAD, data
-    )
-    levels = [
-        None if version < 2 or level == UNKNOWN_LEVEL else level / 100
-        for level in (first, second, third, fourth, fifth)
-    ]
+    *texts, _, _, _, loudness, span, peak, momentary, short_term, _ = struct.unpack_from(HEAD, data)
+    assert (span, momentary, short_term) == (UNKNOWN_LEVEL,) * 3
+    levels = [None if level == UNKNOWN_LEVEL else level / 100 for level in (loudness, peak)]
     words = [text.split(b"\0")[0].decode("ascii", errors="replace") for text in texts]
     return Broadcast(
         description=words[0],
@@ -73,13 +68,8 @@ def _read_broadcast(data: bytes) -> Broadcast:
         reference=words[2],
         date=words[3],
         time=words[4],
-        time_reference=high << 32 | low,
         loudness_lufs=levels[0],
-        loudness_range_lu=levels[1],
-        true_peak_db=levels[2],
-        momentary_lufs=levels[3],
-        short_term_lufs=levels[4],
-        coding_history=data[602:].split(b"\0")[0].decode("ascii", errors="replace"),
+        true_peak_db=levels[1],
     )
 
 

@@ -87,6 +87,7 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     from audiogen.generators import ODESamplingConfig, build_generator  # noqa: PLC0415
     from audiogen.generators.ode.flow import FlowConfig  # noqa: PLC0415
     from audiogen.generators.ode.infill import InfillConfig  # noqa: PLC0415
+    from audiogen.model_folder import Model  # noqa: PLC0415
     from audiogen.pipeline import Pipeline  # noqa: PLC0415
 
     def make(
@@ -131,7 +132,8 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             if not bool(parameter.any()):
                 torch.nn.init.normal_(parameter, std=0.05)
         folder = tmp_path_factory.mktemp("model")
-        Pipeline(config, built, generator).save_pretrained(folder / "generator" / "model")
+        model = Model(config=config, codec=built, generator=generator)
+        Pipeline(model).save_pretrained(folder / "generator" / "model")
         return folder
 
     return make

@@ -20,6 +20,7 @@ LAYERS = (  # a module may import from its own package and from rows above it, n
     {"codecs", "conditioning"},
     {"generators", "data"},
     {"experiment", "take_request"},
+    {"model_folder"},
     {"pipeline"},
     {"takes"},
     {"provenance"},

@@ -9,6 +9,7 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ import torch
 from audiogen.codecs import load_codec
 from audiogen.experiment import load_config
 from audiogen.judge.judge import Judge
-from audiogen.pipeline import FILES, Pipeline
+from audiogen.model_folder import FILES, read_model
+from audiogen.pipeline import Pipeline
 from audiogen.run_folder import JUDGE
 from audiogen.seal import seal_folder, verify_folder
 
@@ -125,9 +127,7 @@ JUDGE_OF_NOISE = Judge.fit(
 def copy(model: Path, tmp_path: Path) -> Path:
     """A model folder of one's own."""
     target = tmp_path / "model"
-    pipeline = Pipeline.from_pretrained(model)
-    pipeline.judge = JUDGE_OF_NOISE
-    pipeline.save_pretrained(target)
+    Pipeline(replace(read_model(model), judge=JUDGE_OF_NOISE)).save_pretrained(target)
     return target
 
 

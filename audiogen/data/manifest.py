@@ -121,16 +121,9 @@ def read_manifest(path: Path) -> list[ManifestRow]:
         ValueError: naming the file and the line, if a row is not as it should be or the file does
             not end with a whole line.
     """
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        raise ValueError(
-            f"{path}: there is no manifest; make one with `audiogen prepare`."
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 at byte {error.start}; make it anew.") from None
-    # Not splitlines: names may hold U+2028, which JSON leaves as it is.
-    *lines, rest = text.split("\n")
+    if not path.exists():
+        raise ValueError(f"{path}: there is no manifest; make one with `audiogen prepare`.")
+    *lines, rest = path.read_bytes().split(b"\n")
     if rest:
         raise ValueError(f"{path}:{len(lines) + 1}: the last line is cut off; make it anew.")
     return [_parse_row(path, number, line) for number, line in enumerate(lines, start=1)]
@@ -141,7 +134,7 @@ def read_split(path: Path, split: Literal["train", "held_out"]) -> list[Manifest
     return [row for row in read_manifest(path) if row.split == split]
 
 
-def _parse_row(path: Path, number: int, line: str) -> ManifestRow:
+def _parse_row(path: Path, number: int, line: bytes) -> ManifestRow:
     try:
         return _ROW.validate_json(line)
     except ValidationError as error:

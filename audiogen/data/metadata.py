@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -42,15 +41,6 @@ def _side(name: object) -> object:
     return SPLITS.get(name.lower(), name) if isinstance(name, str) else name
 
 
-def _whole(text: str) -> str:
-    """Raise ValueError for half a character (a lone surrogate), which cannot be written again."""
-    text.encode()
-    return text
-
-
-Text = Annotated[str, AfterValidator(_whole)]
-
-
 class Metadata(BaseModel):
     """What is said of one sound; an empty text says nothing.
 
@@ -61,22 +51,28 @@ class Metadata(BaseModel):
         fold: of a published cross-validation; it is written for other programs.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        coerce_numbers_to_str=True,
+        # With this pydantic refuses half a character (a lone surrogate), too, which JSON may hold.
+        str_strip_whitespace=True,
+    )
 
-    file: Text = Field(validation_alias=AliasChoices(*FILE_COLUMNS))
-    label: Text = Field(default="", validation_alias=AliasChoices("label", "category", "class"))
-    prompt: Text = Field(
+    file: str = Field(validation_alias=AliasChoices(*FILE_COLUMNS))
+    label: str = Field(default="", validation_alias=AliasChoices("label", "category", "class"))
+    prompt: str = Field(
         default="",
         validation_alias=AliasChoices("caption", "prompt", "text"),
         serialization_alias="caption",
     )
-    author: Text = ""
-    source: Text = Field(default="", validation_alias=AliasChoices("source", "url"))
-    licence: Text = Field(default="", validation_alias=AliasChoices("licence", "license"))
-    source_id: Text = ""
+    author: str = ""
+    source: str = Field(default="", validation_alias=AliasChoices("source", "url"))
+    licence: str = Field(default="", validation_alias=AliasChoices("licence", "license"))
+    source_id: str = ""
     role: Cut = "whole"
     split: Annotated[Split, BeforeValidator(_side)] = ""
-    fold: Text = ""
+    fold: str = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -147,19 +143,19 @@ def csv_records(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     text = _text(path)
     header = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    lines = io.StringIO(text, newline="")
+    reader = csv.DictReader(lines, delimiter=delimiter, restval="", strict=True)
     try:
-        names = [name.strip().lower() for name in next(reader, [])]
-        for cells in reader:
-            if len(cells) > len(names):
+        for record in reader:
+            if None in record:
                 raise ValueError(
-                    f"{path}:{reader.line_num}: {len(cells)} cells under {len(names)} columns.\n"
+                    f"{path}:{reader.line_num}: more cells than columns.\n"
                     f'Put texts that hold a {delimiter!r} between double quotes ("...").'
                 )
-            if any(cell.strip() for cell in cells):
-                yield reader.line_num, dict(zip(names, cells, strict=False))
+            if any(cell.strip() for cell in record.values()):
+                yield reader.line_num, record
     except csv.Error as error:
-        raise ValueError(f"{path}:{reader.line_num}: not a CSV row ({error}).") from None
+        raise ValueError(f"{path}:{reader.reader.line_num}: not a CSV row ({error}).") from None
 
 
 def _json_records(path: Path) -> Iterator[tuple[int, object]]:

@@ -12,37 +12,24 @@ from torch import Tensor
 
 from audiogen.conditioning.conditioner import Conditioner
 from audiogen.generators.base import LatentGenerator
-from audiogen.generators.request import Start
-from audiogen.generators.sampling import SamplingConfig
+from audiogen.generators.request import Request
 from audiogen.nn.lowbit import WeightKind
-from audiogen.types import Batch, Conditions
+from audiogen.types import Batch
 
 
 class EndsSounds(LatentGenerator):
     """A generator that knows where a sound ends."""
 
     @abstractmethod
-    def sample_to_end(
-        self,
-        conditions: Conditions,
-        max_frames: int,
-        *,
-        sampling: SamplingConfig,
-        seeds: Sequence[int],
-        negative: Conditions | None = None,
-    ) -> list[Tensor]:
-        """Sample sounds that end where the model ends them.
+    def sample_to_end(self, request: Request) -> list[Tensor]:
+        """Sample sounds that end where the model ends them, or are cut at their length.
 
         Args:
-            conditions: of B items; the role should be "whole", whose ends are learnt, and
-                `seconds` left out (NaN), which would tell the end.
-            max_frames: a sound that has not ended by then is cut.
-            sampling: of the generator's own kind.
-            seeds: one per item.
-            negative: what guidance leads away from; None is no prompt.
+            request: whose conditions have the role "whole", whose ends are learnt, and no
+                `seconds` (NaN), which would tell the end.
 
         Returns:
-            Latents of each item (D, L) or tokens (K, L), L from 1 to `max_frames`.
+            Latents of each item (D, L) or tokens (K, L), L from 1 to the item's length.
         """
 
 
@@ -52,16 +39,8 @@ class HasPaths(LatentGenerator):
     conditioner: Conditioner
 
     @abstractmethod
-    def trace(
-        self,
-        conditions: Conditions,
-        num_frames: int,
-        *,
-        sampling: SamplingConfig,
-        seeds: Sequence[int],
-        start: Start | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Sample as `sample` does, and return the way as well.
+    def trace(self, request: Request) -> tuple[Tensor, Tensor, Tensor]:
+        """Sample as `sample` does, items of one length, and return the way as well.
 
         Returns:
             The points (P, B, D, L) and times (P, B) at which the network was asked, the noisiest
@@ -77,15 +56,12 @@ class PredictsLatents(LatentGenerator):
     """A generator that has a density of continuous latents."""
 
     @abstractmethod
-    def bits_per_dimension(
-        self, batch: Batch, *, seeds: Sequence[int], tolerance: float = 1e-4
-    ) -> Tensor:
+    def bits_per_dimension(self, batch: Batch, *, seeds: Sequence[int]) -> Tensor:
         """Bits per number (B,) that a batch's latents take, given their conditions.
 
         Args:
             batch: what lies behind the generator's window is cut off.
             seeds: one per item, for the parts that are estimated by chance.
-            tolerance: relative and absolute, of the result.
         """
 
 

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from audiogen.generators.sampling import ODESamplingConfig
+from audiogen.types import Context
+
+
+def joined(first: Context, second: Context) -> Context:
+    """The context of the items of both; zeros fill the shorter sequences."""
+    return Context(
+        sequence=pad_sequence([*first.sequence, *second.sequence], batch_first=True),
+        mask=pad_sequence([*first.mask, *second.mask], batch_first=True),
+        vector=torch.cat([first.vector, second.vector]),
+    )
 
 
 class Guidance:

@@ -39,7 +39,7 @@ def over_windows(
     window: int,
     *,
     lengths: Sequence[int],
-    ring_offsets: Sequence[int] | None = None,
+    turn: float | None = None,
 ) -> Tensor:
     """Apply `function` to overlapping windows of x and blend what it returns.
 
@@ -51,32 +51,31 @@ def over_windows(
         x: (B, D, L), items of one of `batches_of`.
         window: frames; x no longer than this is one window.
         lengths: frames of each item; what is behind them is left out of windows.
-        ring_offsets: None for sounds with two ends. Else the last frame of an item is followed by
-            the first, and its windows begin at this frame; callers draw new ones for each
-            evaluation, so that no place of the ring stays at a window's edge.
+        turn: None for sounds with two ends. Else the last frame of an item is followed by the
+            first, and its windows begin at this part of it, from 0 to 1; callers draw a new one
+            for each evaluation, so that no place of the ring stays at a window's edge.
 
     Returns:
         (B, D, L).
     """
     device = x.device
+    offsets = [None if turn is None else int(turn * length) for length in lengths]
     if x.shape[-1] <= window:
         items = torch.arange(len(x), device=device)
         frames = torch.arange(x.shape[-1], device=device).expand(len(x), -1)
-        if ring_offsets is None:
+        if turn is None:
             return function(x, items, frames)
-        frames = (frames + torch.tensor(ring_offsets, device=device)[:, None]) % x.shape[-1]
+        frames = (frames + torch.tensor(offsets, device=device)[:, None]) % x.shape[-1]
         turned = function(_taken(x, items, frames), items, frames)
         return torch.empty_like(x).scatter_(2, frames[:, None].expand_as(turned), turned)
-    starts = [
-        _starts(length, window, None if ring_offsets is None else ring_offsets[item])
-        for item, length in enumerate(lengths)
-    ]
+    ranges = zip(lengths, offsets, strict=True)
+    starts = [_starts(length, window, offset) for length, offset in ranges]
     # The first window of each item, then the second of each that has one, and so on.
-    turns = [
-        [(item, start) for item, start in enumerate(turn) if start is not None]
-        for turn in itertools.zip_longest(*starts)
+    rounds = [
+        [(item, start) for item, start in enumerate(each) if start is not None]
+        for each in itertools.zip_longest(*starts)
     ]
-    items, begins = torch.tensor([row for turn in turns for row in turn], device=device).unbind(1)
+    items, begins = torch.tensor([row for each in rounds for row in each], device=device).unbind(1)
     ends = torch.tensor(lengths, device=device)[items]
     frames = (begins[:, None] + torch.arange(window, device=device)) % ends[:, None]
     blocks = zip(torch.split(items, ROWS_AT_ONCE), torch.split(frames, ROWS_AT_ONCE), strict=True)
@@ -84,9 +83,9 @@ def over_windows(
     ramp = torch.arange(1, window + 1, device=device)
     weight = torch.minimum(ramp, ramp.flip(0)).to(x.dtype)
     total, weights = torch.zeros_like(x), torch.zeros_like(x[:, 0])
-    sizes = [len(turn) for turn in turns]
+    sizes = [len(each) for each in rounds]
     parts = (torch.split(tensor, sizes) for tensor in (out, items, frames))
-    for piece, item, place in zip(*parts, strict=True):  # in a turn, no frame is met twice
+    for piece, item, place in zip(*parts, strict=True):  # in a round, no frame is met twice
         total[item[:, None], :, place] += (weight * piece).transpose(1, 2)
         weights[item[:, None], place] += weight
     return total / weights.clamp_min(1)[:, None]

@@ -26,6 +26,7 @@ from audiogen.data.loading.examples import Example
 from audiogen.experiment import DistilConfig
 from audiogen.generators import Start
 from audiogen.generators.abilities import HasPaths
+from audiogen.generators.request import Request
 from audiogen.seeds import PATH_SEEDS
 from audiogen.storage import publish_folder, read_json, read_tensors, write_tensors
 from audiogen.training.distributed.waiting import wait_for_all
@@ -81,7 +82,7 @@ def _example(clips: Items, seed: int, path: int) -> Example:
     example: Example = clips[position]
     random = torch.Generator().manual_seed(item_seed(seed + 1, position))
     if float(torch.rand((), generator=random)) < EMPTY_PROMPTS:
-        example = example.without_prompt()
+        example = replace(example, prompt="")
     # As the conditioner leaves out measures in training: any number of them may be given.
     share, *chances = torch.rand(1 + len(example.measures), generator=random).tolist()
     given = {
@@ -100,14 +101,15 @@ def _record(
     if teacher.keeps == "anything":
         torch.manual_seed(min(numbers))
         keep = teacher.draw_kept_frames(batch.mask)
-    start = Start(latents=batch.latents, keep=keep) if bool(keep.any()) else None
-    points, times, end = teacher.trace(
-        batch.conditions,
-        batch.latents.shape[-1],
+    start = Start(latents=batch.latents, keep=keep) if bool(keep.any()) else Start()
+    request = Request(
+        conditions=batch.conditions,
+        lengths=[batch.latents.shape[-1]] * len(batch.conditions),
         sampling=config.teacher,
         seeds=[PATH_SEEDS + number for number in numbers],
         start=start,
     )
+    points, times, end = teacher.trace(request)
     return {
         "noisy": points.transpose(0, 1).half().cpu(),
         "t": times.T.contiguous().cpu(),

@@ -21,6 +21,7 @@ from audiogen.experiment import ExperimentConfig, Stage
 from audiogen.generators import build_generator
 from audiogen.generators.abilities import HasPaths
 from audiogen.judge.judge import Judge, train_judge
+from audiogen.model_folder import Model, write_model
 from audiogen.pipeline import Pipeline
 from audiogen.provenance.card import (
     codec_card,
@@ -147,12 +148,12 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
     torch.manual_seed(config.seed)
     generator = build_generator(wanted, codec.spec, TEXT_DIM, window)
     rows = read_split(config.run.manifest, "train")
-    pipeline = Pipeline(model_config(config, wanted, codec.config, rows), codec, generator)
-    run = _stage_run(config, "generator", accelerator, _demo(config, pipeline))
+    own = model_config(config, wanted, codec.config, rows)
+    model = Model(config=own, codec=codec, generator=generator)
+    run = _stage_run(config, "generator", accelerator, _demo(config, Pipeline(model)))
     train_generator(generator, examples, config.train.generator, run)
     if accelerator.is_main_process:
-        pipeline.judge = _judge(config, codec.spec)
-        _publish(config, pipeline, "generator")
+        _publish(config, replace(model, judge=_judge(config, codec.spec)), "generator")
 
 
 def _judge(config: ExperimentConfig, spec: LatentSpec) -> Judge | None:
@@ -185,10 +186,10 @@ def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     generator.requires_grad_(requires_grad=True)
     generator.conditioner.keep_all()  # a path belongs to all of its conditions
     rows = read_split(config.run.manifest, "train")
-    student = Pipeline(
-        model_config(config, pipeline.config.generator, codec.config, rows),
-        codec,
-        generator,
+    student = Model(
+        config=model_config(config, pipeline.config.generator, codec.config, rows),
+        codec=codec,
+        generator=generator,
         judge=pipeline.judge,
     )
     points = replace(
@@ -196,7 +197,7 @@ def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
         items=PathDataset(paths, first_share=plan.first_share, seed=config.seed),
         collate=PathCollate(examples.collate, infill=generator.keeps == "anything"),
     )
-    run = _stage_run(config, "distil", accelerator, _demo(config, student))
+    run = _stage_run(config, "distil", accelerator, _demo(config, Pipeline(student)))
     train_generator(generator, points, plan.train, run)
     if accelerator.is_main_process:
         _publish(config, student, "distil")
@@ -237,13 +238,13 @@ def _demo(config: ExperimentConfig, pipeline: Pipeline) -> Demo:
     return demo
 
 
-def _publish(config: ExperimentConfig, pipeline: Pipeline, stage: Stage) -> None:
-    """Write the stage's model: the pipeline with its card, attribution and settings."""
+def _publish(config: ExperimentConfig, model: Model, stage: Stage) -> None:
+    """Write the stage's model: itself with its card, attribution and settings."""
     rows = read_split(config.run.manifest, "train")
-    texts = documents(config.name, model_card(pipeline.config, rows), rows, config.terms)
+    texts = documents(config.name, model_card(model.config, rows), rows, config.terms)
     with publish_folder(config.run.model(stage)) as folder:
-        pipeline.write_into(folder, texts)
-        if pipeline.config.codec_licence:  # it learnt from other sounds, or others trained it
+        write_model(folder, model, texts)
+        if model.config.codec_licence:  # it learnt from other sounds, or others trained it
             write_documents(folder / "codec", {}, origin=config.run.model("codec"))
         write_settings(folder, config, stage)
 

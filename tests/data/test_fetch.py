@@ -137,7 +137,7 @@ class Sets:
             archive.comment = b"33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6"
             for name, data in files.items():
                 if data is not None:
-                    archive.writestr(f"{like.bundles[0].inside}/{name}", data)
+                    archive.writestr(f"{like.bundles[0].inside}{name}", data)
         count = sum(in_esc10 or like is ESC50 for _, _, in_esc10, _ in ESC_ROWS)
         bundles = (bundle([path], like.bundles[0], self.server),)
         return replace(like, bundles=bundles, num_clips=count)
@@ -145,10 +145,11 @@ class Sets:
     def fsd(self) -> PublishedSet:
         bundles = []
         for like in FSD50K.bundles:
-            contents = fsd_files()[like.name.removesuffix(".zip")]
-            entries = [Entry(name=name, content=data) for name, data in contents.items()]
-            part_bytes = 3000 if "audio" in like.name else 0
-            parts = write_zip(self.folder / like.name, entries, part_bytes=part_bytes)
+            name = like.parts[-1].name
+            contents = fsd_files()[name.removesuffix(".zip")]
+            entries = [Entry(name=path, content=data) for path, data in contents.items()]
+            part_bytes = 3000 if "audio" in name else 0
+            parts = write_zip(self.folder / name, entries, part_bytes=part_bytes)
             assert (len(parts) > 1) == bool(part_bytes)
             bundles.append(bundle(parts, like, self.server))
         return replace(FSD50K, bundles=tuple(bundles), num_clips=len(FSD_ROWS))
@@ -266,7 +267,7 @@ def test_a_lost_file_comes_out_of_a_kept_archive(sets: Sets, tmp_path: Path) -> 
 def test_archives_may_be_put_there_by_hand(sets: Sets, tmp_path: Path) -> None:
     wanted = sets.esc()
     (tmp_path / "set" / ".fetch").mkdir(parents=True)
-    name = wanted.bundles[0].name
+    name = wanted.bundles[0].parts[0].name
     shutil.copy(sets.folder / name, tmp_path / "set" / ".fetch" / name)
     assert len(fetched(sets, wanted, tmp_path / "set")) == len(ESC_ROWS)
     assert not sets.server.asked
@@ -340,12 +341,10 @@ def test_folders_with_other_things_are_left_alone(sets: Sets, tmp_path: Path) ->
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "song.wav").write_bytes(sound(0))
     sets.server.asked.clear()
-    for place, message in (
-        (tmp_path / "mine", r"other things \(song\.wav\)"),
-        (tmp_path / "mine" / "song.wav", "is a file"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            fetched(sets, sets.esc(), place)
+    with pytest.raises(ValueError, match=r"other things \(song\.wav\)"):
+        fetched(sets, sets.esc(), tmp_path / "mine")
+    with pytest.raises(NotADirectoryError, match=r"song\.wav"):
+        fetched(sets, sets.esc(), tmp_path / "mine" / "song.wav")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["song.wav"]
     assert not sets.server.asked
 
@@ -363,7 +362,7 @@ def test_a_folder_that_leads_out_is_not_followed(sets: Sets, tmp_path: Path) -> 
 
 def test_a_damaged_state_is_named(sets: Sets, tmp_path: Path) -> None:
     fetched(sets, sets.esc(), tmp_path / "set")
-    for text in ("", "[]", '{"name": 3}', '{"name": "esc50", "bundles": {"a": {"files": []}}}'):
+    for text in ("", "[]", '{"name": 3}', '{"name": "esc50", "unpacked": {"a": []}}'):
         (tmp_path / "set" / ".fetch" / "state.json").write_text(text)
         with pytest.raises(ValueError, match=r"state\.json is damaged"):
             fetched(sets, sets.esc(), tmp_path / "set")
@@ -391,7 +390,7 @@ def test_an_archive_that_holds_too_much_is_not_unpacked(sets: Sets, tmp_path: Pa
 def test_a_hostile_archive_leaves_nothing_outside(sets: Sets, tmp_path: Path) -> None:
     entries = [Entry(name=name, content=data) for name, data in esc_files().items()]
     wanted = sets.esc()
-    path = sets.folder / wanted.bundles[0].name
+    path = sets.folder / wanted.bundles[0].parts[0].name
     write_zip(path, [*entries, Entry(name="../../outside.wav", content=b"x")])
     hostile = replace(wanted, bundles=(bundle([path], wanted.bundles[0], sets.server),))
     with pytest.raises(ValueError, match="a path that must not be unpacked"):

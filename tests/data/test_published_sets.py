@@ -119,8 +119,6 @@ def test_captions(title: str, expected: str) -> None:
     ("table", "message"),
     [
         ("filename,fold\na,b\n", "there is no category, esc10, src_file"),
-        (ESC_TABLE.replace("1-100032-A-0.wav", "../x.wav"), "'../x.wav' is no name of a clip"),
-        (ESC_TABLE.replace("dog,True,100032", "dog,True,5"), "is no name of a clip"),
         (ESC_TABLE.replace("rooster", ""), r"esc50\.csv:4: there is no category"),
     ],
 )
@@ -172,12 +170,6 @@ def test_fsd50k(tmp_path: Path) -> None:
     assert clips["64760"].prompt == "electric guitar: guitarras 63"
     assert clips["99"].file == "FSD50K.eval_audio/99.wav"
     assert clips["99"].source == "https://freesound.org/s/99/"
-
-
-@pytest.mark.parametrize("row", ["../x,Rain,/m/6,train\n", "1,Rain,/m/6,test\n"])
-def test_other_rows_of_fsd50k_are_refused(tmp_path: Path, row: str) -> None:
-    with pytest.raises(ValueError, match="is no clip of FSD50K"):
-        read_fsd50k(fsd50k(tmp_path, row, {}))
 
 
 def test_the_table_has_the_columns_that_are_used(esc: Esc) -> None:

@@ -53,7 +53,7 @@ def test_it_is_evaluated_and_stands_on_the_scoreboard(finished: ExperimentConfig
 
 
 def test_each_sound_is_learnt_in_the_versions_of_the_recipe(finished: ExperimentConfig) -> None:
-    [index] = (finished.run_dir / "latents").glob("*/index.json")
+    [index] = (finished.run_dir / "latents").rglob("index.json")
     encoded = Counter(entry["path"] for entry in json.loads(index.read_text("utf-8")))
     assert encoded == {row.path: 3 for row in read_split(finished.run.manifest, "train")}
 

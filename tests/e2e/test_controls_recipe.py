@@ -37,11 +37,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
 
 
 def test_windows_are_measured_and_stored(finished: ExperimentConfig) -> None:
-    [folder] = (finished.run_dir / "latents").iterdir()
-    index = read_json(folder / "index.json")
+    [index] = (finished.run_dir / "latents").rglob("index.json")
+    entries = read_json(index)
     rows = read_manifest(finished.run_dir / "manifest.jsonl")
-    assert len(index) == sum(row.split == "train" for row in rows)
-    for entry in index:
+    assert len(entries) == sum(row.split == "train" for row in rows)
+    for entry in entries:
         assert [window["start"] for window in entry["windows"]] == [0, 8, 16]
         for window in entry["windows"]:
             assert window["measures"].keys() == {"brightness", "density", "stationarity"}
@@ -49,10 +49,10 @@ def test_windows_are_measured_and_stored(finished: ExperimentConfig) -> None:
 
 
 def test_models_of_both_stages_know_their_ranges(finished: ExperimentConfig) -> None:
-    [folder] = (finished.run_dir / "latents").iterdir()
+    [index] = (finished.run_dir / "latents").rglob("index.json")
     found = [
         window["measures"]["brightness"]
-        for entry in read_json(folder / "index.json")
+        for entry in read_json(index)
         for window in entry["windows"]
     ]
     for stage in ("generator", "distil"):

@@ -34,9 +34,7 @@ class Latents(PredictsLatents):
 
     window_frames = 6
 
-    def bits_per_dimension(
-        self, batch: Batch, *, seeds: Sequence[int], tolerance: float = 1e-4
-    ) -> Tensor:
+    def bits_per_dimension(self, batch: Batch, *, seeds: Sequence[int]) -> Tensor:
         return torch.arange(1.0, 1 + len(seeds))
 
 

@@ -6,9 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiogen.generators.sampling import TokenSamplingConfig
-from audiogen.generators.tokens.drawing import Drawing, candidates, draw_chances, sources_of
+from audiogen.generators.tokens.drawing import (
+    candidates,
+    draw_chances,
+    draw_tokens,
+    sources_of,
+    temperatures,
+)
 
-CPU = torch.device("cpu")
+ALL = TokenSamplingConfig()
 
 
 @settings(deadline=None)
@@ -31,8 +37,7 @@ def test_a_token_comes_as_often_as_it_is_likely(temperature: float) -> None:
     logits, count = torch.tensor([0.3, -1.0, 2.0, 0.0, -30.0, 1.0]), 10_000
     logits[3] = -torch.inf
     chances = (torch.arange(count, dtype=torch.float64) + 0.5)[:, None] / count
-    drawing = Drawing(temperature=torch.tensor([temperature]))
-    drawn = drawing(logits.expand(count, 1, -1), chances)
+    drawn = draw_tokens(logits.expand(count, 1, -1), chances, torch.tensor([temperature]), ALL)
     found = drawn.flatten().bincount(minlength=6) / count
     # Even chances leave nothing to luck: a count is off by less than two.
     expected = (logits / temperature).softmax(dim=0)
@@ -48,35 +53,32 @@ def test_a_token_comes_as_often_as_it_is_likely(temperature: float) -> None:
 )
 def test_a_forbidden_token_is_never_drawn(top_k: int, top_p: float, chance: float) -> None:
     logits = torch.tensor([-torch.inf, 1.0, -torch.inf, -torch.inf, 0.3, -torch.inf])
-    drawing = Drawing(temperature=torch.ones(1), top_k=top_k, top_p=top_p)
-    drawn = drawing(logits[None, None], torch.tensor([[chance]], dtype=torch.float64))
-    assert int(drawn) in {1, 4}
+    sampling = TokenSamplingConfig(top_k=top_k, top_p=top_p)
+    chances = torch.tensor([[chance]], dtype=torch.float64)
+    assert int(draw_tokens(logits[None, None], chances, torch.ones(1), sampling)) in {1, 4}
 
 
 def test_no_temperature_takes_the_most_likely() -> None:
-    logits = torch.randn(4, 3, 20)
-    drawing = Drawing(temperature=torch.tensor([0.0, 1.0, 0.0]))
+    logits, temperature = torch.randn(4, 3, 20), torch.tensor([0.0, 1.0, 0.0])
     for chances in (torch.zeros(4, 3).double(), torch.full((4, 3), 0.99).double()):
-        drawn = drawing(logits, chances)
+        drawn = draw_tokens(logits, chances, temperature, ALL)
         assert torch.equal(drawn[:, [0, 2]], logits[:, [0, 2]].argmax(dim=-1))
     assert not torch.equal(drawn[:, 1], logits[:, 1].argmax(dim=-1))
 
 
 def test_each_codebook_has_its_temperature() -> None:
     sampling = TokenSamplingConfig(temperature=(0.5, 1.0, 2.0))
-    drawing = Drawing.of(sampling, 3, CPU)
+    each = temperatures(sampling, 3)
     logits = torch.randn(500, 1, 8).expand(-1, 3, -1)
     chances = draw_chances(sources_of(range(500)), [1] * 500, 1).expand(-1, -1, 3)[:, 0]
-    drawn = drawing(logits, chances)
+    drawn = draw_tokens(logits, chances, each, sampling)
     for codebook, temperature in enumerate((0.5, 1.0, 2.0)):
-        same = Drawing(temperature=torch.tensor([temperature]))
-        alone = same(logits[:, codebook], chances[:, codebook], 0)
-        assert torch.equal(drawn[:, codebook], alone)
+        own = logits[:, codebook], chances[:, codebook]
+        assert torch.equal(drawn[:, codebook], draw_tokens(*own, torch.tensor(temperature), ALL))
     with pytest.raises(ValueError, match="3 temperatures for 4 codebooks"):
-        Drawing.of(sampling, 4, CPU)
-    torch.testing.assert_close(
-        Drawing.of(TokenSamplingConfig(temperature=0.7), 4, CPU).temperature, torch.full((4,), 0.7)
-    )
+        temperatures(sampling, 4)
+    alike = temperatures(TokenSamplingConfig(temperature=0.7), 4)
+    torch.testing.assert_close(alike, torch.full((4,), 0.7))
 
 
 def test_chances_belong_to_an_item() -> None:

@@ -168,28 +168,9 @@ def test_the_estimate_equals_the_exact_trace_over_orthogonal_signs() -> None:
         hadamard = torch.kron(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), hadamard)
     # Rows of signs whose mean of e e^T is the identity: the estimate has no noise left.
     probes = hadamard.reshape(numbers, 1, CHANNELS, 4).expand(-1, batch, -1, -1)
-    found = estimated_trace(generator.denoise(x, t, scene), x, probes)
-    torch.testing.assert_close(found, exact, atol=1e-3, rtol=1e-4)
-    few = estimated_trace(generator.denoise(x, t, scene), x, probes[:1])
-    assert not torch.allclose(few, exact, atol=1e-2)
-
-
-def test_more_probes_make_less_noise() -> None:
-    generator = real_generator(CONFIGS[1])
-    latents = torch.randn(1, CHANNELS, WINDOW).expand(8, -1, -1)
-    one = make_conditions(1)
-    conditions = one[[0] * 8]
-    mask = masks([WINDOW] * 8, WINDOW)
-
-    def spread(num_probes: int) -> float:
-        found = [
-            bits(generator, latents, mask, conditions, seeds=range(8), num_probes=probes)
-            for probes in (num_probes, 32)
-        ]
-        # Both have the same noise on the latents, and nearly no noise of the trace in the second.
-        return float((found[0] - found[1]).std())
-
-    assert spread(12) < 0.7 * spread(1)
+    found = [estimated_trace(generator.denoise(x, t, scene), x, signs) for signs in probes]
+    torch.testing.assert_close(torch.stack(found).mean(dim=0), exact, atol=1e-3, rtol=1e-4)
+    assert not torch.allclose(found[0], exact, atol=1e-2)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.type)
@@ -251,10 +232,7 @@ def test_wrong_input_is_refused() -> None:
     refused(r"a mask \(2, 5\) and", mask=mask[:, :5])
     refused("1 seeds", seeds=[1])
     refused("1 conditions", conditions=conditions[:1])
-    refused(r"no real frame in items \[1\] of 2", mask=masks([6, 0], 6))
-    refused("num_probes of at least 1, got .* and 0", num_probes=0)
-    refused("tolerance above 0 .* got 0 and 1", tolerance=0)
-    refused("tolerance above 0 .* got -1 and 1", tolerance=-1)
+    refused("an item has no real frame", mask=masks([6, 0], 6))
     refused("training mode", generator=gaussian("flow").train())
 
 
@@ -297,5 +275,5 @@ def test_every_item_must_meet_the_tolerance() -> None:
     rates = torch.full((100, 1, 1), 1e-3, dtype=torch.float64)
     rates[0] = 5.0
     start = torch.ones(100, 1, 1, dtype=torch.float64), torch.zeros(100, dtype=torch.float64)
-    solved, _ = likelihood._solved(drift, start, (0.0, 1.0), 1e-5)  # type: ignore[arg-type]
+    solved, _ = likelihood._solved(drift, start, (0.0, 1.0), 1e-5)
     torch.testing.assert_close(solved, (-rates).exp(), rtol=0, atol=3e-5)

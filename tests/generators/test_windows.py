@@ -11,9 +11,9 @@ WINDOW = 8
 
 
 @pytest.mark.parametrize("lengths", [[5, 5], [8], [9, 20], [33, 20, 9, 21]])
-@pytest.mark.parametrize("offsets", [None, [0, 3, 8, 5]])
+@pytest.mark.parametrize("turn", [None, 0.0, 0.4])
 def test_windows_cover_everything_and_blend_to_the_whole(
-    lengths: list[int], offsets: list[int] | None, monkeypatch: pytest.MonkeyPatch
+    lengths: list[int], turn: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(windows, "ROWS_AT_ONCE", 3)
     x = torch.randn(len(lengths), 3, max(lengths))
@@ -26,32 +26,29 @@ def test_windows_cover_everything_and_blend_to_the_whole(
             torch.testing.assert_close(row, x[item][:, places])
         return 2 * piece
 
-    turned = None if offsets is None else offsets[: len(lengths)]
-    found = over_windows(double, x, WINDOW, lengths=lengths, ring_offsets=turned)
+    found = over_windows(double, x, WINDOW, lengths=lengths, turn=turn)
     for item, length in enumerate(lengths):
         torch.testing.assert_close(found[item, :, :length], 2 * x[item, :, :length])
     assert all(shape[2] <= WINDOW for shape in seen)
     assert all(shape[0] <= 3 for shape in seen)
 
 
-@pytest.mark.parametrize("ring", [False, True])
-def test_items_in_a_batch_are_what_they_are_alone(ring: bool) -> None:
-    lengths, offsets = [20, 13, 33], [3, 9, 30]
+@pytest.mark.parametrize("turn", [None, 0.4])
+def test_items_in_a_batch_are_what_they_are_alone(turn: float | None) -> None:
+    lengths = [20, 13, 33]
     x = torch.randn(3, 2, 33)
 
     def squared(piece: Tensor, items: Tensor, _frames: Tensor) -> Tensor:
         return (piece + items[:, None, None]) ** 2 - piece.mean(dim=2, keepdim=True)
 
-    together = over_windows(
-        squared, x, WINDOW, lengths=lengths, ring_offsets=offsets if ring else None
-    )
+    together = over_windows(squared, x, WINDOW, lengths=lengths, turn=turn)
     for item, length in enumerate(lengths):
         alone = over_windows(
             lambda piece, items, frames, item=item: squared(piece, items + item, frames),
             x[item : item + 1, :, :length],
             WINDOW,
             lengths=[length],
-            ring_offsets=[offsets[item]] if ring else None,
+            turn=turn,
         )
         assert torch.equal(together[item, :, :length], alone[0])
 
@@ -68,7 +65,7 @@ def test_on_a_ring_the_end_is_followed_by_the_beginning(num_frames: int) -> None
 
     x = torch.randn(1, 2, num_frames)
     for offset in range(num_frames):
-        over_windows(watch, x, WINDOW, lengths=[num_frames], ring_offsets=[offset])
+        over_windows(watch, x, WINDOW, lengths=[num_frames], turn=offset / num_frames)
     assert any(joined)
     joined.clear()
     over_windows(watch, x, WINDOW, lengths=[num_frames])

@@ -16,6 +16,7 @@ import torch
 
 from audiogen.audio.io.files import read_audio
 from audiogen.judge.judge import Judge
+from audiogen.model_folder import read_model
 from audiogen.pack import choosing
 from audiogen.pack.choosing import CANDIDATE_STEP, Chooser, clipped_share, soundness
 from audiogen.pack.curation.cards import make_card
@@ -61,9 +62,7 @@ def judge() -> Judge:
 def judged(make_model: Callable[..., Path], judge: Judge) -> Path:
     """A small model with that judge."""
     run = make_model()
-    pipeline = Pipeline.from_pretrained(run)
-    pipeline.judge = judge
-    pipeline.save_pretrained(run / "generator" / "model")
+    Pipeline(replace(read_model(run), judge=judge)).save_pretrained(run / "generator" / "model")
     return run
 
 

@@ -2,8 +2,8 @@
 
 A child is a fresh interpreter which imports the task's module and nothing else of the package, so
 that it starts fast and shares nothing. It is told where and answers in JSON, one line each; what
-native decoders print goes to a temporary file. A child that exceeds its limits is ended and its
-file refused; the next file gets a new child. Nothing depends on the number of children.
+native decoders print is dropped. A child that exceeds its limits is ended and its file refused;
+the next file gets a new child. Nothing depends on the number of children.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,10 +22,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, Any
+from typing import Any
 
 from audiogen.audio.io.decoding import REASONS, AudioReadError
-from audiogen.audio.io.member import Member, Sound
+from audiogen.audio.io.member import Member, Sound, is_remote
 
 if sys.platform != "win32":
     import resource
@@ -41,14 +40,10 @@ START_SECONDS = 120.0  # a cold disk with a virus scanner
 FILES_PER_WORKER = 16  # fewer are not worth another start of an interpreter
 MAX_WORKERS = 16
 MAX_REPLY_BYTES = 256 << 20  # 150 hours of fingerprint
-MAX_WRITTEN_BYTES = 1 << 20  # by a child to any file: what decoders print
+MAX_WRITTEN_BYTES = 1 << 20  # by a child to any file; no task writes one
 MEMORY_POLL_SECONDS = 0.05
 PARENT_POLL_SECONDS = 1.0
 EXIT_MEMORY = 77
-_CHILD = (
-    "import json, sys; setup = json.loads(sys.stdin.readline()); sys.path[:] = setup['path'];"
-    "from audiogen.audio.io.sandbox import serve; serve(setup['task'], setup['memory_bytes'])"
-)
 _ONE_THREAD = {
     f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")
 } | {"VECLIB_MAXIMUM_THREADS": "1"}
@@ -59,7 +54,7 @@ class Limits:
     """What one file may cost.
 
     Attributes:
-        seconds: of wall and of processor time; generous, since machines may be busy.
+        seconds: by the clock; generous, since machines may be busy.
         seconds_per_megabyte: added for large files.
         memory_bytes: beyond what a child has when it starts.
     """
@@ -79,21 +74,13 @@ class Limits:
         return self.seconds + self.seconds_per_megabyte * size / 1e6
 
 
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """Why a file gave no result: a key of `REASONS`, and more for people."""
-
-    reason: str
-    detail: str = ""
-
-
 def run_contained(
     task: Task,
     items: Sequence[Item],
     *,
     limits: Limits = Limits(),
     num_workers: int | None = None,
-) -> list[Mapping[str, Any] | Failure]:
+) -> list[Mapping[str, Any] | str]:
     """Run a task on every file in child processes.
 
     Args:
@@ -103,7 +90,7 @@ def run_contained(
         num_workers: The number of child processes; None chooses it by processors and files.
 
     Returns:
-        What the task returned, or why it did not, in the order of `items`.
+        What the task returned, or why it did not, a key of `REASONS`; in the order of `items`.
 
     Raises:
         RuntimeError: a child cannot even start.
@@ -114,7 +101,7 @@ def run_contained(
     for worker in workers:
         idle.put(worker)
 
-    def ask(item: Item) -> Mapping[str, Any] | Failure:
+    def ask(item: Item) -> Mapping[str, Any] | str:
         worker = idle.get()
         try:
             return worker.ask(item)
@@ -137,25 +124,26 @@ class _Worker:
         self._name = f"{task.__module__}:{task.__qualname__}"
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
-        self._said: IO[bytes] | None = None
         self._is_over = False
 
-    def ask(self, item: Item) -> Mapping[str, Any] | Failure:
-        """Have the task done on one file."""
+    def ask(self, item: Item) -> Mapping[str, Any] | str:
+        """Have the task done on one file; return its answer, or the reason why there is none."""
         process = self._process or self._start()
+        told = asdict(item) if isinstance(item, Member) else str(item)
         seconds = self._limits.seconds_for(item)
-        request = {"item": _told(item), "cpu": seconds}
-        reply, timed_out = _exchange(process, request, seconds)
-        if reply is None or timed_out:
-            return self._post_mortem(process, timed_out=timed_out)
-        if "reason" not in reply:
-            return reply
-        if reply["reason"] == "too_much_memory":
-            self._stop()  # its memory is in pieces
-        reason = str(reply["reason"])
-        if reason not in REASONS:
-            return Failure(reason="decoder_crashed", detail="it answers nonsense")
-        return Failure(reason=reason, detail=str(reply.get("detail", "")))
+        end = time.monotonic() + seconds
+        reply = _exchange(process, told, seconds)
+        timed_out = time.monotonic() >= end
+        if reply is None or timed_out or reply.get("reason") == "too_much_memory":
+            self._stop()  # it is dead, or its memory is in pieces
+        if timed_out:
+            return "too_slow"
+        if reply is None:
+            return "too_much_memory" if process.returncode == EXIT_MEMORY else "decoder_crashed"
+        if "reason" in reply:
+            reason = str(reply["reason"])
+            return reason if reason in REASONS else "decoder_crashed"
+        return reply
 
     def end(self) -> None:
         """End the child, and start no other one."""
@@ -168,63 +156,35 @@ class _Worker:
         if process is not None:
             process.kill()
             process.wait()
-            for pipe in (process.stdin, process.stdout, self._said):
+            for pipe in (process.stdin, process.stdout):
                 with contextlib.suppress(OSError):  # unsent requests of a dead child
                     if pipe:
                         pipe.close()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `_stop`
+        path = os.pathsep.join(str(Path(entry).resolve()) for entry in sys.path)
         process = subprocess.Popen(  # noqa: S603 - this interpreter, and no shell
-            [sys.executable, "-c", _CHILD],
+            # Without -P a module of the current folder, such as json.py, could come first.
+            [sys.executable, "-P", "-c", f"from {__name__} import serve; serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._said,
-            env=os.environ | _ONE_THREAD,
+            env=os.environ | _ONE_THREAD | {"PYTHONPATH": path},
         )
         self._process = process
         if self._is_over:  # ended by another thread while this one was here
             process.kill()
-        path = [str(Path(entry).resolve()) for entry in sys.path]
-        setup = {"path": path, "task": self._name, "memory_bytes": self._limits.memory_bytes}
-        reply, _ = _exchange(process, setup, START_SECONDS)
-        if reply is None:
-            process.kill()
-            process.wait()
-            raise RuntimeError(f"a process that decodes cannot start:\n{self._last_words()}")
+        setup = {"task": self._name, "memory_bytes": self._limits.memory_bytes}
+        if _exchange(process, setup, START_SECONDS) is None:
+            self._stop()
+            raise RuntimeError("a process that decodes cannot start; it says why above")
         return process
-
-    def _post_mortem(self, process: subprocess.Popen[bytes], *, timed_out: bool) -> Failure:
-        process.kill()  # one that answered nonsense may still live
-        status = process.wait()
-        detail = self._last_words()
-        self._stop()
-        if timed_out or status == -getattr(signal, "SIGXCPU", 0) != 0:
-            return Failure(reason="too_slow", detail=detail)
-        if status == EXIT_MEMORY:
-            return Failure(reason="too_much_memory", detail=detail)
-        names = {-number: number.name for number in signal.Signals}
-        return Failure(reason="decoder_crashed", detail=names.get(status, detail))
-
-    def _last_words(self) -> str:
-        """Return the end of what the child printed."""
-        assert self._said is not None
-        self._said.seek(0)
-        lines = self._said.read().decode("utf-8", "replace").strip().splitlines()
-        return "\n".join(lines[-2:])
 
 
 def _exchange(
     process: subprocess.Popen[bytes], message: object, seconds: float
-) -> tuple[dict[str, Any] | None, bool]:
-    """Send a message; return the answer, None when none comes, and whether time ran out."""
-    ended = threading.Event()
-
-    def end() -> None:
-        ended.set()
-        process.kill()
-
-    timer = threading.Timer(seconds, end)
+) -> dict[str, Any] | None:
+    """Send a message and return the answer; None when none comes in time, or another one."""
+    timer = threading.Timer(seconds, process.kill)
     timer.daemon = True
     timer.start()
     assert process.stdin is not None
@@ -238,58 +198,46 @@ def _exchange(
         reply = None
     finally:
         timer.cancel()
-    return (reply if isinstance(reply, dict) else None), ended.is_set()
+    return reply if isinstance(reply, dict) else None
 
 
-def _told(item: Item) -> dict[str, Any]:
-    """What a child is told of an item, as JSON."""
-    if isinstance(item, Member):
-        return {"member": asdict(item)}
-    return {"address" if isinstance(item, str) else "path": str(item)}
-
-
-def _item(told: Mapping[str, Any]) -> Item:
-    """The item that `_told` told of."""
-    if "member" in told:
-        return Member(**told["member"])
-    return Path(told["path"]) if "path" in told else str(told["address"])
-
-
-def serve(task_name: str, memory_bytes: int) -> None:
+def serve() -> None:
     """Be a child: read requests from the standard input and answer them, until it ends."""
     replies = os.fdopen(os.dup(1), "w", encoding="ascii")
-    os.dup2(2, 1)  # what decoders print is no answer
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
 
     def answer(reply: Mapping[str, Any]) -> None:
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
 
-    module, _, name = task_name.partition(":")
+    setup = json.loads(sys.stdin.readline())
+    module, _, name = setup["task"].partition(":")
     task: Task = getattr(importlib.import_module(module), name)
-    _limit_memory(memory_bytes)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)  # what decoders print is no answer
+    os.dup2(nowhere, 2)
+    _limit_memory(setup["memory_bytes"])
     threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
     answer({})
     for line in sys.stdin:
-        request = json.loads(line)
-        _limit_processor(request["cpu"])
-        with contextlib.suppress(OSError):  # so that what is printed belongs to this file
-            os.lseek(2, 0, os.SEEK_SET)
-            os.ftruncate(2, 0)
-        answer(_attempt(task, _item(request["item"])))
+        told = json.loads(line)
+        if isinstance(told, dict):
+            answer(_attempt(task, Member(**told)))
+        else:
+            answer(_attempt(task, told if is_remote(told) else Path(told)))
 
 
 def _attempt(task: Task, item: Item) -> Mapping[str, Any]:
     try:
         return task(item)
     except AudioReadError as error:
-        return {"reason": error.reason, "detail": str(error)}
+        return {"reason": error.reason}
     except MemoryError:
         return {"reason": "too_much_memory"}
-    except OSError as error:
-        return {"reason": "unreadable", "detail": str(error)}
-    except Exception as error:
-        return {"reason": "decoder_crashed", "detail": f"{type(error).__name__}: {error}"}
+    except OSError:
+        return {"reason": "unreadable"}
+    except Exception:
+        return {"reason": "decoder_crashed"}
 
 
 def _limit_memory(memory_bytes: int) -> None:
@@ -304,6 +252,12 @@ def _limit_memory(memory_bytes: int) -> None:
         _lower(resource.RLIMIT_AS, pages * resource.getpagesize() + memory_bytes)
     else:  # macOS lets processes exceed RLIMIT_AS
         watch_memory(memory_bytes)
+
+
+def _lower(which: int, value: int) -> None:
+    """Set a soft limit, as far as the hard limit allows."""
+    _, hard = resource.getrlimit(which)
+    resource.setrlimit(which, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
 def _watch_parent(parent: int) -> None:
@@ -329,19 +283,6 @@ def watch_memory(memory_bytes: int) -> None:
 def _peak() -> int:
     """Return the largest resident set so far: bytes on macOS, KiB elsewhere."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def _limit_processor(seconds: float) -> None:
-    """Let this process use so many more seconds of processor time; the parent watches the clock."""
-    if sys.platform != "win32":
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        _lower(resource.RLIMIT_CPU, int(usage.ru_utime + usage.ru_stime + seconds) + 2)
-
-
-def _lower(which: int, value: int) -> None:
-    """Set a soft limit, as far as the hard limit allows."""
-    _, hard = resource.getrlimit(which)
-    resource.setrlimit(which, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
 def _processors() -> int:

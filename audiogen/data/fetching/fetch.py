@@ -13,8 +13,8 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 from rich.console import Console
@@ -29,22 +29,21 @@ from audiogen.storage import atomic_write_text, sha256_file
 
 WORK_FOLDER = ".fetch"
 TABLE = "metadata.csv"
-IGNORED = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+IGNORED = frozenset({WORK_FOLDER, ".DS_Store", "Thumbs.db", "desktop.ini"})
 _log = logging.getLogger(__name__)
 
 
-class Unpacked(BaseModel):
-    """What was unpacked of an archive: the checksums of its parts, and files by their sizes."""
-
-    checksums: list[str]
-    files: dict[str, int]
-
-
 class State(BaseModel):
-    """What has been done in a folder: the set, its archives by name, the table that was written."""
+    """What has been done in a folder.
+
+    Attributes:
+        name: of the set.
+        unpacked: sizes of files by their paths, by the checksum of the archive they come from.
+        table_sha256: of the table that was written.
+    """
 
     name: str
-    bundles: dict[str, Unpacked] = {}
+    unpacked: dict[str, dict[str, int]] = {}
     table_sha256: str = ""
 
 
@@ -70,12 +69,11 @@ def fetch_set(
     """
     state = _claim(wanted, folder)
     todo = [bundle for bundle in wanted.bundles if not _is_done(bundle, folder, state)]
-    _check_space(wanted, folder, state, todo, keep_archives=keep_archives)
+    if todo:
+        _check_space(wanted, folder, todo, keep_archives=keep_archives)
     for bundle in todo:
         paths = [fetch_file(part, folder / WORK_FOLDER, mirror=mirror) for part in bundle.parts]
-        files = _unpack(wanted, bundle, folder, paths)
-        checksums = [part.checksum for part in bundle.parts]
-        state.bundles[bundle.name] = Unpacked(checksums=checksums, files=files)
+        state.unpacked[bundle.checksum] = _unpack(wanted, bundle, folder, paths)
         _write_state(folder, state)
         if not keep_archives:
             for path in paths:
@@ -103,8 +101,6 @@ def summarise(wanted: PublishedSet, folder: Path, clips: Sequence[Metadata]) -> 
 
 def _claim(wanted: PublishedSet, folder: Path) -> State:
     """Return what was done in the folder before; mark a new or empty one as ours."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; give a new or empty folder.")
     path = folder / WORK_FOLDER / "state.json"
     if path.exists():
         try:
@@ -118,23 +114,16 @@ def _claim(wanted: PublishedSet, folder: Path) -> State:
                 f"{folder} holds {state.name}, or a part of it; give {wanted.name} its own folder."
             )
         return state
-    others = _names(folder) if folder.exists() else []
-    if others:
-        shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+    found = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if others := sorted(found - IGNORED):
         raise ValueError(
-            f"{folder} holds other things ({shown}).\nGive a new or empty folder: {wanted.title}"
-            f" brings its own {TABLE}, and other sounds would be taken for a part of it."
+            f"{folder} holds other things ({', '.join(others[:3])}).\n"
+            f"Give a new or empty folder: {wanted.title} brings its own {TABLE}, and other sounds"
+            " would be taken for a part of it."
         )
     state = State(name=wanted.name)
     _write_state(folder, state)
     return state
-
-
-def _names(folder: Path) -> list[str]:
-    """Return what lies in a folder, without the archives that someone put into `.fetch`."""
-    return sorted(
-        path.name for path in folder.iterdir() if path.name not in {*IGNORED, WORK_FOLDER}
-    )
 
 
 def _write_state(folder: Path, state: State) -> None:
@@ -143,29 +132,21 @@ def _write_state(folder: Path, state: State) -> None:
 
 def _is_done(bundle: Bundle, folder: Path, state: State) -> bool:
     """Whether this very archive was unpacked, and its files are there in their full size."""
-    done = state.bundles.get(bundle.name)
-    if done is None or done.checksums != [part.checksum for part in bundle.parts]:
-        return False
-    return all(_has_size(folder / path, size) for path, size in done.files.items())
+    files = state.unpacked.get(bundle.checksum)
+    return files is not None and all(
+        (folder / path).is_file() and (folder / path).stat().st_size == size
+        for path, size in files.items()
+    )
 
 
 def _check_space(
-    wanted: PublishedSet,
-    folder: Path,
-    state: State,
-    todo: Sequence[Bundle],
-    *,
-    keep_archives: bool,
+    wanted: PublishedSet, folder: Path, todo: Sequence[Bundle], *, keep_archives: bool
 ) -> None:
     """Raise OSError when the disk cannot hold what is to come."""
-    if not todo:
-        return
     downloads = [sum(part.size for part in bundle.parts) for bundle in todo]
     archives = sum(downloads) if keep_archives else max(downloads)
-    names = {bundle.name for bundle in todo}
-    done = (one.files for name, one in state.bundles.items() if name not in names)
-    begun = _bytes_in(folder) - sum(sum(files.values()) for files in done)
-    needed = archives + sum(bundle.unpacked_bytes for bundle in todo) - begun
+    present = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    needed = archives + sum(bundle.unpacked_bytes for bundle in wanted.bundles) - present
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(
@@ -179,62 +160,60 @@ def _unpack(
     wanted: PublishedSet, bundle: Bundle, folder: Path, paths: Sequence[Path]
 ) -> dict[str, int]:
     """Unpack the tables of an archive, then the sounds they name; return the files with sizes."""
-    start = f"{bundle.inside}/" if bundle.inside else ""
-    with Archive(paths) as archive:
-        sizes = {
-            name.removeprefix(start): size
-            for name, size in archive.sizes.items()
-            if name.startswith(start)
-        }
-        chosen = sizes.keys() & (wanted.tables | wanted.notices)
-        _extract(archive, bundle, folder, {path: sizes[path] for path in chosen})
+    with Archive(paths, bundle.inside) as archive:
+        chosen = archive.sizes.keys() & (wanted.tables | wanted.notices)
+        _extract(archive, bundle, folder, chosen)
         if all((folder / path).is_file() for path in wanted.tables):
-            sounds = sizes.keys() & {clip.file for clip in wanted.read_clips(folder)}
+            sounds = archive.sizes.keys() & {clip.file for clip in wanted.read_clips(folder)}
             chosen |= sounds
-            _extract(archive, bundle, folder, {path: sizes[path] for path in sounds})
+            _extract(archive, bundle, folder, sounds)
     if hasattr(os, "sync"):
         os.sync()  # one flush for all, before the archive may go
-    return {path: sizes[path] for path in chosen}
+    return {path: archive.sizes[path] for path in chosen}
 
 
-def _extract(archive: Archive, bundle: Bundle, folder: Path, sizes: Mapping[str, int]) -> None:
+def _extract(archive: Archive, bundle: Bundle, folder: Path, paths: Collection[str]) -> None:
     """Write files of a bundle; raise ValueError before that if they hold too much."""
-    if sum(sizes.values()) > bundle.unpacked_bytes:
+    size = sum(archive.sizes[path] for path in paths)
+    if size > bundle.unpacked_bytes:
         raise ValueError(
-            f"{archive.label} would unpack to {decimal(sum(sizes.values()))}; at most"
+            f"{archive.label} would unpack to {decimal(size)}; at most"
             f" {decimal(bundle.unpacked_bytes)} are expected. Nothing was unpacked."
         )
-    home, inside = folder.resolve(), PurePosixPath(bundle.inside)
     shown = track(
-        sorted(sizes),
+        sorted(paths),
         f"unpacking {archive.label}",
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
     )
     for path in shown:
         target = folder / path
-        if not target.parent.resolve().is_relative_to(home):
+        if not target.parent.resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"{target.parent} is a link that leaves {folder}; remove it.")
-        archive.extract(str(inside / path), target)
+        archive.extract(path, target)
 
 
 def _read_clips(wanted: PublishedSet, folder: Path) -> list[Metadata]:
     """Return the clips of the set; raise ValueError unless all of them are there."""
-    lost = sorted(path for path in wanted.tables if not (folder / path).is_file())
-    clips = [] if lost else wanted.read_clips(folder)
+    _require(wanted, folder, wanted.tables)
+    clips = wanted.read_clips(folder)
     files = {clip.file for clip in clips}
-    if not lost and not len(clips) == len(files) == wanted.num_clips:
+    if not len(clips) == len(files) == wanted.num_clips:
         raise ValueError(
             f"{folder}: the tables of {wanted.title} name {len(files)} clips in {len(clips)} rows;"
             f" {wanted.num_clips} are published.\nIf you have changed them, delete them and call"
             " the same command again."
         )
-    lost += sorted(path for path in files if not (folder / path).is_file())
-    if lost:
+    _require(wanted, folder, files)
+    return clips
+
+
+def _require(wanted: PublishedSet, folder: Path, paths: Collection[str]) -> None:
+    """Raise ValueError when a file that the archives should hold is not there."""
+    if lost := sorted(path for path in paths if not (folder / path).is_file()):
         raise ValueError(
             f"{folder}: the archives of {wanted.title} lack {len(lost)} files, first {lost[0]}."
         )
-    return clips
 
 
 def _write_table(folder: Path, state: State, clips: Sequence[Metadata]) -> None:
@@ -247,11 +226,3 @@ def _write_table(folder: Path, state: State, clips: Sequence[Metadata]) -> None:
         atomic_write_text(path, text)
         state.table_sha256 = sha256
         _write_state(folder, state)
-
-
-def _has_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
-
-
-def _bytes_in(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -26,7 +26,6 @@ ESC_LICENCES: Mapping[str, str] = {  # the file names no versions; those of the 
     "CC-BY": "CC-BY-3.0",
     "CC-BY-NC": "CC-BY-NC-3.0",
 }
-ESC_FILE = re.compile(r"(?P<clip>\d-(?P<source>\d+)-[A-Z])-\d+\.wav")
 # One clip, 5-141683-A, is spelt "5-141683-Ad" there.
 ESC_LINE = re.compile(
     r"- \[(?P<clip>\d-\d+-[A-Z])\w*\.\w+\]:\s+clip derived from (?P<title>.*)"
@@ -43,7 +42,7 @@ class Bundle:
     Attributes:
         parts: the files it is split into, in the order of their disks.
         unpacked_bytes: the most that what is taken from it may hold.
-        inside: folder in the archive that all lies in, and which is left off; "" for none.
+        inside: what the paths in the archive begin with, which is left off.
     """
 
     parts: tuple[Download, ...]
@@ -51,9 +50,9 @@ class Bundle:
     inside: str = ""
 
     @property
-    def name(self) -> str:
-        """That of its last part, which holds the directory."""
-        return self.parts[-1].name
+    def checksum(self) -> str:
+        """That of its last part, whose directory has the checksums of all files."""
+        return self.parts[-1].checksum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,29 +85,21 @@ class PublishedSet:
 
 
 def read_esc(folder: Path, licence: str, *, esc10_only: bool = False) -> list[Metadata]:
-    """Return the clips of ESC-50, or of its part ESC-10.
+    """Return the clips of ESC-50, or of its part ESC-10, from the folder where it was unpacked.
 
     Author, source and licence of each clip stand in the LICENSE file of the set. A clip that it
     does not list has no author and the licence of the set.
 
-    Args:
-        folder: where the set was unpacked.
-        licence: of the set as a whole.
-        esc10_only: leave out the clips that are not in ESC-10.
-
     Raises:
         ValueError: the table is not that of ESC-50.
     """
-    table = folder / "meta" / "esc50.csv"
     told = _esc_lines(folder / "LICENSE")
+    columns = ("filename", "fold", "category", "esc10", "src_file")
     clips = []
-    for row in _rows(table, ("filename", "fold", "category", "esc10", "src_file")):
+    for row in _rows(folder / "meta" / "esc50.csv", columns):
         if esc10_only and row["esc10"] != "True":
             continue
-        named = ESC_FILE.fullmatch(row["filename"])
-        if named is None or named["source"] != row["src_file"]:
-            raise ValueError(f"{table}: {row['filename']!r} is no name of a clip of ESC-50.")
-        line = told.get(named["clip"], {})
+        line = told.get(row["filename"].rpartition("-")[0], {})  # without the class
         label = clean_name(row["category"])
         clips.append(
             Metadata(
@@ -140,22 +131,18 @@ def read_fsd50k(folder: Path, _: str = "") -> list[Metadata]:
         columns = ("fname", "labels", "split") if part == "dev" else ("fname", "labels")
         for row in _rows(table, columns):
             number = row["fname"]
-            side = row["split"] if part == "dev" else "val"
-            if not (number.isascii() and number.isdecimal()) or side not in {"train", "val"}:
-                raise ValueError(f"{table}: {number!r} of {side!r} is no clip of FSD50K.")
-            told = known.get(number) if isinstance(known, dict) else None
-            info = told if isinstance(told, dict) else {}
+            told = known.get(number, {})
             label = clean_name(row["labels"].split(",")[0])  # from special to general
             clips.append(
                 Metadata(
                     file=f"FSD50K.{part}_audio/{number}.wav",
                     label=label,
-                    prompt=caption(label, str(info.get("title", ""))),
-                    author=_plain(str(info.get("uploader", ""))),
+                    prompt=caption(label, str(told.get("title", ""))),
+                    author=_plain(str(told.get("uploader", ""))),
                     source=f"https://freesound.org/s/{number}/",
-                    licence=spdx(_plain(str(info.get("license", "")))),
+                    licence=spdx(_plain(str(told.get("license", "")))),
                     source_id=number,
-                    split="train" if side == "train" else "held_out",
+                    split="train" if row.get("split") == "train" else "held_out",
                 )
             )
     return clips

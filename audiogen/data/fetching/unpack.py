@@ -34,6 +34,8 @@ LOCATOR64 = struct.Struct("<4sIQI")  # 4.3.15
 class Archive:
     """An open zip archive of one or more parts, in the order of their disks.
 
+    Of an archive whose files lie in one folder, that is left off when it is given as `inside`.
+
     Attributes:
         label: its name in messages.
         sizes: bytes of its files when unpacked, by their relative posix paths without "..".
@@ -43,14 +45,15 @@ class Archive:
             not be unpacked: a path outside the folder, a link, a name twice, an encrypted file.
     """
 
-    def __init__(self, parts: Sequence[Path]) -> None:
+    def __init__(self, parts: Sequence[Path], inside: str = "") -> None:
         self.label = parts[-1].name
         self._starts = [0, *accumulate(part.stat().st_size for part in parts[:-1])]
         with contextlib.ExitStack() as stack, self._naming():
             files: list[IO[bytes]] = [stack.enter_context(part.open("rb")) for part in parts]
             joined = files[0] if len(files) == 1 else io.BufferedReader(_Joined(files))
             self._zip = stack.enter_context(ZipFile(joined))
-            self._members = self._read_members()
+            members = self._read_members()
+            self._members = {path.removeprefix(inside): members[path] for path in members}
             self._stack = stack.pop_all()
         self.sizes = {path: info.file_size for path, info in self._members.items()}
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self, get_args
 
+import yaml
 from pydantic import model_validator
 
 from audiogen.data.manifest import ManifestRow
@@ -26,7 +27,6 @@ LicenceKind = Literal[
 OWN = "LicenseRef-Own"
 """Licence of a sound without one whose user states to own it (`data.i_own_these`)."""
 SAMPLING_PLUS = "LicenseRef-CC-Sampling-Plus-1.0"
-"""SPDX has no identifier of its own for it. It rules out use in advertising."""
 
 ALLOWED: Mapping[LicencePolicy, frozenset[LicenceKind]] = {
     "cc0": frozenset({"public_domain"}),
@@ -41,33 +41,10 @@ LICENCE_REASONS: Mapping[str, str] = {
     "licence_conflict": "the same bytes also have a licence that is not allowed",
 }
 
-_TERMS: Mapping[str, LicenceKind] = {
-    "BY": "attribution",
-    "BY-SA": "share_alike",
-    "BY-NC": "non_commercial",
-    "BY-NC-SA": "non_commercial",
-    "BY-ND": "no_derivatives",
-    "BY-NC-ND": "no_derivatives",
-}
-_PORTS: Mapping[str, Sequence[str]] = {  # national versions that SPDX lists
-    "BY": ("2.5-AU", "3.0-AT", "3.0-AU", "3.0-DE", "3.0-IGO", "3.0-NL", "3.0-US"),
-    "BY-SA": ("2.0-UK", "2.1-JP", "3.0-AT", "3.0-DE", "3.0-IGO"),
-    "BY-NC": ("3.0-DE",),
-    "BY-NC-SA": ("2.0-DE", "2.0-FR", "2.0-UK", "3.0-DE", "3.0-IGO"),
-    "BY-ND": ("3.0-DE",),
-    "BY-NC-ND": ("3.0-DE", "3.0-IGO"),
-}
-KINDS: Mapping[str, LicenceKind] = {
-    **dict.fromkeys(("CC0-1.0", "CC-PDDC", "CC-PDM-1.0", "PDDL-1.0"), "public_domain"),
-    **dict.fromkeys(("Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "MIT"), "attribution"),
-    "ODC-By-1.0": "attribution",
-    SAMPLING_PLUS: "sampling",
-    **{
-        f"CC-{terms}-{version}": kind
-        for terms, kind in _TERMS.items()
-        for version in ("1.0", "2.0", "2.5", "3.0", "4.0", *_PORTS[terms])
-    },
-}
+_NAMES: Mapping[LicenceKind, Sequence[str]] = yaml.safe_load(
+    Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")
+)
+KINDS: Mapping[str, LicenceKind] = {name: kind for kind, names in _NAMES.items() for name in names}
 """What the licences that are known by name allow."""
 
 _log = logging.getLogger(__name__)

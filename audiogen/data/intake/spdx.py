@@ -28,12 +28,8 @@ FILLER = frozenset(
     )
 )
 """Words beside the name of a licence that do not change it; any other word might."""
-SHORT_TERMS = (
-    (r"attribution", "by"),
-    (r"non-?commercial", "nc"),
-    (r"share-?alike", "sa"),
-    (r"no-?deriv(?:ative)?s?(?: works)?", "nd"),
-)
+TERMS = {"NC": "nc|non", "ND": "nd|deriv", "SA": "sa|share"}
+"""What the terms of `CREATIVE_COMMONS` beside attribution are known by, in SPDX's order."""
 OTHER_LICENCES = {"apache 2.0": "Apache-2.0"}
 
 
@@ -65,9 +61,5 @@ def spdx(licence: str) -> str:
 
 def _creative_commons(found: re.Match[str]) -> str:
     """The SPDX identifier of a match of `CREATIVE_COMMONS`."""
-    terms = found["terms"]
-    for pattern, short in SHORT_TERMS:
-        terms = re.sub(pattern, short, terms)
-    given = set(re.findall(r"by|nc|sa|nd", terms))
-    order = [term for term in ("by", "nc", "nd", "sa") if term in given]
-    return f"CC-{'-'.join(order)}-{found['version']}".upper()
+    terms = [name for name, known_by in TERMS.items() if re.search(known_by, found["terms"])]
+    return "-".join(["CC", "BY", *terms, found["version"]])

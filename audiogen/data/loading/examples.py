@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -78,10 +78,6 @@ class Example:
     seconds: float
     role: Role
     measures: Mapping[str, float] = field(default_factory=dict)
-
-    def without_prompt(self) -> Example:
-        """Return the same example with its prompt left out."""
-        return replace(self, prompt="")
 
 
 class LatentDataset(Dataset[Example]):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +22,6 @@ from audiogen.storage import publish_folder, read_tensors, write_tensors
 
 SHARD_ITEMS = 1024
 INDEX_NAME = "index.json"
-SHARD_NAME = "shard-{:05d}.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +56,7 @@ def encode_rows(
         rows: of the files.
         codec: that encodes them.
         min_frames: latent frames of a training window.
-        controls: what is measured of the windows; see `measure_windows`.
+        controls: see `measure_windows`.
         versions: of each file; see `versions_of`.
     """
     hop = codec.spec.hop_length
@@ -92,14 +91,15 @@ def write_latents(final: Path, items: Iterable[LatentItem]) -> None:
     """Write items as shards of safetensors and an index; the folder appears when complete."""
     with publish_folder(final) as folder:
         index: list[_Entry] = []
-        for number, group in enumerate(_groups(items, SHARD_ITEMS)):
-            name = SHARD_NAME.format(number)
-            write_tensors(folder / name, {str(key): item.latents for key, item in enumerate(group)})
+        rest = iter(items)
+        while group := list(islice(rest, SHARD_ITEMS)):
+            shard = f"shard-{len(index) // SHARD_ITEMS:05d}.safetensors"
+            write_tensors(folder / shard, {str(key): one.latents for key, one in enumerate(group)})
             index += [
                 _Entry(
                     path=item.row.path,
                     num_frames=item.num_frames,
-                    shard=name,
+                    shard=shard,
                     key=str(key),
                     windows=tuple(item.windows),
                 )
@@ -108,42 +108,18 @@ def write_latents(final: Path, items: Iterable[LatentItem]) -> None:
         (folder / INDEX_NAME).write_bytes(_INDEX.dump_json(index))
 
 
-def _groups(items: Iterable[LatentItem], size: int) -> Iterator[list[LatentItem]]:
-    rest = iter(items)
-    while group := list(islice(rest, size)):
-        yield group
-
-
 def part_of(final: Path, number: int, count: int) -> Path:
     """Folder of the latents that process `number` of `count` writes, for `join_latents`."""
     return final.with_name(f"{final.name}-part-{number}-of-{count}")
 
 
 def join_latents(final: Path, count: int) -> None:
-    """Make one folder of latents from the parts of `count` processes, which vanish.
-
-    Until `final` appears, whole, all of it can be repeated.
-    """
+    """Move the parts of `count` processes into one folder, which appears when complete."""
     with publish_folder(final) as folder:
-        joined: list[_Entry] = []
-        names: dict[Path, str] = {}
-        for part in (part_of(final, number, count) for number in range(count)):
-            for entry in _read_index(part):
-                name = names.setdefault(part / entry.shard, SHARD_NAME.format(len(names)))
-                joined.append(replace(entry, shard=name))
-        for shard, name in names.items():
-            _link(shard, folder / name)
-        (folder / INDEX_NAME).write_bytes(_INDEX.dump_json(joined))
-    for part in final.parent.glob(f"{final.name}-part-*"):  # also of other numbers of processes
+        for number in range(count):
+            part_of(final, number, count).rename(folder / f"part-{number}")
+    for part in final.parent.glob(f"{final.name}-part-*"):  # of other numbers of processes
         shutil.rmtree(part)
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give a file another name, or a copy where the file system has no second names."""
-    try:
-        target.hardlink_to(source)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def read_latents(folder: Path, rows: Sequence[ManifestRow]) -> list[LatentItem]:
@@ -152,40 +128,34 @@ def read_latents(folder: Path, rows: Sequence[ManifestRow]) -> list[LatentItem]:
     Versions of a row follow one another. Shards are mapped into memory, not loaded: sets larger
     than memory can be read, and processes on one machine share what they read.
     """
-    index: dict[str, list[_Entry]] = {}
-    for entry in _read_index(folder):
-        index.setdefault(entry.path, []).append(entry)
-    missing = sum(row.path not in index for row in rows)
+    known: dict[str, list[tuple[Path, _Entry]]] = {}
+    for index in folder.rglob(INDEX_NAME):
+        for entry in _read_index(index):
+            known.setdefault(entry.path, []).append((index.with_name(entry.shard), entry))
+    missing = sum(row.path not in known for row in rows)
     if missing:
         raise ValueError(
             f"{folder}: has latents of {len(rows) - missing} of {len(rows)} files;"
             " delete the folder and run the same command again"
         )
-    wanted = [(row, entry) for row in rows for entry in index[row.path]]
-    shards = {name: read_tensors(folder / name) for name in {entry.shard for _, entry in wanted}}
-    if any(entry.key not in shards[entry.shard] for _, entry in wanted):
-        raise ValueError(_wrong_index(folder))
+    wanted = [(row, shard, entry) for row in rows for shard, entry in known[row.path]]
+    shards = {shard: read_tensors(shard) for shard in {shard for _, shard, _ in wanted}}
     return [
         LatentItem(
-            latents=shards[entry.shard][entry.key],
+            latents=shards[shard][entry.key],
             num_frames=entry.num_frames,
             row=row,
             windows=entry.windows,
         )
-        for row, entry in wanted
+        for row, shard, entry in wanted
     ]
 
 
-def _read_index(folder: Path) -> list[_Entry]:
+def _read_index(path: Path) -> list[_Entry]:
     """Entries of an index; ValueError for a damaged one or a shard outside of its folder."""
     try:
-        return _INDEX.validate_json((folder / INDEX_NAME).read_bytes())
+        return _INDEX.validate_json(path.read_bytes())
     except ValidationError:
-        raise ValueError(_wrong_index(folder)) from None
-
-
-def _wrong_index(folder: Path) -> str:
-    return (
-        f"{folder / INDEX_NAME}: not an index of latents; delete the folder and run the same"
-        " command again"
-    )
+        raise ValueError(
+            f"{path}: not an index of latents; delete the folder and run the same command again"
+        ) from None

@@ -17,13 +17,10 @@ from audiogen.evaluation.scores import Bits, Likelihood
 from audiogen.experiment import ExperimentConfig
 from audiogen.generators.abilities import PredictsLatents, PredictsTokens
 from audiogen.generators.ode.likelihood import NOISE_LEVEL
-from audiogen.generators.tokens.autoregressive import bits_per_second, perplexity
 from audiogen.nn.lowbit import WeightKind
 from audiogen.pipeline import Pipeline
 from audiogen.types import Batch, Conditions
 
-TOLERANCE = 1e-4
-"""Of the solver; far below a hundredth of a bit, while clips differ by tenths."""
 TOKEN_CLIPS = 256
 """Most clips of a split whose tokens are predicted; one pass of the network is cheap."""
 Split = Literal["held_out", "train"]
@@ -55,7 +52,7 @@ def _of_latents(
     for split in SPLITS:
         rows = _some(config, split, config.evaluate.likelihood_clips)
         clips = _clips(config, pipeline, rows, generator.window_frames)
-        bits = generator.bits_per_dimension(clips, seeds=range(len(rows)), tolerance=TOLERANCE)
+        bits = generator.bits_per_dimension(clips, seeds=range(len(rows)))
         found[split] = Bits(
             mean=float(bits.mean()), std=float(bits.std(correction=0)), clips=len(rows)
         )
@@ -86,7 +83,7 @@ def _of_tokens(
             likelihood = torch.cat(
                 [generator.log_likelihood(part, weights=weights) for part in parts]
             )
-            bits = bits_per_second(likelihood, frames, spec.frame_rate)
+            bits = -likelihood.sum(dim=1) / math.log(2) / frames * spec.frame_rate
             mean = float((bits * frames).sum() / frames.sum())
             if weights != "fp32":
                 reduced[weights] = mean
@@ -95,7 +92,7 @@ def _of_tokens(
                 mean=mean,
                 std=float(bits.std(correction=0)),
                 clips=len(rows),
-                perplexity=tuple(perplexity(likelihood, frames).tolist()),
+                perplexity=tuple((-likelihood.sum(dim=0) / frames.sum()).exp().tolist()),
             )
     return Likelihood(
         per="second of sound",

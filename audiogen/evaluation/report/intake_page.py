@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from audiogen.audio.io.preview import PREVIEW_SECONDS, preview_file
-from audiogen.audio.io.sandbox import Failure, run_contained
+from audiogen.audio.io.sandbox import run_contained
 from audiogen.data.intake.scan import INTAKE_REASONS, INTAKE_WARNINGS
 from audiogen.data.manifest import ManifestRow
 from audiogen.evaluation.report.data_section import data_section, total_length
@@ -90,7 +90,7 @@ def _gallery(
     if not chosen:
         return Markup("")
     replies = run_contained(preview_file, [row.sound(folder) for row in chosen])
-    sounds = [None if isinstance(reply, Failure) else _sound(reply) for reply in replies]
+    sounds = [None if isinstance(reply, str) else _sound(reply) for reply in replies]
     cards = [_card(row, codes[row.path], sound) for row, sound in zip(chosen, sounds, strict=True)]
     left = len(rows) - len(chosen)
     note = f" {left:,} more files are in the lists only." if left else ""

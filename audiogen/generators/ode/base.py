@@ -16,11 +16,11 @@ from audiogen.generators.ode.infill import draw_kept_frames
 from audiogen.generators.ode.likelihood import bits_per_dimension
 from audiogen.generators.ode.run import Run
 from audiogen.generators.ode.scene import Scene
-from audiogen.generators.request import Request, Start, of_kind
+from audiogen.generators.request import Request, of_kind
 from audiogen.generators.sampling import ODESamplingConfig, SamplingConfig
 from audiogen.generators.windows import batches_of
 from audiogen.nn.chance import randn
-from audiogen.types import Batch, Conditions, Kind, LossOutput, PathPoint
+from audiogen.types import Batch, Kind, LossOutput, PathPoint
 
 
 class ODEGenerator(Denoiser, HasPaths, PredictsLatents):
@@ -98,32 +98,17 @@ class ODEGenerator(Denoiser, HasPaths, PredictsLatents):
         return of_kind(ODESamplingConfig, sampling).network_evaluations
 
     @torch.no_grad()
-    def trace(
-        self,
-        conditions: Conditions,
-        num_frames: int,
-        *,
-        sampling: SamplingConfig,
-        seeds: Sequence[int],
-        start: Start | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def trace(self, request: Request) -> tuple[Tensor, Tensor, Tensor]:
         """Sample and return points, times and end of the way; see `HasPaths`."""
-        way: list[tuple[Tensor, Tensor]] = []
-        lengths = [num_frames] * len(seeds)
-        start = start or Start()
-        request = Request(
-            conditions=conditions, lengths=lengths, sampling=sampling, seeds=seeds, start=start
-        )
         self.check(request)
+        way: list[tuple[Tensor, Tensor]] = []
         end = Run(self, request, lambda x, t: way.append((x, t))).latents()
         points, times = (torch.stack(part) for part in zip(*way, strict=True))
         return points, times, end
 
-    def bits_per_dimension(
-        self, batch: Batch, *, seeds: Sequence[int], tolerance: float = 1e-4
-    ) -> Tensor:
+    def bits_per_dimension(self, batch: Batch, *, seeds: Sequence[int]) -> Tensor:
         """Bits per latent number (B,); see `likelihood`."""
-        return bits_per_dimension(self, batch, seeds=seeds, tolerance=tolerance)
+        return bits_per_dimension(self, batch, seeds=seeds)
 
 
 def _by_level(losses: Tensor, t: Tensor, borders: Sequence[float]) -> dict[str, Tensor]:

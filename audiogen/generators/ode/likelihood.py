@@ -14,7 +14,7 @@ random signs e, one fixed e for the whole path of an item (Hutchinson's estimato
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -22,24 +22,23 @@ from torchdiffeq import odeint
 
 from audiogen.generators.ode.denoiser import Denoiser
 from audiogen.generators.ode.scene import Scene
-from audiogen.seeds import LIKELIHOOD_STREAM
-from audiogen.types import Batch, Conditions
+from audiogen.seeds import LIKELIHOOD_STREAM, noise_source
+from audiogen.types import Batch
 
 State = tuple[Tensor, Tensor]
 """Latents (B, D, L), and the change of the log density in nats per number (B,)."""
+Drift = Callable[[Tensor, State], State]
+"""(ln t (), state) -> its derivative by ln t."""
 MAX_STEPS = 10_000
 NOISE_LEVEL = 0.01
 """Noise on the latents whose density is asked for, as a share of their standard deviation. Without
 any, the density of latents that fill no volume would not exist."""
+TOLERANCE = 1e-4
+"""Of the solver; far below a hundredth of a bit, while clips differ by tenths."""
 
 
 def bits_per_dimension(
-    generator: Denoiser,
-    batch: Batch,
-    *,
-    seeds: Sequence[int],
-    tolerance: float = 1e-4,
-    num_probes: int = 1,
+    generator: Denoiser, batch: Batch, *, seeds: Sequence[int], tolerance: float = TOLERANCE
 ) -> Tensor:
     """Measure how well a generator predicts latents, given their conditions and no guidance.
 
@@ -54,11 +53,10 @@ def bits_per_dimension(
     Args:
         generator: in evaluation mode.
         batch: latents (B, D, L) as the codec gives them; what lies behind the generator's window
-            is cut off, and frames that are not real neither move nor count.
+            is cut off, and padding neither moves nor counts.
         seeds: one per item; they give the noise and the signs. An item's result depends on its own
             seed, and on its batch only within the tolerance.
         tolerance: relative and absolute, of the solver, for latents and for nats per number.
-        num_probes: vectors of signs per item; more of them make the estimate less noisy.
 
     Returns:
         Bits per latent dimension (B,).
@@ -67,81 +65,69 @@ def bits_per_dimension(
         ValueError: shapes or seeds do not fit, the generator is in training mode, or the solver
             meets no tolerance.
     """
-    if not tolerance > 0 or num_probes < 1:
-        raise ValueError(
-            f"bits_per_dimension: expected a tolerance above 0 and num_probes of at least 1,"
-            f" got {tolerance} and {num_probes}"
-        )
-    mask = batch.mask[:, : generator.window_frames].to(torch.bool)
-    _check(generator, batch, mask, seeds)
+    _check(generator, batch, seeds)
+    lengths = batch.mask[:, : generator.window_frames].sum(dim=1)
+    mask, channels = batch.mask[:, : int(lengths.max())], generator.spec.channels
     # float32 throughout: the tolerances are beyond bf16.
-    clean = batch.latents[..., : generator.window_frames].float() * mask[:, None]
-    noise, probes = _draw(seeds, mask, clean.shape[1], num_probes)
+    clean = batch.latents[..., : mask.shape[1]].float() * mask[:, None]
+    own_seeds = [seed + LIKELIHOOD_STREAM for seed in seeds]
+    draw = noise_source(own_seeds, channels, lengths.tolist())
+    noise, signs = draw().to(clean.device), draw().sign().to(clean.device)
     start = _time_of(generator, NOISE_LEVEL)
     alpha = float(generator.alpha(torch.tensor(start)))
-    end = float(generator.times(1, mask.sum(dim=1), 1.0)[0].max())
+    end = float(generator.times(1, lengths, 1.0)[0].max())
     with torch.no_grad():
-        drift = _Drift(generator, mask, batch.conditions, probes)
+        scene = Scene(context=generator.conditioner(batch.conditions), mask=mask)
+        drift = _drift(generator, scene, mask, signs)
         before = (alpha * clean + start * noise, torch.zeros(len(clean), device=clean.device))
         # Levels of noise matter by their ratios: even steps of ln t are about equally hard.
         x, change = _solved(drift, before, (math.log(start), math.log(end)), tolerance)
-        prior = _prior(generator, x, end, drift.sizes)
+    # Log density of x at the noisy end, per number.
+    variance = end**2 + float(generator.alpha(torch.tensor(end))) ** 2
+    energy = x.double().square().sum(dim=(1, 2)) / (lengths * channels) / variance
+    prior = -0.5 * (math.log(2 * math.pi * variance) + energy)
     # Dividing x by alpha gives latents again, whose density is higher by alpha per number.
     nats = prior + change + math.log(alpha)
     return (-nats / math.log(2)).float()
 
 
-def estimated_trace(out: Tensor, x: Tensor, probes: Tensor) -> Tensor:
+def estimated_trace(out: Tensor, x: Tensor, signs: Tensor) -> Tensor:
     """Estimate the trace of d out / d x of each item (B,).
 
     Args:
         out: (B, D, L), computed from x so that gradients can flow.
         x: (B, D, L) that asks for a gradient.
-        probes: random signs (P, B, D, L); the mean over these is taken.
+        signs: random, (B, D, L).
     """
-    total = torch.zeros(len(x), device=x.device)
-    for number, probe in enumerate(probes):
-        (product,) = torch.autograd.grad(out, x, probe, retain_graph=number + 1 < len(probes))
-        total = total + (product * probe).sum(dim=(1, 2))
-    return total / len(probes)
+    (product,) = torch.autograd.grad(out, x, signs)
+    return (product * signs).sum(dim=(1, 2))
 
 
-class _Drift:
-    """dx / d ln t, and the same of the log density in nats per number."""
+def _drift(generator: Denoiser, scene: Scene, mask: Tensor, signs: Tensor) -> Drift:
+    """Dx / d ln t, and the same of the log density in nats per number."""
+    sizes = mask.sum(dim=1) * signs.shape[1]
 
-    def __init__(
-        self, generator: Denoiser, mask: Tensor, conditions: Conditions, probes: Tensor
-    ) -> None:
-        self._generator, self._probes = generator, probes
-        self._real = mask[:, None]
-        self.sizes = mask.sum(dim=1) * probes.shape[2]
-        everywhere = bool(mask.all())
-        self._scene = Scene(
-            context=generator.conditioner(conditions), mask=None if everywhere else mask
-        )
-
-    def __call__(self, log_t: Tensor, state: State) -> State:
+    def drift(log_t: Tensor, state: State) -> State:
         t = torch.full((len(state[0]),), math.exp(float(log_t)), device=state[0].device)
         with torch.enable_grad():
             x = state[0].detach().requires_grad_()
-            rate = (x - self._generator.denoise(x, t, self._scene)) * self._real
-            divergence = estimated_trace(rate, x, self._probes)
+            rate = (x - generator.denoise(x, t, scene)) * mask[:, None]
+            divergence = estimated_trace(rate, x, signs)
         if not bool(rate.isfinite().all() and divergence.isfinite().all()):
             raise ValueError(
                 f"bits_per_dimension: the generator's output at t={float(t[0]):.3g} is not finite\n"
                 "  its training has failed, or the latents are not those of its codec"
             )
-        return rate.detach(), divergence / self.sizes
+        return rate.detach(), divergence / sizes
+
+    return drift
 
 
-def _solved(drift: _Drift, state: State, interval: tuple[float, float], tolerance: float) -> State:
-    """Solve the ODE of `drift` by Dormand and Prince's method of order 5(4).
+def _solved(drift: Drift, state: State, interval: tuple[float, float], tolerance: float) -> State:
+    """Solve an ODE by Dormand and Prince's method of order 5(4), or raise ValueError.
 
     All items share one step, which is accepted when the error of each of them meets the
     tolerance; so an item's result varies with its batch, but only within the tolerance.
-
-    Raises:
-        ValueError: no step meets the tolerance.
     """
     times = torch.tensor(interval, dtype=torch.float64, device=state[0].device)
     options = {"norm": _largest, "max_num_steps": MAX_STEPS}
@@ -164,34 +150,21 @@ def _largest(errors: State) -> Tensor:
     return torch.stack(means).max().sqrt()
 
 
-def _prior(generator: Denoiser, x: Tensor, t: float, sizes: Tensor) -> Tensor:
-    """Log density in nats per number (B,) of x (B, D, L) at the noisy end t of the ODE."""
-    variance = t**2 + float(generator.alpha(torch.tensor(t))) ** 2
-    energy = x.double().square().sum(dim=(1, 2)) / sizes / variance
-    return -0.5 * (math.log(2 * math.pi * variance) + energy)
-
-
-def _check(generator: Denoiser, batch: Batch, mask: Tensor, seeds: Sequence[int]) -> None:
-    """Raise ValueError when a generator and a batch with real frames `mask` do not fit."""
+def _check(generator: Denoiser, batch: Batch, seeds: Sequence[int]) -> None:
+    """Raise ValueError when a generator, a batch and seeds do not fit."""
     if generator.training:
         raise ValueError(
             "bits_per_dimension: the generator is in training mode, which drops conditions;"
             " call generator.eval() first"
         )
-    count, channels, frames = batch.latents.shape
-    wanted = (len(seeds), generator.spec.channels, batch.mask.shape[-1])
-    if (count, channels, frames) != wanted or {len(batch.conditions), len(mask)} != {count}:
+    found, wanted = batch.latents.shape, (len(seeds), generator.spec.channels, batch.mask.shape[1])
+    if found != wanted or {len(batch.conditions), len(batch.mask)} != {len(seeds)}:
         raise ValueError(
             f"bits_per_dimension: {len(seeds)} seeds, a mask {tuple(batch.mask.shape)} and"
-            f" {len(batch.conditions)} conditions need latents {wanted},"
-            f" got {tuple(batch.latents.shape)}"
+            f" {len(batch.conditions)} conditions need latents {wanted}, got {tuple(found)}"
         )
-    empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
-    if empty:
-        raise ValueError(
-            f"bits_per_dimension: no real frame in items {empty} of {count};"
-            " leave out items whose mask is False everywhere"
-        )
+    if not bool(batch.mask[:, 0].all()):
+        raise ValueError("bits_per_dimension: an item has no real frame; leave it out")
 
 
 def _time_of(generator: Denoiser, level: float) -> float:
@@ -200,23 +173,3 @@ def _time_of(generator: Denoiser, level: float) -> float:
     for _ in range(8):  # each round brings it closer by a factor of `level`
         t = level * float(generator.alpha(torch.tensor(t, dtype=torch.float64)))
     return t
-
-
-def _draw(
-    seeds: Sequence[int], mask: Tensor, channels: int, num_probes: int
-) -> tuple[Tensor, Tensor]:
-    """Noise (B, D, L) and signs (P, B, D, L), zero where no frame is real.
-
-    Item b depends on seed b and its number of real frames alone, not on padding.
-    """
-    real = mask.cpu()
-    noise = torch.zeros(len(seeds), channels, real.shape[1])
-    probes = torch.zeros(num_probes, *noise.shape)
-    for item, seed in enumerate(seeds):
-        source = torch.Generator().manual_seed(seed + LIKELIHOOD_STREAM)
-        shape = (channels, int(real[item].sum()))
-        noise[item][:, real[item]] = torch.randn(shape, generator=source)
-        for probe in probes:
-            signs = 2 * torch.randint(2, shape, generator=source).float() - 1
-            probe[item][:, real[item]] = signs
-    return noise.to(mask.device), probes.to(mask.device)

@@ -121,6 +121,4 @@ class Run:
             return self.generator.denoise(piece, t[items], scene.at(items, frames))
 
         lengths = [*self.request.lengths] * (len(x) // len(self.request.lengths))
-        offsets = None if turn is None else [int(turn * length) for length in lengths]
-        window = self.generator.window_frames
-        return over_windows(denoise, x, window, lengths=lengths, ring_offsets=offsets)
+        return over_windows(denoise, x, self.generator.window_frames, lengths=lengths, turn=turn)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from audiogen.generators.guidance import joined
 from audiogen.items import Items
 from audiogen.types import Context
 
@@ -45,23 +45,5 @@ class Scene(Items):
 
     def beside(self, other: Context) -> Scene:
         """A scene of twice the items: these, and the same with another context."""
-        both = [self.context, other]
         twice = self.changed(lambda tensor: torch.cat([tensor, tensor]))
-        return replace(
-            twice,
-            context=Context(
-                sequence=torch.cat(_same_length([one.sequence for one in both])),
-                mask=torch.cat(_same_length([one.mask for one in both])),
-                vector=torch.cat([one.vector for one in both]),
-            ),
-        )
-
-
-def _same_length(parts: Sequence[Tensor]) -> list[Tensor]:
-    """Fill parts (B, N, ...) with zeros at the end of N to the longest N."""
-    longest = max(part.shape[1] for part in parts)
-    filled = []
-    for part in parts:
-        spare = part.new_zeros(part.shape[0], longest - part.shape[1], *part.shape[2:])
-        filled.append(torch.cat([part, spare], dim=1))
-    return filled
+        return replace(twice, context=joined(self.context, other))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -19,7 +17,6 @@ from audiogen.generators.tokens.base import (
     IGNORED,
     TokenGenerator,
     TokenGeneratorConfig,
-    TokenRequest,
 )
 from audiogen.generators.tokens.patterns import PATTERNS, PatternName, build
 from audiogen.generators.tokens.stepwise import Decoding, busy_steps, wanted, window_starts
@@ -29,7 +26,7 @@ from audiogen.nn.decoder import Backbone, Decoder
 from audiogen.nn.lowbit import WeightKind, with_weights
 from audiogen.nn.lstm import CausalLSTM
 from audiogen.nn.transformer import Transformer
-from audiogen.types import Batch, Conditions, LatentSpec, LossOutput
+from audiogen.types import Batch, LatentSpec, LossOutput
 
 WHOLE = float(ROLES.index("whole"))
 
@@ -142,34 +139,19 @@ class AutoregressiveGenerator(TokenGenerator, EndsSounds, PredictsTokens):
         return torch.where(tokens == self.nothing, 0, tokens)
 
     @torch.no_grad()
-    def sample_to_end(
-        self,
-        conditions: Conditions,
-        max_frames: int,
-        *,
-        sampling: SamplingConfig,
-        seeds: Sequence[int],
-        negative: Conditions | None = None,
-    ) -> list[Tensor]:
+    def sample_to_end(self, request: Request) -> list[Tensor]:
         """Sample sounds that end where the model ends them; see `EndsSounds`."""
-        lengths = [max_frames] * len(conditions)
-        request = Request(
-            conditions=conditions,
-            lengths=lengths,
-            sampling=sampling,
-            seeds=seeds,
-            negative=negative,
-        )
+        self.check(request)
         tokens, lengths = self._decode(request, ends=True)
         return [row[:, :length] for row, length in zip(tokens, lengths, strict=True)]
 
     def _decode(self, request: Request, *, ends: bool) -> tuple[Tensor, list[int]]:
-        given = TokenRequest.of(self, request)
+        sampling = of_kind(TokenSamplingConfig, request.sampling)
         return Decoding(
             generator=self,
-            begin=compiled(self.decoder, given.sampling.weights),
+            begin=compiled(self.decoder, sampling.weights),
             layout=self.layout,
-            request=given,
+            request=request,
             ends=ends,
         ).run()
 
@@ -183,28 +165,6 @@ class AutoregressiveGenerator(TokenGenerator, EndsSounds, PredictsTokens):
             count += len(busy_steps(wanted(self.layout, span[0], span[1])))
             done = stop
         return count
-
-
-def bits_per_second(log_likelihood: Tensor, num_frames: Tensor, frame_rate: float) -> Tensor:
-    """Bits that a model needs for a second of each sound (B,); lower is better.
-
-    Args:
-        log_likelihood: nats (B, K).
-        num_frames: real frames of each item (B,).
-        frame_rate: frames per second.
-    """
-    bits = -log_likelihood.sum(dim=1) / math.log(2)
-    return bits / num_frames * frame_rate
-
-
-def perplexity(log_likelihood: Tensor, num_frames: Tensor) -> Tensor:
-    """Perplexity of each codebook (K,), over all frames of all items; from 1, lower is better.
-
-    Args:
-        log_likelihood: nats (B, K).
-        num_frames: real frames of each item (B,).
-    """
-    return (-log_likelihood.sum(dim=0) / num_frames.sum()).exp()
 
 
 def _backbone(config: AutoregressiveConfig) -> Backbone:

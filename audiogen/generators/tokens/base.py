@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -13,11 +11,11 @@ from torch import Tensor, nn
 from audiogen.conditioning.conditioner import Conditioner
 from audiogen.generators.base import LatentGenerator
 from audiogen.generators.config import NetworkConfig
-from audiogen.generators.ode.scene import Scene
-from audiogen.generators.request import Request, of_kind
+from audiogen.generators.guidance import joined
+from audiogen.generators.request import Request
 from audiogen.generators.sampling import TokenSamplingConfig
 from audiogen.nn.decoder import Backbone, Decoder
-from audiogen.types import Batch, Conditions, Context, Kind, LatentSpec
+from audiogen.types import Batch, Context, Kind, LatentSpec
 
 IGNORED = -100
 """Stands among targets where nothing is to be learnt."""
@@ -81,15 +79,47 @@ class TokenGenerator(LatentGenerator):
         """What the heads give, (..., K (V + 1)), as float32 logits (..., K, V + 1)."""
         return raw.float().reshape(*raw.shape[:-1], self.num_codebooks, self.vocab_size + 1)
 
-    def guided_context(
-        self, conditions: Conditions, negative: Conditions | None, scale: float
-    ) -> Context:
+    def guided_context(self, request: Request) -> Context:
         """Context of B items, or, where guidance acts, of 2 B: with and without the prompt."""
-        context: Context = self.conditioner(conditions)
-        if scale == 1:
+        context: Context = self.conditioner(request.conditions)
+        if request.sampling.guidance_scale == 1:
             return context
-        opposite = self.conditioner(negative or conditions.without_prompt())
-        return Scene(context=context).beside(opposite).context
+        opposite = request.negative or request.conditions.without_prompt()
+        return joined(context, self.conditioner(opposite))
+
+    def check(self, request: Request) -> None:
+        """Raise ValueError when a request asks for what this generator cannot do."""
+        super().check(request)
+        start, shape = request.start, (len(request.seeds), self.num_codebooks, max(request.lengths))
+        if start.noise is not None or start.level < 1:
+            raise ValueError(
+                "sample: tokens are drawn and not made of noise: Start.noise and Start.level say"
+                " nothing here\n"
+                "  take other seeds, or keep frames with Start.latents and Start.keep"
+            )
+        if start.latents is None or start.keep is None:
+            return
+        if start.latents.shape != shape or start.keep.shape != (shape[0], shape[2]):
+            raise ValueError(
+                f"sample: expected Start.latents {shape} and Start.keep {(shape[0], shape[2])},"
+                f" got {tuple(start.latents.shape)} and {tuple(start.keep.shape)}"
+            )
+        kept = torch.where(start.keep[:, None], start.latents, 0)
+        if kept.is_floating_point() or kept.min() < 0 or kept.max() >= self.vocab_size:
+            raise ValueError(
+                f"sample: Start.latents must be tokens, whole numbers from 0 to"
+                f" {self.vocab_size - 1}; encode the sound with the model's own codec"
+            )
+
+    def given_tokens(self, request: Request) -> tuple[Tensor, Tensor]:
+        """Tokens (B, K, L), "nothing here" where none are given, and where (B, L) they are."""
+        start, real = request.start, request.real
+        shape = (len(real), self.num_codebooks, real.shape[1])
+        nothing = torch.full(shape, self.nothing, device=request.device)
+        if start.latents is None or start.keep is None:
+            return nothing, torch.zeros_like(real)
+        keep = start.keep.to(request.device)
+        return torch.where(keep[:, None], start.latents.to(request.device), nothing), keep
 
     def check_batch(self, batch: Batch) -> None:
         """Raise ValueError when a batch is not of this codec's tokens or longer than a window."""
@@ -112,61 +142,3 @@ def guided(logits: Tensor, scale: float) -> Tensor:
         return logits
     conditional, unconditional = logits.chunk(2)
     return unconditional + scale * (conditional - unconditional)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenRequest(Request):
-    """What is to be sampled, with the tokens that are given.
-
-    Attributes:
-        tokens: (B, K, L), given where `keep`, else "nothing here".
-        keep: (B, L), True where tokens are given.
-    """
-
-    sampling: TokenSamplingConfig
-    tokens: Tensor
-    keep: Tensor
-
-    @classmethod
-    def of(cls, generator: TokenGenerator, request: Request) -> TokenRequest:
-        """Add the tokens that the start of a request gives.
-
-        Raises:
-            ValueError: settings of another family, or a start that is not one of tokens.
-        """
-        start, longest = request.start, max(request.lengths)
-        shape = (len(request.lengths), generator.num_codebooks, longest)
-        if start.noise is not None or start.level < 1:
-            raise ValueError(
-                "sample: tokens are drawn and not made of noise: Start.noise and Start.level say"
-                " nothing here\n"
-                "  take other seeds, or keep frames with Start.latents and Start.keep"
-            )
-        keep = (
-            torch.zeros(shape[0], longest, dtype=torch.bool) if start.keep is None else start.keep
-        )
-        given = torch.zeros(shape, dtype=torch.int64) if start.latents is None else start.latents
-        if given.shape != shape or keep.shape != (shape[0], longest):
-            raise ValueError(
-                f"sample: expected Start.latents {shape} and Start.keep {(shape[0], longest)},"
-                f" got {tuple(given.shape)} and {tuple(keep.shape)}"
-            )
-        kept = torch.where(keep[:, None], given, 0)
-        if kept.is_floating_point() or kept.min() < 0 or kept.max() >= generator.vocab_size:
-            raise ValueError(
-                f"sample: Start.latents must be tokens, whole numbers from 0 to"
-                f" {generator.vocab_size - 1}; encode the sound with the model's own codec"
-            )
-        fields = vars(request) | {
-            "sampling": of_kind(TokenSamplingConfig, request.sampling),
-            "tokens": torch.where(keep[:, None], given, generator.nothing).to(request.device),
-            "keep": keep.to(request.device),
-        }
-        return cls(**fields)
-
-    def __getitem__(self, items: Sequence[int]) -> Self:
-        """Return the same for some of the items, cut to the longest of them."""
-        index = list(items)
-        longest = max(self.lengths[item] for item in index)
-        tokens, keep = self.tokens[index, :, :longest], self.keep[index, :longest]
-        return replace(super().__getitem__(index), tokens=tokens, keep=keep)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -52,53 +51,40 @@ def candidates(logits: Tensor, *, top_k: int, top_p: float) -> Tensor:
     return logits
 
 
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """How tokens are drawn.
+def temperatures(sampling: TokenSamplingConfig, num_codebooks: int) -> Tensor:
+    """The temperature of each codebook (K,); ValueError when `sampling` has other ones."""
+    given = sampling.temperature
+    each = given if isinstance(given, tuple) else (given,) * num_codebooks
+    if len(each) != num_codebooks:
+        raise ValueError(
+            f"sample: {len(each)} temperatures for {num_codebooks} codebooks;"
+            " give one for each, or one number for all"
+        )
+    return torch.tensor(each)
 
-    Attributes:
-        temperature: of each codebook (K,); 0 takes the most likely token.
-        top_k: what `candidates` takes.
-        top_p: what `candidates` takes.
+
+def draw_tokens(
+    logits: Tensor, chances: Tensor, temperature: Tensor, sampling: TokenSamplingConfig
+) -> Tensor:
+    """Draw tokens.
+
+    Args:
+        logits: of all codebooks (B, K, V), or of frames of one (B, L, V); minus infinity where a
+            token is forbidden.
+        chances: one uniform number in [0, 1) per token to draw, float64.
+        temperature: of each codebook (K,), or of the one (); 0 takes the most likely token.
+        sampling: says which are `candidates`.
+
+    Returns:
+        (B, K) or (B, L), int64. Each is the inverse of the distribution's cumulative sum at its
+        chance, so that a token comes as often as it is likely, and a forbidden one never.
     """
-
-    temperature: Tensor
-    top_k: int = 0
-    top_p: float = 1.0
-
-    @classmethod
-    def of(cls, sampling: TokenSamplingConfig, num_codebooks: int, device: torch.device) -> Drawing:
-        """What `sampling` says for K codebooks; ValueError when it has other temperatures."""
-        given = sampling.temperature
-        each = given if isinstance(given, tuple) else (given,) * num_codebooks
-        if len(each) != num_codebooks:
-            raise ValueError(
-                f"sample: {len(each)} temperatures for {num_codebooks} codebooks;"
-                " give one for each, or one number for all"
-            )
-        temperature = torch.tensor(each, device=device)
-        return cls(temperature=temperature, top_k=sampling.top_k, top_p=sampling.top_p)
-
-    def __call__(self, logits: Tensor, chances: Tensor, codebook: int | None = None) -> Tensor:
-        """Draw tokens.
-
-        Args:
-            logits: of all codebooks (B, K, V), or of frames of one (B, L, V); minus infinity where
-                a token is forbidden.
-            chances: one uniform number in [0, 1) per token to draw, float64.
-            codebook: which one, where it is one.
-
-        Returns:
-            (B, K) or (B, L), int64. Each is the inverse of the distribution's cumulative sum at its
-            chance, so that a token comes as often as it is likely, and a forbidden one never.
-        """
-        temperature = self.temperature if codebook is None else self.temperature[codebook]
-        cold = temperature == 0
-        warm = logits / temperature.masked_fill(cold, 1)[..., None]
-        kept = candidates(warm, top_k=self.top_k, top_p=self.top_p)
-        total = kept.softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)
-        # A chance below one times the last sum is below that sum: no entry behind it is reached,
-        # and an entry of no probability is never the first whose sum is larger.
-        place = (chances * total[..., -1])[..., None]
-        drawn = torch.searchsorted(total, place, right=True)[..., 0]
-        return torch.where(cold, logits.argmax(dim=-1), drawn)
+    cold = temperature == 0
+    warm = logits / temperature.masked_fill(cold, 1)[..., None]
+    kept = candidates(warm, top_k=sampling.top_k, top_p=sampling.top_p)
+    total = kept.softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)
+    # A chance below one times the last sum is below that sum: no entry behind it is reached,
+    # and an entry of no probability is never the first whose sum is larger.
+    place = (chances * total[..., -1])[..., None]
+    drawn = torch.searchsorted(total, place, right=True)[..., 0]
+    return torch.where(cold, logits.argmax(dim=-1), drawn)

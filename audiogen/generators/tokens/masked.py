@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -21,10 +20,14 @@ from audiogen.generators.tokens.base import (
     IGNORED,
     TokenGenerator,
     TokenGeneratorConfig,
-    TokenRequest,
     guided,
 )
-from audiogen.generators.tokens.drawing import Drawing, draw_chances, sources_of
+from audiogen.generators.tokens.drawing import (
+    draw_chances,
+    draw_tokens,
+    sources_of,
+    temperatures,
+)
 from audiogen.generators.windows import batches_of, over_windows
 from audiogen.nn.attention import rotary_table
 from audiogen.nn.chance import rand, randint
@@ -121,13 +124,65 @@ class MaskedGenerator(TokenGenerator):
         A start may keep any frames. Sounds longer than the window, and rings, are made of windows
         whose logits are blended at each pass.
         """
-        given = TokenRequest.of(self, request)
-        decoder = with_weights(self.decoder, given.sampling.weights)
-        out = torch.zeros_like(given.tokens)
-        for items in batches_of(given.lengths, self.window_frames, ring=given.ring):
-            tokens = _Filling(self, decoder, given[items]).run()
+        sampling = of_kind(TokenSamplingConfig, request.sampling)
+        decoder = with_weights(self.decoder, sampling.weights)
+        lengths = request.lengths
+        shape = (len(lengths), self.num_codebooks, max(lengths))
+        out = torch.zeros(shape, dtype=torch.int64, device=request.device)
+        for items in batches_of(lengths, self.window_frames, ring=request.ring):
+            tokens = self._filled(request[items], sampling, decoder)
             out[items, :, : tokens.shape[-1]] = tokens
         return out
+
+    def _filled(self, request: Request, sampling: TokenSamplingConfig, decoder: Decoder) -> Tensor:
+        """Tokens (B, K, L) of items that share a batch, zero behind the end of an item."""
+        (tokens, keep), sources = self.given_tokens(request), sources_of(request.seeds)
+        device, real = request.device, request.real
+        wanted = real & ~keep
+        temperature = temperatures(sampling, self.num_codebooks).to(device)
+        look = self._look(request, decoder)
+        for level in range(self.num_codebooks):
+            masked, passes = wanted, passes_of(sampling, level)
+            for done in range(1, passes + 1):
+                left = (math.cos(math.pi / 2 * done / passes) * wanted.sum(dim=1)).floor()
+                chances = draw_chances(sources, request.lengths, 2).to(device)
+                logits = look(tokens, level)
+                drawn = draw_tokens(logits, chances[..., 0], temperature[level], sampling)
+                confidence = logits.log_softmax(dim=-1).gather(-1, drawn[..., None])[..., 0]
+                noise = -(-chances[..., 1].log()).log()
+                confidence = confidence + CHOICE_NOISE * (1 - done / passes) * noise
+                filled = torch.where(masked, drawn, tokens[:, level])
+                masked = lowest(confidence.masked_fill(~masked, torch.inf), left)
+                tokens[:, level] = filled.masked_fill(masked, self.nothing)
+        return torch.where(real[:, None], tokens, 0)
+
+    def _look(self, request: Request, decoder: Decoder) -> Callable[[Tensor, int], Tensor]:
+        """Make a function of tokens (B, K, L) and a codebook to its guided logits (B, L, V)."""
+        scale, real, window = request.sampling.guidance_scale, request.real, self.window_frames
+        copies = 1 if scale == 1 else 2
+        context = self.guided_context(request)
+        in_windows = max(request.lengths) > window  # which hold no padding
+        padded = len(set(request.lengths)) > 1 and not in_windows
+        turns = torch.Generator().manual_seed(0)  # the same turns of the ring for every take
+
+        def look(tokens: Tensor, level: int) -> Tensor:
+            count, _, num_frames = tokens.shape
+
+            def on_windows(_: Tensor, items: Tensor, frames: Tensor) -> Tensor:
+                rows = items[:, None]
+                seen = tokens[rows, :, frames].transpose(1, 2).repeat(copies, 1, 1)
+                mask = real[rows, frames].repeat(copies, 1) if padded else None
+                both = torch.cat([items + count * copy for copy in range(copies)])
+                levels = torch.full((len(seen),), level, device=tokens.device)
+                logits = self.predict(seen, levels, context[both], mask, decoder)
+                return guided(logits, scale).transpose(1, 2)
+
+            blended = torch.zeros(count, self.vocab_size, num_frames, device=tokens.device)
+            turn = float(torch.rand((), generator=turns)) if request.ring else None
+            logits = over_windows(on_windows, blended, window, lengths=request.lengths, turn=turn)
+            return logits.transpose(1, 2)
+
+        return look
 
     def network_evaluations(self, sampling: SamplingConfig, num_frames: int) -> int:
         """Passes over a take; see `LatentGenerator.network_evaluations`."""
@@ -158,68 +213,3 @@ def lowest(values: Tensor, count: Tensor) -> Tensor:
 def passes_of(sampling: TokenSamplingConfig, level: int) -> int:
     """Passes for a codebook."""
     return sampling.passes[min(level, len(sampling.passes) - 1)]
-
-
-@dataclass(frozen=True)
-class _Filling:
-    """One run over items that share a batch."""
-
-    generator: MaskedGenerator
-    decoder: Decoder
-    request: TokenRequest
-
-    def run(self) -> Tensor:
-        """Tokens (B, K, L), zero behind the end of an item."""
-        request, generator = self.request, self.generator
-        tokens, sources = request.tokens.clone(), sources_of(request.seeds)
-        device, real = tokens.device, request.real
-        wanted = real & ~request.keep
-        drawing = Drawing.of(request.sampling, generator.num_codebooks, device)
-        look = self._look(real)
-        for level in range(generator.num_codebooks):
-            masked, passes = wanted, passes_of(request.sampling, level)
-            for done in range(1, passes + 1):
-                left = (math.cos(math.pi / 2 * done / passes) * wanted.sum(dim=1)).floor()
-                chances = draw_chances(sources, request.lengths, 2).to(device)
-                logits = look(tokens, level)
-                drawn = drawing(logits, chances[..., 0], level)
-                confidence = logits.log_softmax(dim=-1).gather(-1, drawn[..., None])[..., 0]
-                noise = -(-chances[..., 1].log()).log()
-                confidence = confidence + CHOICE_NOISE * (1 - done / passes) * noise
-                filled = torch.where(masked, drawn, tokens[:, level])
-                masked = lowest(confidence.masked_fill(~masked, torch.inf), left)
-                tokens[:, level] = filled.masked_fill(masked, generator.nothing)
-        return torch.where(real[:, None], tokens, 0)
-
-    def _look(self, real: Tensor) -> Callable[[Tensor, int], Tensor]:
-        """Make a function of tokens (B, K, L) and a codebook to its guided logits (B, L, V)."""
-        request, generator = self.request, self.generator
-        scale = request.sampling.guidance_scale
-        copies = 1 if scale == 1 else 2
-        context = generator.guided_context(request.conditions, request.negative, scale)
-        in_windows = max(request.lengths) > generator.window_frames  # which hold no padding
-        padded = len(set(request.lengths)) > 1 and not in_windows
-        turns = torch.Generator().manual_seed(0)  # the same turns of the ring for every take
-
-        def look(tokens: Tensor, level: int) -> Tensor:
-            count, _, num_frames = tokens.shape
-
-            def on_windows(_: Tensor, items: Tensor, frames: Tensor) -> Tensor:
-                rows = items[:, None]
-                seen = tokens[rows, :, frames].transpose(1, 2).repeat(copies, 1, 1)
-                mask = real[rows, frames].repeat(copies, 1) if padded else None
-                both = torch.cat([items + count * copy for copy in range(copies)])
-                levels = torch.full((len(seen),), level, device=tokens.device)
-                logits = generator.predict(seen, levels, context[both], mask, self.decoder)
-                return guided(logits, scale).transpose(1, 2)
-
-            blended = torch.zeros(count, generator.vocab_size, num_frames, device=tokens.device)
-            turn = float(torch.rand((), generator=turns))
-            offsets = [int(turn * length) for length in request.lengths] if request.ring else None
-            window, lengths = generator.window_frames, request.lengths
-            logits = over_windows(
-                on_windows, blended, window, lengths=lengths, ring_offsets=offsets
-            )
-            return logits.transpose(1, 2)
-
-        return look

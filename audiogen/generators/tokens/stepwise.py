@@ -9,8 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiogen.generators.tokens.base import TokenGenerator, TokenRequest, guided
-from audiogen.generators.tokens.drawing import Drawing, draw_chances, sources_of
+from audiogen.generators.request import Request, of_kind
+from audiogen.generators.sampling import TokenSamplingConfig
+from audiogen.generators.tokens.base import TokenGenerator, guided
+from audiogen.generators.tokens.drawing import (
+    draw_chances,
+    draw_tokens,
+    sources_of,
+    temperatures,
+)
 from audiogen.generators.tokens.patterns import build, revert
 from audiogen.nn.decoder import Begin
 
@@ -48,14 +55,14 @@ class Decoding:
         generator: whose embeddings and conditioner are used.
         begin: how its decoder begins to take steps.
         layout: (S, K) over one frame more than the window has.
-        request: what is to be sampled; what it keeps is a beginning.
+        request: what it keeps is a beginning.
         ends: whether a sound is over where the model says so, or else at its length.
     """
 
     generator: TokenGenerator
     begin: Begin
     layout: Tensor
-    request: TokenRequest
+    request: Request
     ends: bool
 
     def run(self) -> tuple[Tensor, list[int]]:
@@ -65,9 +72,9 @@ class Decoding:
             Tokens (B, K, L), "nothing here" behind the end of an item, and frames of each item.
         """
         window, num_codebooks = self.generator.window_frames, self.generator.num_codebooks
-        tokens, sources = self.request.tokens.clone(), sources_of(self.request.seeds)
-        stop = torch.tensor(self.request.lengths)
-        done = self.request.keep.sum(dim=1).cpu().minimum(stop)
+        tokens, keep = self.generator.given_tokens(self.request)
+        stop, sources = torch.tensor(self.request.lengths), sources_of(self.request.seeds)
+        done = keep.sum(dim=1).cpu().minimum(stop)
         for first in window_starts(int(stop.max()), window):
             last = stop.clamp(max=first + window)
             items: list[int] = (done < last).nonzero().flatten().tolist()
@@ -87,17 +94,10 @@ class Decoding:
     def _fill(
         self, items: list[int], piece: Tensor, known: Tensor, stop: Tensor, chances: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Make the frames of one window that are not known.
+        """Make the frames of a window `piece` (b, K, W) from `known` (b,) to `stop` (b,).
 
-        Args:
-            items: which of the request.
-            piece: (b, K, W) tokens, "nothing here" from `known` on.
-            known: frames that each item begins with (b,).
-            stop: frames that each item is to have in this window (b,).
-            chances: (b, S, K).
-
-        Returns:
-            The window, how many frames of it each item has, and whether the sound is over then.
+        By `chances` (b, S, K). Returns the window, how many frames of it each item has (b,), and
+        whether the sound is over then (b,).
         """
         layout, nothing = self.layout, self.generator.nothing
         device, width = piece.device, piece.shape[-1]
@@ -112,13 +112,14 @@ class Decoding:
         sequence = F.pad(sequence, (1, 0), value=nothing)
         steps, coarse_frames = busy_steps(draw, ask), layout[:, 0].tolist()
         read, num_read = self._reader(items, steps[-1] + 1), 0
-        drawing = Drawing.of(self.request.sampling, self.generator.num_codebooks, device)
+        sampling = of_kind(TokenSamplingConfig, self.request.sampling)
+        temperature = temperatures(sampling, self.generator.num_codebooks).to(device)
         for step in steps:
             frame, here = coarse_frames[step], draw[..., step]
             # The frame behind what is known was asked in the window before; no sound is empty.
             logits = self._allowed(read(sequence[..., num_read : step + 1]), may_end=frame > known)
             num_read = step + 1
-            drawn = drawing(logits, chances[:, step])
+            drawn = draw_tokens(logits, chances[:, step], temperature, sampling)
             sequence[..., step + 1] = torch.where(here, drawn, sequence[..., step + 1])
             if self.ends:
                 ended = (here[:, 0] | ask[:, step]) & (drawn[:, 0] == nothing)
@@ -132,8 +133,7 @@ class Decoding:
         """Make a function of what follows in a sequence, (b, K, s), to guided logits behind it."""
         request, generator = self.request[items], self.generator
         scale = request.sampling.guidance_scale
-        context = generator.guided_context(request.conditions, request.negative, scale)
-        step = self.begin(context, max_steps)
+        step = self.begin(generator.guided_context(request), max_steps)
 
         def read(tokens: Tensor) -> Tensor:
             x = generator.embed(tokens)

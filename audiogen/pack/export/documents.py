@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from audiogen.audio.io.metadata import plain_text
+from audiogen.audio.io.riff import plain_text
 from audiogen.pack.export.sound import KINDS, Kind
 from audiogen.pages.markup import Markup, fill_page, join, number, tag
 from audiogen.pages.pictures import (

@@ -11,7 +11,7 @@ from pathlib import Path
 from audiogen.audio.dsp import resample
 from audiogen.audio.io.decoding import AUDIO_SUFFIXES
 from audiogen.audio.io.files import read_audio
-from audiogen.audio.io.riff import write_chunks
+from audiogen.audio.io.riff import append_chunks
 from audiogen.pack.curation.choices import SELECTION_FILE, Choice, find_selection
 from audiogen.pack.export.documents import (
     SHEET_RATE,
@@ -177,7 +177,7 @@ def _export(
     take = take.model_copy(update={"export": told})
     write_take(path, dithered(wav, digest) if encoding == "PCM_16" else wav, take, encoding)
     if suffix == ".wav":
-        cut = write_chunks(path, describe(wav, kind, take, pack=pack, name=stem, made=int(made)))
+        cut = append_chunks(path, describe(wav, kind, take, pack=pack, name=stem, made=int(made)))
         if cut:  # what did not fit is kept in full beside the sound
             whole = told.model_copy(update={"cut_in_wav": cut})
             amend_take(path, export=whole)

@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 
 import audiogen
-from audiogen.audio.io.metadata import plain_text
+from audiogen.audio.io.riff import plain_text
 from audiogen.storage import replacing
 from audiogen.takes.take import Take
 

@@ -14,7 +14,7 @@ from torch import Tensor
 import audiogen
 from audiogen.audio.dsp import loudness_lufs, resample
 from audiogen.audio.io.files import Encoding
-from audiogen.audio.io.metadata import Acid, Broadcast, Chunks, Cue, Sampler
+from audiogen.audio.io.riff import Acid, Broadcast, Chunks, Cue, Sampler
 from audiogen.audio.loops import measure_seam, resample_ring
 from audiogen.audio.measure.measures import PITCHES, SoundMeasures, measure_sound, true_peak_db
 from audiogen.take_request import Tempo
@@ -175,8 +175,8 @@ def describe(wav: Tensor, kind: Kind, take: Take, *, pack: str, name: str, made:
             reference=take.model_digest[:16] + "-" + seed[:12],
             date=when.strftime("%Y-%m-%d"),
             time=when.strftime("%H:%M:%S"),
-            loudness_lufs=_level(None if found is None else found.loudness_lufs),
-            true_peak_db=_level(None if found is None else found.true_peak_db),
+            loudness_lufs=None if found is None else found.loudness_lufs,
+            true_peak_db=None if found is None else found.true_peak_db,
         ),
         ixml={key: value for key, value in fields.items() if value},
         info={key: value for key, value in info.items() if value},
@@ -192,8 +192,3 @@ def _bar_cues(tempo: Tempo | None, length: int) -> tuple[Cue, ...]:
 
 def _root_note(key: str | None) -> int | None:
     return None if key is None else ROOT_OCTAVE + PITCHES.index(key[:-3])
-
-
-def _level(value: float | None) -> float | None:
-    """A level that two bytes of hundredths can hold."""
-    return None if value is None else max(-327.0, min(327.0, value))

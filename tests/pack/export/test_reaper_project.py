@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiogen.audio.io.files import write_audio
-from audiogen.audio.io.metadata import plain_text
+from audiogen.audio.io.riff import plain_text
 from audiogen.pack.export.documents import rpp_text
 from audiogen.pack.export.exporting import ExportRequest, export_pack
 
