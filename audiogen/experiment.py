@@ -33,8 +33,8 @@ class TexturesConfig(Config):
     """The procedural set that is made when `data.path` is not given."""
 
     num_clips: int = Field(default=360, ge=1)
-    seconds: float = Field(default=5.0, gt=0, le=60)
-    seed: int = 0
+    seconds: float = Field(default=5.0, ge=0.5, le=60)
+    seed: int = Field(default=0, ge=0)
 
 
 class DataConfig(LicenceTerms):

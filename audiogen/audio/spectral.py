@@ -151,25 +151,22 @@ def mel_filterbank(num_bands: int, n_fft: int, sample_rate: int) -> Tensor:
     Returns:
         (num_bands, n_fft // 2 + 1), float32.
     """
-    # Constants are made on the CPU, and cached, even while a model is built without memory.
-    with torch.device("cpu"):
-        return _slaney_bank(num_bands, n_fft, sample_rate)
-
-
-def _slaney_bank(num_bands: int, n_fft: int, sample_rate: int) -> Tensor:
-    """The matrix of `mel_filterbank`."""
     from torchaudio.functional import melscale_fbanks  # noqa: PLC0415 (slow to import)
 
-    num_bins = n_fft // 2 + 1
-    low, high = 20.0, sample_rate / 2
-    with warnings.catch_warnings():
+    num_bins, high = n_fft // 2 + 1, sample_rate / 2
+    make = functools.partial(
+        melscale_fbanks,
+        f_min=20.0,
+        f_max=high,
+        n_mels=num_bands,
+        sample_rate=sample_rate,
+        mel_scale="slaney",
+    )
+    # Constants are made on the CPU, and cached, even while a model is built without memory.
+    with torch.device("cpu"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # bands narrower than a bin, which are mended below
-        bank: Tensor = melscale_fbanks(
-            num_bins, low, high, num_bands, sample_rate, None, "slaney"
-        ).T.contiguous()
-    fine = melscale_fbanks(4097, low, high, num_bands, sample_rate, None, "slaney")
-    centres = torch.arange(num_bins) * (sample_rate / n_fft)
-    peaks = fine.argmax(dim=0) * (high / 4096)
-    for band in (bank.sum(dim=1) < 1e-6).nonzero().flatten().tolist():
-        bank[band, int((centres - peaks[band]).abs().argmin())] = 1.0
-    return bank / bank.sum(dim=1, keepdim=True)
+        bank: Tensor = make(num_bins).T.contiguous()
+        peaks = make(4097).argmax(dim=0) / 4096
+        for band in (bank.sum(dim=1) < 1e-6).nonzero().flatten().tolist():
+            bank[band, round(float(peaks[band]) * (num_bins - 1))] = 1.0
+        return bank / bank.sum(dim=1, keepdim=True)

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -15,10 +16,11 @@ from audiogen.audio.spectral import istft, mel_filterbank, stft
 from audiogen.codecs.base import CodecOutput
 from audiogen.codecs.config import CodecConfig
 from audiogen.codecs.continuous import ContinuousCodec
-from audiogen.codecs.griffin_lim import griffin_lim
 from audiogen.codecs.losses import multi_resolution_loss
 from audiogen.nn.chance import randn
 from audiogen.nn.fourier import FourierDecoder, FourierFraming
+
+Array = NDArray[np.float32]
 
 FLOOR = 1e-4
 """Unit-energy magnitude (-80 dBFS of white noise) that counts as silence."""
@@ -29,6 +31,7 @@ BIN_STEPS = 10
 MOMENTUM = 0.99
 MOST = 3.0
 """Largest gain of one correction, in nats."""
+GRIFFIN_LIM_STEPS = 32
 
 
 class MelConfig(CodecConfig):
@@ -236,13 +239,34 @@ class MelCodec(ContinuousCodec):
         # Bit patterns of a few samples of an item's noise stand for its seed.
         starts = noise.flatten(0, 1)[:, :4].contiguous().view(torch.int32).long().abs().tolist()
         hop = self.config.hop_length
-        wavs = [griffin_lim(one, hop, seed) for one, seed in zip(bins, starts, strict=True)]
+        wavs = [_griffin_lim(one, hop, seed) for one, seed in zip(bins, starts, strict=True)]
         return torch.from_numpy(np.stack(wavs)).reshape(noise.shape).to(log_bands.device)
 
     def _by_channel(self, bands: Tensor) -> Tensor:
         """Unstack (B, C * num_bands, L) to (B, C, num_bands, L)."""
         channels, num_bands = self.config.audio_channels, self.config.num_bands
         return bands.reshape(bands.shape[0], channels, num_bands, bands.shape[2])
+
+
+def _griffin_lim(magnitudes: Array, hop_length: int, seed: list[int]) -> Array:
+    """Find a waveform (L * hop_length,) whose `stft` has nearly such magnitudes (F, L).
+
+    Phases start at random and have momentum (Perraudin, Balazs and Søndergaard 2013).
+    """
+    import librosa  # noqa: PLC0415 (slow to import)
+
+    n_fft, length = 2 * (len(magnitudes) - 1), magnitudes.shape[1] * hop_length
+    # librosa's window is a plain Hann window, whose energy is 3/8 of its length.
+    wav = librosa.griffinlim(
+        magnitudes * np.sqrt(0.375 * n_fft),
+        n_iter=GRIFFIN_LIM_STEPS,
+        hop_length=hop_length,
+        n_fft=n_fft,
+        center=False,
+        random_state=np.random.default_rng(seed),
+    )
+    start = (n_fft - hop_length) // 2
+    return np.asarray(wav[start : start + length], dtype=np.float32)
 
 
 def _with_magnitudes(spectrum: Tensor, magnitudes: Tensor) -> Tensor:
