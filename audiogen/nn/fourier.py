@@ -193,9 +193,7 @@ class FourierDecoder(nn.Module):
     def synthesise(self, spectra: tuple[Tensor, Tensor], noise: Tensor) -> Tensor:
         """Waveform (B, C, T) of `spectra` with the STFT of white noise (B, C, F, M)."""
         tonal, magnitude = spectra
-        spectrum = tonal + magnitude * noise
-        wav = istft(spectrum.flatten(0, 1), self.framing.n_fft, self.framing.stft_hop)
-        return wav.reshape(*spectrum.shape[:2], -1)
+        return istft(tonal + magnitude * noise, self.framing.n_fft, self.framing.stft_hop)
 
 
 class WavePath(nn.Module):
