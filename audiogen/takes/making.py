@@ -13,7 +13,7 @@ from audiogen.audio.loops import measure_seam
 from audiogen.pipeline import Pipeline
 from audiogen.storage import free_path
 from audiogen.take_request import TakeRequest
-from audiogen.takes.take import Batch, SeamReport, Take, take_slug, write_take
+from audiogen.takes.take import Batch, Take, take_slug, write_take
 
 MAX_REMAKES = 8
 """How often a loop whose seam is heard is made again, at most."""
@@ -72,7 +72,7 @@ def make_batch(pipeline: Pipeline, requests: Sequence[TakeRequest]) -> list[Made
     for place, (request, wav) in enumerate(zip(requests, wavs, strict=True)):
         facts: dict[str, Any] = {}
         if request.loop:
-            facts["seam"] = SeamReport.of(measure_seam(wav, request.rate or rate))
+            facts["seam"] = measure_seam(wav, request.rate or rate)
         if len(requests) > 1:
             facts["batch"] = Batch(place=place, takes=together)
         made.append((Take.made_by(pipeline, request, **facts), wav))

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from sampled import sampled
 
 from audiogen.audio.dsp import resample
 from audiogen.audio.io.files import read_audio
-from audiogen.audio.loops import Seam, resample_ring
+from audiogen.audio.loops import measure_seam, resample_ring
 from audiogen.pack.curation.cards import make_card
 from audiogen.pack.curation.choices import Choice, Selection, write_selection
 from audiogen.pack.job import read_job, take_path
 from audiogen.pack.make import Worker, make_pack
 from audiogen.pack.redo import Redone, RedoRequest, describe, redo_pack, redo_take
 from audiogen.take_request import Tempo
+from audiogen.takes import making
 from audiogen.takes.edit import extend, vary
 from audiogen.takes.sources import EditRequest
 from audiogen.takes.take import Take
@@ -230,7 +232,8 @@ def test_kept_takes_are_rendered_at_another_rate(
     chosen = {take.file: Choice(status="keep") for take in parents}
     write_selection(folder, Selection(takes=chosen))
     # A seam that is heard is no reason to make another sound of a take that was kept.
-    monkeypatch.setattr(Seam, "passes", property(lambda _: False))
+    heard = replace(measure_seam(torch.zeros(1, 16), 8_000), passes=False)
+    monkeypatch.setattr(making, "measure_seam", lambda *_: heard)
     made = again(folder, rate=48_000)
     assert [take.parent for take in made] == [take.file for take in parents]
     for take, parent in zip(made, parents, strict=True):

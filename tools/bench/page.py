@@ -34,7 +34,7 @@ from audiogen.pack.curation.page import write_page
 from audiogen.pack.curation.store import STORE_FOLDER, making_cards
 from audiogen.pack.job import read_job, take_path, write_job
 from audiogen.take_request import TakeRequest
-from audiogen.takes.take import SeamReport, Take, take_slug, write_take
+from audiogen.takes.take import Take, take_slug, write_take
 
 RUNS = 5
 WITHOUT, AFTER_JOB, TENTH_NEW = "without cards", "after a job", "with a tenth new"
@@ -78,7 +78,7 @@ def write_pack(pack: Path, *, count: int, seconds: tuple[float, float], rate: in
             loop=loop,
             sampling=ODESamplingConfig(),
         )
-        seam = SeamReport.of(measure_seam(wav, rate)) if loop else None  # as `make` does
+        seam = measure_seam(wav, rate) if loop else None  # as `make` does
         made = Take.made_by(stub, request, seam=seam)
         name = f"{take_slug(clip.caption)}-seed{number}"
         take = made.model_copy(update={"file": name, "run": "textures"})

@@ -18,7 +18,7 @@ from audiogen.audio.io.riff import Acid, Broadcast, Chunks, Cue, Sampler
 from audiogen.audio.loops import measure_seam, resample_ring
 from audiogen.audio.measure.measures import PITCHES, SoundMeasures, measure_sound, true_peak_db
 from audiogen.take_request import Tempo
-from audiogen.takes.take import SeamReport, Take
+from audiogen.takes.take import Take
 
 Kind = Literal["Loops", "OneShots", "Textures"]
 KINDS: tuple[Kind, ...] = ("Loops", "OneShots", "Textures")
@@ -68,7 +68,7 @@ def make_ready(wav: Tensor, from_rate: int, to_rate: int, take: Take) -> tuple[T
         "measures": measure_sound(wav, to_rate),
         "sample_rate": to_rate,
         "samples": wav.shape[1],
-        "seam": SeamReport.of(measure_seam(wav, to_rate)) if has_seam else None,
+        "seam": measure_seam(wav, to_rate) if has_seam else None,
     }
     return wav, kind, take.model_copy(update=facts)
 
