@@ -23,14 +23,12 @@ class CodecOutput:
     """What a codec's training pass returns.
 
     Attributes:
-        reconstruction: (B, C, T).
-        alternative: a second, equally likely reconstruction (B, C, T) of a codec that is to be
-            random where the recording is; None when plain distances to the recording are asked for.
+        reconstructions: one (B, C, T), to have a small distance to the recording; or two equally
+            likely ones, of a codec that is to be random where the recording is.
         losses: scalars {name: ()} that the codec adds to the training loss, such as its KL term.
     """
 
-    reconstruction: Tensor
-    alternative: Tensor | None
+    reconstructions: Sequence[Tensor]
     losses: Mapping[str, Tensor]
 
 
