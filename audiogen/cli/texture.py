@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -53,18 +53,21 @@ def make(  # noqa: PLR0913 - a command's parameters are its options
     Stopped or killed, the same command goes on where it was. What the list says of a prompt goes
     before the options. `accelerate launch -m audiogen texture make ...` shares the takes out.
     """
-    from audiogen.pack.make import MakeRequest, Worker, make_pack
-    from audiogen.pack.prompts import TakeSettings
-    from audiogen.schema import parse_config
+    from audiogen.pack.make import Worker, make_pack
 
     given = {"count": count, "seconds": seconds, "steps": steps, "best_of": best_of}
-    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    defaults = parse_config(TakeSettings, options, source="options")
-    request = MakeRequest(
-        prompts=prompts, model=model, out=out, defaults=defaults, seed=seed, batch_size=batch_size
-    )
+    options = {name: value for name, value in given.items() if value is not None}
     worker = Worker.launched()
-    _finish(out, make_pack(request, worker), worker)
+    done = make_pack(
+        prompts,
+        options,
+        model=model,
+        out=out,
+        worker=worker,
+        seed=seed,
+        batch_size=batch_size,
+    )
+    _finish(out, done, worker)
 
 
 @texture.command()

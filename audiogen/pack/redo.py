@@ -14,7 +14,7 @@ from audiogen.audio.io.files import read_audio
 from audiogen.generators import changed_sampling
 from audiogen.pack.curation.choices import read_selection
 from audiogen.pack.job import read_job, take_path
-from audiogen.pack.make import Done, Worker, load_models, run_job
+from audiogen.pack.make import Done, Worker, run_job
 from audiogen.pipeline import Pipeline
 from audiogen.run_folder import RunFolder
 from audiogen.storage import free_path
@@ -143,7 +143,7 @@ def redo_pack(pack: Path, request: RedoRequest, worker: Worker) -> Done:
     """
     parents = _chosen(pack, request)
     with worker.holding(pack):
-        models = load_models(take.run for take in parents)
+        models = {run: Pipeline.from_pretrained(run) for run in {take.run for take in parents}}
         wanted = [take for parent in parents for take in _again(pack, parent, request, models)]
         return run_job(pack, wanted, models, worker, request.batch_size)
 

@@ -17,7 +17,7 @@ from audiogen.audio.loops import measure_seam, resample_ring
 from audiogen.pack.curation.cards import make_card
 from audiogen.pack.curation.choices import Choice, Selection, write_selection
 from audiogen.pack.job import read_job, take_path
-from audiogen.pack.make import MakeRequest, Worker, make_pack
+from audiogen.pack.make import Worker, make_pack
 from audiogen.pack.redo import Redone, RedoRequest, describe, redo_pack, redo_take
 from audiogen.take_request import Tempo
 from audiogen.takes import making
@@ -128,9 +128,7 @@ def test_takes_made_anew_and_edits_keep_the_controls(
 ) -> None:
     listed, folder = tmp_path / "list.csv", tmp_path / "pack"
     listed.write_text("prompt,seconds,controls\nrain,0.8,brightness=900\n", encoding="utf-8")
-    [take] = make_pack(
-        MakeRequest(prompts=listed, model=controlled_model, out=folder), Worker()
-    ).takes
+    [take] = make_pack(listed, {}, model=controlled_model, out=folder, worker=Worker()).takes
     write_selection(folder, Selection(takes={take.file: Choice(status="keep")}))
     done = redo_pack(folder, RedoRequest(vary=1, amount=0.5), Worker())
     path = take_path(folder, take)
@@ -155,7 +153,7 @@ def pack(model: Path, tmp_path: Path) -> Path:
     listed = tmp_path / "list.csv"
     listed.write_text("prompt,count,seconds\nrain,2,0.8\nwind,2,0.8\n", encoding="utf-8")
     folder = tmp_path / "pack"
-    done = make_pack(MakeRequest(prompts=listed, model=model, out=folder), Worker())
+    done = make_pack(listed, {}, model=model, out=folder, worker=Worker())
     names = [take.file for take in done.takes]
     choices = (Choice(status="keep"), Choice(star=True), Choice(status="reject"))
     write_selection(folder, Selection(takes=dict(zip(names, choices, strict=False))))
@@ -229,7 +227,7 @@ def test_kept_takes_are_rendered_at_another_rate(
     listed = tmp_path / "list.csv"
     listed.write_text(f"prompt,count,seconds,loop\nrain,3,0.7,{loop}\n", encoding="utf-8")
     folder = tmp_path / "pack"
-    make_pack(MakeRequest(prompts=listed, model=model, out=folder), Worker())
+    make_pack(listed, {}, model=model, out=folder, worker=Worker())
     parents = read_job(folder)
     chosen = {take.file: Choice(status="keep") for take in parents}
     write_selection(folder, Selection(takes=chosen))
@@ -273,8 +271,7 @@ def test_make_goes_on_with_takes_that_were_asked_for_again(
     [finer] = again(pack, steps=6)
     before = take_path(pack, finer).read_bytes()
     take_path(pack, finer).unlink()
-    request = MakeRequest(prompts=tmp_path / "list.csv", model=model, out=pack)
-    done = make_pack(request, Worker())
+    done = make_pack(tmp_path / "list.csv", {}, model=model, out=pack, worker=Worker())
     assert (len(done.takes), done.there_before) == (5, 4)
     assert take_path(pack, finer).read_bytes() == before
 
