@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
@@ -263,14 +264,7 @@ def _with_magnitudes(spectrum: Tensor, magnitudes: Tensor) -> Tensor:
 
 def _spread(bank: Tensor) -> Tensor:
     """Linear interpolation (F, num_bands) from the bands' centres to the bins of a bank."""
-    with torch.device("cpu"):
-        places = torch.arange(bank.shape[1], dtype=torch.float32)
-        centres = bank @ places
-        upper = torch.searchsorted(centres, places).clamp(1, len(centres) - 1)
-        width = (centres[upper] - centres[upper - 1]).clamp_min(1e-3)
-        share = ((places - centres[upper - 1]) / width).clamp(0, 1)
-        spread = torch.zeros(bank.shape[1], len(centres))
-        rows = torch.arange(bank.shape[1])
-        spread[rows, upper] = share
-        spread[rows, upper - 1] = 1 - share
-    return spread
+    bins = np.arange(bank.shape[1])
+    centres = bank.numpy() @ bins
+    columns = [np.interp(bins, centres, band) for band in np.eye(len(bank))]
+    return torch.from_numpy(np.stack(columns, axis=1)).float()
