@@ -34,7 +34,7 @@ class TexturesConfig(Config):
     """The procedural set that is made when `data.path` is not given."""
 
     num_clips: int = Field(default=360, ge=1)
-    seconds: float = Field(default=5.0, gt=0, le=60)
+    seconds: float = Field(default=5.0, ge=0.5, le=60)
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
 
 
@@ -152,7 +152,7 @@ class LoopConfig(Config):
     """What is the same in every training stage."""
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto takes bf16 where a measurement at start shows that it pays."""
+    """auto takes bf16 where the hardware multiplies it."""
     activation_checkpointing: bool = False
     """Whether the backward pass computes each block again instead of keeping what is in it: about a
     third more work, for a fraction of the memory."""

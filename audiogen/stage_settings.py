@@ -26,7 +26,7 @@ def is_done(config: ExperimentConfig, stage: str) -> bool:
     found = _made_with(config.run, stage)
     if found is None:
         return False
-    require_same_settings(found, stage_settings(config, stage), config.run.stage(stage))
+    require_same_settings(found, stage_settings(config, stage), config.run.model(stage).parent)
     return True
 
 
@@ -48,12 +48,12 @@ def require_same_run(
         if found is None:
             continue
         wanted = {**_own_settings(config, stage), SOUNDS: found.get(SOUNDS)}
-        require_same_settings(found, wanted, run.stage(stage))
+        require_same_settings(found, wanted, run.model(stage).parent)
         if rows is not None and found.get(SOUNDS) != _name(manifest_text(rows)):
             is_known = run.manifest.is_file() and found.get(SOUNDS) == _sounds_of(run)
             what = changes(read_manifest(run.manifest), rows) if is_known else []
             raise ValueError(
-                f"{run.stage(stage)}: made from other sounds; nothing was changed\n"
+                f"{run.model(stage).parent}: made from other sounds; nothing was changed\n"
                 f"  since then: {'; '.join(what) or 'the manifest has become another'}\n"
                 "  put the sounds back as they were, or give a new run_dir="
             )

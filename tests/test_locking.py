@@ -30,10 +30,10 @@ def test_a_lock_ends_with_its_block_also_by_an_error(tmp_path: Path) -> None:
 def test_where_there_are_no_locks_it_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(_: int) -> None:
+    def refuse(*_: object) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(locking, "_lock", refuse)
+    monkeypatch.setattr(locking.fcntl, "flock", refuse)
     with hold(tmp_path, "at work"):
         pass
     assert "no locks on this file system (No locks available)" in caplog.text

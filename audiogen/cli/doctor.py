@@ -123,13 +123,10 @@ def check_bf16() -> Check:
     """Whether the device multiplies bf16 matrices in hardware; training is slower without."""
     import torch
 
-    if torch.cuda.is_available():
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        return Check("in hardware" if fast else "no, fp32 is used")
-    abilities = torch.cpu.get_capabilities()
-    names = ("avx512_bf16", "amx_bf16", "bf16")
-    fast_paths = [name for name in names if abilities.get(name)]
-    return Check(", ".join(fast_paths) or "no, fp32 is used")
+    from audiogen.training.distributed.launch import bf16_hardware
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Check(bf16_hardware(device) or "no, fp32 is used")
 
 
 def check_torchaudio() -> Check:

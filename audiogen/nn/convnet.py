@@ -58,14 +58,7 @@ class ConvEncoder(nn.Module):
     def __init__(
         self, audio_channels: int, width: int, strides: Sequence[int], out_channels: int
     ) -> None:
-        """Make the network.
-
-        Args:
-            audio_channels: C.
-            width: channels at the sample rate; each stride doubles them.
-            strides: in order; their product is the hop length.
-            out_channels: of a latent frame.
-        """
+        """Make a network of `width` channels at the sample rate; each stride doubles them."""
         super().__init__()
         self.strides = tuple(strides)
         layers: list[nn.Module] = [_conv(audio_channels, width, KERNEL)]
@@ -98,13 +91,9 @@ class ConvDecoder(nn.Module):
     def __init__(
         self, audio_channels: int, width: int, strides: Sequence[int], in_channels: int
     ) -> None:
-        """Make the network.
+        """Make a network of `width` channels at the latent rate; each stride halves them.
 
-        Args:
-            audio_channels: C.
-            width: channels at the latent rate; each stride halves them.
-            strides: of the encoder, in its order.
-            in_channels: of a latent frame.
+        The `strides` are those of the encoder, in its order.
         """
         super().__init__()
         self.strides = tuple(reversed(strides))

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,7 @@ from audiogen.pack.choosing import CANDIDATE_STEP, Chooser, clipped_share, sound
 from audiogen.pack.curation.cards import make_card
 from audiogen.pack.curation.choices import Choice, Selection, write_selection
 from audiogen.pack.job import read_job, take_path
-from audiogen.pack.make import Done, MakeRequest, Worker, make_pack
-from audiogen.pack.prompts import TakeSettings
+from audiogen.pack.make import Done, Worker, make_pack
 from audiogen.pack.redo import RedoRequest, redo_pack, redo_take
 from audiogen.pipeline import Pipeline
 from audiogen.takes import making
@@ -67,8 +65,8 @@ def judged(make_model: Callable[..., Path], judge: Judge) -> Path:
 
 
 def make(model: Path, listed: Path, out: Path, **changes: Any) -> Done:
-    asked = MakeRequest(prompts=listed, model=model, out=out, batch_size=4)
-    return make_pack(replace(asked, **changes), Worker())
+    asked = {"options": {}, "model": model, "out": out, "batch_size": 4, "worker": Worker()}
+    return make_pack(listed, **{**asked, **changes})
 
 
 def digests(pack: Path) -> dict[str, str]:
@@ -176,11 +174,10 @@ def test_a_pack_is_the_same_whatever_the_batches_and_stops(
     assert (len(again.takes), again.there_before) == (9, 4)
     assert digests(tmp_path / "one") == expected
     make(judged, listed, tmp_path / "other", batch_size=1)
-    share = MakeRequest(prompts=listed, model=judged, out=tmp_path / "two", batch_size=4)
     barrier = threading.Barrier(2, timeout=120)
     workers = [Worker(rank=n, count=2, wait=lambda: barrier.wait() and None) for n in (0, 1)]
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(partial(make_pack, share), workers))
+        list(pool.map(lambda one: make(judged, listed, tmp_path / "two", worker=one), workers))
     assert digests(tmp_path / "two") == expected
     for take in done.takes:
         one, other = (take_path(tmp_path / name, take) for name in ("one", "other"))
@@ -226,12 +223,12 @@ def test_best_of_one_is_no_choice(model: Path, tmp_path: Path) -> None:
     listed = tmp_path / "list.csv"
     listed.write_text("prompt,count,seconds\nrain,2,0.6\n", encoding="utf-8")
     make(model, listed, tmp_path / "none")
-    make(model, listed, tmp_path / "one", defaults=TakeSettings(best_of=1))
+    make(model, listed, tmp_path / "one", options={"best_of": 1})
     assert digests(tmp_path / "one") == digests(tmp_path / "none")
     assert (tmp_path / "one" / "job.jsonl").read_bytes() == (
         tmp_path / "none" / "job.jsonl"
     ).read_bytes()
-    done = make(model, listed, tmp_path / "one", defaults=TakeSettings(best_of=2))
+    done = make(model, listed, tmp_path / "one", options={"best_of": 2})
     assert (len(done.takes), done.there_before) == (2, 0)  # another choice is another take
     assert len(read_job(tmp_path / "one")) == 4
 

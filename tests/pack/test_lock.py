@@ -17,15 +17,15 @@ from audiogen.locking import LOCK_FILE, BusyError
 from audiogen.pack import make as packs
 from audiogen.pack.curation.choices import Choice, Selection, write_selection
 from audiogen.pack.job import read_job
-from audiogen.pack.make import MakeRequest, Worker, make_pack
+from audiogen.pack.make import Done, Worker, make_pack
 from audiogen.pack.redo import RedoRequest, redo_pack
 
 TESTS = Path(__file__).resolve().parents[1]
 SPAWN = multiprocessing.get_context("spawn")
 
 
-def request(model: Path, listed: Path, out: Path) -> MakeRequest:
-    return MakeRequest(prompts=listed, model=model, out=out, batch_size=1)
+def make(model: Path, listed: Path, out: Path) -> Done:
+    return make_pack(listed, {}, model=model, out=out, worker=Worker(), batch_size=1)
 
 
 def stop_in_the_middle(model: Path, listed: Path, out: Path, reached: Event) -> None:
@@ -46,7 +46,7 @@ def stop_in_the_middle(model: Path, listed: Path, out: Path, reached: Event) -> 
         written(*given)
 
     packs.write_take = write_one  # type: ignore[assignment]
-    make_pack(request(model, listed, out), Worker())
+    make(model, listed, out)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_second_process_is_told_and_a_killed_one_frees_the_pack(
     pack = tmp_path / "pack"
     there = {path: path.read_bytes() for path in pack.rglob("*") if path.is_file()}
     with pytest.raises(BusyError, match=f"process {busy.pid} is making takes") as told:
-        make_pack(request(model, listed, pack), Worker())
+        make(model, listed, pack)
     assert len(str(told.value).splitlines()) <= 4
     write_selection(pack, Selection(takes={read_job(pack)[0].file: Choice(status="keep")}))
     with pytest.raises(BusyError, match="wait until it is done"):
@@ -87,7 +87,7 @@ def test_a_second_process_is_told_and_a_killed_one_frees_the_pack(
     os.kill(busy.pid, signal.SIGKILL)
     busy.join()
     assert (pack / LOCK_FILE).exists()
-    done = make_pack(request(model, listed, pack), Worker())
+    done = make(model, listed, pack)
     assert (len(done.takes), done.there_before) == (3, 1)
     assert len(redo_pack(pack, RedoRequest(vary=2), Worker()).takes) == 2
 
@@ -98,6 +98,7 @@ def test_only_the_first_of_the_processes_of_a_job_holds_it(tmp_path: Path) -> No
         first.holding(tmp_path).__enter__()
 
 
+@pytest.mark.usefixtures("fake_text")
 def test_a_pack_that_is_not_there_is_not_made_by_redo(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no take is kept"):
         redo_pack(tmp_path / "mistyped", RedoRequest(vary=1), Worker())

@@ -37,15 +37,10 @@ def pack(tokens: Tensor, vocab_size: int) -> NDArray[np.uint8]:
 
 
 def unpack(packed: NDArray[np.uint8], shape: tuple[int, int], vocab_size: int) -> Tensor:
-    """Return the tokens (k, L) of the bits that `pack` made.
+    """Return the tokens (k, L) of the bits that `pack` made, as many bytes as `shape` (k, L) needs.
 
-    Args:
-        packed: as many bytes as `shape` needs.
-        shape: (k, L).
-        vocab_size: V; bits can say more than that, and what they say is returned.
-
-    Returns:
-        Tokens of the smallest integer type that has room for the bits.
+    Bits can say more than `vocab_size` entries; what they say is returned, in the smallest integer
+    type that has room for them.
     """
     bits = bits_per_token(vocab_size)
     weights = 1 << np.arange(bits, dtype=np.int64)[::-1]

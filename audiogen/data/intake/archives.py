@@ -21,7 +21,6 @@ from audiogen.data.metadata import parse_metadata
 from audiogen.storage import parse_json
 
 ARCHIVE_SUFFIX = ".tar"
-OTHER_ARCHIVES = frozenset({".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar"})
 SHARD_LIST = "shards.txt"
 MAX_SIDECAR_BYTES = 10_000
 BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from scipy.cluster.hierarchy import DisjointSet
 
@@ -44,17 +45,30 @@ def split_by_source(
         ValueError: the sides given put one source on both.
     """
     given = _given_sides(rows)
-    clips: dict[str, Counter[str]] = defaultdict(Counter)
+    held = {source for source, side in given.items() if side == "held_out"}
+    clips: dict[str, Counter[str]] = defaultdict(Counter)  # their numbers, by label and source
     for row in rows:
         clips[row.label][row.source_id] += 1
-    labels_of: dict[str, list[str]] = defaultdict(list)
-    for label, sources in clips.items():
-        for source in sources:
-            labels_of[source].append(label)
-    held = {source for source, side in given.items() if side == "held_out"}
-    if held_out > 0:
-        for label in sorted(clips):
-            _hold_out(clips[label], labels_of, clips, held, given.keys(), (held_out, seed))
+
+    def is_free(source: str) -> bool:
+        """Tell whether every label of the source keeps another one to train on."""
+        labels = (sources for sources in clips.values() if source in sources)
+        return all(sources.keys() - held - {source} for sources in labels)
+
+    for label in sorted(clips) if held_out > 0 else ():
+        sources = clips[label]
+        target = held_out * sources.total()
+        count = sum(num for source, num in sources.items() if source in held)
+        order = sorted(sources.keys() - held - given.keys(), key=partial(_hash, seed))
+        for source in order:
+            is_nearer = abs(count + sources[source] - target) < abs(count - target)
+            if is_nearer and is_free(source):
+                held.add(source)
+                count += sources[source]
+        if not count:  # every source is larger than twice the share: take the smallest
+            smallest = min(filter(is_free, order), key=sources.__getitem__, default=None)
+            if smallest is not None:
+                held.add(smallest)
     return [replace(row, split="held_out" if row.source_id in held else "train") for row in rows]
 
 
@@ -82,34 +96,6 @@ def _why(first: ManifestRow, second: ManifestRow) -> str:
     if first.copy_of or second.copy_of:
         return "they hold the same sound, as `audiogen data check` shows"
     return f"their source is {first.source_id!r}, by metadata, name, or copies of them"
-
-
-def _hold_out(
-    sources: Counter[str],
-    labels_of: dict[str, list[str]],
-    clips: dict[str, Counter[str]],
-    held: set[str],
-    given: Set[str],
-    settings: tuple[float, int],
-) -> None:
-    """Add sources of one label to `held` until their files are as near the share as can be."""
-    share, seed = settings
-    target = share * sources.total()
-    count = sum(num for source, num in sources.items() if source in held)
-    order = sorted(sources.keys() - held - given, key=lambda source: _hash(seed, source))
-
-    def free(source: str) -> bool:
-        """Tell whether every label of the source keeps another one to train on."""
-        return all(clips[label].keys() - held - {source} for label in labels_of[source])
-
-    for source in order:
-        if abs(count + sources[source] - target) < abs(count - target) and free(source):
-            held.add(source)
-            count += sources[source]
-    if not count:  # every source is larger than twice the share: take the smallest
-        smallest = min(filter(free, order), key=lambda source: sources[source], default=None)
-        if smallest is not None:
-            held.add(smallest)
 
 
 def _hash(seed: int, source: str) -> bytes:

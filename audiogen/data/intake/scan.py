@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from audiogen.audio.io.decoding import AUDIO_SUFFIXES, REASONS
@@ -19,7 +19,9 @@ from audiogen.data.intake.licences import LICENCE_REASONS, LicenceTerms, apply_p
 from audiogen.data.intake.listing import Listing, list_files, refused_row
 from audiogen.data.manifest import ManifestRow
 from audiogen.data.metadata import Metadata
+from audiogen.pages.markup import duration
 
+SUFFIXES = " ".join(sorted(AUDIO_SUFFIXES))
 MIN_SECONDS = 0.01
 MAX_LABEL_LINES = 60
 MAX_WARNED_PATHS = 20
@@ -78,7 +80,7 @@ def scan_folder(
         raise ValueError(f"held_out is a share from 0 to below 1, got {held_out}.")
     if not folder.is_dir():
         state = "is not a folder" if folder.exists() else "does not exist"
-        raise ValueError(f"{folder} {state}; give a folder of sounds ({_suffixes()}).")
+        raise ValueError(f"{folder} {state}; give a folder of sounds ({SUFFIXES}).")
     listing = list_files(folder, num_workers, own=own)
     looked_at = list(_look_at(listing, num_workers))
     used = [(row, words) for row, words in looked_at if row.verdict == "used"]
@@ -98,8 +100,9 @@ def summarise(rows: Sequence[ManifestRow]) -> str:
     used = [row for row in rows if row.verdict == "used"]
     refused = [row for row in rows if row.verdict == "refused"]
     sides = Counter(row.split for row in used)
+    length = duration(sum(row.seconds for row in used))
     lines = [
-        f"used     {len(used):>6}  {_duration(used)}, "
+        f"used     {len(used):>6}  {length}, "
         f"{sides['train']} to train on, {sides['held_out']} held out",
         f"refused  {len(refused):>6}",
     ]
@@ -177,15 +180,12 @@ def _row(path: str, result: Mapping[str, Any] | str, told: Metadata) -> tuple[Ma
     return row, facts.fingerprint
 
 
-def _suffixes() -> str:
-    return " ".join(sorted(AUDIO_SUFFIXES))
-
-
-def _nothing_usable(folder: Path, refused: Sequence[ManifestRow], others: Counter[str]) -> str:
-    found = [f"{count} {suffix}" for suffix, count in others.most_common(5)]
+def _nothing_usable(folder: Path, refused: Sequence[ManifestRow], others: Sequence[str]) -> str:
+    kinds = Counter(PurePosixPath(path).suffix or path for path in others)
+    found = [f"{count} {kind}" for kind, count in kinds.most_common(5)]
     lines = [
         f"{folder} holds no usable sound.",
-        f"Looked for {_suffixes()} in it and below; other files: {', '.join(found) or 'none'}.",
+        f"Looked for {SUFFIXES} in it and below; other files: {', '.join(found) or 'none'}.",
     ]
     if refused:
         reasons = Counter(row.reason for row in refused).most_common(4)
@@ -197,15 +197,6 @@ def _nothing_usable(folder: Path, refused: Sequence[ManifestRow], others: Counte
     return "\n".join(lines)
 
 
-def _duration(rows: Iterable[ManifestRow]) -> str:
-    seconds = sum(row.seconds for row in rows)
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    if seconds < 7200:
-        return f"{int(seconds / 60)} min {int(seconds % 60):02d} s"
-    return f"{seconds / 3600:.1f} h"
-
-
 def _label_table(used: Sequence[ManifestRow]) -> list[str]:
     counts = Counter(row.label for row in used)
     shown = [label for label, _ in counts.most_common(MAX_LABEL_LINES)]
@@ -214,7 +205,8 @@ def _label_table(used: Sequence[ManifestRow]) -> list[str]:
         rows = [row for row in used if row.label == label]
         held = sum(row.split == "held_out" for row in rows)
         sources = len({row.source_id for row in rows})
-        numbers = (len(rows), _duration(rows), len(rows) - held, held, sources)
+        length = duration(sum(row.seconds for row in rows))
+        numbers = (len(rows), length, len(rows) - held, held, sources)
         cells.append((_printable(label) or "(no label)", *map(str, numbers)))
     lines = _aligned(cells)
     if len(counts) > len(shown):
@@ -229,14 +221,9 @@ def _licence_table(used: Sequence[ManifestRow]) -> list[str]:
 
 def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
     """Lay out rows of cells: the first column to the left, numbers to the right."""
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    return [
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in cells
-    ]
+    first, *others = (max(map(len, column)) for column in zip(*cells, strict=True))
+    template = "  ".join([f"{{:<{first}}}", *(f"{{:>{width}}}" for width in others)])
+    return [template.format(*row) for row in cells]
 
 
 def _printable(text: str) -> str:

@@ -61,10 +61,6 @@ class Canvas:
         """The same clip with one channel, for a sound at one place; see `pan`."""
         return replace(self, num_channels=1)
 
-    def uniform(self, low: float, high: float, size: int) -> Signal:
-        """`size` values between `low` and `high`."""
-        return self.rng.uniform(low, high, size)
-
     def octaves(self, low: float, high: float, size: int) -> Signal:
         """`size` values between `low` and `high`, uniform in octaves (both must be above 0)."""
         return np.exp(self.rng.uniform(math.log(low), math.log(high), size))
@@ -130,7 +126,7 @@ class Canvas:
         """
         start = min(first, 0.2 * self.seconds)
         count = max(1, math.ceil((self.seconds - start) / period))
-        moves = self.uniform(-jitter, jitter, count)
+        moves = self.rng.uniform(-jitter, jitter, count)
         return np.maximum(start + period * (np.arange(count) + moves), 0.0)
 
     def envelope_draws(self, envelope: Signal, count: int) -> Signal:
@@ -220,10 +216,6 @@ class Canvas:
         left = np.roll(mono, max(lag, 0)) * math.cos(math.pi / 4 * (1 + place))
         right = np.roll(mono, max(-lag, 0)) * math.cos(math.pi / 4 * (1 - place))
         return np.stack([left, right])
-
-    def stretched(self, mono: Signal) -> Signal:
-        """One signal (T,) for every channel of the canvas: (C, T)."""
-        return np.repeat(mono[None], self.num_channels, axis=0)
 
 
 def between(low: float, high: float, position: float) -> float:

@@ -35,7 +35,7 @@ def engine(canvas: Canvas, settings: Settings) -> Signal:
     orders = np.array([1.0, 3.0, 5.0, 7.0, 9.0, 13.0])
     tone = between(0.7, 1.0, settings.brightness)
     modes = np.stack([pipe * orders, 60.0 + 12.0 * orders, tone ** np.arange(6)], axis=1)
-    ripple = canvas.stretched(pulses - pulses.mean())
+    ripple = (pulses - pulses.mean())[None]
     body = unit_rms(canvas.resonate(ripple, modes)) + 0.5 * unit_rms(ripple)
     gas = canvas.shaped_noise(lambda f: hump(f, between(600.0, 1400.0, settings.brightness), 1.2))
     knock = canvas.shaped_noise(lambda f: hump(f, 2600.0, 0.5))
@@ -60,7 +60,7 @@ def helicopter(canvas: Canvas, settings: Settings) -> Signal:
     wash = canvas.shaped_noise(lambda f: hump(f, slap_hz, 1.1))
     thump = np.exp(-since * 14.0) * np.sin(2 * np.pi * 2.6 * since) * (1 - since)
     modes = np.array([[70.0, 60.0, 1.0], [160.0, 120.0, 0.7], [310.0, 200.0, 0.4]])
-    beat = canvas.resonate(canvas.stretched(np.diff(thump, prepend=thump[0])), modes)
+    beat = canvas.resonate(np.diff(thump, prepend=thump[0])[None], modes)
     tail = oscillator(
         turns * 5.3, np.asarray(0.75 ** np.arange(14.0), dtype=np.float64), rng.uniform(0, 6.28, 14)
     )
@@ -69,8 +69,8 @@ def helicopter(canvas: Canvas, settings: Settings) -> Signal:
     slap = between(0.8, 1.8, settings.intensity)
     air = canvas.shaped_noise(lambda f: hump(f, 2600.0, 1.0))
     out = slap * (unit_rms(beat) + 1.3 * wash * chop) + 0.1 * air * (0.4 + chop)
-    out = out + 0.22 * canvas.stretched(tail) + 0.03 * canvas.stretched(whine)
-    return out * (0.15 + 0.85 * near**2 if passing else np.ones_like(t))
+    out = out + 0.22 * tail + 0.03 * whine
+    return out * (0.15 + 0.85 * near**2) if passing else out
 
 
 def clock(canvas: Canvas, settings: Settings) -> Signal:

@@ -57,14 +57,13 @@ def finish(canvas: Canvas, wet: Signal, settings: Settings) -> Signal:
     a crackling fire is not as quiet as its loudest snap demands.
     """
     level_db = -23.0 + 8.0 * (settings.intensity - 0.5) - 6.0 * (settings.distance - 0.3)
-    sections = butter(2, 25.0, "highpass", fs=canvas.sample_rate, output="sos")
-    clean = np.asarray(sosfilt(sections, wet))
+    clean = canvas.band(wet, 25.0, math.inf)
     clean *= 10 ** (level_db / 20) / math.sqrt(float(np.mean(clean**2)))
     over = float(np.abs(clean).max()) / PEAK
     if over > 1.0:
         clean = PEAK * np.tanh(clean * min(1.0, 2.5 / over) / PEAK)
     hush = canvas.shaped_noise(lambda f: 1 / np.sqrt(1 + (f / 400.0) ** 2))
-    clean += 10 ** (FLOOR_DB / 20) * np.asarray(sosfilt(sections, hush))
+    clean += 10 ** (FLOOR_DB / 20) * canvas.band(hush, 25.0, math.inf)
     fade_in = min(round(FADE_IN_SECONDS * canvas.sample_rate), canvas.num_samples // 4)
     fade_out = min(round(FADE_OUT_SECONDS * canvas.sample_rate), canvas.num_samples // 4)
     clean[:, :fade_in] *= np.sin(np.linspace(0.0, np.pi / 2, fade_in)) ** 2

@@ -23,7 +23,7 @@ def strikes(canvas: Canvas, times: Signal, seconds: float, *, spread: float = 0.
     grains = 0.4 * scrape / np.sqrt(seconds * canvas.sample_rate)
     grains[:, : len(push)] += push / push.sum()
     return canvas.add_grains(
-        times, grains * canvas.uniform(0.65, 1.0, count)[:, None], width=spread
+        times, grains * canvas.rng.uniform(0.65, 1.0, count)[:, None], width=spread
     )
 
 
@@ -50,7 +50,7 @@ def bell(canvas: Canvas, settings: Settings) -> Signal:
     return canvas.resonate(strikes(canvas, times, 0.0012), np.concatenate(rows))
 
 
-def chimes(canvas: Canvas, settings: Settings) -> Signal:
+def wind_chimes(canvas: Canvas, settings: Settings) -> Signal:
     """A set of bars on strings; the wind comes in gusts and the clapper finds them by chance."""
     rng = canvas.rng
     low, decay, steepness, damping = {
@@ -80,7 +80,7 @@ def chimes(canvas: Canvas, settings: Settings) -> Signal:
     return out
 
 
-def metal(canvas: Canvas, settings: Settings) -> Signal:
+def metal_hits(canvas: Canvas, settings: Settings) -> Signal:
     """Hard blows on a body with many inharmonic modes."""
     rng = canvas.rng
     size = between(0.75, 1.35, settings.brightness)

@@ -28,7 +28,7 @@ def swells(canvas: Canvas, settings: Settings) -> tuple[Signal, Signal]:
     return breaking, np.minimum(backwash, 1.0)
 
 
-def sea(canvas: Canvas, settings: Settings) -> Signal:
+def sea_waves(canvas: Canvas, settings: Settings) -> Signal:
     """Waves that rise as rumble, break into full-band foam and run back as hiss."""
     breaking, backwash = swells(canvas, settings)
     force = between(0.55, 1.3, settings.intensity)

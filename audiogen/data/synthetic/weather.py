@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.signal import fftconvolve
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, unit_rms
 from audiogen.data.synthetic.family import Settings
@@ -34,10 +35,8 @@ def rain(canvas: Canvas, settings: Settings) -> Signal:
     if noise > 0.5:
         drops = canvas.band(drops, shift * low_hz, shift * high_hz)
     if settings.kind == "tin roof":  # the sheet itself rings under every drop
-        modes = np.stack(
-            [canvas.octaves(380.0, 3200.0, 9), canvas.uniform(50, 120, 9), np.full(9, 0.25)], axis=1
-        )
-        drops = drops + canvas.resonate(0.3 * drops, modes)
+        modes = canvas.octaves(380.0, 3200.0, 9), canvas.rng.uniform(50, 120, 9), np.full(9, 0.25)
+        drops = drops + canvas.resonate(0.3 * drops, np.stack(modes, axis=1))
     centre = shift * hiss_hz
     hiss = canvas.shaped_noise(lambda f: hump(f, centre, 1.1) + 0.3 * hump(f, 2.0 * centre, 1.0))
     swell = 1.0 + 0.08 * canvas.drift(2.0)
@@ -106,9 +105,8 @@ def thunder(canvas: Canvas, settings: Settings) -> Signal:
     swell = np.zeros(canvas.num_samples)
     np.maximum.at(swell, (times[heard] * canvas.sample_rate).astype(np.int64), sizes)
     fall = np.exp(-np.arange(canvas.num_samples) / canvas.sample_rate / (0.25 if crack else 0.7))
-    size = 2 * canvas.num_samples
-    swell = np.fft.irfft(np.fft.rfft(swell, size) * np.fft.rfft(fall, size), size)
-    swell = swell[: canvas.num_samples] / swell.max()
+    swell = fftconvolve(swell, fall)[: canvas.num_samples]
+    swell /= swell.max()
     rumble = canvas.shaped_noise(lambda f: hump(f, 65.0, 0.9) + 0.1 * hump(f, 250.0, 1.0))
     rumble *= swell * np.clip(1.0 + 0.45 * canvas.drift(6.0, slope=0.2), 0.1, 3.0)
     out = unit_rms(claps) + between(1.1, 1.6, settings.distance) * unit_rms(rumble)

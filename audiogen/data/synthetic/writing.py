@@ -17,34 +17,20 @@ from audiogen.data.metadata import Metadata
 from audiogen.data.synthetic.animals import birds, crickets
 from audiogen.data.synthetic.canvas import Canvas, Signal
 from audiogen.data.synthetic.drone import drone
-from audiogen.data.synthetic.family import Family, Render, Settings
+from audiogen.data.synthetic.family import Family, Render, Settings, caption, draw_settings
 from audiogen.data.synthetic.fire import fire
 from audiogen.data.synthetic.footsteps import footsteps
 from audiogen.data.synthetic.machines import clock, engine, helicopter
 from audiogen.data.synthetic.space import finish, place
-from audiogen.data.synthetic.struck import bell, chimes, metal
-from audiogen.data.synthetic.water import sea, stream
+from audiogen.data.synthetic.struck import bell, metal_hits, wind_chimes
+from audiogen.data.synthetic.water import sea_waves, stream
 from audiogen.data.synthetic.weather import rain, thunder, wind
-from audiogen.data.synthetic.wording import caption, draw_settings
 from audiogen.storage import publish_folder
 
+NATURE = (rain, wind, thunder, sea_waves, stream, fire, birds, crickets)
+OBJECTS = (bell, wind_chimes, metal_hits, clock, engine, helicopter, footsteps, drone)
 RENDERS: Mapping[str, Render] = {
-    "rain": rain,
-    "bell": bell,
-    "wind": wind,
-    "birds": birds,
-    "sea waves": sea,
-    "clock": clock,
-    "fire": fire,
-    "engine": engine,
-    "stream": stream,
-    "footsteps": footsteps,
-    "thunder": thunder,
-    "crickets": crickets,
-    "helicopter": helicopter,
-    "wind chimes": chimes,
-    "drone": drone,
-    "metal hits": metal,
+    render.__name__.replace("_", " "): render for render in (*NATURE, *OBJECTS)
 }
 WORDS: Mapping[str, Mapping[str, Any]] = yaml.safe_load(
     Path(__file__).with_name("words.yaml").read_text(encoding="utf-8")
@@ -54,6 +40,7 @@ FAMILIES = tuple(
     Family(label=label, render=RENDERS[label], **words) for label, words in WORDS.items()
 )
 LICENCE = "CC0-1.0"
+MIN_SAMPLE_RATE = 16000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,20 +110,15 @@ def write_textures(
             label, caption, licence, author, source and source_id.
         num_clips: spread evenly over the families.
         seconds: length of each clip, at least 0.5.
-        sample_rate: Hz, at least 16000.
+        sample_rate: Hz, at least `MIN_SAMPLE_RATE`.
         audio_channels: 1 or 2; stereo is rendered in stereo, not doubled.
         seed: 0 or more.
 
     Raises:
-        ValueError: a number is out of range, or `folder` holds something else.
+        ValueError: the rate is too low, or `folder` holds something else.
     """
-    if num_clips < 1 or seconds < 0.5 or sample_rate < 16000 or seed < 0:
-        raise ValueError(
-            f"textures: num_clips={num_clips}, seconds={seconds}, sample_rate={sample_rate}, "
-            f"seed={seed}\nExpected num_clips >= 1, seconds >= 0.5, sample_rate >= 16000, seed >= 0"
-        )
-    if audio_channels not in {1, 2}:
-        raise ValueError(f"textures: audio_channels={audio_channels}; expected 1 or 2")
+    if sample_rate < MIN_SAMPLE_RATE:
+        raise ValueError(f"textures: sample_rate={sample_rate}; expected {MIN_SAMPLE_RATE} or more")
     if (folder / "metadata.jsonl").is_file():
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

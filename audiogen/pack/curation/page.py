@@ -16,12 +16,11 @@ from typing import Any
 
 from audiogen.pack.curation.cards import Card, near_duplicates
 from audiogen.pack.curation.choices import SELECTION_FILE, read_selection
-from audiogen.pack.curation.store import THREADS, CardStore, compression_level, page_seconds
+from audiogen.pack.curation.store import THREADS, kept_card, page_seconds
 from audiogen.pack.job import read_job, take_path
 from audiogen.pack.progress import show_progress
 from audiogen.pages.pictures import picture_uri, shared_reference
 from audiogen.storage import atomic_write_text, digest_of
-from audiogen.takes.take import Take
 
 PAGE_FILE = "index.html"
 NEAREST = 3
@@ -46,13 +45,8 @@ def write_page(pack: Path) -> Path:
             f"{pack}: no takes here; `audiogen texture make LIST --model RUN --out {pack}` makes"
             " some"
         )
-    cards, sounds, store = [], [], CardStore(pack)
-    seconds = page_seconds(job)
-
-    def show(take: Take) -> tuple[Card, str]:
-        card = store.card(take)
-        return card, store.sound(take, card, compression_level(card, seconds))
-
+    cards, sounds = [], []
+    show = partial(kept_card, pack, seconds=page_seconds(job))
     with show_progress("cards", len(takes), 0) as update, ThreadPoolExecutor(THREADS) as pool:
         for card, sound in pool.map(show, takes):
             cards.append(card)
