@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audiogen.cli.options import BatchSize, Runs, Steps, tempo
+from audiogen.cli.options import Bars, BatchSize, Bpm, Runs, Steps, tempo
 
 if TYPE_CHECKING:
     from audiogen.generators import SamplingConfig
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 takes = typer.Typer()
 
-MIN_SECONDS = 0.5  # of a take; a loop may be shorter
 TakesOut = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Where they go.  [default: RUN/takes]")
 ]
@@ -24,9 +23,6 @@ GuidanceScale = Annotated[
     float | None, typer.Option(help="Weight of the prompt; 1 is off.  [default: the recipe's]")
 ]
 NegativePrompt = Annotated[str, typer.Option(help="What it should not sound like; needs guidance.")]
-Bpm = Annotated[
-    float | None, typer.Option(min=1, max=999, help="Tempo of a loop whose length is in bars.")
-]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
@@ -65,7 +61,7 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     ] = False,
     loop: Annotated[bool, typer.Option("--loop", help="Make seamless loops.")] = False,
     bpm: Bpm = None,
-    bars: Annotated[int | None, typer.Option(min=1, help="Bars of such a loop.")] = None,
+    bars: Bars = None,
     beats_per_bar: Annotated[int, typer.Option(min=1, help="Beats of each bar.")] = 4,
     count: Annotated[int, typer.Option(min=1, help="Takes per prompt.")] = 1,
     seed: Annotated[
@@ -123,11 +119,11 @@ def redo(
 
     From the JSON file beside it. Says whether they are bit-equal; the exit code is 1 when not.
     """
-    from audiogen.pack.redo import describe, redo_take
+    from audiogen.pack.redo import redo_take
 
     redone = redo_take(file, model, out)
     typer.echo(redone.path)
-    typer.echo(describe(redone))
+    typer.echo(redone.verdict)
     if redone.difference:
         raise typer.Exit(1)
 
@@ -166,18 +162,12 @@ def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
     """Return the prompts of the command line, then those of the file.
 
     Raises:
-        typer.BadParameter: there is none, or the file is not text.
+        typer.BadParameter: there is none.
+        ConfigError: the file cannot be read.
     """
-    listed: list[str] = []
-    if file is not None:
-        try:
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError:
-            raise typer.BadParameter(f"{file} is not UTF-8 text", param_hint="--prompts") from None
-        except OSError as error:
-            message = f"{file}: {error.strerror}"
-            raise typer.BadParameter(message, param_hint="--prompts") from None
-        listed = [line.strip() for line in lines if line.strip()]
+    from audiogen.pack.prompts import prompt_lines
+
+    listed = [] if file is None else list(prompt_lines(file).values())
     if not given and not listed:
         hint = 'give --prompt TEXT or --prompts FILE (--prompt "" leaves it to the model)'
         raise typer.BadParameter(hint, param_hint="--prompt")
@@ -185,16 +175,13 @@ def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
 
 
 def _check_length(*, loop: bool, to_end: bool, bpm: float | None, seconds: float | None) -> None:
-    """Raise typer.BadParameter for lengths that contradict each other, or say too little."""
+    """Raise typer.BadParameter for lengths that contradict each other."""
     if to_end and loop:
         raise typer.BadParameter("a loop has no end; give --loop or --to-end", param_hint="--loop")
     if bpm is not None and not loop:
         raise typer.BadParameter("a tempo is for loops; add --loop", param_hint="--bpm")
     if bpm is not None and seconds is not None:
         message = "--bpm and --bars set the length; leave one of the two out"
-        raise typer.BadParameter(message, param_hint="--seconds")
-    if not loop and seconds is not None and seconds < MIN_SECONDS:
-        message = f"Input should be greater than or equal to {MIN_SECONDS}"
         raise typer.BadParameter(message, param_hint="--seconds")
 
 

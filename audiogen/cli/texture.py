@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from audiogen.cli.options import BatchSize, Model, SoundFile, Steps, tempo
+from audiogen.cli.options import Bars, BatchSize, Bpm, Model, SoundFile, Steps, tempo
 
 if TYPE_CHECKING:
     from audiogen.pack.make import Done, Worker
@@ -116,10 +116,8 @@ def redo(  # noqa: PLR0913 - a command's parameters are its options
     seconds: Annotated[float | None, typer.Option(min=0, help="Their new length.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Solver steps.")] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Make them as loops.")] = False,
-    bpm: Annotated[
-        float | None, typer.Option(min=1, max=999, help="Tempo of loops whose length is in bars.")
-    ] = None,
-    bars: Annotated[int | None, typer.Option(min=1, help="Bars of such loops.")] = None,
+    bpm: Bpm = None,
+    bars: Bars = None,
     vary: Annotated[int, typer.Option(min=0, help="Variations of each.")] = 0,
     amount: Annotated[float, typer.Option(help="How far: above 0, to 1, a new sound.")] = 0.3,
     rate: Annotated[

@@ -214,8 +214,7 @@ def read_prompts(path: Path, options: Mapping[str, Any]) -> list[tuple[str, Entr
     elif suffix == ".csv":
         rows = _read_csv(path, problems)
     elif suffix == ".txt":
-        lines = enumerate(_read_text(path).splitlines(), start=1)
-        rows = {f"line {number}": line.strip() for number, line in lines if line.strip()}
+        rows = {f"line {number}": line for number, line in prompt_lines(path).items()}
     else:
         raise ConfigError(f"{path}: a list of prompts is a .txt, .csv or .yaml file")
     entries = []
@@ -232,6 +231,12 @@ def read_prompts(path: Path, options: Mapping[str, Any]) -> list[tuple[str, Entr
     if total > MAX_WISHES:
         raise ConfigError(f"{path}: expands to {total:,} prompts, more than {MAX_WISHES:,}")
     return [(where, one) for where, entry in entries for one in entry.filled_in()]
+
+
+def prompt_lines(path: Path) -> dict[int, str]:
+    """Read the prompts of a text file, by their lines, of which empty ones are left out."""
+    lines = enumerate(_read_text(path).splitlines(), start=1)
+    return {number: line.strip() for number, line in lines if line.strip()}
 
 
 def plan_takes(
