@@ -16,6 +16,9 @@ from audiogen.data.manifest import ManifestRow
 from audiogen.seeds import numbers_of
 from audiogen.types import LatentSpec
 
+MAX_GAIN_DB = 40.0
+"""What is quieter than -63 LUFS stays below the loudness of the others: more gain would bring
+its noise to full level."""
 SPEED_RANGE = 0.04
 """Share by which versions of a sound are faster or slower, at most: two thirds of a semitone."""
 SPEED_STEPS = 10_000
@@ -26,11 +29,11 @@ def read_clip(folder: Path, row: ManifestRow, spec: LatentSpec) -> Tensor:
     """Read a whole file as wav (C, T) at the codec's rate and channels, at one loudness.
 
     Raises:
-        AudioReadError: the file has changed since intake and cannot be read any more.
+        AudioReadError: the file has changed since intake.
     """
-    wav, sample_rate = read_audio(row.sound(folder))
+    wav, sample_rate = read_audio(row.sound(folder), sha256=row.sha256)
     wav = to_channels(resample(wav, sample_rate, spec.sample_rate), spec.audio_channels)
-    return set_loudness(wav, spec.sample_rate)
+    return set_loudness(wav, spec.sample_rate, max_gain_db=MAX_GAIN_DB)
 
 
 def read_clips(
