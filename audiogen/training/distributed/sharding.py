@@ -16,16 +16,15 @@ from typing import cast
 
 import torch
 import torch.distributed as dist
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
-from audiogen.storage import write_tensors
+from audiogen.storage import read_tensors, write_tensors
 from audiogen.training.loop.blocks import blocks_of
 
-_PART = re.compile(r"([a-z][a-z0-9_]*)-\d{5}-of-(\d{5})\.safetensors")
+_PART = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 def shard_over_processes(module: nn.Module, device: torch.device) -> None:
@@ -109,39 +108,16 @@ def _part_folder(folder: Path, rank: int) -> Path:
     return folder / f"part-{rank:05d}"
 
 
-class JoinedTensors(Mapping[str, Tensor]):
-    """The tensors of one group, read from the files of its parts when they are asked for."""
-
-    def __init__(self, files: list[Path]) -> None:
-        """Take the files in the order of the processes that wrote them."""
-        self._places: dict[str, list[Path]] = {}
-        for file in files:
-            with safe_open(file, "pt") as part:
-                for name in part.keys():  # noqa: SIM118 - it is no mapping
-                    self._places.setdefault(name, []).append(file)
-
-    def __getitem__(self, name: str) -> Tensor:
-        parts = []
-        for file in self._places[name]:
-            with safe_open(file, "pt") as part:
-                parts.append(part.get_tensor(name))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-
-def joined_groups(folder: Path) -> dict[str, JoinedTensors]:
-    """The groups of tensors that lie in a folder in parts; ValueError when one is missing."""
-    found: dict[tuple[str, int], list[Path]] = {}
-    for file in sorted(folder.glob("*-of-*.safetensors")):
-        match = _PART.fullmatch(file.name)
-        if match is not None:
-            found.setdefault((match[1], int(match[2])), []).append(file)
-    for (group, count), files in found.items():
-        if len(files) != count:
-            raise ValueError(f"{folder}: {group} lies in {count} parts, of which some are missing")
-    return {group: JoinedTensors(files) for (group, _), files in found.items()}
+def read_groups(folder: Path) -> dict[str, dict[str, Tensor]]:
+    """The groups of tensors in the files of a folder, whole where they lie there in parts."""
+    groups: dict[str, dict[str, list[Tensor]]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        named = groups.setdefault(_PART.sub("", file.stem), {})
+        for name, rows in read_tensors(file).items():
+            named.setdefault(name, []).append(rows)
+    return {
+        group: {
+            name: torch.cat(parts) if len(parts) > 1 else parts[0] for name, parts in named.items()
+        }
+        for group, named in groups.items()
+    }
