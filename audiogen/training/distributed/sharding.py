@@ -10,16 +10,17 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import cast
 
 import torch
 import torch.distributed as dist
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from audiogen.storage import read_tensors, write_tensors
 from audiogen.training.loop.blocks import blocks_of
@@ -35,15 +36,18 @@ def shard_over_processes(module: nn.Module, device: torch.device) -> None:
     fully_shard(module, mesh=mesh)
 
 
-@contextlib.contextmanager
-def without_exchange(module: nn.Module) -> Iterator[None]:
-    """Keep the gradients of a split module in each process, to be added to those that follow."""
-    split = cast("FSDPModule", module)
-    split.set_requires_gradient_sync(False)
-    try:
-        yield
-    finally:
-        split.set_requires_gradient_sync(True)
+def exchanging(
+    module: nn.Module, accelerator: Accelerator, *, is_last: bool
+) -> AbstractContextManager[None]:
+    """Have processes exchange gradients inside, if it is the last of the micro-batches.
+
+    Else they are kept in each process, to be added to those that follow.
+    """
+    if isinstance(module, FSDPModule):
+        module.set_requires_gradient_sync(is_last)
+        return contextlib.nullcontext()
+    alone: AbstractContextManager[None] = accelerator.no_sync(module)
+    return contextlib.nullcontext() if is_last else alone
 
 
 def is_sharded(module: nn.Module) -> bool:
@@ -65,12 +69,8 @@ def split_like(full: Tensor, like: Tensor) -> Tensor:
     """`full`, which every process has, split over the processes as `like` of the same shape is."""
     if not isinstance(like, DTensor):
         return full
-    size = -(-len(full) // like.device_mesh.size())  # of each part but the last ones
-    begin = like.device_mesh.get_local_rank() * size
-    rows = full[begin : begin + size].to(like.device, copy=True)
-    return DTensor.from_local(
-        rows, like.device_mesh, like.placements, shape=full.shape, stride=full.stride()
-    )
+    own = full.to(like.device)
+    return distribute_tensor(own, like.device_mesh, like.placements, src_data_rank=None)
 
 
 def own_part(tensors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
