@@ -15,6 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+LOWEST_HZ = 20.0
+"""Lower edge of the mel bands."""
+
 
 @functools.lru_cache(maxsize=32)
 def _window(n_fft: int, device: torch.device) -> Tensor:
@@ -157,7 +160,7 @@ def mel_filterbank(num_bands: int, n_fft: int, sample_rate: int) -> Tensor:
     num_bins, high = n_fft // 2 + 1, sample_rate / 2
     make = functools.partial(
         melscale_fbanks,
-        f_min=20.0,
+        f_min=LOWEST_HZ,
         f_max=high,
         n_mels=num_bands,
         sample_rate=sample_rate,

@@ -42,13 +42,9 @@ def encoded(codec: Codec, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
 
 @torch.no_grad()
 def decoded(codec: Codec, latents: Tensor, noise: FrameStream, *, ring: bool) -> Iterator[Tensor]:
-    """Yield wav (B, C, n * hop_length) of latents (B, D, L), chunk by chunk.
+    """Yield wav (B, C, n * hop_length) of latents (B, D, L) or tokens, chunk by chunk.
 
-    Args:
-        codec: whose latents or tokens they are.
-        latents: or tokens.
-        noise: (B, C, hop_length) for each frame.
-        ring: whether the last frame is followed by the first.
+    The noise has (B, C, hop_length) for each frame; in a ring the first frame follows the last.
     """
     hop, num_frames = codec.spec.hop_length, latents.shape[2]
     chunk, context = codec.chunk_frames, codec.decode_context

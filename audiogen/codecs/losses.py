@@ -111,14 +111,8 @@ def multi_resolution_loss(reference: Tensor, estimate: Tensor) -> Tensor:
     """Log magnitude distance and spectral convergence (Yamamoto et al. 2020, eq. 4 to 6).
 
     For decoders that aim at the recording itself: unlike `SpectralDistance` it is no proper score,
-    and what it likes best of a noise are magnitudes without chance.
-
-    Args:
-        reference: (B, C, T).
-        estimate: (B, C, T).
-
-    Returns:
-        Scalar, a mean over windows, items and channels.
+    and what it likes best of a noise are magnitudes without chance. The mean over windows, items
+    and channels of waveforms (B, C, T).
     """
     total = reference.new_zeros(())
     for window in MULTI_RESOLUTION:

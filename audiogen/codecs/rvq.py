@@ -58,10 +58,6 @@ class RVQCodec(Codec):
         return self.trunk.decode(self.bottleneck.from_tokens(latents), [noise])[0]
 
     def forward(self, wav: Tensor) -> CodecOutput:
-        """Decode quantised latents, twice where the trunk is random; add the bottleneck's losses.
-
-        Args:
-            wav: (B, C, T), T a multiple of `hop_length`.
-        """
+        """Decode quantised latents of wav (B, C, T), twice where the trunk is random."""
         quantised, _, losses = self.bottleneck(self.trunk.encode(wav))
         return CodecOutput(reconstructions=self.trunk.decode_twice(quantised, wav), losses=losses)

@@ -225,13 +225,7 @@ class ConvTrunk(Trunk):
 
 
 def build_trunk(config: TrunkCodecConfig, encoder_channels: int, decoder_channels: int) -> Trunk:
-    """Make the trunk of a codec, with fresh weights.
-
-    Args:
-        config: of the codec.
-        encoder_channels: of the encoder's features.
-        decoder_channels: of the decoder's latents.
-    """
+    """Make the trunk of a codec, with fresh weights; features and latents have these channels."""
     trunk = config.trunk
     if isinstance(trunk, ConvTrunkConfig):
         return ConvTrunk(trunk, config.audio_channels, encoder_channels, decoder_channels)

@@ -55,11 +55,7 @@ class VAECodec(ContinuousCodec):
         return self.trunk.decode(self.unscaled(latents), [noise])[0]
 
     def forward(self, wav: Tensor) -> CodecOutput:
-        """Decode one posterior sample, twice where the trunk is random; add the KL term.
-
-        Args:
-            wav: (B, C, T), T a multiple of `hop_length`.
-        """
+        """Decode one posterior sample of wav (B, C, T), twice where the trunk is random."""
         mean, log_variance = self.posterior(wav)
         latents = mean + randn(mean.shape, mean.device) * (log_variance / 2).exp()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()

@@ -135,7 +135,7 @@ def test_a_file_is_read_as_it_was_written(file: Path, tokens: Tensor, header: To
     found, again = read_tokens(file)
     assert found == header
     assert torch.equal(again.long(), tokens)
-    assert again.dtype == torch.int16
+    assert again.dtype == torch.int32
     assert (found.num_codebooks, found.num_frames, found.num_samples) == (4, 100, SAMPLES)
     assert found.seconds == pytest.approx(SAMPLES / 44100)
     require_codec(file, found, CODEC)

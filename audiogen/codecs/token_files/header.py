@@ -99,7 +99,7 @@ def read_tokens(path: Path) -> tuple[TokenHeader, Tensor]:
     """Read a token file.
 
     Returns:
-        Its header, and tokens (k, L) of the smallest integer type that holds them.
+        Its header, and tokens (k, L), int32.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -24,7 +24,6 @@ from audiogen.codecs.token_files.header import (
     require_codec,
     write_tokens,
 )
-from audiogen.codecs.token_files.packing import small_dtype
 from audiogen.storage import free_path, sha256_file
 
 _log = logging.getLogger(__name__)
@@ -93,13 +92,10 @@ def encode_sounds(
     """Write sound files as token files; what is there already is kept, and a number put behind.
 
     Args:
-        model: a run folder, a model folder, or a codec's own folder.
+        model: as of `load_token_codec`.
         files: sounds at any rate, of any length.
         out: folder of the token files; None is beside each sound.
         num_codebooks: the first of the codec's codebooks, which alone are kept; None is all.
-
-    Yields:
-        One report per file, as it is done.
 
     Raises:
         ValueError: the codec has no tokens, or not as many codebooks.
@@ -123,15 +119,11 @@ def decode_sounds(
     """Write token files as 24-bit WAV; what is there already is kept, and a number put behind.
 
     Args:
-        model: a run folder, a model folder, or a codec's own folder, which holds the codec that
-            encoded the files.
+        model: as of `load_token_codec`, with the codec that encoded the files.
         files: token files.
         out: folder of the sounds; None is beside each token file.
         num_codebooks: the first of the file's codebooks, which alone are decoded; None is all.
         seed: of the random fine detail.
-
-    Yields:
-        One report per file, as it is done.
 
     Raises:
         ValueError: a file is no token file, damaged, or of another codec.
@@ -149,7 +141,7 @@ def _encode_sound(
     codec: Codec, name: TokenCodec, file: Path, path: Path, num_codebooks: int
 ) -> Transcoded:
     """Encode one sound, and write its tokens to `path`."""
-    began, small = time.perf_counter(), small_dtype(name.vocab_size)
+    began = time.perf_counter()
     lengths: list[int] = []
     with opened(file) as source:
         if source.sample_rate != name.sample_rate:
@@ -164,7 +156,8 @@ def _encode_sound(
         resampled = resample_blocks(fitted, source.sample_rate, name.sample_rate)
         blocks = _counted(file, resampled, lengths)
         pieces = codec.encode_pieces(block[None].to(codec.device) for block in blocks)
-        tokens = torch.cat([piece[0, :num_codebooks].to("cpu", small) for piece in pieces], dim=1)
+        kept = [piece[0, :num_codebooks].to("cpu", torch.int32) for piece in pieces]
+    tokens = torch.cat(kept, dim=1)
     header = TokenHeader(
         codec=name,
         num_codebooks=tokens.shape[0],
