@@ -12,6 +12,13 @@ from audiogen.cli.options import Bars, BatchSize, Bpm, Runs, Steps, tempo
 
 takes = typer.Typer()
 
+Prompts = Annotated[
+    list[str] | None,
+    typer.Option(help='What it should sound like; may be repeated; "" leaves it to the model.'),
+]
+PromptFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A text file with one prompt per line.")
+]
 TakesOut = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Where they go.  [default: RUN/takes]")
 ]
@@ -41,13 +48,8 @@ Control = Annotated[
 def sample(  # noqa: PLR0913 - a command's parameters are its options
     run: Annotated[Path, typer.Argument(help="A run folder, such as runs/diffusion.")],
     *,
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option(help='What it should sound like; may be repeated; "" leaves it to the model.'),
-    ] = None,
-    prompts: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A text file with one prompt per line.")
-    ] = None,
+    prompt: Prompts = None,
+    prompts: PromptFile = None,
     negative_prompt: NegativePrompt = "",
     seconds: Annotated[
         float | None, typer.Option(min=0, help="Length of a take.  [default: 5]")
