@@ -141,7 +141,7 @@ class MelCodec(ContinuousCodec):
         log_bands = self.unscaled(latents)
         if not self.trainable:
             return self._griffin_lim(log_bands, noise)
-        return self._sound(log_bands, self._spectra(log_bands), noise)
+        return self._sound(log_bands, noise)
 
     def forward(self, wav: Tensor) -> CodecOutput:
         """Decode the log bands of wav (B, C, T), T a multiple of `hop_length`.
@@ -150,7 +150,7 @@ class MelCodec(ContinuousCodec):
         itself is asked for, as other vocoders do (Siuzdak 2023).
         """
         log_bands = self.log_bands(wav)
-        sound = self._sound(log_bands, self._spectra(log_bands), randn(wav.shape, wav.device))
+        sound = self._sound(log_bands, randn(wav.shape, wav.device))
         with torch.autocast(wav.device.type, enabled=False):
             loss = self.config.multi_resolution_weight * multi_resolution_loss(wav, sound)
         return CodecOutput(reconstructions=[sound], losses={"multi_resolution": loss})
@@ -186,14 +186,14 @@ class MelCodec(ContinuousCodec):
             found = found * (wanted / (self.bank.T @ (self.bank @ found)).clamp_min(TINY))
         return found.clamp_min(TINY)
 
-    def _sound(self, log_bands: Tensor, spectra: tuple[Tensor, Tensor], noise: Tensor) -> Tensor:
+    def _sound(self, log_bands: Tensor, noise: Tensor) -> Tensor:
         """Wav (B, C, T) of the decoder's spectra, refined to have the magnitudes that it should.
 
         Magnitudes are those of both spectra, and phases begin as those of their sum. A few
         steps of fast Griffin-Lim are part of the network, as in Masuyama et al. 2019: what is
         trained is how good the result is.
         """
-        tonal, shaped = spectra
+        tonal, shaped = self._spectra(log_bands)
         phases = torch.sgn(self.decoder.noise_spectrum(noise))
         with torch.autocast(noise.device.type, enabled=False):
             wav = _fitted(
