@@ -149,12 +149,7 @@ def whois(
 
 
 def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
-    """Return the prompts of the command line, then those of the file.
-
-    Raises:
-        typer.BadParameter: there is none.
-        ConfigError: the file cannot be read.
-    """
+    """The prompts of the command line, then those of the file; there has to be one."""
     from audiogen.pack.prompts import prompt_lines
 
     listed = [] if file is None else list(prompt_lines(file).values())
