@@ -94,17 +94,23 @@ class LatentGenerator(nn.Module, ABC):
         request = Request(
             conditions=conditions,
             lengths=num_frames,
-            sampling=of_kind(self.sampling, sampling),
+            sampling=sampling,
             seeds=seeds,
             negative=negative,
             start=start or Start(),
             ring=ring,
         )
+        return self.answer(request)
+
+    @torch.no_grad()
+    def answer(self, request: Request) -> Tensor:
+        """Sample what a request asks for; see `sample`."""
         self.check(request)
         return request.finite(self.draw(request))
 
     def check(self, request: Request) -> None:
         """Raise ValueError when a request asks for what this generator cannot do."""
+        of_kind(self.sampling, request.sampling)
         keep, kind = request.start.keep, self.config.type
         if request.ring and not self.loops:
             raise ValueError(

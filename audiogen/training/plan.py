@@ -136,9 +136,8 @@ def _codec_need(codec: Codec, config: ExperimentConfig, machine: Machine) -> Nee
 
     def reconstruct() -> Tensor:
         output = codec(wav)
-        more = () if output.alternative is None else (output.alternative,)
-        distance(wav, output.reconstruction, *more)
-        return cast("Tensor", output.reconstruction)
+        distance(wav, *output.reconstructions)
+        return cast("Tensor", output.reconstructions[0])
 
     kept, operations = _probe(codec, config, reconstruct)
     rival_kept, rival_operations = _probe(critic, config, lambda: critic(wav))

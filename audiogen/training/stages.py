@@ -13,7 +13,6 @@ import torch
 from accelerate import Accelerator
 
 from audiogen.codecs import FILES, build_codec, load_codec, read_codec_config, save_codec
-from audiogen.codecs.saved import places_of_documents
 from audiogen.conditioning.text import TEXT_DIM
 from audiogen.data.loading.clips import ClipDataset, read_clip, read_clips, thinned
 from audiogen.data.loading.latents import encode_rows
@@ -122,8 +121,10 @@ def _take_codec(config: ExperimentConfig, folder: Path) -> None:
         for name in (*FILES, MANIFEST):
             shutil.copyfile(folder / name, model / name)
         if not read_codec_config(folder).origin:  # else others trained it, on what they know
-            for place in places_of_documents(folder):
-                write_documents(model, {}, origin=place)
+            # A model's codec learnt from the sounds of the model, where it does not say otherwise.
+            if (folder.parent / WEIGHTS).is_file():
+                write_documents(model, {}, origin=folder.parent)
+            write_documents(model, {}, origin=folder)
         require_allowed(model, config.terms)
         write_settings(model, config, "codec")
     _log.info("codec: taken from %s", folder)

@@ -31,7 +31,7 @@ from audiogen.audio.loops import measure_seam
 from audiogen.data.synthetic.writing import plan_clip, render_clip
 from audiogen.generators import ODESamplingConfig
 from audiogen.pack.curation.page import write_page
-from audiogen.pack.curation.store import STORE_FOLDER, CardMaker
+from audiogen.pack.curation.store import STORE_FOLDER, making_cards
 from audiogen.pack.job import read_job, take_path, write_job
 from audiogen.take_request import TakeRequest
 from audiogen.takes.take import Take, take_slug, write_take
@@ -110,9 +110,9 @@ def time_pages(pack: Path, rounds: int) -> dict[str, list[float]]:
 def _make_cards(pack: Path, job: Sequence[Take]) -> float:
     """Make all cards as a job does; return the processor seconds that it took."""
     start = time.process_time()
-    with CardMaker(pack, job) as cards:
+    with making_cards(pack, job) as make_card:
         for take in job:
-            cards.add(take)
+            make_card(take)
     return time.process_time() - start
 
 

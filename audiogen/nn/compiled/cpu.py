@@ -33,13 +33,7 @@ class CPUDecoder:
     """
 
     def __init__(self, decoder: Decoder, kept: Decoder, kind: WeightKind) -> None:
-        """Copy weights.
-
-        Args:
-            decoder: with weights of float32.
-            kept: the same with weights of the kind, for steps given at once.
-            kind: of the weights of single steps.
-        """
+        """Copy float32 weights as those of a kind; `kept` has them so, for steps given at once."""
         self._kept = kept
         network = cast("Transformer", decoder.backbone)
         self._head_dim = network.head_dim

@@ -78,17 +78,15 @@ class _Update:
         set_lr(self.optimizer, lr)
         undo = [Undo(self.codec.buffers())]  # codebooks learn in the forward pass
         output = self.codec(wav)
-        guesses = [output.reconstruction]
-        if output.alternative is not None:
-            guesses.append(output.alternative)
-        losses = {**self.distance(wav, *guesses), **output.losses}
+        losses = {**self.distance(wav, *output.reconstructions), **output.losses}
         told, rival_norm = {}, 0.0
         if step >= config.adversarial_start * config.steps:
             set_lr(self.rival, config.discriminator_lr * lr / config.optim.lr)
             undo.append(Undo(self.discriminators.state_dict().values(), self.rival))
-            rivalry, rival_norm, real_maps = self._train_discriminators(wav, output.reconstruction)
+            fake = output.reconstructions[0]
+            rivalry, rival_norm, real_maps = self._train_discriminators(wav, fake)
             told["discriminator"] = rivalry
-            losses |= self._judge(real_maps, output.reconstruction)
+            losses |= self._judge(real_maps, fake)
         loss = torch.stack(list(losses.values())).sum()
         norm = self._gradient(self.optimizer, self.codec, loss)
         fault = self.guard.judge(loss, norm + rival_norm, phase=len(losses))
