@@ -138,13 +138,10 @@ class PackBusyError(ValueError):
 
 @contextmanager
 def hold_pack(pack: Path) -> Iterator[None]:
-    """Keep other processes of this machine from making takes in `pack`.
+    """Keep other processes of this machine from making takes in `pack`, made if missing.
 
     The system takes the lock back when the process ends, however it ends. A file system without
     locks lets several work at once, and the log warns of it.
-
-    Args:
-        pack: its folder; made if missing.
 
     Raises:
         PackBusyError: another process holds it; tells which.

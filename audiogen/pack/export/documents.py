@@ -185,7 +185,7 @@ def contact_page(pack: str, files: Sequence[Exported]) -> str:
         cards = [_card(one, reference) for one in files if one.kind == kind]
         if cards:
             body += [tag("h2", f"{kind} ({len(cards)})"), tag("main", *cards)]
-    return fill_page(plain_text(pack), tag("body", tag("h1", pack), *body), CONTACT_PAGE)
+    return fill_page(plain_text(pack), CONTACT_PAGE, body=tag("body", tag("h1", pack), *body))
 
 
 def _card(one: Exported, reference: float) -> Markup:

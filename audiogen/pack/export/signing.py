@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import numpy as np
-import soundfile
+from typing import Any
 
 import audiogen
 from audiogen.audio.io.riff import plain_text
@@ -52,53 +48,40 @@ class FileSigner:
         Raises:
             ValueError: it cannot be signed, or is not found signed when it is read back.
         """
+        import c2pa  # noqa: PLC0415 (an extra)
+
+        info = c2pa.C2paSignerInfo(self.algorithm, self.certificates, self.key, None)
+        kind = MEDIA_TYPES[path.suffix]
         with (
             replacing(path) as temporary,
             path.open("rb") as source,
             temporary.open("w+b") as target,
         ):
             try:
-                self._sign(manifest, MEDIA_TYPES[path.suffix], source, target)
-            except ValueError as error:
-                raise ValueError(f"{path.name}: {error}") from None
-
-    def check(self) -> None:
-        """Sign something in memory; ValueError says why certificate and key cannot."""
-        sound = io.BytesIO()
-        soundfile.write(sound, np.zeros(16), 8000, format="WAV", subtype="PCM_16")
-        sound.seek(0)
-        nothing = Take(prompt="", seconds=0, seed=0)
-        self._sign(provenance(nothing, "check", 0.0), "audio/wav", sound, io.BytesIO())
-
-    def _sign(
-        self, manifest: Mapping[str, Any], media_type: str, source: BinaryIO, target: BinaryIO
-    ) -> None:
-        import c2pa  # noqa: PLC0415 (an extra)
-
-        info = c2pa.C2paSignerInfo(self.algorithm, self.certificates, self.key, None)
-        try:
-            with c2pa.Signer.from_info(info) as signer, c2pa.Builder(dict(manifest)) as builder:
-                builder.sign(signer, media_type, source, target)
-            target.seek(0)
-            with c2pa.Reader(media_type, target) as reader:
-                results = reader.get_validation_results() or {}
-        except c2pa.C2paError as error:
-            raise ValueError(f"cannot be signed ({_first_line(error)})") from None
-        failures = results.get("activeManifest", {"failure": [{"code": "no manifest"}]})["failure"]
-        wrong = sorted({str(one["code"]) for one in failures} - {UNTRUSTED})
-        if wrong:
-            raise ValueError(f"the signature is not valid ({', '.join(wrong)[:200]})")
+                with c2pa.Signer.from_info(info) as signer, c2pa.Builder(dict(manifest)) as builder:
+                    builder.sign(signer, kind, source, target)
+                target.seek(0)
+                with c2pa.Reader(kind, target) as reader:
+                    results = reader.get_validation_results() or {}
+            except c2pa.C2paError as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0][:150]
+                raise ValueError(f"{path.name}: cannot be signed ({reason})") from None
+            found = results.get("activeManifest", {"failure": [{"code": "no manifest"}]})
+            wrong = sorted({str(one["code"]) for one in found["failure"]} - {UNTRUSTED})
+            if wrong:
+                text = f"the signature is not valid ({', '.join(wrong)[:200]})"
+                raise ValueError(f"{path.name}: {text}")
 
 
 def load_signer(certificate: Path, key: Path) -> FileSigner:
-    """Read a certificate and its key, and try them.
+    """Read a certificate and its key.
 
     Args:
         certificate: PEM; the chain that vouches for it, if any, behind it.
         key: PEM, not encrypted: elliptic curve P-256, P-384 or P-521, Ed25519, or RSA.
 
     Raises:
-        ValueError: the library is missing, or certificate and key cannot sign.
+        ValueError: the library is missing, or these are not a valid certificate and its key.
         OSError: a file cannot be read.
     """
     try:
@@ -120,7 +103,7 @@ def load_signer(certificate: Path, key: Path) -> FileSigner:
     if not own.not_valid_before_utc <= now <= own.not_valid_after_utc:
         begin, end = own.not_valid_before_utc, own.not_valid_after_utc
         raise ValueError(f"{certificate}: valid from {begin:%Y-%m-%d} to {end:%Y-%m-%d}, not today")
-    signer = FileSigner(
+    return FileSigner(
         algorithm=_algorithm(private, key),
         certificates=b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain),
         key=private.private_bytes(
@@ -129,11 +112,6 @@ def load_signer(certificate: Path, key: Path) -> FileSigner:
             serialization.NoEncryption(),
         ),
     )
-    try:
-        signer.check()
-    except ValueError as error:
-        raise ValueError(f"{certificate}: {error}") from None
-    return signer
 
 
 def provenance(take: Take, name: str, made: float) -> dict[str, Any]:
@@ -195,7 +173,3 @@ def _algorithm(key: Any, path: Path) -> str:
     if isinstance(key, rsa.RSAPrivateKey):
         return "ps256"
     raise ValueError(f"{path}: expected a key of P-256, P-384, P-521, Ed25519 or RSA")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:150]
