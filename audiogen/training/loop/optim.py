@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -26,10 +25,7 @@ _log = logging.getLogger(__name__)
 def build_optimizer(module: nn.Module, config: OptimConfig, precision: str = "no") -> Optimizer:
     """Return the optimizer that `config` describes over the trained parameters of `module`.
 
-    Args:
-        module: what is trained.
-        config: settings.
-        precision: accelerate's, of the training.
+    `precision` is accelerate's, of the training.
     """
     has_matrices = bool(_block_matrices(module))
     if config.algorithm == "muon" and not has_matrices:
@@ -47,11 +43,7 @@ def adamw(module: nn.Module, config: OptimConfig, *, without: Iterable[nn.Parame
     Weight decay acts on matrices and kernels. It leaves out vectors (biases, norms, gains), which
     set scales rather than directions, and embeddings, whose unused rows it would shrink. The fused
     kernel is used: on one CPU core it updates 9 M parameters in 5 ms, the default one in 60 ms.
-
-    Args:
-        module: what is trained.
-        config: settings.
-        without: parameters that another optimizer updates.
+    What `without` names, another optimizer updates.
     """
     embeddings = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Embedding)}
     taken = {id(parameter) for parameter in without}
@@ -81,26 +73,16 @@ class MuonAdamW(Optimizer):
     """
 
     def __init__(self, module: nn.Module, config: OptimConfig, dtype: torch.dtype) -> None:
-        """Over the trained parameters of `module`; ValueError when it has no matrix in a block.
-
-        Args:
-            module: what is trained.
-            config: settings.
-            dtype: of the products that make a matrix orthogonal; bf16 is enough where it is fast.
-        """
+        """Over the trained parameters of `module`; products that make orthogonal are in `dtype`."""
         matrices = _block_matrices(module)
-        if not matrices:
-            raise ValueError(f"muon: {type(module).__name__} has no matrix in blocks; use adamw")
         self.dtype = dtype
         self._adamw = adamw(module, config, without=matrices)
         group = {"params": matrices, "lr": config.lr, "weight_decay": config.weight_decay}
         super().__init__([group, *self._adamw.param_groups], {})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """Update the parameters; ValueError for a closure."""
-        if closure is not None:
-            raise ValueError("MuonAdamW: expected no closure")
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update the parameters."""
         matrices, *others = self.param_groups
         # Loading a state puts new objects in the place of these.
         self._adamw.state, self._adamw.param_groups = self.state, others
