@@ -172,9 +172,13 @@ def reaper_project(files: Sequence[Exported], rate: int) -> str | None:
 
 
 def rpp_text(text: str) -> str:
-    """Quote a text for REAPER; it stays on its line, and its own quotes become single ones."""
-    plain = plain_text(text).translate(dict.fromkeys(LINE_ENDS, " ")).replace('"', "'")
-    return f'"{plain}"'
+    """Quote a text as REAPER does: by the first of three marks that it does not hold.
+
+    It stays on its line. Where it holds all three, its backquotes become single quotes.
+    """
+    plain = plain_text(text).translate(dict.fromkeys(LINE_ENDS, " "))
+    mark = next((mark for mark in "\"'`" if mark not in plain), "")
+    return f"{mark}{plain}{mark}" if mark else "`" + plain.replace("`", "'") + "`"
 
 
 def contact_page(pack: str, files: Sequence[Exported]) -> str:

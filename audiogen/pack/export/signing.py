@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import soundfile
 
 import audiogen
 from audiogen.audio.io.riff import plain_text
@@ -74,14 +78,14 @@ class FileSigner:
 
 
 def load_signer(certificate: Path, key: Path) -> FileSigner:
-    """Read a certificate and its key.
+    """Read a certificate and its key, and try them.
 
     Args:
         certificate: PEM; the chain that vouches for it, if any, behind it.
         key: PEM, not encrypted: elliptic curve P-256, P-384 or P-521, Ed25519, or RSA.
 
     Raises:
-        ValueError: the library is missing, or these are not a valid certificate and its key.
+        ValueError: the library is missing, or certificate and key cannot sign.
         OSError: a file cannot be read.
     """
     try:
@@ -103,7 +107,7 @@ def load_signer(certificate: Path, key: Path) -> FileSigner:
     if not own.not_valid_before_utc <= now <= own.not_valid_after_utc:
         begin, end = own.not_valid_before_utc, own.not_valid_after_utc
         raise ValueError(f"{certificate}: valid from {begin:%Y-%m-%d} to {end:%Y-%m-%d}, not today")
-    return FileSigner(
+    signer = FileSigner(
         algorithm=_algorithm(private, key),
         certificates=b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain),
         key=private.private_bytes(
@@ -112,6 +116,14 @@ def load_signer(certificate: Path, key: Path) -> FileSigner:
             serialization.NoEncryption(),
         ),
     )
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            sound = Path(folder) / "silence.wav"
+            soundfile.write(sound, np.zeros(16), 8000)
+            signer.sign(sound, provenance(Take(prompt="", seconds=0, seed=0), sound.name, 0.0))
+    except ValueError as error:
+        raise ValueError(f"{certificate}: {error}") from None
+    return signer
 
 
 def provenance(take: Take, name: str, made: float) -> dict[str, Any]:
