@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from audiogen.cli.options import Bars, BatchSize, Bpm, Runs, Steps, tempo
 
-if TYPE_CHECKING:
-    from audiogen.generators import SamplingConfig
-    from audiogen.take_request import Tempo
-
 takes = typer.Typer()
 
+Prompts = Annotated[
+    list[str] | None,
+    typer.Option(help='What it should sound like; may be repeated; "" leaves it to the model.'),
+]
+PromptFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A text file with one prompt per line.")
+]
 TakesOut = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Where they go.  [default: RUN/takes]")
 ]
@@ -45,13 +48,8 @@ Control = Annotated[
 def sample(  # noqa: PLR0913 - a command's parameters are its options
     run: Annotated[Path, typer.Argument(help="A run folder, such as runs/diffusion.")],
     *,
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option(help='What it should sound like; may be repeated; "" leaves it to the model.'),
-    ] = None,
-    prompts: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A text file with one prompt per line.")
-    ] = None,
+    prompt: Prompts = None,
+    prompts: PromptFile = None,
     negative_prompt: NegativePrompt = "",
     seconds: Annotated[
         float | None, typer.Option(min=0, help="Length of a take.  [default: 5]")
@@ -82,18 +80,21 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     beat = tempo(bpm, bars, beats_per_bar)
     _check_length(loop=loop, to_end=to_end, bpm=bpm, seconds=seconds)
     from audiogen.conditioning.controls import parse_controls
+    from audiogen.generators import changed_sampling
     from audiogen.pipeline import Pipeline
     from audiogen.run_folder import RunFolder
     from audiogen.seeds import later_seed
     from audiogen.take_request import TakeRequest
     from audiogen.takes.making import write_takes
+    from audiogen.trees import parse_overrides
 
     controls, pipeline = parse_controls(control or ()), Pipeline.from_pretrained(run)
+    changes = {"steps": steps, "guidance_scale": guidance_scale, **parse_overrides(setting or ())}
     requests = TakeRequest.of_each(
         wanted,
         [later_seed(seed, number) for number in range(count)],
-        seconds=_seconds(seconds, beat),
-        sampling=_sampling(pipeline.config.sample, steps, guidance_scale, setting),
+        seconds=beat.seconds if beat else 5.0 if seconds is None else seconds,
+        sampling=changed_sampling(pipeline.config.sample, changes),
         negative_prompt=negative_prompt,
         controls=controls,
         loop=loop,
@@ -148,24 +149,8 @@ def whois(
     typer.echo(say_who(file, model=model, runs=runs))
 
 
-def _sampling(
-    own: SamplingConfig, steps: int | None, guidance_scale: float | None, given: list[str] | None
-) -> SamplingConfig:
-    """The model's settings for sampling with what the options change."""
-    from audiogen.generators import changed_sampling
-    from audiogen.trees import parse_overrides
-
-    options = {"steps": steps, "guidance_scale": guidance_scale}
-    return changed_sampling(own, {**options, **parse_overrides(given or ())})
-
-
 def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
-    """Return the prompts of the command line, then those of the file.
-
-    Raises:
-        typer.BadParameter: there is none.
-        ConfigError: the file cannot be read.
-    """
+    """The prompts of the command line, then those of the file; there has to be one."""
     from audiogen.pack.prompts import prompt_lines
 
     listed = [] if file is None else list(prompt_lines(file).values())
@@ -184,9 +169,3 @@ def _check_length(*, loop: bool, to_end: bool, bpm: float | None, seconds: float
     if bpm is not None and seconds is not None:
         message = "--bpm and --bars set the length; leave one of the two out"
         raise typer.BadParameter(message, param_hint="--seconds")
-
-
-def _seconds(given: float | None, in_bars: Tempo | None) -> float:
-    if in_bars is not None:
-        return in_bars.seconds
-    return 5.0 if given is None else given

@@ -11,9 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from audiogen.codecs.chunks import decoded, encoded, white_frames
+from audiogen.codecs.chunks import decoded, encoded
 from audiogen.codecs.config import CodecConfig
-from audiogen.codecs.frames import FrameStream
 from audiogen.codecs.shapes import check_latents
 from audiogen.types import Kind, LatentSpec
 
@@ -134,6 +133,4 @@ class Codec(nn.Module, ABC):
         if len(seeds) != len(latents):
             raise ValueError(f"decode: {len(latents)} items but {len(seeds)} seeds")
         check_latents(latents, self.spec)
-        hop_length = self.spec.hop_length
-        noise = white_frames(seeds, (self.spec.audio_channels, hop_length))
-        return decoded(self, latents, FrameStream(noise, hop_length), ring=ring)
+        return decoded(self, latents, seeds, ring=ring)

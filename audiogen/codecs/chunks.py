@@ -41,12 +41,13 @@ def encoded(codec: Codec, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-def decoded(codec: Codec, latents: Tensor, noise: FrameStream, *, ring: bool) -> Iterator[Tensor]:
+def decoded(codec: Codec, latents: Tensor, seeds: Sequence[int], *, ring: bool) -> Iterator[Tensor]:
     """Yield wav (B, C, n * hop_length) of latents (B, D, L) or tokens, chunk by chunk.
 
-    The noise has (B, C, hop_length) for each frame; in a ring the first frame follows the last.
+    Each item's noise is that of its seed; in a ring the first frame follows the last.
     """
     hop, num_frames = codec.spec.hop_length, latents.shape[2]
+    noise = FrameStream(white_frames(seeds, (codec.spec.audio_channels, hop)), hop)
     chunk, context = codec.chunk_frames, codec.decode_context
     if context is None:
         chunk = context = num_frames

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from audiogen.codecs.config import CodecConfig
 from audiogen.nn.chance import randn
-from audiogen.nn.convnet import ConvDecoder, ConvEncoder
+from audiogen.nn.convnet import ConvDecoder, ConvEncoder, contexts
 from audiogen.nn.fourier import FourierDecoder, FourierEncoder, FourierFraming, WavePath
 from audiogen.schema import Config, OneOf
 
@@ -210,8 +210,7 @@ class ConvTrunk(Trunk):
         strides = config.strides
         self.encoder = ConvEncoder(audio_channels, config.encoder_dim, strides, encoder_channels)
         self.decoder = ConvDecoder(audio_channels, config.decoder_dim, strides, decoder_channels)
-        self.encode_context = self.encoder.context_frames
-        self.decode_context = self.decoder.context_frames
+        self.encode_context, self.decode_context = contexts(self, math.prod(strides))
 
     def encode(self, wav: Tensor) -> Tensor:
         """Map wav (B, C, L * hop_length) to features (B, encoder_channels, L)."""

@@ -151,7 +151,7 @@ def run_job(
                 pipeline.to(worker.device)
     work = [(_model_of(batch[0], models), batch) for batch in batches]
     chosen = {one.digest: one for one, batch in work if batch[0].best_of > 1}
-    choosers = {digest: Chooser.of(one) for digest, one in chosen.items()}
+    choosers = {digest: Chooser(one) for digest, one in chosen.items()}
     names, there = {take.file for take in missing}, len(asked) - len(missing)
     with making_cards(pack, job) as make_card, show_progress("takes", len(asked), there) as update:
         for pipeline, batch in work:

@@ -99,8 +99,6 @@ def write_takes(
     Raises:
         ValueError: see `Pipeline.takes`; before anything is made for what no take may have.
     """
-    if not requests:
-        raise ValueError("expected at least one take to be asked for")
     pipeline.check(requests)
     out.mkdir(parents=True, exist_ok=True)
     for first in range(0, len(requests), batch_size):

@@ -23,6 +23,7 @@ from audiogen.codecs.token_files.header import (
     write_tokens,
 )
 from audiogen.codecs.token_files.packing import bits_per_token, pack, unpack
+from audiogen.storage import write_tensors
 
 CODEC = TokenCodec(
     name="rvq",
@@ -219,9 +220,11 @@ def test_other_files_are_refused(tmp_path: Path, tokens: Tensor) -> None:
     assert lines(error)[1:] == ["  expected: format audiogen-tokens-1", "  found: no format"]
     text = tmp_path / "a.txt"
     text.write_text("hello " * 100, encoding="utf-8")
+    half = tmp_path / "half.tokens"
+    write_tensors(half, {"tokens": tokens.bfloat16()})
     huge = tmp_path / "huge.tokens"
     huge.write_bytes(struct.pack("<Q", 1 << 60) + json.dumps({}).encode())
-    for path in (text, huge, tmp_path):
+    for path in (text, half, huge, tmp_path):
         with pytest.raises(ValueError, match="truncated, or not a token file") as error:
             read_tokens(path)
         assert len(lines(error)) <= 4

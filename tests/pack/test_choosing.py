@@ -106,7 +106,7 @@ def test_the_candidate_that_fits_the_prompt_is_kept(
     model: Path, judge: Judge, monkeypatch: pytest.MonkeyPatch, prompt: str, best: int
 ) -> None:
     sounding(monkeypatch, [0.5 * hiss(50) + tone(125), hiss(51), tone(135), tone(130) * 1e-4])
-    chooser = Chooser(Pipeline.from_pretrained(model), judge)
+    chooser = Chooser(Pipeline(replace(read_model(model), judge=judge)))
     [(take, _)] = chooser.choose([wanted(prompt, 4)], batch_size=3)
     scores = [one.score for one in candidates(take)]
     assert scores.index(max(scores)) == best
@@ -121,7 +121,7 @@ def test_what_no_label_is_like_is_chosen_by_texture(
 ) -> None:
     clipped = (8 * tone(130)).clamp(-0.8, 0.8)
     sounding(monkeypatch, [clipped, torch.cat([hiss(1, 0.5), torch.zeros(1, 8000)], 1), hiss(2)])
-    chooser = Chooser(Pipeline.from_pretrained(model), judge)
+    chooser = Chooser(Pipeline(replace(read_model(model), judge=judge)))
     [(take, _)] = chooser.choose([wanted("Bolivia", 3)], batch_size=8)
     assert take.seed == 2 * CANDIDATE_STEP
     assert [one.prompt for one in candidates(take)] == [None] * 3
@@ -136,7 +136,7 @@ def test_a_take_that_is_nearly_another_of_its_prompt_loses(
 ) -> None:
     swell = torch.linspace(-3, 3, RATE).exp() / 20
     sounding(monkeypatch, [hiss(1) * swell, hiss(1) * swell / 2, hiss(3) * swell.flip(0)])
-    chooser = Chooser(Pipeline.from_pretrained(model), None)
+    chooser = Chooser(Pipeline.from_pretrained(model))
     both = chooser.choose([wanted("a", 2), wanted("a", 2, seed=1)], batch_size=8)
     (first, _), (second, _) = both
     assert first.seed == 0  # of equals the first

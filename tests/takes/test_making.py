@@ -120,7 +120,7 @@ def test_if_no_seam_passes_the_best_is_kept_and_said(
 
 def test_wrong_requests_are_refused(model: Path, tmp_path: Path) -> None:
     for changes, said in (
-        ({"prompts": []}, "expected at least one take"),
+        ({"prompts": []}, "at least one"),
         ({"seed": -1}, "greater than or equal to 0"),
         ({"tempo": Tempo(bpm=90, bars=1)}, "a tempo is for loops"),
         ({"loop": True, "to_end": True}, "a loop has no end"),

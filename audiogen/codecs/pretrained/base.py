@@ -8,7 +8,6 @@ also hold for a saved model: read them at the source.
 
 from __future__ import annotations
 
-import math
 import re
 from abc import abstractmethod
 from typing import Any, ClassVar, Self, TypeVar
@@ -126,11 +125,7 @@ class PretrainedCodec(Codec):
     @staticmethod
     @abstractmethod
     def _facts(network: Any) -> dict[str, int]:
-        """Return sample_rate, audio_channels and hop_length of a network.
-
-        Raises:
-            ValueError: the network is of a variant that cannot be a codec here.
-        """
+        """Sample rate, audio channels and hop length; ValueError if it cannot be a codec here."""
 
     def _adopt(self, network: nn.Module, config: PretrainedConfig) -> None:
         """Take the network over, frozen."""
@@ -186,32 +181,3 @@ class PretrainedTokens(PretrainedCodec):
     @abstractmethod
     def _keep_codebooks(network: Any, count: int) -> int:
         """Leave out all but the first `count` codebooks; return how many there were."""
-
-
-def contexts(network: Any, hop_length: int, window: int = 0) -> tuple[int, int]:
-    """Latent frames on each side that encoding and decoding depend on, at most.
-
-    Args:
-        network: of convolutions in the order of their use, in `encoder` and `decoder`.
-        hop_length: samples per latent frame.
-        window: samples that other layers add to each.
-    """
-    reaches = _reach(network.encoder, 1), _reach(network.decoder, hop_length)
-    encode, decode = (math.ceil((reach + window) / hop_length) for reach in reaches)
-    return encode, decode
-
-
-def _reach(part: nn.Module, step: float) -> float:
-    """Samples on each side that one step of a stack depends on; `step` samples per step go in.
-
-    Whether a kernel looks back, ahead or both ways is left open: it counts on both sides.
-    """
-    reach = 0.0
-    for layer in part.modules():
-        if isinstance(layer, nn.ConvTranspose1d):
-            step /= layer.stride[0]
-            reach += (layer.kernel_size[0] - 1) * step
-        elif isinstance(layer, nn.Conv1d):
-            reach += (layer.kernel_size[0] - 1) * layer.dilation[0] * step
-            step *= layer.stride[0]
-    return reach

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field
 from torch import Tensor
 
-from audiogen.codecs.pretrained.base import PretrainedTokens, TokenSourceConfig, contexts
+from audiogen.codecs.pretrained.base import PretrainedTokens, TokenSourceConfig
 from audiogen.codecs.pretrained.library import Transformers
+from audiogen.nn.convnet import contexts
 
 
 class MimiConfig(TokenSourceConfig):

@@ -9,8 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from audiogen.codecs.continuous import ContinuousCodec
-from audiogen.codecs.pretrained.base import PretrainedCodec, PretrainedConfig, contexts
+from audiogen.codecs.pretrained.base import PretrainedCodec, PretrainedConfig
 from audiogen.codecs.pretrained.library import Diffusers
+from audiogen.nn.convnet import contexts
 
 
 class OobleckConfig(PretrainedConfig):

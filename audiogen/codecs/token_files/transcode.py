@@ -24,7 +24,8 @@ from audiogen.codecs.token_files.header import (
     require_codec,
     write_tokens,
 )
-from audiogen.storage import free_path, sha256_file
+from audiogen.seal import sealed_sha256
+from audiogen.storage import free_path
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def load_token_codec(place: Path) -> tuple[Codec, TokenCodec]:
         _log.warning("%s codes a sound as a whole: its memory grows with the length", kind)
     name = TokenCodec(
         name=kind,
-        digest=sha256_file(folder / "weights.safetensors")[:16],
+        digest=sealed_sha256(folder, "weights.safetensors")[:16],
         sample_rate=spec.sample_rate,
         audio_channels=spec.audio_channels,
         hop_length=spec.hop_length,

@@ -46,13 +46,8 @@ def kept_card(pack: Path, take: Take, seconds: float) -> tuple[Card, str]:
     """Return the card of a take and its sound as a data URI, as they were kept or made now.
 
     An entry holds for the very files that it was made from, told by size and time, for the same
-    line of the job, and for a sound that is compressed as much; any other entry, and a damaged
-    one, is made anew.
-
-    Args:
-        pack: its folder.
-        take: of its job.
-        seconds: of the page that it is for; see `page_seconds`.
+    line of the job, and for a sound that is compressed as much as a page of `seconds` asks for; any
+    other entry, and a damaged one, is made anew.
 
     Raises:
         AudioReadError: its file is damaged.
@@ -124,23 +119,15 @@ def compression_level(card: Card, seconds: float) -> float:
 
 @contextmanager
 def making_cards(pack: Path, job: Iterable[Take]) -> Iterator[Callable[[Take], object]]:
-    """Measure, draw and encode takes in the background as soon as they are written.
+    """Give a function that makes the card of a take that is written, in the background.
 
-    A card is what the page would make itself: where one fails, that is logged, and the page says
-    what is wrong. No take waits for its card, or is lost with it. After an error only those cards
-    are finished that are begun.
+    A card is what the page of the job would make itself: where one fails, that is logged, and the
+    page says what is wrong. No take waits for its card, or is lost with it. After an error only
+    those cards are finished that are begun.
 
         with making_cards(pack, job) as make_card:
             write_take(path, wav, take)
             make_card(take)
-
-    Args:
-        pack: its folder.
-        job: all takes that the page is going to have, from which follows how much room each
-            sound has there.
-
-    Yields:
-        A function that takes a take that has been written.
     """
     if (pack / STORE_FOLDER).is_dir():
         remove_leftovers(pack / STORE_FOLDER)

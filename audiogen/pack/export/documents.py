@@ -172,9 +172,13 @@ def reaper_project(files: Sequence[Exported], rate: int) -> str | None:
 
 
 def rpp_text(text: str) -> str:
-    """Quote a text for REAPER; it stays on its line, and its own quotes become single ones."""
-    plain = plain_text(text).translate(dict.fromkeys(LINE_ENDS, " ")).replace('"', "'")
-    return f'"{plain}"'
+    """Quote a text as REAPER does: by the first of three marks that it does not hold.
+
+    It stays on its line. Where it holds all three, its backquotes become single quotes.
+    """
+    plain = plain_text(text).translate(dict.fromkeys(LINE_ENDS, " "))
+    mark = next((mark for mark in "\"'`" if mark not in plain), "")
+    return f"{mark}{plain}{mark}" if mark else "`" + plain.replace("`", "'") + "`"
 
 
 def contact_page(pack: str, files: Sequence[Exported]) -> str:
@@ -185,7 +189,7 @@ def contact_page(pack: str, files: Sequence[Exported]) -> str:
         cards = [_card(one, reference) for one in files if one.kind == kind]
         if cards:
             body += [tag("h2", f"{kind} ({len(cards)})"), tag("main", *cards)]
-    return fill_page(plain_text(pack), tag("body", tag("h1", pack), *body), CONTACT_PAGE)
+    return fill_page(plain_text(pack), CONTACT_PAGE, body=tag("body", tag("h1", pack), *body))
 
 
 def _card(one: Exported, reference: float) -> Markup:

@@ -189,7 +189,7 @@ def _export(
 
 
 def _signer(sign: tuple[Path, Path], takes: Sequence[tuple[Path, Take]]) -> FileSigner:
-    """Return what signs the files; ValueError where it cannot, or a take is of unknown origin."""
+    """What signs the files; ValueError where it cannot, or a take is of unknown origin."""
     unknown = [path.name for path, take in takes if not take.model_digest]
     if unknown:
         raise ValueError(
@@ -200,11 +200,7 @@ def _signer(sign: tuple[Path, Path], takes: Sequence[tuple[Path, Take]]) -> File
 
 
 def _attribution(model: Path, takes: Sequence[tuple[Path, Take]]) -> Path:
-    """Return the model's list of the sounds that it learnt from.
-
-    Raises:
-        ValueError: the model has none, it is damaged, or the model made none of these takes.
-    """
+    """The model's list of the sounds that it learnt from; ValueError where it is not of use."""
     folder = find_model(model)
     path = folder / ATTRIBUTION_FILE
     if not path.is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -16,6 +17,7 @@ from audiogen.training.distributed.waiting import wait_for_all
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 """So long does a process wait for the others within a step; then they hang, and it fails."""
+_log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -29,13 +31,16 @@ def joined_processes(timeout: timedelta = COLLECTIVE_TIMEOUT) -> Iterator[Partia
         yield state
 
 
-def make_accelerator(config: ExperimentConfig, state: PartialState) -> tuple[Accelerator, str]:
-    """Make the accelerator in the precision that pays; return it and the reason."""
+def make_accelerator(config: ExperimentConfig, state: PartialState) -> Accelerator:
+    """Make the accelerator in the precision that pays."""
     choice = list(choose_precision(state.device, config.train.precision))
     broadcast_object_list(choice)  # the machines of other processes may differ
+    precision, reason = choice
+    if state.is_main_process:
+        _log.info("device %s, precision %s", state.device, reason)
     # No search for unused parameters: each has a gradient in every step, if only a zero.
     parallel = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
-    return Accelerator(mixed_precision=choice[0], kwargs_handlers=[parallel]), choice[1]
+    return Accelerator(mixed_precision=precision, kwargs_handlers=[parallel])
 
 
 def choose_precision(device: torch.device, requested: str) -> tuple[str, str]:

@@ -30,11 +30,7 @@ from audiogen.training.loop.steps import run_steps
 def train_codec(codec: Codec, examples: Examples, config: CodecTrainConfig, run: StageRun) -> None:
     """Train `codec` in place; at the end it has the averaged (EMA) weights.
 
-    Args:
-        codec: with fresh weights.
-        examples: collated into wav (B, C, T), T a multiple of the hop length.
-        config: of this stage.
-        run: the stage.
+    The examples are collated into wav (B, C, T), T a multiple of the hop length.
     """
     accelerator, optim = run.accelerator, config.optim
     codec.to(accelerator.device).train()
@@ -46,7 +42,7 @@ def train_codec(codec: Codec, examples: Examples, config: CodecTrainConfig, run:
     rival = adamw(discriminators, optim.model_copy(update={"lr": config.discriminator_lr}))
     ema = EMA(codec, config.ema_decay)
     model, critic, _, _ = accelerator.prepare(codec, discriminators, optimizer, rival)
-    guard = Guard(accelerator, spike_factor=run.config.spike_factor)
+    guard = Guard(run.config.spike_factor)
     learner = Learner(
         update=_Update(model, critic, optimizer, rival, distance, guard, config, run),
         modules={"codec": codec, "discriminators": discriminators},

@@ -292,7 +292,13 @@ def test_cells_and_quotes() -> None:
         -2.0,
         "ok",
     ]
-    assert [rpp_text(one) for one in ("a b", "a\"'b", "a\n>")] == ['"a b"', "\"a''b\"", '"a >"']
+    assert [rpp_text(one) for one in ("a b", 'a"b', "a\"'b", "a\"'`b", "a\n>")] == [
+        '"a b"',
+        "'a\"b'",
+        "`a\"'b`",
+        "`a\"''b`",
+        '"a >"',
+    ]
 
 
 @pytest.mark.parametrize(
