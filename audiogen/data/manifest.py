@@ -37,6 +37,7 @@ class ManifestRow:
         author: who made the recording.
         source: where it comes from, mostly a URL.
         role: what the file is: a whole sound, a slice of one, or a loop.
+        caption_from: where the caption is from, in words; empty when there is none.
         verdict: whether training may read the file.
         reason: code of the refusal; empty when used.
         warnings: codes of faults that do not keep the file from being used.
@@ -62,6 +63,7 @@ class ManifestRow:
     author: str = ""
     source: str = ""
     role: Cut = "whole"
+    caption_from: str = ""
     verdict: Verdict = "used"
     reason: str = ""
     warnings: tuple[str, ...] = ()

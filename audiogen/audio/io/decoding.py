@@ -19,7 +19,9 @@ from audiogen.audio.io.containers import Container, examine
 from audiogen.audio.io.member import Member, Sound
 from audiogen.audio.io.streams import ContainerError
 
-AUDIO_SUFFIXES: frozenset[str] = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"})
+AUDIO_SUFFIXES: frozenset[str] = frozenset(
+    {".wav", ".wave", ".bwf", ".flac", ".ogg", ".mp3", ".mp2", ".mpga", ".aif", ".aiff", ".aifc"}
+)
 FORMATS: Mapping[str, str] = {  # as libsndfile calls them
     "WAV": "WAV",
     "WAVEX": "WAV",
