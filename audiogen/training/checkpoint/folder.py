@@ -70,8 +70,8 @@ def save_checkpoint(
     Call it on the main process only.
 
     Args:
-        folder: the run's folder of checkpoints; made when missing.
-        step: number of optimizer updates done.
+        folder: of the checkpoints of a stage; made when missing.
+        step: optimizer updates done.
         tensors: {group: {name: tensor}}, from any device; a group is one file. None: all processes
             have called `save_part`.
         state: JSON values (text keys, lists rather than tuples), so that loading gives them equal.

@@ -130,7 +130,7 @@ def set_lr(optimizer: Optimizer, lr: float) -> None:
 
 
 def lr_at(config: OptimConfig, step: int, *, total_steps: int) -> float:
-    """Return the learning rate of update number `step`.
+    """Return the learning rate of update number `step`, from 0, of a run of `total_steps`.
 
     Update 0 already moves: the warm-up gives `lr * (step + 1) / warmup_steps`, so that its last
     update has `lr`. The decay ends in `lr * final_ratio` at update `total_steps - 1` and stays
@@ -138,11 +138,6 @@ def lr_at(config: OptimConfig, step: int, *, total_steps: int) -> float:
     (Loshchilov and Hutter 2017, arXiv 1608.03983, eq. 5); linear; and wsd, which is flat, and goes
     down as 1 - sqrt(progress) over the last fifth of the run (Haegele et al. 2024, arXiv
     2405.18392).
-
-    Args:
-        config: peak rate, warm-up, course and final ratio.
-        step: number of updates done so far, from 0.
-        total_steps: updates of the whole run, at least 1.
     """
     warmup = config.warmup_steps
     if step < warmup:
