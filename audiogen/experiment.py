@@ -151,7 +151,7 @@ class LoopConfig(Config):
     """What is the same in every training stage."""
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto takes bf16 where a measurement at start shows that it pays."""
+    """auto takes bf16 where the hardware multiplies it."""
     activation_checkpointing: bool = False
     """Whether the backward pass computes each block again instead of keeping what is in it: about a
     third more work, for a fraction of the memory."""

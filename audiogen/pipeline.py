@@ -128,31 +128,24 @@ class Pipeline:
         spec, first = self.codec.spec, requests[0]
         frames = [one.num_frames(spec) for one in requests]
         seeds = [one.sampling_seed for one in requests]
-        sampling = first.sampling or self.config.sample
         negative = None
         if first.negative_prompt.strip():  # its controls are those of the takes
             negative = self.conditions(
                 [one.model_copy(update={"prompt": one.negative_prompt}) for one in requests]
             )
+        request = Request(
+            conditions=conditions,
+            lengths=frames,
+            sampling=first.sampling or self.config.sample,
+            seeds=seeds,
+            negative=negative,
+            start=start or Start(),
+            ring=first.loop,
+        )
         if isinstance(self.generator, EndsSounds) and first.to_end:
-            request = Request(
-                conditions=conditions,
-                lengths=frames,
-                sampling=sampling,
-                seeds=seeds,
-                negative=negative,
-            )
             sounds = self.generator.sample_to_end(request)
         else:
-            latents = self.generator.sample(
-                conditions,
-                frames,
-                sampling=sampling,
-                seeds=seeds,
-                negative=negative,
-                start=start,
-                ring=first.loop,
-            )
+            latents = self.generator.answer(request)
             sounds = [one[:, :length] for one, length in zip(latents, frames, strict=True)]
         wavs = self._decoded(sounds, seeds, ring=first.loop)
         return [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from audiogen.seal import sealed_sha256
@@ -22,7 +21,6 @@ DOCUMENTS = ("README.md", "ATTRIBUTION.csv", "croissant.json")
 """What tells of a model whose sounds it learnt from; copies of the model keep it."""
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """The folder that everything a recipe makes is written to.
 
@@ -30,77 +28,35 @@ class RunFolder:
     'runs/rain/codec/model'
     """
 
-    path: Path
-
-    @property
-    def config(self) -> Path:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / CONFIG
         """The recipe with every default, as the run was started."""
-        return self.path / CONFIG
-
-    @property
-    def environment(self) -> Path:
+        self.environment = path / "environment.json"
         """The software and the machine."""
-        return self.path / "environment.json"
-
-    @property
-    def manifest(self) -> Path:
+        self.manifest = path / MANIFEST
         """One line per sound that intake looked at."""
-        return self.path / MANIFEST
-
-    @property
-    def prepared(self) -> Path:
+        self.prepared = path / "prepared.json"
         """What manifest and captions were made from."""
-        return self.path / "prepared.json"
-
-    @property
-    def text(self) -> Path:
+        self.text = path / "text"
         """Encoded captions."""
-        return self.path / "text"
-
-    @property
-    def metrics(self) -> Path:
+        self.metrics = path / "metrics.jsonl"
         """One line per step that was logged."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def report(self) -> Path:
+        self.report = path / "report.html"
         """The page of the run."""
-        return self.path / "report.html"
-
-    @property
-    def takes(self) -> Path:
+        self.takes = path / "takes"
         """Takes of `audiogen sample`."""
-        return self.path / "takes"
-
-    @property
-    def edits(self) -> Path:
+        self.edits = path / "edits"
         """Sounds of `audiogen edit`."""
-        return self.path / "edits"
-
-    @property
-    def evaluated_takes(self) -> Path:
+        self.evaluated_takes = path / "evaluation" / "takes"
         """Takes that an evaluation made."""
-        return self.path / "evaluation" / "takes"
-
-    @property
-    def reconstructions(self) -> Path:
+        self.reconstructions = path / "evaluation" / "reconstructions"
         """Real clips beside what the codec makes of them."""
-        return self.path / "evaluation" / "reconstructions"
-
-    @property
-    def scores(self) -> Path:
+        self.scores = path / "evaluation" / "metrics.json"
         """What `audiogen evaluate` measured."""
-        return self.path / "evaluation" / "metrics.json"
-
-    @property
-    def training_state(self) -> tuple[Path, ...]:
-        """What a run may keep of its training sounds beside its models."""
         checkpoints = (self.checkpoints(stage) for stage in ("codec", "generator", "distil"))
-        return (*checkpoints, self.path / "latents", self.path / "paths")
-
-    def stage(self, name: str) -> Path:
-        """Return the folder of one stage: codec, generator or distil."""
-        return self.path / name
+        self.training_state = (*checkpoints, path / "latents", path / "paths")
+        """What a run may keep of its training sounds beside its models."""
 
     def checkpoints(self, stage: str) -> Path:
         """Return the folder of a stage's checkpoints."""

@@ -19,6 +19,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 if TYPE_CHECKING:  # digests and text must not cost the import of torch
     from torch import Tensor
 
@@ -138,7 +140,9 @@ def publish_folder(final: Path) -> Iterator[Path]:
     with _temporary(final) as temporary:
         temporary.mkdir()
         yield temporary
-        _fsync_tree(temporary)
+        for path in sorted(temporary.rglob("*"), reverse=True):
+            fsync(path)
+        fsync(temporary)
         _exchange(temporary, final)
     fsync(final.parent)
     for old in _set_aside(final):
@@ -217,12 +221,6 @@ def _put_back(final: Path) -> None:
             aside.rename(final)
 
 
-def _fsync_tree(folder: Path) -> None:
-    for path in sorted(folder.rglob("*"), reverse=True):
-        fsync(path)
-    fsync(folder)
-
-
 def _delete(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
@@ -233,7 +231,8 @@ def _delete(path: Path) -> None:
 def _is_written(temporary: Path, name: re.Match[str]) -> bool:
     """Say whether the process that made a temporary of another one lives, as far as can be seen."""
     if name[1] == _machine():
-        return _is_other_process(int(name[2]))
+        pid = int(name[2])
+        return pid != os.getpid() and psutil.pid_exists(pid)
     try:  # on a file system that several machines share
         return time.time() - temporary.stat().st_mtime < _FOREIGN_SECONDS
     except FileNotFoundError:  # renamed just now
@@ -243,21 +242,6 @@ def _is_written(temporary: Path, name: re.Match[str]) -> bool:
 def _machine() -> str:
     """Eight hexadecimal digits that name this machine."""
     return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-
-
-def _is_other_process(pid: int) -> bool:
-    """Say whether `pid` is a living process other than this one."""
-    if pid == os.getpid():
-        return False
-    if os.name == "nt":
-        return True  # asking would end the process there
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def free_path(folder: Path, stem: str, suffix: str = ".wav") -> Path:

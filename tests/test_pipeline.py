@@ -109,7 +109,7 @@ def test_a_ring_is_decoded_alike_at_every_turn(
     def given(*_: object) -> Iterator[Tensor]:
         return iter([noise.roll(turns * hop, dims=2)])
 
-    monkeypatch.setattr("audiogen.codecs.base.white_frames", given)
+    monkeypatch.setattr("audiogen.codecs.chunks.white_frames", given)
     first = codec.decode(latents, seeds=[1, 2], ring=True)
     line = codec.decode(latents, seeds=[1, 2])
     turns = turn

@@ -48,7 +48,7 @@ class ToyCodec(ContinuousCodec):
 
     def forward(self, wav: Tensor) -> CodecOutput:
         found = self.decode_chunk(self.encode_chunk(wav), wav)
-        return CodecOutput(reconstruction=found, alternative=None, losses={})
+        return CodecOutput(reconstructions=[found], losses={})
 
 
 class ToySampling(SamplingConfig):

@@ -14,6 +14,8 @@ from torch import Tensor
 from audiogen.audio.io.decoding import SAMPLE_RATES_HZ
 
 QUALITY = "HQ"  # of soxr
+TARGET_LUFS = -23.0  # EBU R 128
+PEAK_DB = -1.0
 BLOCK_SECONDS = 0.4  # gating block of ITU-R BS.1770-4
 CHANNEL_NAMES = {1: "mono", 2: "stereo"}
 
@@ -133,18 +135,10 @@ def loudness_lufs(wav: Tensor, sample_rate: int) -> float:
     return -math.inf
 
 
-def set_loudness(
-    wav: Tensor,
-    sample_rate: int,
-    *,
-    target_lufs: float = -23.0,
-    peak_db: float = -1.0,
-    max_gain_db: float = math.inf,
-) -> Tensor:
-    """Scale by one gain to `target_lufs`, or as near as the limits allow.
+def set_loudness(wav: Tensor, sample_rate: int, *, max_gain_db: float = math.inf) -> Tensor:
+    """Scale by one gain to -23 LUFS, or as near as a peak of -1 dBFS and `max_gain_db` allow.
 
-    The limits are a peak of `peak_db` dBFS and a gain of `max_gain_db`. Silence comes back
-    unchanged. The waveform (C, T) is only multiplied, never limited or clipped.
+    Silence comes back unchanged. The waveform (C, T) is only multiplied, never limited or clipped.
 
     >>> sine = torch.sin(torch.arange(48000.0) / 5)[None]
     >>> round(loudness_lufs(set_loudness(sine, 48000), 48000), 1)
@@ -154,8 +148,8 @@ def set_loudness(
     if lufs == -math.inf:
         return wav
     peak = float(wav.abs().max())
-    gain_db = min(target_lufs - lufs, max_gain_db)
-    gain = min(10 ** (gain_db / 20), 10 ** (peak_db / 20) / peak)
+    gain_db = min(TARGET_LUFS - lufs, max_gain_db)
+    gain = min(10 ** (gain_db / 20), 10 ** (PEAK_DB / 20) / peak)
     return wav * gain
 
 

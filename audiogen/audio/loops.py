@@ -27,7 +27,7 @@ SILENCE = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Seam:
-    """What is heard where the end of a loop meets its beginning.
+    """What is heard where the end of a loop meets its beginning, to four decimals.
 
     Attributes:
         level_jump_db: short-time level after the join over that before it.
@@ -37,6 +37,8 @@ class Seam:
         flux_median: of the same at every other place of the loop.
         flux_p95: 95th percentile of that.
         correlation_jump: change of the correlation between left and right; 0 for mono.
+        score: flux and step over their limits, whichever is more; what is above 1 can be heard.
+        passes: whether the join is one place like the others.
     """
 
     level_jump_db: float
@@ -46,16 +48,8 @@ class Seam:
     flux_median: float
     flux_p95: float
     correlation_jump: float
-
-    @property
-    def score(self) -> float:
-        """Flux and step over their limits, whichever is more; what is above 1 can be heard."""
-        return max(self.flux / max(self.flux_p95, INAUDIBLE_FLUX), self.step / STEP_LIMIT)
-
-    @property
-    def passes(self) -> bool:
-        """Whether the join is one place like the others."""
-        return self.score <= 1
+    score: float
+    passes: bool
 
 
 def measure_seam(wav: Tensor, sample_rate: int) -> Seam:
@@ -84,20 +78,26 @@ def measure_seam(wav: Tensor, sample_rate: int) -> Seam:
         raise ValueError("measure_seam: wav has NaN or infinite samples")
     wav = wav.detach().cpu().double()
     flux, others = _flux(wav, sample_rate)
+    usual = float(np.quantile(others, 0.95))
     near = min(wav.shape[1] // 2, max(2, round(LEVEL_SECONDS * sample_rate)))
     before, after = (part.square().mean().sqrt() for part in (wav[:, -near:], wav[:, :near]))
     turned = torch.cat([wav[:, -2:], wav, wav[:, :1]], dim=1)
     steps = turned.diff(dim=1)[:, 1:].abs()  # (C, T + 1): the first and the last are the join's
     bends = turned.diff(n=2, dim=1).abs()  # (C, T + 1): the first two straddle the join
-    return Seam(
-        level_jump_db=20 * math.log10(float((after + SILENCE) / (before + SILENCE))),
-        step=_over_percentile(steps[:, :1], steps[:, 1:-1]),
-        slope_jump=_over_percentile(bends[:, :2], bends[:, 2:-1]),
-        flux=flux,
-        flux_median=float(np.median(others)),
-        flux_p95=float(np.quantile(others, 0.95)),
-        correlation_jump=_correlation_jump(wav, sample_rate),
-    )
+    step = _over_percentile(steps[:, :1], steps[:, 1:-1])
+    score = max(flux / max(usual, INAUDIBLE_FLUX), step / STEP_LIMIT)
+    numbers = {
+        "level_jump_db": 20 * math.log10(float((after + SILENCE) / (before + SILENCE))),
+        "step": step,
+        "slope_jump": _over_percentile(bends[:, :2], bends[:, 2:-1]),
+        "flux": flux,
+        "flux_median": float(np.median(others)),
+        "flux_p95": usual,
+        "correlation_jump": _correlation_jump(wav, sample_rate),
+        "score": score,
+    }
+    rounded = {name: round(number, 4) for name, number in numbers.items()}
+    return Seam(**rounded, passes=score <= 1)
 
 
 def resample_ring(wav: Tensor, num_samples: int) -> Tensor:

@@ -15,6 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+LOWEST_HZ = 20.0
+"""Lower edge of the mel bands."""
+
 
 @functools.lru_cache(maxsize=32)
 def _window(n_fft: int, device: torch.device) -> Tensor:
@@ -108,26 +111,27 @@ def istft(spectrum: Tensor, n_fft: int, hop_length: int) -> Tensor:
     """Least-squares inverse of `stft` (Griffin and Lim 1984, eq. 6).
 
     Args:
-        spectrum: The complex spectra (B, n_fft // 2 + 1, M).
+        spectrum: The complex spectra (..., n_fft // 2 + 1, M).
         n_fft: The window length in samples, a multiple of `hop_length`.
         hop_length: The number of samples between frames.
 
     Returns:
-        wav (B, M * hop_length).
+        wav (..., M * hop_length).
 
     >>> wav = torch.randn(1, 4096)
     >>> torch.allclose(istft(stft(wav, 1024, 256), 1024, 256), wav, atol=1e-4)
     True
     """
-    batch, _, num_frames = spectrum.shape
+    *batch, num_bins, num_frames = spectrum.shape
     window = _window(n_fft, spectrum.device)
-    frames = torch.fft.irfft(spectrum, n=n_fft, dim=1).transpose(1, 2) * window
+    flat = spectrum.reshape(-1, num_bins, num_frames)
+    frames = torch.fft.irfft(flat, n=n_fft, dim=1).transpose(1, 2) * window
     energy = window.square().expand(1, num_frames, n_fft)
     trim = (n_fft - hop_length) // 2
     length = num_frames * hop_length
     wav = _overlap_add(frames, hop_length)[:, trim : trim + length]
     envelope = _overlap_add(energy, hop_length)[:, trim : trim + length]
-    return (wav / envelope.clamp_min(1e-8)).reshape(batch, length)
+    return (wav / envelope.clamp_min(1e-8)).reshape(*batch, length)
 
 
 def _overlap_add(frames: Tensor, hop_length: int) -> Tensor:
@@ -151,25 +155,22 @@ def mel_filterbank(num_bands: int, n_fft: int, sample_rate: int) -> Tensor:
     Returns:
         (num_bands, n_fft // 2 + 1), float32.
     """
-    # Constants are made on the CPU, and cached, even while a model is built without memory.
-    with torch.device("cpu"):
-        return _slaney_bank(num_bands, n_fft, sample_rate)
-
-
-def _slaney_bank(num_bands: int, n_fft: int, sample_rate: int) -> Tensor:
-    """The matrix of `mel_filterbank`."""
     from torchaudio.functional import melscale_fbanks  # noqa: PLC0415 (slow to import)
 
-    num_bins = n_fft // 2 + 1
-    low, high = 20.0, sample_rate / 2
-    with warnings.catch_warnings():
+    num_bins, high = n_fft // 2 + 1, sample_rate / 2
+    make = functools.partial(
+        melscale_fbanks,
+        f_min=LOWEST_HZ,
+        f_max=high,
+        n_mels=num_bands,
+        sample_rate=sample_rate,
+        mel_scale="slaney",
+    )
+    # Constants are made on the CPU, and cached, even while a model is built without memory.
+    with torch.device("cpu"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # bands narrower than a bin, which are mended below
-        bank: Tensor = melscale_fbanks(
-            num_bins, low, high, num_bands, sample_rate, None, "slaney"
-        ).T.contiguous()
-    fine = melscale_fbanks(4097, low, high, num_bands, sample_rate, None, "slaney")
-    centres = torch.arange(num_bins) * (sample_rate / n_fft)
-    peaks = fine.argmax(dim=0) * (high / 4096)
-    for band in (bank.sum(dim=1) < 1e-6).nonzero().flatten().tolist():
-        bank[band, int((centres - peaks[band]).abs().argmin())] = 1.0
-    return bank / bank.sum(dim=1, keepdim=True)
+        bank: Tensor = make(num_bins).T.contiguous()
+        peaks = make(4097).argmax(dim=0) / 4096
+        for band in (bank.sum(dim=1) < 1e-6).nonzero().flatten().tolist():
+            bank[band, round(float(peaks[band]) * (num_bins - 1))] = 1.0
+        return bank / bank.sum(dim=1, keepdim=True)

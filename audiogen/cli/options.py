@@ -19,6 +19,10 @@ Steps = Annotated[int | None, typer.Option(min=1, help="Solver steps.  [default:
 BatchSize = Annotated[
     int, typer.Option(min=1, help="Takes made at once; it does not change their sound.")
 ]
+Bpm = Annotated[
+    float | None, typer.Option(min=1, max=999, help="Tempo of a loop whose length is in bars.")
+]
+Bars = Annotated[int | None, typer.Option(min=1, help="Bars of such a loop.")]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of your runs.")]
 
 

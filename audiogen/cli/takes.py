@@ -4,19 +4,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from audiogen.cli.options import BatchSize, Runs, Steps, tempo
-
-if TYPE_CHECKING:
-    from audiogen.generators import SamplingConfig
-    from audiogen.take_request import Tempo
+from audiogen.cli.options import Bars, BatchSize, Bpm, Runs, Steps, tempo
 
 takes = typer.Typer()
 
-MIN_SECONDS = 0.5  # of a take; a loop may be shorter
+Prompts = Annotated[
+    list[str] | None,
+    typer.Option(help='What it should sound like; may be repeated; "" leaves it to the model.'),
+]
+PromptFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A text file with one prompt per line.")
+]
 TakesOut = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Where they go.  [default: RUN/takes]")
 ]
@@ -24,9 +26,6 @@ GuidanceScale = Annotated[
     float | None, typer.Option(help="Weight of the prompt; 1 is off.  [default: the recipe's]")
 ]
 NegativePrompt = Annotated[str, typer.Option(help="What it should not sound like; needs guidance.")]
-Bpm = Annotated[
-    float | None, typer.Option(min=1, max=999, help="Tempo of a loop whose length is in bars.")
-]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
@@ -49,13 +48,8 @@ Control = Annotated[
 def sample(  # noqa: PLR0913 - a command's parameters are its options
     run: Annotated[Path, typer.Argument(help="A run folder, such as runs/diffusion.")],
     *,
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option(help='What it should sound like; may be repeated; "" leaves it to the model.'),
-    ] = None,
-    prompts: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A text file with one prompt per line.")
-    ] = None,
+    prompt: Prompts = None,
+    prompts: PromptFile = None,
     negative_prompt: NegativePrompt = "",
     seconds: Annotated[
         float | None, typer.Option(min=0, help="Length of a take.  [default: 5]")
@@ -65,7 +59,7 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     ] = False,
     loop: Annotated[bool, typer.Option("--loop", help="Make seamless loops.")] = False,
     bpm: Bpm = None,
-    bars: Annotated[int | None, typer.Option(min=1, help="Bars of such a loop.")] = None,
+    bars: Bars = None,
     beats_per_bar: Annotated[int, typer.Option(min=1, help="Beats of each bar.")] = 4,
     count: Annotated[int, typer.Option(min=1, help="Takes per prompt.")] = 1,
     seed: Annotated[
@@ -86,17 +80,20 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     beat = tempo(bpm, bars, beats_per_bar)
     _check_length(loop=loop, to_end=to_end, bpm=bpm, seconds=seconds)
     from audiogen.conditioning.controls import parse_controls
+    from audiogen.generators import changed_sampling
     from audiogen.pipeline import Pipeline
     from audiogen.run_folder import RunFolder
     from audiogen.take_request import TakeRequest
     from audiogen.takes.making import write_takes
+    from audiogen.trees import parse_overrides
 
     controls, pipeline = parse_controls(control or ()), Pipeline.from_pretrained(run)
+    changes = {"steps": steps, "guidance_scale": guidance_scale, **parse_overrides(setting or ())}
     requests = TakeRequest.of_each(
         wanted,
         range(seed, seed + count),
-        seconds=_seconds(seconds, beat),
-        sampling=_sampling(pipeline.config.sample, steps, guidance_scale, setting),
+        seconds=beat.seconds if beat else 5.0 if seconds is None else seconds,
+        sampling=changed_sampling(pipeline.config.sample, changes),
         negative_prompt=negative_prompt,
         controls=controls,
         loop=loop,
@@ -123,11 +120,11 @@ def redo(
 
     From the JSON file beside it. Says whether they are bit-equal; the exit code is 1 when not.
     """
-    from audiogen.pack.redo import describe, redo_take
+    from audiogen.pack.redo import redo_take
 
     redone = redo_take(file, model, out)
     typer.echo(redone.path)
-    typer.echo(describe(redone))
+    typer.echo(redone.verdict)
     if redone.difference:
         raise typer.Exit(1)
 
@@ -151,33 +148,11 @@ def whois(
     typer.echo(say_who(file, model=model, runs=runs))
 
 
-def _sampling(
-    own: SamplingConfig, steps: int | None, guidance_scale: float | None, given: list[str] | None
-) -> SamplingConfig:
-    """The model's settings for sampling with what the options change."""
-    from audiogen.generators import changed_sampling
-    from audiogen.trees import parse_overrides
-
-    options = {"steps": steps, "guidance_scale": guidance_scale}
-    return changed_sampling(own, {**options, **parse_overrides(given or ())})
-
-
 def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
-    """Return the prompts of the command line, then those of the file.
+    """The prompts of the command line, then those of the file; there has to be one."""
+    from audiogen.pack.prompts import prompt_lines
 
-    Raises:
-        typer.BadParameter: there is none, or the file is not text.
-    """
-    listed: list[str] = []
-    if file is not None:
-        try:
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError:
-            raise typer.BadParameter(f"{file} is not UTF-8 text", param_hint="--prompts") from None
-        except OSError as error:
-            message = f"{file}: {error.strerror}"
-            raise typer.BadParameter(message, param_hint="--prompts") from None
-        listed = [line.strip() for line in lines if line.strip()]
+    listed = [] if file is None else list(prompt_lines(file).values())
     if not given and not listed:
         hint = 'give --prompt TEXT or --prompts FILE (--prompt "" leaves it to the model)'
         raise typer.BadParameter(hint, param_hint="--prompt")
@@ -185,7 +160,7 @@ def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
 
 
 def _check_length(*, loop: bool, to_end: bool, bpm: float | None, seconds: float | None) -> None:
-    """Raise typer.BadParameter for lengths that contradict each other, or say too little."""
+    """Raise typer.BadParameter for lengths that contradict each other."""
     if to_end and loop:
         raise typer.BadParameter("a loop has no end; give --loop or --to-end", param_hint="--loop")
     if bpm is not None and not loop:
@@ -193,12 +168,3 @@ def _check_length(*, loop: bool, to_end: bool, bpm: float | None, seconds: float
     if bpm is not None and seconds is not None:
         message = "--bpm and --bars set the length; leave one of the two out"
         raise typer.BadParameter(message, param_hint="--seconds")
-    if not loop and seconds is not None and seconds < MIN_SECONDS:
-        message = f"Input should be greater than or equal to {MIN_SECONDS}"
-        raise typer.BadParameter(message, param_hint="--seconds")
-
-
-def _seconds(given: float | None, in_bars: Tempo | None) -> float:
-    if in_bars is not None:
-        return in_bars.seconds
-    return 5.0 if given is None else given

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from audiogen.cli.options import BatchSize, Model, SoundFile, Steps, tempo
+from audiogen.cli.options import Bars, BatchSize, Bpm, Model, SoundFile, Steps, tempo
 
 if TYPE_CHECKING:
     from audiogen.pack.make import Done, Worker
@@ -53,18 +53,21 @@ def make(  # noqa: PLR0913 - a command's parameters are its options
     Stopped or killed, the same command goes on where it was. What the list says of a prompt goes
     before the options. `accelerate launch -m audiogen texture make ...` shares the takes out.
     """
-    from audiogen.pack.make import MakeRequest, Worker, make_pack
-    from audiogen.pack.prompts import TakeSettings
-    from audiogen.schema import parse_config
+    from audiogen.pack.make import Worker, make_pack
 
     given = {"count": count, "seconds": seconds, "steps": steps, "best_of": best_of}
-    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    defaults = parse_config(TakeSettings, options, source="options")
-    request = MakeRequest(
-        prompts=prompts, model=model, out=out, defaults=defaults, seed=seed, batch_size=batch_size
-    )
+    options = {name: value for name, value in given.items() if value is not None}
     worker = Worker.launched()
-    _finish(out, make_pack(request, worker), worker)
+    done = make_pack(
+        prompts,
+        options,
+        model=model,
+        out=out,
+        worker=worker,
+        seed=seed,
+        batch_size=batch_size,
+    )
+    _finish(out, done, worker)
 
 
 @texture.command()
@@ -113,10 +116,8 @@ def redo(  # noqa: PLR0913 - a command's parameters are its options
     seconds: Annotated[float | None, typer.Option(min=0, help="Their new length.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Solver steps.")] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Make them as loops.")] = False,
-    bpm: Annotated[
-        float | None, typer.Option(min=1, max=999, help="Tempo of loops whose length is in bars.")
-    ] = None,
-    bars: Annotated[int | None, typer.Option(min=1, help="Bars of such loops.")] = None,
+    bpm: Bpm = None,
+    bars: Bars = None,
     vary: Annotated[int, typer.Option(min=0, help="Variations of each.")] = 0,
     amount: Annotated[float, typer.Option(help="How far: above 0, to 1, a new sound.")] = 0.3,
     rate: Annotated[

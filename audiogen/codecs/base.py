@@ -11,10 +11,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from audiogen.codecs.chunks import decoded, encoded, white_frames
+from audiogen.codecs.chunks import decoded, encoded
 from audiogen.codecs.config import CodecConfig
-from audiogen.codecs.frames import FrameStream
-from audiogen.codecs.shapes import check_latents, checked_wav
+from audiogen.codecs.shapes import check_latents
 from audiogen.types import Kind, LatentSpec
 
 
@@ -23,14 +22,12 @@ class CodecOutput:
     """What a codec's training pass returns.
 
     Attributes:
-        reconstruction: (B, C, T).
-        alternative: a second, equally likely reconstruction (B, C, T) of a codec that is to be
-            random where the recording is; None when plain distances to the recording are asked for.
+        reconstructions: one (B, C, T), to have a small distance to the recording; or two equally
+            likely ones, of a codec that is to be random where the recording is.
         losses: scalars {name: ()} that the codec adds to the training loss, such as its KL term.
     """
 
-    reconstruction: Tensor
-    alternative: Tensor | None
+    reconstructions: Sequence[Tensor]
     losses: Mapping[str, Tensor]
 
 
@@ -106,13 +103,7 @@ class Codec(nn.Module, ABC):
         Raises:
             ValueError: the shape of a block does not fit `spec`, or there is no sample at all.
         """
-        return encoded(
-            (checked_wav(block, self.spec) for block in blocks),
-            self.encode_chunk,
-            hop_length=self.spec.hop_length,
-            chunk=self.chunk_frames,
-            context=self.encode_context,
-        )
+        return encoded(self, blocks)
 
     def decode(
         self, latents: Tensor, *, seeds: Sequence[int] | None = None, ring: bool = False
@@ -142,13 +133,4 @@ class Codec(nn.Module, ABC):
         if len(seeds) != len(latents):
             raise ValueError(f"decode: {len(latents)} items but {len(seeds)} seeds")
         check_latents(latents, self.spec)
-        shape = (self.spec.audio_channels, self.spec.hop_length)
-        return decoded(
-            latents,
-            FrameStream(white_frames(seeds, shape), self.spec.hop_length),
-            self.decode_chunk,
-            hop_length=self.spec.hop_length,
-            chunk=self.chunk_frames,
-            context=self.decode_context,
-            ring=ring,
-        )
+        return decoded(self, latents, seeds, ring=ring)

@@ -6,72 +6,49 @@ them, so that the whole is one chunk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from audiogen.codecs.frames import FrameStream
+from audiogen.codecs.shapes import checked_wav
 from audiogen.seeds import NOISE_STREAM
+
+if TYPE_CHECKING:  # a codec codes by these functions
+    from audiogen.codecs.base import Codec
 
 ALL_FRAMES = 1 << 40
 """More than any sound has."""
 
 
 @torch.no_grad()
-def encoded(
-    blocks: Iterator[Tensor],
-    encode: Callable[[Tensor], Tensor],
-    *,
-    hop_length: int,
-    chunk: int,
-    context: int | None,
-) -> Iterator[Tensor]:
-    """Yield latents (B, D, n) of a waveform that comes in blocks (B, C, T).
-
-    Args:
-        blocks: of any length.
-        encode: from wav (B, C, n * hop_length) to latents (B, D, n).
-        hop_length: samples per frame.
-        chunk: frames at once.
-        context: frames on each side that one encoded frame depends on.
-    """
+def encoded(codec: Codec, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Yield latents (B, D, n) of a waveform that comes in blocks (B, C, T) of any length."""
+    hop, chunk, context = codec.spec.hop_length, codec.chunk_frames, codec.encode_context
     if context is None:
         chunk, context = ALL_FRAMES, 0
-    frames, start = FrameStream(blocks, hop_length), 0
+    frames, start = FrameStream((checked_wav(block, codec.spec) for block in blocks), hop), 0
     while True:
         left = max(0, start - context)
         wav = frames.window(left, start + chunk + context)
-        stop = min(start + chunk, left + wav.shape[-1] // hop_length)
+        stop = min(start + chunk, left + wav.shape[-1] // hop)
         if stop == start:
             return
-        yield encode(wav)[..., start - left : stop - left]
+        yield codec.encode_chunk(wav)[..., start - left : stop - left]
         start = stop
 
 
 @torch.no_grad()
-def decoded(
-    latents: Tensor,
-    noise: FrameStream,
-    decode: Callable[[Tensor, Tensor], Tensor],
-    *,
-    hop_length: int,
-    chunk: int,
-    context: int | None,
-    ring: bool,
-) -> Iterator[Tensor]:
-    """Yield wav (B, C, n * hop_length) of latents (B, D, L), chunk by chunk.
+def decoded(codec: Codec, latents: Tensor, seeds: Sequence[int], *, ring: bool) -> Iterator[Tensor]:
+    """Yield wav (B, C, n * hop_length) of latents (B, D, L) or tokens, chunk by chunk.
 
-    Args:
-        latents: or tokens.
-        noise: (B, C, hop_length) for each frame.
-        decode: from latents (B, D, n) and noise (B, C, n * hop_length) to wav of that length.
-        hop_length: samples per frame.
-        chunk: frames at once.
-        context: frames on each side that one decoded frame depends on.
-        ring: whether the last frame is followed by the first.
+    Each item's noise is that of its seed; in a ring the first frame follows the last.
     """
-    num_frames = latents.shape[2]
+    hop, num_frames = codec.spec.hop_length, latents.shape[2]
+    noise = FrameStream(white_frames(seeds, (codec.spec.audio_channels, hop)), hop)
+    chunk, context = codec.chunk_frames, codec.decode_context
     if context is None:
         chunk = context = num_frames
     for start in range(0, num_frames, chunk):
@@ -80,15 +57,15 @@ def decoded(
         if ring:  # whatever a frame sees of its neighbours, it sees around the join
             around = torch.arange(left, right) % num_frames
             turn = noise.window(0, num_frames)
-            turn = turn.reshape(*turn.shape[:2], num_frames, hop_length)
+            turn = turn.reshape(*turn.shape[:2], num_frames, hop)
             grain, part = turn[:, :, around].flatten(2), latents[..., around.to(latents.device)]
         else:
             left, right = max(0, left), min(num_frames, right)
             grain, part = noise.window(left, right), latents[..., left:right]
         if not part.is_floating_point():
             part = part.long()
-        wav = decode(part, grain.to(latents.device))
-        yield wav[..., (start - left) * hop_length : (stop - left) * hop_length]
+        wav = codec.decode_chunk(part, grain.to(latents.device))
+        yield wav[..., (start - left) * hop : (stop - left) * hop]
 
 
 def white_frames(seeds: Sequence[int], shape: tuple[int, int]) -> Iterator[Tensor]:

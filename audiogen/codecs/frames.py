@@ -23,14 +23,10 @@ class FrameStream:
         self._first = 0  # the frame that what is held begins with
 
     def window(self, start: int, stop: int) -> Tensor:
-        """Return the samples of frames `start` to `stop`, fewer where the signal ends before.
+        """Return the samples (B, C, n * hop_length) of frames `start` to `stop`, `stop` left out.
 
-        Args:
-            start: at least that of the window before, and at most where that one ended.
-            stop: behind the last frame.
-
-        Returns:
-            (B, C, n * hop_length), n at most stop - start; the blocks' own memory where it can be.
+        A window begins where the one before began, or behind that up to where it ended. They are
+        fewer where the signal ends before, and the blocks' own memory where they can be.
 
         Raises:
             ValueError: the signal has no sample at all.

@@ -20,6 +20,8 @@ from audiogen.nn.chance import shared_generator
 from audiogen.nn.processes import mean_over_processes
 from audiogen.schema import Config
 
+MULTI_RESOLUTION = (2048, 1024, 512)
+"""STFT windows of `multi_resolution_loss` in samples, each with a hop of a quarter."""
 LOG_FLOOR = 1e-4
 """Unit-energy magnitude (-80 dBFS of white noise) under which details do not count."""
 
@@ -105,24 +107,15 @@ class SpectralDistance(nn.Module):
         return tuple(windows[index] for index in order[:count].tolist())
 
 
-def multi_resolution_loss(
-    reference: Tensor, estimate: Tensor, windows: Sequence[int] = (2048, 1024, 512)
-) -> Tensor:
+def multi_resolution_loss(reference: Tensor, estimate: Tensor) -> Tensor:
     """Log magnitude distance and spectral convergence (Yamamoto et al. 2020, eq. 4 to 6).
 
     For decoders that aim at the recording itself: unlike `SpectralDistance` it is no proper score,
-    and what it likes best of a noise are magnitudes without chance.
-
-    Args:
-        reference: (B, C, T).
-        estimate: (B, C, T).
-        windows: in samples, each with a hop of a quarter.
-
-    Returns:
-        Scalar, a mean over windows, items and channels.
+    and what it likes best of a noise are magnitudes without chance. The mean over windows, items
+    and channels of waveforms (B, C, T).
     """
     total = reference.new_zeros(())
-    for window in windows:
+    for window in MULTI_RESOLUTION:
         hop = window // 4
         padding = (0, -reference.shape[-1] % hop)
         spectra = (stft(F.pad(wav, padding), window, hop) for wav in (reference, estimate))
@@ -131,7 +124,7 @@ def multi_resolution_loss(
         error = ((clean - guess).square().mean(dim=(2, 3)) + 1e-12).sqrt()
         level = clean.square().mean(dim=(2, 3)).sqrt().clamp_min(LOG_FLOOR)
         total = total + logs + (error / level).mean()
-    return total / len(windows)
+    return total / len(MULTI_RESOLUTION)
 
 
 def _scaled(features: Tensor, weight: float) -> Tensor:

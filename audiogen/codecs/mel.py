@@ -15,7 +15,6 @@ from audiogen.audio.spectral import istft, mel_filterbank, stft
 from audiogen.codecs.base import CodecOutput
 from audiogen.codecs.config import CodecConfig
 from audiogen.codecs.continuous import ContinuousCodec
-from audiogen.codecs.griffin_lim import griffin_lim
 from audiogen.codecs.losses import multi_resolution_loss
 from audiogen.nn.chance import randn
 from audiogen.nn.fourier import FourierDecoder, FourierFraming
@@ -27,6 +26,8 @@ TINY = 1e-8
 BIN_STEPS = 10
 """Updates of the least squares that turn bands into bins."""
 MOMENTUM = 0.99
+GRIFFIN_LIM_STEPS = 32
+"""Iterations of Griffin-Lim where nothing is trained."""
 MOST = 3.0
 """Largest gain of one correction, in nats."""
 
@@ -140,21 +141,19 @@ class MelCodec(ContinuousCodec):
         log_bands = self.unscaled(latents)
         if not self.trainable:
             return self._griffin_lim(log_bands, noise)
-        return self._sound(log_bands, self._spectra(log_bands), noise)
+        return self._sound(log_bands, noise)
 
     def forward(self, wav: Tensor) -> CodecOutput:
         """Decode the log bands of wav (B, C, T), T a multiple of `hop_length`.
 
-        There is no alternative: bands leave little open, so that the distance to the recording
+        There is one reconstruction: bands leave little open, so that the distance to the recording
         itself is asked for, as other vocoders do (Siuzdak 2023).
         """
         log_bands = self.log_bands(wav)
-        sound = self._sound(log_bands, self._spectra(log_bands), randn(wav.shape, wav.device))
+        sound = self._sound(log_bands, randn(wav.shape, wav.device))
         with torch.autocast(wav.device.type, enabled=False):
             loss = self.config.multi_resolution_weight * multi_resolution_loss(wav, sound)
-        return CodecOutput(
-            reconstruction=sound, alternative=None, losses={"multi_resolution": loss}
-        )
+        return CodecOutput(reconstructions=[sound], losses={"multi_resolution": loss})
 
     def _spectra(self, log_bands: Tensor) -> tuple[Tensor, Tensor]:
         """The decoder's spectra for unscaled latents (B, C * num_bands, L)."""
@@ -187,27 +186,23 @@ class MelCodec(ContinuousCodec):
             found = found * (wanted / (self.bank.T @ (self.bank @ found)).clamp_min(TINY))
         return found.clamp_min(TINY)
 
-    def _sound(self, log_bands: Tensor, spectra: tuple[Tensor, Tensor], noise: Tensor) -> Tensor:
+    def _sound(self, log_bands: Tensor, noise: Tensor) -> Tensor:
         """Wav (B, C, T) of the decoder's spectra, refined to have the magnitudes that it should.
 
         Magnitudes are those of both spectra, and phases begin as those of their sum. A few
-        steps of fast Griffin-Lim (Perraudin et al. 2013, algorithm 2) are part of the network, as
-        in Masuyama et al. 2019: what is trained is how good the result is.
+        steps of fast Griffin-Lim are part of the network, as in Masuyama et al. 2019: what is
+        trained is how good the result is.
         """
-        tonal, shaped = spectra
-        n_fft, hop = self.config.vocoder_n_fft, self.config.stft_hop
+        tonal, shaped = self._spectra(log_bands)
         phases = torch.sgn(self.decoder.noise_spectrum(noise))
         with torch.autocast(noise.device.type, enabled=False):
-            magnitudes = tonal.abs() + shaped
-            spectrum = _with_magnitudes(tonal + shaped * phases, magnitudes)
-            wav = istft(spectrum.flatten(0, 1), n_fft, hop).reshape(noise.shape)
-            last: Tensor | None = None
-            for _ in range(self.config.num_projections):
-                fitted = stft(wav, n_fft, hop)
-                ahead = fitted if last is None else fitted + MOMENTUM * (fitted - last)
-                last = fitted
-                spectrum = _with_magnitudes(ahead, magnitudes)
-                wav = istft(spectrum.flatten(0, 1), n_fft, hop).reshape(noise.shape)
+            wav = _fitted(
+                tonal + shaped * phases,
+                tonal.abs() + shaped,
+                self.config.vocoder_n_fft,
+                self.config.stft_hop,
+                self.config.num_projections,
+            )
             for _ in range(self.config.num_corrections):
                 wav = self._corrected(wav, self._by_channel(log_bands).float())
         return wav
@@ -219,7 +214,7 @@ class MelCodec(ContinuousCodec):
         power = spectrum.real.square() + spectrum.imag.square()
         found = self.bank @ (power + TINY**2).sqrt()
         gain = (self.spread @ (log_bands - (found + FLOOR).log())).clamp(-MOST, MOST).exp()
-        return istft((spectrum * gain).flatten(0, 1), n_fft, hop).reshape(wav.shape)
+        return istft(spectrum * gain, n_fft, hop)
 
     def untrained(self) -> MelCodec | None:
         """Return a codec of the same latents that decodes by Griffin-Lim; None for itself one."""
@@ -231,18 +226,33 @@ class MelCodec(ContinuousCodec):
         return other.to(self.device).eval()
 
     def _griffin_lim(self, log_bands: Tensor, noise: Tensor) -> Tensor:
-        """Wav (B, C, T) without the decoder; its phases start from numbers of the noise."""
-        bins = self._bins(log_bands).flatten(0, 1).cpu().numpy()
-        # Bit patterns of a few samples of an item's noise stand for its seed.
-        starts = noise.flatten(0, 1)[:, :4].contiguous().view(torch.int32).long().abs().tolist()
-        hop = self.config.hop_length
-        wavs = [griffin_lim(one, hop, seed) for one, seed in zip(bins, starts, strict=True)]
-        return torch.from_numpy(np.stack(wavs)).reshape(noise.shape).to(log_bands.device)
+        """Wav (B, C, T) without the decoder; its phases start from those of the noise."""
+        n_fft, hop = self.config.n_fft, self.config.hop_length
+        with torch.autocast(noise.device.type, enabled=False):
+            start = stft(noise, n_fft, hop)
+            return _fitted(start, self._bins(log_bands), n_fft, hop, GRIFFIN_LIM_STEPS)
 
     def _by_channel(self, bands: Tensor) -> Tensor:
         """Unstack (B, C * num_bands, L) to (B, C, num_bands, L)."""
         channels, num_bands = self.config.audio_channels, self.config.num_bands
         return bands.reshape(bands.shape[0], channels, num_bands, bands.shape[2])
+
+
+def _fitted(
+    spectrum: Tensor, magnitudes: Tensor, n_fft: int, hop_length: int, steps: int
+) -> Tensor:
+    """Wav (B, C, T) of nearly these magnitudes, its phases begun as those of a spectrum.
+
+    Fast Griffin-Lim (Perraudin, Balazs and Søndergaard 2013, algorithm 2).
+    """
+    wav = istft(_with_magnitudes(spectrum, magnitudes), n_fft, hop_length)
+    last: Tensor | None = None
+    for _ in range(steps):
+        found = stft(wav, n_fft, hop_length)
+        ahead = found if last is None else found + MOMENTUM * (found - last)
+        last = found
+        wav = istft(_with_magnitudes(ahead, magnitudes), n_fft, hop_length)
+    return wav
 
 
 def _with_magnitudes(spectrum: Tensor, magnitudes: Tensor) -> Tensor:
@@ -254,14 +264,7 @@ def _with_magnitudes(spectrum: Tensor, magnitudes: Tensor) -> Tensor:
 
 def _spread(bank: Tensor) -> Tensor:
     """Linear interpolation (F, num_bands) from the bands' centres to the bins of a bank."""
-    with torch.device("cpu"):
-        places = torch.arange(bank.shape[1], dtype=torch.float32)
-        centres = bank @ places
-        upper = torch.searchsorted(centres, places).clamp(1, len(centres) - 1)
-        width = (centres[upper] - centres[upper - 1]).clamp_min(1e-3)
-        share = ((places - centres[upper - 1]) / width).clamp(0, 1)
-        spread = torch.zeros(bank.shape[1], len(centres))
-        rows = torch.arange(bank.shape[1])
-        spread[rows, upper] = share
-        spread[rows, upper - 1] = 1 - share
-    return spread
+    bins = np.arange(bank.shape[1])
+    centres = bank.numpy() @ bins
+    columns = [np.interp(bins, centres, band) for band in np.eye(len(bank))]
+    return torch.from_numpy(np.stack(columns, axis=1)).float()

@@ -55,14 +55,9 @@ class RVQCodec(Codec):
 
     def decode_chunk(self, latents: Tensor, noise: Tensor) -> Tensor:
         """Decode tokens (B, k, L) of the first k codebooks to wav (B, C, L * hop_length)."""
-        return self.trunk.decode(self.bottleneck.from_tokens(latents), noise)
+        return self.trunk.decode(self.bottleneck.from_tokens(latents), [noise])[0]
 
     def forward(self, wav: Tensor) -> CodecOutput:
-        """Decode quantised latents, twice where the trunk is random; add the bottleneck's losses.
-
-        Args:
-            wav: (B, C, T), T a multiple of `hop_length`.
-        """
+        """Decode quantised latents of wav (B, C, T), twice where the trunk is random."""
         quantised, _, losses = self.bottleneck(self.trunk.encode(wav))
-        first, second = self.trunk.decode_twice(quantised, wav)
-        return CodecOutput(reconstruction=first, alternative=second, losses=losses)
+        return CodecOutput(reconstructions=self.trunk.decode_twice(quantised, wav), losses=losses)

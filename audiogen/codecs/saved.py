@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from audiogen.codecs.config import CodecConfig
-from audiogen.run_folder import CONFIG, WEIGHTS, RunFolder
+from audiogen.run_folder import CONFIG, RunFolder
 from audiogen.seal import sealed_sha256
 from audiogen.storage import digest_of
 from audiogen.types import Kind
@@ -80,12 +80,3 @@ def codec_digest(folder: Path) -> str:
         ValueError: it is not sealed.
     """
     return digest_of([sealed_sha256(folder, name) for name in FILES])[:16]
-
-
-def places_of_documents(folder: Path) -> list[Path]:
-    """Return where it may stand what a codec was trained on, what counts most last.
-
-    The codec of a model learnt from the sounds of the model, where it does not say otherwise.
-    """
-    model = folder.parent
-    return [model, folder] if (model / WEIGHTS).is_file() else [folder]

@@ -20,9 +20,7 @@ def checked_wav(wav: Tensor, spec: LatentSpec) -> Tensor:
 def check_latents(latents: Tensor, spec: LatentSpec) -> None:
     """Raise ValueError when latents are not (B, D, L), or tokens not (B, k, L) of the vocabulary.
 
-    Args:
-        latents: of a codec, or tokens of the first k of its K codebooks.
-        spec: of the codec.
+    They are tokens of the first k of K codebooks.
     """
     wanted = spec.channels
     least = wanted if spec.vocab_size is None else 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from audiogen.codecs.config import CodecConfig
 from audiogen.nn.chance import randn
-from audiogen.nn.convnet import ConvDecoder, ConvEncoder
+from audiogen.nn.convnet import ConvDecoder, ConvEncoder, contexts
 from audiogen.nn.fourier import FourierDecoder, FourierEncoder, FourierFraming, WavePath
 from audiogen.schema import Config, OneOf
 
@@ -126,25 +127,20 @@ class Trunk(nn.Module, ABC):
         """Map wav (B, C, L * hop_length) to features (B, encoder_channels, L)."""
 
     @abstractmethod
-    def decode(self, latents: Tensor, noise: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, noises: Sequence[Tensor]) -> list[Tensor]:
         """Map latents (B, decoder_channels, L) to wav (B, C, L * hop_length), unbounded.
 
         Args:
             latents: what the bottleneck gives.
-            noise: white, of unit variance, in the shape of wav; for trunks that are random.
-        """
-
-    @abstractmethod
-    def decode_twice(self, latents: Tensor, like_wav: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Decode with two noises for the energy distance (codecs/losses.py).
-
-        Args:
-            latents: (B, decoder_channels, L).
-            like_wav: (B, C, L * hop_length), of which shape, device and type are taken.
+            noises: white, of unit variance, each in the shape of wav.
 
         Returns:
-            Two independent reconstructions; the second is None when there is no chance in them.
+            A wav for each noise; a single one of a trunk in which nothing is random.
         """
+
+    def decode_twice(self, latents: Tensor, like_wav: Tensor) -> list[Tensor]:
+        """Decode with two noises in the shape of a wav, for the energy distance of `losses`."""
+        return self.decode(latents, [randn(like_wav.shape, like_wav.device) for _ in range(2)])
 
 
 class FourierTrunk(Trunk):
@@ -188,18 +184,8 @@ class FourierTrunk(Trunk):
         features: Tensor = self.encoder(wav)
         return features if self.wave is None else features + self.wave.encode(wav)
 
-    def decode(self, latents: Tensor, noise: Tensor) -> Tensor:
-        """Map latents (B, decoder_channels, L) to wav (B, C, L * hop_length), unbounded."""
-        return self._decode(latents, [noise])[0]
-
-    def decode_twice(self, latents: Tensor, like_wav: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Decode once and synthesise twice, with different noise."""
-        noises = [randn(like_wav.shape, like_wav.device) for _ in range(2)]
-        first, second = self._decode(latents, noises)
-        return first, second
-
-    def _decode(self, latents: Tensor, noises: list[Tensor]) -> list[Tensor]:
-        """Decode once, and synthesise with each noise."""
+    def decode(self, latents: Tensor, noises: Sequence[Tensor]) -> list[Tensor]:
+        """Map latents to a wav for each noise, of which only the synthesis depends on it."""
         decoder = self.decoder
         hidden = decoder.hidden(latents)
         spectra = decoder.spectra(hidden)
@@ -224,33 +210,21 @@ class ConvTrunk(Trunk):
         strides = config.strides
         self.encoder = ConvEncoder(audio_channels, config.encoder_dim, strides, encoder_channels)
         self.decoder = ConvDecoder(audio_channels, config.decoder_dim, strides, decoder_channels)
-        self.encode_context = self.encoder.context_frames
-        self.decode_context = self.decoder.context_frames
+        self.encode_context, self.decode_context = contexts(self, math.prod(strides))
 
     def encode(self, wav: Tensor) -> Tensor:
-        """Map wav to features; see `Trunk`."""
+        """Map wav (B, C, L * hop_length) to features (B, encoder_channels, L)."""
         features: Tensor = self.encoder(wav)
         return features
 
-    def decode(self, latents: Tensor, noise: Tensor) -> Tensor:
-        """Map latents to wav; see `Trunk`."""
-        del noise
-        wav: Tensor = self.decoder(latents)
-        return wav.float()
-
-    def decode_twice(self, latents: Tensor, like_wav: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Decode once: a second time would give the same."""
-        return self.decode(latents, like_wav), None
+    def decode(self, latents: Tensor, noises: Sequence[Tensor]) -> list[Tensor]:
+        """Map latents to one wav, whatever the noises."""
+        del noises
+        return [self.decoder(latents).float()]
 
 
 def build_trunk(config: TrunkCodecConfig, encoder_channels: int, decoder_channels: int) -> Trunk:
-    """Make the trunk of a codec, with fresh weights.
-
-    Args:
-        config: of the codec.
-        encoder_channels: of the encoder's features.
-        decoder_channels: of the decoder's latents.
-    """
+    """Make the trunk of a codec, with fresh weights; features and latents have these channels."""
     trunk = config.trunk
     if isinstance(trunk, ConvTrunkConfig):
         return ConvTrunk(trunk, config.audio_channels, encoder_channels, decoder_channels)

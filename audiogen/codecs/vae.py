@@ -52,18 +52,14 @@ class VAECodec(ContinuousCodec):
 
     def decode_chunk(self, latents: Tensor, noise: Tensor) -> Tensor:
         """Decode scaled latents (B, D, L) to wav (B, C, L * hop_length)."""
-        return self.trunk.decode(self.unscaled(latents), noise)
+        return self.trunk.decode(self.unscaled(latents), [noise])[0]
 
     def forward(self, wav: Tensor) -> CodecOutput:
-        """Decode one posterior sample, twice where the trunk is random; add the KL term.
-
-        Args:
-            wav: (B, C, T), T a multiple of `hop_length`.
-        """
+        """Decode one posterior sample of wav (B, C, T), twice where the trunk is random."""
         mean, log_variance = self.posterior(wav)
         latents = mean + randn(mean.shape, mean.device) * (log_variance / 2).exp()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-        first, second = self.trunk.decode_twice(latents, wav)
         return CodecOutput(
-            reconstruction=first, alternative=second, losses={"kl": self.config.kl_weight * kl}
+            reconstructions=self.trunk.decode_twice(latents, wav),
+            losses={"kl": self.config.kl_weight * kl},
         )

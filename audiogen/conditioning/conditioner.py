@@ -68,13 +68,13 @@ class ConditionerConfig(Config):
         return controls
 
     @property
-    def ranges(self) -> dict[ControlName, Span]:
+    def ranges(self) -> dict[str, Span]:
         """Of the controls.
 
         Raises:
             ValueError: one has none yet.
         """
-        found = {name: span for name, span in self.controls.items() if span != "auto"}
+        found = {str(name): span for name, span in self.controls.items() if span != "auto"}
         missing = [name for name in self.controls if name not in found]
         if missing:
             raise ValueError(
@@ -97,7 +97,7 @@ class ConditionerConfig(Config):
         Raises:
             ConfigError: the model was not trained with one of them, or not with such a value.
         """
-        ranges: dict[str, Span] = {str(name): span for name, span in self.ranges.items()}
+        ranges = self.ranges
         numbers = {}
         problems = []
         for name, value in controls.items():
@@ -106,7 +106,7 @@ class ConditionerConfig(Config):
             except ValueError as error:
                 problems.append(str(error))
         if problems:
-            known = ", ".join(describe_range(name, span) for name, span in self.ranges.items())
+            known = ", ".join(describe_range(name, span) for name, span in ranges.items())
             lines = ["controls:", "; ".join(problems), *([f"it has {known}"] if known else [])]
             raise ConfigError("\n  ".join(lines))
         return numbers
@@ -145,7 +145,7 @@ class Conditioner(nn.Module):
         self.null_pooled = nn.Parameter(torch.zeros(dim))
         ranges = config.ranges
         self.measures = tuple(ranges)
-        self.ranges: dict[str, Span] = {**CONTROL_RANGES, **{str(n): r for n, r in ranges.items()}}
+        self.ranges: dict[str, Span] = {**CONTROL_RANGES, **ranges}
         self.controls = nn.ModuleDict(
             {name: ControlEmbedding(dim) for name in CONTROL_RANGES}
             | {name: MeasureEmbedding(dim, distinct=name == "key") for name in self.measures}

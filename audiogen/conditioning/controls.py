@@ -53,7 +53,7 @@ class Measure:
     octaves: bool = False
 
 
-MEASURES: Mapping[ControlName, Measure] = {
+MEASURES: Mapping[str, Measure] = {
     "brightness": Measure(attribute="brightness_hz", unit="Hz", octaves=True),
     "density": Measure(attribute="event_density_hz", unit="events per second"),
     "roughness": Measure(attribute="roughness"),
@@ -100,7 +100,7 @@ def parse_controls(texts: Iterable[str]) -> dict[str, ControlValue]:
     return found
 
 
-def describe_range(name: ControlName, span: Span) -> str:
+def describe_range(name: str, span: Span) -> str:
     """Say a control with its range and unit: "brightness (212 to 5430 Hz)"."""
     if name == "key":
         return "key (such as Amin or C#maj)"
@@ -114,7 +114,7 @@ def place_in_range(name: str, values: Tensor, span: Span) -> Tensor:
     A measure beyond the range counts as its end, of which the model thus learns "that or more".
     """
     low, high = span
-    measure = MEASURES.get(name)  # type: ignore[call-overload]
+    measure = MEASURES.get(name)
     if measure is not None:
         values = values.clamp(low, high)
         if measure.octaves:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import logging
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +47,7 @@ class TextStates:
     pooled: Tensor
 
 
+@functools.cache
 def find_text_encoder(config: TextConfig) -> Path:
     """Return the folder that holds the encoder's files.
 
@@ -54,59 +55,38 @@ def find_text_encoder(config: TextConfig) -> Path:
         FileNotFoundError: nowhere to be found; says what to do.
         ValueError: the weights found are not the expected ones.
     """
-    for folder in _candidates(config):
+    for folder in _folders(config):
         weights = folder / "model.safetensors"
-        if weights.is_file():
-            if _sha256(weights, weights.stat().st_mtime_ns) != WEIGHTS_SHA256:
-                raise ValueError(
-                    f"{weights}: not the weights of {REPOSITORY} (sha256 differs)\n"
-                    "  remove the file and run `make setup` again"
-                )
-            return folder
+        if not weights.is_file():
+            continue
+        if sha256_file(weights) != WEIGHTS_SHA256:
+            raise ValueError(
+                f"{weights}: not the weights of {REPOSITORY} (sha256 differs)\n"
+                "  remove the file and run `make setup` again"
+            )
+        return folder
     raise FileNotFoundError(
         f"text encoder {REPOSITORY} not found\n"
         "  run `make setup`, or set text.folder to a folder with its files"
     )
 
 
-def _candidates(config: TextConfig) -> list[Path]:
-    """Folders that may hold the encoder, the likeliest first."""
+def _folders(config: TextConfig) -> Iterator[Path]:
+    """Folders that may hold the encoder: the given one, or the package's, the cache, the hub's."""
     if config.folder is not None:
-        return [config.folder]
-    found = []
+        yield config.folder
+        return
     package = importlib.util.find_spec(PACKAGE)
     if package is not None and package.origin is not None:
-        found.append(Path(package.origin).parent / "model")
-    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 (slow to import)
-
-    cached = try_to_load_from_cache(REPOSITORY, "model.safetensors")
-    if isinstance(cached, str):
-        found.append(Path(cached).parent)
-    elif os.environ.get("HF_HUB_OFFLINE") != "1" and not found:
-        found.append(_download())
-    return found
-
-
-def _download() -> Path:
-    """Fetch the encoder from the hub."""
+        yield Path(package.origin).parent / "model"
     from huggingface_hub import snapshot_download  # noqa: PLC0415 (slow to import)
 
-    try:
-        return Path(
-            snapshot_download(REPOSITORY, allow_patterns=["*.json", "*.txt", "*.safetensors"])
-        )
-    except OSError as error:
-        raise FileNotFoundError(
-            f"text encoder {REPOSITORY}: not installed, and the hub gave no answer ({error})\n"
-            "  run `make setup`, or set text.folder to a folder with its files"
-        ) from error
-
-
-@functools.lru_cache(maxsize=8)
-def _sha256(path: Path, modified: int) -> str:
-    """Hash of a file; `modified` keys the cache."""
-    del modified
-    return sha256_file(path)
+    wanted = ["*.json", "*.txt", "*.safetensors"]
+    for is_here in (True, False):
+        with contextlib.suppress(OSError):
+            yield Path(
+                snapshot_download(REPOSITORY, allow_patterns=wanted, local_files_only=is_here)
+            )
 
 
 class TextEncoder:

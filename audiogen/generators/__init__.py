@@ -46,7 +46,6 @@ __all__ = [
     "build_generator",
     "changed_sampling",
     "check_kind",
-    "parse_sampling",
 ]
 
 
@@ -56,15 +55,11 @@ class _Given(Config):
     sample: AnySampling
 
 
-def parse_sampling(tree: Mapping[str, Any], source: str) -> SamplingConfig:
-    """Read sampling settings; ConfigError names `source` and what is wrong."""
-    return parse_config(_Given, {"sample": dict(tree)}, source).sample
-
-
 def changed_sampling(sampling: SamplingConfig, changes: Mapping[str, Any]) -> SamplingConfig:
     """Return `sampling` with the changes that are not None; ConfigError names a wrong one."""
     given = {name: value for name, value in changes.items() if value is not None}
-    return parse_sampling({**sampling.model_dump(), **given}, source="sample")
+    tree = {"sample": {**sampling.model_dump(), **given}}
+    return parse_config(_Given, tree, source="sample").sample
 
 
 def check_kind(config: GeneratorConfig, kind: Kind) -> None:

@@ -18,17 +18,11 @@ from audiogen.types import Batch, Conditions, Kind, LatentSpec, LossOutput
 class LatentGenerator(nn.Module, ABC):
     """A model of latents given conditions; see `abilities` for what some can do besides.
 
+    >>> from audiogen.codecs.mel import MelCodec, MelConfig
     >>> from audiogen.generators import FlowConfig, ODESamplingConfig, build_generator
-    >>> spec = LatentSpec(
-    ...     kind="continuous",
-    ...     channels=4,
-    ...     vocab_size=None,
-    ...     hop_length=512,
-    ...     sample_rate=16000,
-    ...     audio_channels=1,
-    ... )
+    >>> codec = MelCodec(MelConfig(num_bands=4, vocoder="griffin_lim"))
     >>> config = FlowConfig(dim=32, depth=1, num_heads=2)
-    >>> model = build_generator(config, spec, text_dim=384, window_frames=16).eval()
+    >>> model = build_generator(config, codec.spec, text_dim=384, window_frames=16).eval()
     >>> text = torch.zeros(1, 1, 384)
     >>> prompt = Conditions(text=text, text_mask=text[..., 0] == 0, pooled=text[:, 0], controls={})
     >>> model.sample(prompt, 20, sampling=ODESamplingConfig(steps=2), seeds=[7]).shape
@@ -46,14 +40,7 @@ class LatentGenerator(nn.Module, ABC):
     def __init__(
         self, config: GeneratorConfig, spec: LatentSpec, text_dim: int, window_frames: int
     ) -> None:
-        """Make a generator with fresh weights.
-
-        Args:
-            config: of the generator.
-            spec: of the codec's latents.
-            text_dim: width of the text encoder's states.
-            window_frames: latent frames of the training window; longer takes are made of windows.
-        """
+        """Make a generator with fresh weights; see `build_generator`."""
         super().__init__()
         del text_dim
         self.config = config
@@ -107,17 +94,23 @@ class LatentGenerator(nn.Module, ABC):
         request = Request(
             conditions=conditions,
             lengths=num_frames,
-            sampling=of_kind(self.sampling, sampling),
+            sampling=sampling,
             seeds=seeds,
             negative=negative,
             start=start or Start(),
             ring=ring,
         )
+        return self.answer(request)
+
+    @torch.no_grad()
+    def answer(self, request: Request) -> Tensor:
+        """Sample what a request asks for; see `sample`."""
         self.check(request)
         return request.finite(self.draw(request))
 
     def check(self, request: Request) -> None:
         """Raise ValueError when a request asks for what this generator cannot do."""
+        of_kind(self.sampling, request.sampling)
         keep, kind = request.start.keep, self.config.type
         if request.ring and not self.loops:
             raise ValueError(

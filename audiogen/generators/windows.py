@@ -6,31 +6,39 @@ import itertools
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from audiogen.generators.request import Request
 
 OnWindows = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(x (R, D, W), items (R,), frames (R, W)) -> (R, D, W): which frames of which items R windows of
 the whole are."""
 
+OnBatch = Callable[[Request], Tensor]
+"""A request of some items -> what is made of them (B, D, L)."""
+
 ROWS_AT_ONCE = 64
 """Windows in one call of the function, at most; they do not depend on each other."""
 
 
-def batches_of(lengths: Sequence[int], window: int, *, ring: bool) -> list[list[int]]:
-    """Which items `over_windows` can take together.
+def in_batches(function: OnBatch, request: Request, window: int) -> Tensor:
+    """Make the items of a request in batches that `over_windows` can take.
 
-    Args:
-        lengths: frames of each item.
-        window: frames.
-        ring: whether they are rings. One that is a single window has no padding, so that it needs
-            items of its own length.
+    In a batch all items are longer than the window or none is. A ring that is a single window has
+    no padding, so that it needs items of its own length.
 
     Returns:
-        Places of the items of each batch: all are made of windows, or none is.
+        (B, D, L), zeros behind the end of an item.
     """
-    keys = [-1 if length > window else length * ring for length in lengths]
-    places = range(len(lengths))
-    return [[place for place in places if keys[place] == key] for key in dict.fromkeys(keys)]
+    lengths, longest = request.lengths, max(request.lengths)
+    keys = [-1 if length > window else length * request.ring for length in lengths]
+    rows: dict[int, Tensor] = {}
+    for key in dict.fromkeys(keys):
+        items = [item for item, own in enumerate(keys) if own == key]
+        made = function(request[items])
+        rows.update(zip(items, F.pad(made, (0, longest - made.shape[-1])), strict=True))
+    return torch.stack([rows[item] for item in range(len(keys))])
 
 
 def over_windows(
@@ -48,7 +56,7 @@ def over_windows(
 
     Args:
         function: sees windows of any items, in any number.
-        x: (B, D, L), items of one of `batches_of`.
+        x: (B, D, L), items of one of the batches of `in_batches`.
         window: frames; x no longer than this is one window.
         lengths: frames of each item; what is behind them is left out of windows.
         turn: None for sounds with two ends. Else the last frame of an item is followed by the

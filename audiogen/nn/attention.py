@@ -116,8 +116,6 @@ class SelfAttention(nn.Module):
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
-        if dim % num_heads or (dim // num_heads) % 2:
-            raise ValueError(f"attention: dim={dim} over num_heads={num_heads} must be even")
         self.num_heads = num_heads
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.query_norm = nn.RMSNorm(dim // num_heads)

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -50,8 +50,7 @@ class _Draws:
 _current: _Draws | None = None
 
 
-@contextlib.contextmanager
-def draws_of(seed: int, step: int, items: range) -> Iterator[None]:
+def draws_of(seed: int, step: int, items: range) -> AbstractContextManager[None]:
     """Make the draws inside the block those of some items of a step.
 
     Args:
@@ -59,10 +58,14 @@ def draws_of(seed: int, step: int, items: range) -> Iterator[None]:
         step: optimizer updates done.
         items: places of this process's items in the batch over all processes.
     """
-    global _current  # noqa: PLW0603 - as torch's own generator, it is one for the process
-    before = _current
     seeds = [_digest(f"{seed}/{step}/{item}") for item in items]
-    _current = _Draws(_digest(f"{seed}/{step}"), seeds)
+    return _drawn_by(_Draws(_digest(f"{seed}/{step}"), seeds))
+
+
+@contextlib.contextmanager
+def _drawn_by(draws: _Draws | None) -> Iterator[None]:
+    global _current  # noqa: PLW0603 - as torch's own generator, it is one for the process
+    before, _current = _current, draws
     try:
         yield
     finally:
@@ -128,20 +131,8 @@ def recomputed(function: Callable[..., Any], *inputs: Any, **settings: Any) -> A
 
 def _once_more() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
     """Contexts of the first call, and of the second, which goes back to where the first began."""
-    begin = 0 if _current is None else _current.number
-    return contextlib.nullcontext(), _rewound(begin)
-
-
-@contextlib.contextmanager
-def _rewound(number: int) -> Iterator[None]:
-    if _current is None:
-        yield
-        return
-    before, _current.number = _current.number, number
-    try:
-        yield
-    finally:
-        _current.number = before
+    begin = None if _current is None else replace(_current)
+    return contextlib.nullcontext(), _drawn_by(begin)
 
 
 def _filled(out: Tensor, fill: Fill) -> Tensor:

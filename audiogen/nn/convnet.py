@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +19,6 @@ from torch.nn.utils.parametrizations import weight_norm
 
 DILATIONS = (1, 3, 9)
 KERNEL = 7
-UNIT_REACH = sum(KERNEL // 2 * dilation for dilation in DILATIONS)
-"""Samples on each side that the residual units of one block see."""
 
 
 class Snake(nn.Module):
@@ -58,16 +57,8 @@ class ConvEncoder(nn.Module):
     def __init__(
         self, audio_channels: int, width: int, strides: Sequence[int], out_channels: int
     ) -> None:
-        """Make the network.
-
-        Args:
-            audio_channels: C.
-            width: channels at the sample rate; each stride doubles them.
-            strides: in order; their product is the hop length.
-            out_channels: of a latent frame.
-        """
+        """Make a network of `width` channels at the sample rate; each stride doubles them."""
         super().__init__()
-        self.strides = tuple(strides)
         layers: list[nn.Module] = [_conv(audio_channels, width, KERNEL)]
         for stride in strides:
             layers += [ResidualUnit(width, dilation) for dilation in DILATIONS]
@@ -76,15 +67,6 @@ class ConvEncoder(nn.Module):
             width *= 2
         layers += [Snake(width), _conv(width, out_channels, 3)]
         self.layers = nn.Sequential(*layers)
-
-    @property
-    def context_frames(self) -> int:
-        """Latent frames on each side that one output frame depends on."""
-        reach, scale = KERNEL // 2, 1
-        for stride in self.strides:
-            reach += scale * (UNIT_REACH + math.ceil(stride / 2))
-            scale *= stride
-        return math.ceil(reach / scale) + 1
 
     def forward(self, wav: Tensor) -> Tensor:
         """Map wav (B, C, L * hop_length) to (B, out_channels, L)."""
@@ -98,18 +80,13 @@ class ConvDecoder(nn.Module):
     def __init__(
         self, audio_channels: int, width: int, strides: Sequence[int], in_channels: int
     ) -> None:
-        """Make the network.
+        """Make a network of `width` channels at the latent rate; each stride halves them.
 
-        Args:
-            audio_channels: C.
-            width: channels at the latent rate; each stride halves them.
-            strides: of the encoder, in its order.
-            in_channels: of a latent frame.
+        The `strides` are those of the encoder, in its order.
         """
         super().__init__()
-        self.strides = tuple(reversed(strides))
         layers: list[nn.Module] = [_conv(in_channels, width, KERNEL)]
-        for stride in self.strides:
+        for stride in reversed(strides):
             up = nn.ConvTranspose1d(
                 width,
                 width // 2,
@@ -124,21 +101,37 @@ class ConvDecoder(nn.Module):
         layers += [Snake(width), _conv(width, audio_channels, KERNEL)]
         self.layers = nn.Sequential(*layers)
 
-    @property
-    def context_frames(self) -> int:
-        """Latent frames on each side that one output frame depends on."""
-        scale = math.prod(self.strides)
-        reach = KERNEL // 2 * (scale + 1)
-        for stride in self.strides:
-            reach += scale  # a transposed convolution reads the neighbours of an input sample
-            scale //= stride
-            reach += scale * UNIT_REACH
-        return math.ceil(reach / math.prod(self.strides))
-
     def forward(self, latents: Tensor) -> Tensor:
         """Map latents (B, in_channels, L) to wav (B, C, L * hop_length), unbounded."""
         wav: Tensor = self.layers(latents)
         return wav
+
+
+def contexts(network: Any, hop_length: int, window: int = 0) -> tuple[int, int]:
+    """Latent frames on each side that encoding and decoding depend on, at most.
+
+    The convolutions of `network.encoder` and `network.decoder` stand in the order of their use;
+    other layers add `window` samples to each.
+    """
+    reaches = _reach(network.encoder, 1), _reach(network.decoder, hop_length)
+    encode, decode = (math.ceil((reach + window) / hop_length) for reach in reaches)
+    return encode, decode
+
+
+def _reach(part: nn.Module, step: float) -> float:
+    """Samples on each side that one step of a stack depends on; `step` samples per step go in.
+
+    Whether a kernel looks back, ahead or both ways is left open: it counts on both sides.
+    """
+    reach = 0.0
+    for layer in part.modules():
+        if isinstance(layer, nn.ConvTranspose1d):
+            step /= layer.stride[0]
+            reach += (layer.kernel_size[0] - 1) * step
+        elif isinstance(layer, nn.Conv1d):
+            reach += (layer.kernel_size[0] - 1) * layer.dilation[0] * step
+            step *= layer.stride[0]
+    return reach
 
 
 def _conv(in_channels: int, out_channels: int, kernel: int, *, dilation: int = 1) -> nn.Module:

@@ -79,20 +79,18 @@ class Decoder(nn.Module):
     def begin(self, context: Context, max_steps: int) -> Step:
         """Begin to take steps in a context, at most `max_steps`; it is a `Begin`."""
         cache = self.backbone.cache(context, max_steps)
-        return Bounded(partial(self.last, context=context, cache=cache), max_steps)
+        return bounded(partial(self.last, context=context, cache=cache), max_steps)
 
 
-class Bounded:
-    """A `Step` that refuses more steps than there is room for."""
+def bounded(step: Step, max_steps: int) -> Step:
+    """A step that raises ValueError when there is no room for more of them."""
+    room = max_steps
 
-    def __init__(self, step: Step, max_steps: int) -> None:
-        """Bound a `step` that has taken none yet."""
-        self._step = step
-        self._room = max_steps
+    def take(x: Tensor) -> Tensor:
+        nonlocal room
+        if x.shape[1] > room:
+            raise ValueError(f"decoder: {x.shape[1]} steps, and room for {room} is left")
+        room -= x.shape[1]
+        return step(x)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Take the next steps; ValueError when there is no room for them."""
-        if x.shape[1] > self._room:
-            raise ValueError(f"decoder: {x.shape[1]} steps, and room for {self._room} is left")
-        self._room -= x.shape[1]
-        return self._step(x)
+    return take

@@ -73,16 +73,7 @@ class DiT(nn.Module):
         *,
         infill: bool = False,
     ) -> None:
-        """Make a network that is zero at initialisation.
-
-        Args:
-            channels: D of the latents.
-            dim: width, a multiple of twice `num_heads`.
-            depth: number of blocks.
-            num_heads: of attention.
-            patch_frames: latent frames per token.
-            infill: whether frames can be given.
-        """
+        """Make a network that is zero at initialisation; with `infill` frames can be given."""
         super().__init__()
         self.patch_frames = patch_frames
         self.head_dim = dim // num_heads

@@ -115,15 +115,7 @@ class FourierEncoder(nn.Module):
         num_bands: int,
         out_channels: int,
     ) -> None:
-        """Make the network.
-
-        Args:
-            framing: how samples, STFT frames and latent frames relate.
-            dim: of the stack.
-            depth: of the stack.
-            num_bands: mel bands per STFT frame.
-            out_channels: of a latent frame.
-        """
+        """Make a stack over `num_bands` mel bands per STFT frame."""
         super().__init__()
         self.framing = framing
         bank = mel_filterbank(num_bands, framing.n_fft, framing.sample_rate)
@@ -159,22 +151,8 @@ class FourierDecoder(nn.Module):
     Engel et al. 2020, and RAVE, Caillon and Esling 2021).
     """
 
-    def __init__(
-        self,
-        framing: FourierFraming,
-        *,
-        dim: int,
-        depth: int,
-        in_channels: int,
-    ) -> None:
-        """Make the network.
-
-        Args:
-            framing: how samples, STFT frames and latent frames relate.
-            dim: of the stack.
-            depth: of the stack.
-            in_channels: of a latent frame.
-        """
+    def __init__(self, framing: FourierFraming, *, dim: int, depth: int, in_channels: int) -> None:
+        """Make a stack over latent frames of `in_channels`."""
         super().__init__()
         self.framing = framing
         self.stack = ConvNeXtStack(in_channels, dim, depth)
@@ -215,9 +193,7 @@ class FourierDecoder(nn.Module):
     def synthesise(self, spectra: tuple[Tensor, Tensor], noise: Tensor) -> Tensor:
         """Waveform (B, C, T) of `spectra` with the STFT of white noise (B, C, F, M)."""
         tonal, magnitude = spectra
-        spectrum = tonal + magnitude * noise
-        wav = istft(spectrum.flatten(0, 1), self.framing.n_fft, self.framing.stft_hop)
-        return wav.reshape(*spectrum.shape[:2], -1)
+        return istft(tonal + magnitude * noise, self.framing.n_fft, self.framing.stft_hop)
 
 
 class WavePath(nn.Module):
@@ -239,14 +215,10 @@ class WavePath(nn.Module):
         decoder_channels: int,
         dim: int,
     ) -> None:
-        """Make the matrices.
+        """Make the matrices, for `num_bins` coefficients per latent frame and audio channel.
 
-        Args:
-            framing: how samples and latent frames relate.
-            num_bins: N, MDCT coefficients per latent frame and audio channel.
-            encoder_channels: of the encoder's latent frames.
-            decoder_channels: of the decoder's latent frames.
-            dim: of what the decoder's stack makes of them.
+        The encoder's latent frames may have other channels than the decoder's, of whose stack `dim`
+        is the width.
         """
         super().__init__()
         self.hop_length, self.num_bins = framing.hop_length, num_bins

@@ -99,14 +99,9 @@ class Transformer(Backbone):
     def __init__(
         self, dim: int, depth: int, num_heads: int, *, causal: bool, dropout: float = 0.0
     ) -> None:
-        """Make a network of `depth` blocks.
+        """Make a network; in a causal one a step sees itself and earlier steps only.
 
-        Args:
-            dim: width, a multiple of twice `num_heads`.
-            depth: number of blocks.
-            num_heads: of attention.
-            causal: whether a step sees itself and earlier steps only; else it sees all.
-            dropout: share of what each part of a block adds that is left out while training.
+        `dropout` is the share of what each part of a block adds that is left out while training.
         """
         super().__init__()
         self.causal = causal

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
-import torch
+from scipy.ndimage import binary_opening
 from torch import Tensor
 
 from audiogen.audio.dsp import loudness_lufs
-from audiogen.judge.judge import Judge, label_words, named_label
+from audiogen.judge.judge import label_words, named_label
 from audiogen.pack.curation.cards import NEAR_DB, FloatArray, fingerprint
 from audiogen.pages.pictures import spectrogram
 from audiogen.pipeline import Pipeline
@@ -32,29 +31,20 @@ EMPTY = 1e-5
 _log = logging.getLogger(__name__)
 
 
-@dataclass
 class Chooser:
-    """Makes candidates with one model and chooses between them.
+    """Makes candidates with one model and chooses between them, by its recogniser if it has one."""
 
-    Attributes:
-        pipeline: the model.
-        judge: the recogniser that came with it; None chooses by texture alone.
-    """
-
-    pipeline: Pipeline
-    judge: Judge | None
-    _named: dict[str, str | None] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, pipeline: Pipeline) -> Chooser:
-        """Of a model with its recogniser, if it has one; the log says where it has none."""
-        if pipeline.judge is None:
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._judge = pipeline.judge
+        self._rate = pipeline.codec.spec.sample_rate
+        self._named: dict[str, str | None] = {}
+        if self._judge is None:
             text = (
                 "%s: the model has no recogniser to tell how a take fits its prompt; the best is"
                 " chosen by its texture alone (`audiogen train` makes one of sounds with labels)"
             )
             _log.warning(text, pipeline.config.name)
-        return cls(pipeline, pipeline.judge)
 
     def choose(self, wanted: Sequence[Take], batch_size: int) -> list[Made]:
         """Make `best_of` candidates for each of a few takes of one prompt, and keep the best.
@@ -74,7 +64,7 @@ class Chooser:
         ]
         made: list[Made] = []
         for first in range(0, len(asked), batch_size):
-            made += make_takes(self.pipeline, asked[first : first + batch_size])
+            made += make_takes(self._pipeline, asked[first : first + batch_size])
         taken: list[FloatArray] = []
         kept = []
         for first in range(0, len(made), count):
@@ -91,22 +81,18 @@ class Chooser:
                 chosen=best,
                 candidates=tuple(scores),
                 label=self._label(take.prompt),
-                judge="" if self.judge is None else self.judge.digest,
+                judge="" if self._judge is None else self._judge.digest,
             )
             kept.append((take.model_copy(update={"choosing": choosing}), wav))
         return kept
-
-    @property
-    def _rate(self) -> int:
-        return self.pipeline.codec.spec.sample_rate
 
     def _score(self, made: Made, print_: FloatArray, taken: Sequence[FloatArray]) -> Candidate:
         take, wav = made
         near = min([NEAR_DB, *(float(np.sqrt(((print_ - one) ** 2).mean())) for one in taken)])
         seam = 1.0 if take.seam is None else 1 / max(1.0, take.seam.score)
         label, prompt = self._label(take.prompt), None
-        if self.judge is not None and label is not None:
-            prompt = self.judge.probabilities(wav)[label]
+        if self._judge is not None and label is not None:
+            prompt = self._judge.probabilities(wav)[label]
         texture = soundness(wav, self._rate) * seam * near / NEAR_DB
         return Candidate(
             seed=take.seed,
@@ -117,11 +103,11 @@ class Chooser:
 
     def _label(self, prompt: str) -> str | None:
         """The label that a prompt names; the log says of each prompt that names none."""
-        if self.judge is None:
+        if self._judge is None:
             return None
         if prompt not in self._named:
-            names = self.judge.labels
-            found = self.pipeline.text([prompt, *map(label_words, names)]).pooled
+            names = self._judge.labels
+            found = self._pipeline.text([prompt, *map(label_words, names)]).pooled
             self._named[prompt] = named_label(prompt, names, found[0], found[1:])
             if self._named[prompt] is None:
                 text = "%.60r names no sound that the recogniser knows; chosen by texture alone"
@@ -141,15 +127,10 @@ def soundness(wav: Tensor, sample_rate: int) -> float:
 
 def clipped_share(wav: Tensor) -> float:
     """Share of the samples of (C, T) that belong to a peak with a flat top."""
-    if wav.shape[1] < FLAT_SAMPLES:
-        return 0.0
-    peak = wav.abs().amax(dim=1, keepdim=True)
-    for_sign = [((sign * wav) >= peak * (1 - 1e-5)) & (peak > EMPTY) for sign in (1, -1)]
+    samples = wav.numpy()
+    peak = np.abs(samples).max(axis=1, keepdims=True)
     flat = 0
-    for at_peak in for_sign:
-        runs = at_peak.unfold(1, FLAT_SAMPLES, 1).all(dim=2)
-        inside = torch.zeros_like(at_peak)
-        for shift in range(FLAT_SAMPLES):
-            inside[:, shift : shift + runs.shape[1]] |= runs
-        flat += int(inside.sum())
-    return flat / wav.numel()
+    for sign in (1, -1):
+        at_peak = (sign * samples >= peak * (1 - 1e-5)) & (peak > EMPTY)
+        flat += int(binary_opening(at_peak, np.ones((1, FLAT_SAMPLES))).sum())
+    return flat / samples.size

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
+import fcntl
 import json
 import logging
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +24,6 @@ FILE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 TAKES_AT_ONCE = 8
 """Takes of a prompt that are chosen together, so that one is not nearly another. It is not the
 size of a batch: a choice does not depend on how many sounds are made at once."""
-_PID_BYTES = 20
-_BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 _log = logging.getLogger(__name__)
 
 
@@ -141,57 +138,29 @@ class PackBusyError(ValueError):
 
 @contextmanager
 def hold_pack(pack: Path) -> Iterator[None]:
-    """Keep other processes of this machine from making takes in `pack`.
+    """Keep other processes of this machine from making takes in `pack`, made if missing.
 
     The system takes the lock back when the process ends, however it ends. A file system without
     locks lets several work at once, and the log warns of it.
-
-    Args:
-        pack: its folder; made if missing.
 
     Raises:
         PackBusyError: another process holds it; tells which.
     """
     pack.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(pack / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
+    with (pack / LOCK_FILE).open("a+", encoding="utf-8", errors="replace") as file:
         try:
-            _lock(descriptor)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            file.seek(0)
+            raise PackBusyError(
+                f"{pack}: process {file.read(20)} is making takes in this pack\n"
+                "  wait until it is done, or stop it; then give the command again\n"
+                "  nothing was changed"
+            ) from None
         except OSError as error:
-            if error.errno in _BUSY:
-                raise _busy(pack, os.read(descriptor, _PID_BYTES)) from None
             text = "%s: no locks on this file system (%s); let one process at a time work here"
             _log.warning(text, pack, error.strerror)
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
-        yield
-    finally:
-        os.close(descriptor)  # gives the lock back
-
-
-def _busy(pack: Path, content: bytes) -> PackBusyError:
-    pid = content.decode("ascii", "replace").strip()
-    who = f"process {pid}" if pid.isdigit() else "another process"
-    return PackBusyError(
-        f"{pack}: {who} is making takes in this pack\n"
-        "  wait until it is done, or stop it; then give the command again\n"
-        "  nothing was changed"
-    )
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int) -> None:
-        """Lock a byte far behind the text, which others may read then."""
-        os.lseek(descriptor, 1 << 30, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        finally:
-            os.lseek(descriptor, 0, os.SEEK_SET)
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield  # the lock is given back when the file is closed

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from audiogen.pack.curation.store import CardMaker
+from audiogen.pack.choosing import Chooser
+from audiogen.pack.curation.store import making_cards
 from audiogen.pack.job import (
     check_models,
     hold_pack,
@@ -22,43 +24,13 @@ from audiogen.pack.job import (
     update_job,
 )
 from audiogen.pack.progress import show_progress
-from audiogen.pack.prompts import TakeSettings, plan_takes, read_prompts
+from audiogen.pack.prompts import plan_takes, read_prompts
 from audiogen.pipeline import Pipeline
 from audiogen.takes.making import make_takes
 from audiogen.takes.take import Take, write_take
 
-if TYPE_CHECKING:
-    from audiogen.pack.choosing import Chooser
-
 SHOWN_PROMPTS = 5
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MakeRequest:
-    """What `audiogen texture make` is asked for.
-
-    Attributes:
-        prompts: the list.
-        model: run folder of prompts that name none.
-        out: the pack.
-        defaults: what holds where the list says nothing.
-        seed: moves all seeds that come from prompts.
-        batch_size: takes made at once.
-    """
-
-    prompts: Path
-    model: Path
-    out: Path
-    defaults: TakeSettings = field(default_factory=TakeSettings)
-    seed: int = 0
-    batch_size: int = 8
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.seed < 0:
-            raise ValueError(
-                f"expected batch_size >= 1 and seed >= 0, got {self.batch_size}, {self.seed}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,26 +78,44 @@ class Done:
     there_before: int
 
 
-def make_pack(request: MakeRequest, worker: Worker) -> Done:
+def make_pack(
+    prompts: Path,
+    options: Mapping[str, Any],
+    *,
+    model: Path,
+    out: Path,
+    worker: Worker,
+    seed: int = 0,
+    batch_size: int = 8,
+) -> Done:
     """Make the takes of a list of prompts that are not there yet.
 
     Nothing that is there is changed. Takes of prompts that have left the list stay, and the log
     names them. Takes made again from others (`texture redo`) that are missing are made as well.
+
+    Args:
+        prompts: the list.
+        options: settings that hold where the list says nothing.
+        model: run folder of prompts that name none.
+        out: the pack.
+        worker: which process this is, of how many.
+        seed: moves all seeds that come from prompts.
+        batch_size: takes made at once.
 
     Raises:
         ConfigError: all mistakes in the list.
         FileNotFoundError: a model is not there.
         PackBusyError: another process is making takes in this pack.
     """
-    entries = read_prompts(request.prompts, request.defaults)
-    named = [entry.model for _, entry in entries if entry.model is not None]
-    models = load_models([str(request.model), *named])
-    planned = plan_takes(entries, models, str(request.model), request.seed)
-    with worker.holding(request.out):
-        planned += [take for take in read_job(request.out) if take.parent]
-        done = run_job(request.out, planned, models, worker, request.batch_size)
+    entries = read_prompts(prompts, options)
+    names = dict.fromkeys(entry.model or str(model) for _, entry in entries)
+    models = {name: Pipeline.from_pretrained(name) for name in names}
+    planned = plan_takes(entries, models, str(model), seed)
+    with worker.holding(out):
+        planned += [take for take in read_job(out) if take.parent]
+        done = run_job(out, planned, models, worker, batch_size)
         if worker.rank == 0:
-            _report_unlisted(request.out, done.takes)
+            _report_unlisted(out, done.takes)
     return done
 
 
@@ -151,65 +141,54 @@ def run_job(
     job, keys = read_job(pack), {take.key for take in wanted}
     asked = [take for take in job if take.key in keys]
     missing = [take for take in asked if not take_path(pack, take).exists()]
+    batches = open_batches(job, missing, batch_size)[worker.rank :: worker.count]
     worker.wait()  # all have looked before anyone writes, so that they share the same batches out
-    if missing:
-        loaded = {**models, **load_models({take.run for take in missing} - models.keys())}
-        check_models(missing, _digests(loaded))
-        for pipeline in loaded.values():
-            if str(pipeline.codec.device) != worker.device:
-                pipeline.to(worker.device)
-        _make_missing(pack, (job, asked, missing), loaded, worker, batch_size)
+    there, names = len(asked) - len(missing), {take.file for take in missing}
+    if batches:
+        work = _with_models(batches, models, worker.device)
+        with (
+            making_cards(pack, job) as make_card,
+            show_progress("takes", len(asked), there) as update,
+        ):
+            for planned, take, wav in _made(work, batch_size):
+                if planned.file in names:
+                    write_take(take_path(pack, planned), wav, take)
+                    make_card(planned)
+                    there += worker.count  # the others make as many meanwhile
+                if worker.rank == 0:
+                    update(min(there, len(asked)))
     worker.wait()
     return Done(takes=asked, there_before=len(asked) - len(missing))
 
 
-def load_models(names: Iterable[str]) -> dict[str, Pipeline]:
-    """Load run folders by their names."""
-    return {name: Pipeline.from_pretrained(name) for name in dict.fromkeys(names)}
+def _with_models(
+    batches: Sequence[list[Take]], models: Mapping[str, Pipeline], device: str
+) -> list[tuple[Pipeline, list[Take]]]:
+    """Each batch with its model on `device`; models that are not among `models` are loaded."""
+    takes = [batch[0] for batch in batches]
+    others = {take.run for take in takes} - models.keys()
+    models = {**models, **{name: Pipeline.from_pretrained(name) for name in others}}
+    check_models(takes, _digests(models))
+    for pipeline in models.values():
+        if str(pipeline.codec.device) != device:
+            pipeline.to(device)
+    return [(_model_of(batch[0], models), batch) for batch in batches]
 
 
-def _make_missing(
-    pack: Path,
-    takes: tuple[Sequence[Take], Sequence[Take], Sequence[Take]],
-    models: Mapping[str, Pipeline],
-    worker: Worker,
-    batch_size: int,
-) -> None:
-    """Make this process's share; `takes` are all of the job, those asked for, those missing."""
-    job, asked, missing = takes
-    names = {take.file for take in missing}
-    there = {take.file for take in asked} - names
-    batches = open_batches(job, missing, batch_size)[worker.rank :: worker.count]
-    choosers = _choosers(missing, models)
-    with CardMaker(pack, job) as cards, show_progress("takes", len(asked), len(there)) as update:
-        for batch in batches:
-            pipeline = _model_of(batch[0], models)
-            chooser = choosers.get(pipeline.digest) if batch[0].best_of > 1 else None
-            if chooser is None:
-                made = make_takes(pipeline, batch)
-            else:
-                made = chooser.choose(batch, batch_size)
-            for planned, (take, wav) in zip(batch, made, strict=True):
-                path = take_path(pack, planned)
-                if planned.file in names and not path.exists():
-                    write_take(path, wav, take)
-                    cards.add(planned)
-            there |= {
-                take.file for take in missing if take_path(pack, take).exists()
-            }  # others' too
-            if worker.rank == 0:
-                update(len(there))
-
-
-def _choosers(takes: Iterable[Take], models: Mapping[str, Pipeline]) -> dict[str, Chooser]:
-    """By the model's digest: what chooses between its candidates, where there are any."""
-    chosen = [take for take in takes if take.best_of > 1]
-    if not chosen:
-        return {}
-    from audiogen.pack.choosing import Chooser  # noqa: PLC0415 (imports scikit-learn)
-
-    used = {one.digest: one for one in (_model_of(take, models) for take in chosen)}
-    return {digest: Chooser.of(pipeline) for digest, pipeline in used.items()}
+def _made(
+    work: Iterable[tuple[Pipeline, list[Take]]], batch_size: int
+) -> Iterator[tuple[Take, Take, Tensor]]:
+    """Each take of the batches as it was planned, as it was made, and its sound (C, T)."""
+    choosers: dict[str, Chooser] = {}
+    for pipeline, batch in work:
+        if batch[0].best_of == 1:
+            made = make_takes(pipeline, batch)
+        else:
+            if pipeline.digest not in choosers:
+                choosers[pipeline.digest] = Chooser(pipeline)
+            made = choosers[pipeline.digest].choose(batch, batch_size)
+        for planned, (take, wav) in zip(batch, made, strict=True):
+            yield planned, take, wav
 
 
 def _model_of(take: Take, models: Mapping[str, Pipeline]) -> Pipeline:

@@ -24,7 +24,12 @@ def show_progress(what: str, total: int, done: int) -> Iterator[Callable[[int], 
     Yields:
         A function that takes how many are there now.
     """
-    with (_bar if sys.stderr.isatty() else _lines)(what, total, done) as update:
+    start = time.monotonic()
+
+    def line(now: int) -> str:
+        return progress_line(what, total, now, now - done, time.monotonic() - start)
+
+    with (_bar if sys.stderr.isatty() else _lines)(line, total, done) as update:
         yield update
 
 
@@ -40,35 +45,27 @@ def progress_line(what: str, total: int, now: int, made: int, seconds: float) ->
 
 
 @contextmanager
-def _lines(what: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
-    start = last = time.monotonic()
+def _lines(line: Callable[[int], str], total: int, _: int) -> Iterator[Callable[[int], None]]:
+    last = time.monotonic()
 
     def update(now: int) -> None:
         nonlocal last
-        moment = time.monotonic()
-        if moment - last >= LINE_SECONDS or now == total:
-            last = moment
-            _log.info("%s", progress_line(what, total, now, now - done, moment - start))
+        if time.monotonic() - last >= LINE_SECONDS or now == total:
+            last = time.monotonic()
+            _log.info("%s", line(now))
 
     yield update
 
 
 @contextmanager
-def _bar(what: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
+def _bar(line: Callable[[int], str], total: int, done: int) -> Iterator[Callable[[int], None]]:
     from rich.console import Console  # noqa: PLC0415 (only a terminal needs it)
     from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
     columns = (BarColumn(bar_width=32), TextColumn("{task.description}"))
-    start = time.monotonic()
     with Progress(*columns, console=Console(stderr=True)) as progress, _logging_above_the_bar():
-        task = progress.add_task(progress_line(what, total, done, 0, 0), total=total)
-        progress.update(task, completed=done)
-
-        def update(now: int) -> None:
-            line = progress_line(what, total, now, now - done, time.monotonic() - start)
-            progress.update(task, completed=now, description=line)
-
-        yield update
+        task = progress.add_task(line(done), total=total, completed=done)
+        yield lambda now: progress.update(task, completed=now, description=line(now))
 
 
 @contextmanager

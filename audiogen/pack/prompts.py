@@ -12,12 +12,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from audiogen.conditioning.controls import ControlName, parse_controls
 from audiogen.generators import changed_sampling
 from audiogen.pipeline import MIN_SECONDS, Pipeline
-from audiogen.schema import Config, ConfigError, parse_config, read_config
+from audiogen.schema import Config, ConfigError, ConfigT, parse_config, read_config
 from audiogen.storage import digest_of
 from audiogen.take_request import MAX_SEED, Tempo
 from audiogen.takes.take import Take
@@ -29,6 +29,9 @@ SEED_SPAN = 1_000_000
 _RANGE = re.compile(r"\s*([0-9.]+)\s*-\s*([0-9.]+)\s*")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _LENGTHS = ({"seconds"}, {"bpm", "bars", "beats_per_bar"})  # the one sets aside the other
+
+Text = Annotated[str, Field(min_length=0)]
+"""A length is asked of whole text alone: half a character (a lone surrogate) is refused."""
 
 
 def _read_range(value: Any) -> Any:
@@ -66,7 +69,7 @@ class TakeSettings(Config):
     """Tempo of a loop whose length is counted in bars."""
     bars: int | None = Field(default=None, ge=1, le=10_000)
     beats_per_bar: int | None = Field(default=None, ge=1, le=64)
-    negative_prompt: str | None = None
+    negative_prompt: Text | None = None
     guidance_scale: float | None = Field(default=None, ge=0)
     """Weight of the prompt; 1 is off."""
     controls: Annotated[
@@ -89,14 +92,21 @@ class TakeSettings(Config):
             return None
         return Tempo(bpm=self.bpm, bars=self.bars, beats_per_bar=self.beats_per_bar or 4)
 
+    @property
+    def lengths(self) -> tuple[float, float]:
+        """The shortest and the longest take, s."""
+        if self.tempo is not None:
+            return self.tempo.seconds, self.tempo.seconds
+        return self.seconds or (5.0, 5.0)
+
 
 class Entry(TakeSettings):
     """One prompt, or a theme or template that gives many."""
 
-    prompt: str | None = None
+    prompt: Text | None = None
     theme: str | None = Field(default=None, min_length=1)
     template: str | None = Field(default=None, min_length=1)
-    variants: tuple[str, ...] | dict[str, tuple[str, ...]] | None = Field(
+    variants: tuple[Text, ...] | dict[Text, tuple[Text, ...]] | None = Field(
         default=None, min_length=1
     )
     """Of a theme: a list, or for `{name}` in a template a list by name."""
@@ -117,7 +127,6 @@ class Entry(TakeSettings):
                 "bpm and bars set the length: leave out seconds",
             ),
             (self.beats_per_bar is not None and self.bpm is None, "beats_per_bar needs bpm"),
-            (_has_surrogates(self.model_dump()), "text with half a character (a lone surrogate)"),
         ]
         found = [text for is_wrong, text in wrong if is_wrong] + self._faults_of_template()
         if found:
@@ -173,31 +182,20 @@ class Entry(TakeSettings):
 
 
 class PromptList(Config):
-    """A list of prompts as YAML: `defaults`, and `prompts`, each a text or a section."""
+    """A list of prompts as YAML; what is in it is checked entry by entry."""
 
-    defaults: TakeSettings = TakeSettings()
-    prompts: tuple[Entry, ...]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_in(cls, tree: Any) -> Any:
-        """Let texts be prompts, and let `defaults` hold where an entry says nothing else."""
-        if not isinstance(tree, Mapping) or not isinstance(tree.get("prompts"), list):
-            return tree
-        defaults = tree.get("defaults") or {}
-        try:
-            TakeSettings.model_validate(defaults)
-        except ValidationError:
-            defaults = {}  # its mistakes are reported where they stand, and only there
-        return {**tree, "prompts": [_with_defaults(one, defaults) for one in tree["prompts"]]}
+    defaults: Any = Field(default_factory=dict)
+    """Settings that hold where an entry says nothing else."""
+    prompts: tuple[Any, ...]
+    """Each a text or a section."""
 
 
-def read_prompts(path: Path, defaults: TakeSettings) -> list[tuple[str, Entry]]:
+def read_prompts(path: Path, options: Mapping[str, Any]) -> list[tuple[str, Entry]]:
     """Read a list: `.txt` (a prompt a line), `.csv` (a column per setting), `.yaml` or `.yml`.
 
     Args:
         path: of the list.
-        defaults: what holds where the list says nothing.
+        options: settings that hold where the list says nothing.
 
     Returns:
         For each prompt where it stands in the list, and its entry, whose theme is filled in.
@@ -205,32 +203,40 @@ def read_prompts(path: Path, defaults: TakeSettings) -> list[tuple[str, Entry]]:
     Raises:
         ConfigError: the file cannot be read, or all mistakes in it, one per line.
     """
-    given = defaults.model_dump(exclude_none=True)
-    suffix = path.suffix.lower()
+    given = _plain(parse_config(TakeSettings, options, "options"))
+    suffix, own, problems = path.suffix.lower(), dict[str, Any](), list[str]()
+    rows: Mapping[str, Any]
     if suffix in {".yaml", ".yml"}:
-        # A setting of the list sets aside the command's, as an entry's does.
         listed = read_config(PromptList, path)
-        entries = [
-            (where, parse_config(Entry, _with_defaults(_plain(one), given), f"{path}, {where}"))
-            for where, one in ((f"prompts.{n}", one) for n, one in enumerate(listed.prompts))
-        ]
+        defaults = _parsed(TakeSettings, listed.defaults, "defaults", problems)
+        own = {} if defaults is None else _plain(defaults)
+        rows = {f"prompts.{number}": row for number, row in enumerate(listed.prompts)}
     elif suffix == ".csv":
-        entries = _read_csv(path, given)
+        rows = _read_csv(path, problems)
     elif suffix == ".txt":
-        lines = enumerate(_read_text(path).splitlines(), start=1)
-        texts = [(f"line {number}", line.strip()) for number, line in lines if line.strip()]
-        entries = [
-            (where, parse_config(Entry, _with_defaults(text, given), f"{path}, {where}"))
-            for where, text in texts
-        ]
+        rows = {f"line {number}": line for number, line in prompt_lines(path).items()}
     else:
         raise ConfigError(f"{path}: a list of prompts is a .txt, .csv or .yaml file")
+    entries = []
+    for where, row in rows.items():
+        tree = _with_defaults(_with_defaults(row, own), given)
+        entry = _parsed(Entry, tree, where, problems)
+        if entry is not None:
+            entries.append((where, entry))
+    if problems:
+        raise ConfigError("\n  ".join([f"{path}:", *problems]))
     if not entries:
         raise ConfigError(f"{path}: no prompt in it")
     total = sum(entry.size for _, entry in entries)
     if total > MAX_WISHES:
         raise ConfigError(f"{path}: expands to {total:,} prompts, more than {MAX_WISHES:,}")
     return [(where, one) for where, entry in entries for one in entry.filled_in()]
+
+
+def prompt_lines(path: Path) -> dict[int, str]:
+    """Read the prompts of a text file, by their lines, of which empty ones are left out."""
+    lines = enumerate(_read_text(path).splitlines(), start=1)
+    return {number: line.strip() for number, line in lines if line.strip()}
 
 
 def plan_takes(
@@ -258,11 +264,11 @@ def plan_takes(
     takes: list[Take] = []
     counters: dict[str, int] = {}
     for where, entry in entries:
-        run = entry.model or default_model
+        run, (low, high) = entry.model or default_model, entry.lengths
         try:
             common = _common(entry, run, models[run])
         except ConfigError as error:
-            problems |= {f"{where}: {line.strip()}": None for line in _details(error)}
+            problems |= {f"{where}: {line}": None for line in _details(error)}
             continue
         group = digest_of({**common.to_tree(), "range": entry.seconds})
         first = (zlib.crc32(common.prompt.encode()) + seed) % SEED_SPAN
@@ -271,12 +277,13 @@ def plan_takes(
         before, count = counters.get(group, 0), entry.count or 1
         counters[group] = before + count
         for number in range(first + before, first + before + count):
-            changes = {"seed": number, "seconds": _seconds(entry, common.prompt, number)}
-            take = common.model_copy(update=changes)
+            share = zlib.crc32(f"{number} {common.prompt}".encode()) / (1 << 32)
+            seconds = low if low == high else round(low + share * (high - low), 2)
+            take = common.model_copy(update={"seed": number, "seconds": seconds})
+            other = seen.setdefault(take.key, where)
             problem = models[run].length_problem(take)
             if problem:
                 problems[f"{where}: {problem}"] = None
-            other = seen.setdefault(take.key, where)
             if len(seen) == len(takes):
                 problems[f"{where}: seed {number} is that of {other} too"] = None
             else:
@@ -306,22 +313,22 @@ def _common(entry: Entry, run: str, pipeline: Pipeline) -> Take:
     )
 
 
-def _seconds(entry: Entry, prompt: str, seed: int) -> float:
-    """Length of the take of a seed: that of the bars, or one in the range."""
-    if entry.tempo is not None:
-        return entry.tempo.seconds
-    low, high = entry.seconds or (5.0, 5.0)
-    share = zlib.crc32(f"{seed} {prompt}".encode()) / (1 << 32)
-    return low if low == high else round(low + share * (high - low), 2)
-
-
 def _details(error: ConfigError) -> list[str]:
     """The mistakes that a ConfigError lists, without its first line."""
-    return str(error).splitlines()[1:] or [str(error)]
+    return [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
 
 
-def _plain(entry: Entry) -> dict[str, Any]:
-    return entry.model_dump(exclude_none=True)
+def _parsed(cls: type[ConfigT], tree: Any, where: str, problems: list[str]) -> ConfigT | None:
+    """Read a part of a list; where it cannot be read, its mistakes are added to `problems`."""
+    try:
+        return parse_config(cls, tree, where)
+    except ConfigError as error:
+        problems.extend(f"{where}, {line}" for line in _details(error))
+        return None
+
+
+def _plain(settings: TakeSettings) -> dict[str, Any]:
+    return settings.model_dump(exclude_none=True)
 
 
 def _with_defaults(entry: Any, defaults: Mapping[str, Any]) -> Any:
@@ -342,43 +349,30 @@ def _with_defaults(entry: Any, defaults: Mapping[str, Any]) -> Any:
     return {**kept, **entry}
 
 
-def _read_csv(path: Path, defaults: Mapping[str, Any]) -> list[tuple[str, Entry]]:
-    """One entry per row, named by its line; a cell that is empty says nothing."""
+def _read_csv(path: Path, problems: list[str]) -> dict[str, dict[str, str]]:
+    """The rows by their lines; a cell that is empty says nothing."""
     reader = csv.DictReader(io.StringIO(_read_text(path), newline=""), restkey="")
     known = ["prompt", *TakeSettings.model_fields]
     columns = [str(name).strip() for name in reader.fieldnames or ()]
-    problems = [
-        f"line 1: unknown column {name!r}{_near(name, known)}"
-        for name in columns
-        if name not in known
-    ]
+    unknown = [name for name in columns if name not in known]
+    problems += [f"line 1: unknown column {name!r}{_near(name, known)}" for name in unknown]
     if "prompt" not in columns:
         problems.append(f"line 1: no column 'prompt'; columns may be {', '.join(known)}")
     if problems:
-        raise ConfigError("\n  ".join([f"{path}:", *problems]))
-    entries = []
-    while True:
-        try:
-            row = next(reader, None)
-        except csv.Error as error:
-            raise ConfigError(f"{path}, line {reader.line_num + 1}: {error}") from None
-        if row is None:
-            break
-        where = f"line {reader.line_num}"
-        if "" in row:
-            problems.append(f"{where}: more cells than columns; put text with commas in quotes")
-            continue
-        cells = {str(key).strip(): (value or "").strip() for key, value in row.items()}
-        tree = {key: value for key, value in cells.items() if value or key == "prompt"}
-        try:
-            entry = parse_config(Entry, _with_defaults(tree, defaults), source=where)
-        except ConfigError as error:
-            problems += [f"{where}, {line.strip()}" for line in str(error).splitlines()[1:]]
-        else:
-            entries.append((where, entry))
-    if problems:
-        raise ConfigError("\n  ".join([f"{path}:", *problems]))
-    return entries
+        return {}
+    rows = {}
+    try:
+        for row in reader:
+            where = f"line {reader.line_num}"
+            if "" in row:
+                text = "more cells than columns; put text with commas in quotes"
+                problems.append(f"{where}: {text}")
+                continue
+            cells = {str(key).strip(): (value or "").strip() for key, value in row.items()}
+            rows[where] = {key: value for key, value in cells.items() if value or key == "prompt"}
+    except csv.Error as error:
+        problems.append(f"line {reader.line_num + 1}: {error}")
+    return rows
 
 
 def _read_text(path: Path) -> str:
@@ -393,12 +387,3 @@ def _read_text(path: Path) -> str:
 def _near(name: str, names: Sequence[str] | Mapping[str, Any]) -> str:
     near = get_close_matches(name.lower(), list(names), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _has_surrogates(tree: Any) -> bool:
-    """Whether a text in a tree is none that can be written to a file."""
-    if isinstance(tree, str):
-        return any("\ud800" <= letter <= "\udfff" for letter in tree)
-    if isinstance(tree, Mapping):
-        return any(_has_surrogates(one) for one in tree.values())
-    return isinstance(tree, list | tuple) and any(_has_surrogates(one) for one in tree)

@@ -14,7 +14,7 @@ from audiogen.audio.io.files import read_audio
 from audiogen.generators import changed_sampling
 from audiogen.pack.curation.choices import read_selection
 from audiogen.pack.job import read_job, take_path
-from audiogen.pack.make import Done, Worker, load_models, run_job
+from audiogen.pack.make import Done, Worker, run_job
 from audiogen.pipeline import Pipeline
 from audiogen.run_folder import RunFolder
 from audiogen.storage import free_path
@@ -27,17 +27,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Redone:
-    """A take made again: its file, and how far its samples are from the first ones'.
+    """A take made again.
 
     Attributes:
         path: of the new file.
         difference: the largest of a sample; 0 is bit-equal, infinity another length.
-        reason: why it may differ; empty where nothing is known.
+        verdict: the same in words, and why they may differ, where that is known.
     """
 
     path: Path
     difference: float
-    reason: str
+    verdict: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +67,8 @@ class RedoRequest:
     batch_size: int = 8
 
     def __post_init__(self) -> None:
-        if self.vary < 0 or not 0 < self.amount <= 1 or self.batch_size < 1:
-            raise ValueError(
-                "expected vary >= 0, batch_size >= 1 and an amount above 0 up to 1, got"
-                f" {self.vary}, {self.batch_size}, {self.amount:g}"
-            )
+        if not 0 < self.amount <= 1:
+            raise ValueError(f"expected an amount above 0 up to 1, got {self.amount:g}")
         if self.tempo is not None and (not self.loop or self.seconds is not None):
             raise ValueError("a tempo is for loops, and sets their length")
         changed = bool(self.seconds or self.steps or self.loop or self.vary)
@@ -119,19 +116,24 @@ def redo_take(file: Path, model: Path | None, out: Path | None) -> Redone:
     made, wav = make_batch(pipeline, batch)[0 if take.batch is None else take.batch.place]
     target = free_path(out or file.parent / "redo", file.stem)
     write_take(target, wav, made)
-    return Redone(
-        path=target, difference=_difference(file, target), reason=_other_build(take, made)
-    )
+    one, other = read_audio(file)[0], read_audio(target)[0]
+    difference = float((one - other).abs().max()) if one.shape == other.shape else math.inf
+    return Redone(path=target, difference=difference, verdict=_verdict(difference, take, made))
 
 
-def describe(redone: Redone) -> str:
-    """Say in a sentence how the samples compare with the first ones."""
-    if redone.difference == 0:
+def _verdict(difference: float, then: Take, now: Take) -> str:
+    """How the samples compare with the first ones, and how the machines that made them differ."""
+    if difference == 0:
         return "bit-equal"
-    if math.isinf(redone.difference):
+    if math.isinf(difference):
         return "not as long as the file: it was cut or resampled since it was made"
-    reason = f": {redone.reason}" if redone.reason else ""
-    return f"samples differ by up to {redone.difference:.2g}{reason}"
+    text = f"samples differ by up to {difference:.2g}"
+    if not then.made_with or then.made_with == now.made_with:
+        return text
+    before, here = (
+        ", ".join(f"{name} {value}" for name, value in one.made_with.items()) for one in (then, now)
+    )
+    return f"{text}: made with {before}; here {here}"
 
 
 def redo_pack(pack: Path, request: RedoRequest, worker: Worker) -> Done:
@@ -143,7 +145,7 @@ def redo_pack(pack: Path, request: RedoRequest, worker: Worker) -> Done:
     """
     parents = _chosen(pack, request)
     with worker.holding(pack):
-        models = load_models(take.run for take in parents)
+        models = {run: Pipeline.from_pretrained(run) for run in {take.run for take in parents}}
         wanted = [take for parent in parents for take in _again(pack, parent, request, models)]
         return run_job(pack, wanted, models, worker, request.batch_size)
 
@@ -245,18 +247,3 @@ def _find_run(file: Path, made: Take) -> Path:
         f"{file}: made by {made.model} {made.model_digest}\n"
         "  give the run folder of that model with --model"
     )
-
-
-def _difference(first: Path, second: Path) -> float:
-    one, other = read_audio(first)[0], read_audio(second)[0]
-    return float((one - other).abs().max()) if one.shape == other.shape else float("inf")
-
-
-def _other_build(then: Take, now: Take) -> str:
-    """How the machine differs from the one that made a take; empty where it does not."""
-    if not then.made_with or then.made_with == now.made_with:
-        return ""
-    before, after = (
-        ", ".join(f"{name} {value}" for name, value in one.made_with.items()) for one in (then, now)
-    )
-    return f"made with {before}; here {after}"

@@ -9,7 +9,6 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from string import Template
 
 _VOID = {"img", "path"}
 REPORT = Path(__file__).with_name("template.html")
@@ -85,13 +84,20 @@ def tiles(facts: Iterable[tuple[str, str]]) -> Markup:
     return tag("dl", *cells, class_="tiles")
 
 
-def fill_page(title: str, body: Markup, page: Path = REPORT) -> str:
-    """Put the parts into a template; only its own script may run, and nothing may be fetched."""
+def fill_page(title: str, page: Path = REPORT, **parts: str) -> str:
+    """Fill a template; only its own script may run, and nothing may be fetched from elsewhere.
+
+    Args:
+        title: text.
+        page: HTML with `{{name}}` where a part goes.
+        parts: HTML by name; `script` is the page's script, where it does not stand in the template.
+    """
     template = page.read_text(encoding="utf-8")
-    script = re.search(r"<script>(.*?)</script>", template, re.DOTALL)
-    digest = hashlib.sha256(script.group(1).encode() if script else b"").digest()
-    allowed = f"'sha256-{base64.b64encode(digest).decode()}'"
-    return Template(template).substitute(title=join([title]), body=body, script_hash=allowed)
+    found = re.search(r"<script>(.*?)</script>", template, re.DOTALL)
+    script = parts.get("script", found[1] if found else "")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    filled = {"title": join([title]), "script_hash": f"'sha256-{digest}'", **parts}
+    return re.sub(r"\{\{(\w+)\}\}", lambda place: filled[place[1]], template)
 
 
 def finite(value: object) -> float | None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import soundfile
 import torch
 
-from audiogen.audio.spectral import stft
+from audiogen.audio.spectral import LOWEST_HZ, mel_filterbank, stft
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -65,7 +65,7 @@ def spectrogram(wav: torch.Tensor, sample_rate: int, *, width: int = 384) -> Spe
         power = np.add.reduceat(power, columns[:-1].astype(int), axis=1) * (width / last)
     else:
         power = power[:, frames]
-    bands = _mel_weights(n_fft, sample_rate) @ power
+    bands = mel_filterbank(NUM_BANDS, n_fft, sample_rate).double().numpy() @ power
     return Spectrogram(levels_db=10 * np.log10(bands + 1e-12), top_hz=sample_rate / 2)
 
 
@@ -140,8 +140,12 @@ def shared_reference(images: Sequence[Spectrogram]) -> float:
 
 def frequency_ticks(top_hz: float) -> list[tuple[str, float]]:
     """Return a few labels of the frequency axis with their height in the picture, 0 to 1."""
-    ticks = [("200", 200.0), ("1k", 1000.0), ("4k", 4000.0), ("16k", 16000.0)]
-    return [(text, _mel(hz) / _mel(top_hz)) for text, hz in ticks if hz < 0.8 * top_hz]
+    import librosa  # noqa: PLC0415 (slow to import)
+
+    ticks = {"200": 200.0, "1k": 1000.0, "4k": 4000.0, "16k": 16000.0}
+    seen = {text: hz for text, hz in ticks.items() if hz < 0.8 * top_hz}
+    low, top, *mels = librosa.hz_to_mel([LOWEST_HZ, top_hz, *seen.values()])
+    return [(text, (mel - low) / (top - low)) for text, mel in zip(seen, mels, strict=True)]
 
 
 def sound_uri(
@@ -197,23 +201,3 @@ def _palette(name: str) -> npt.NDArray[np.uint8]:
 
     table = np.asarray(mpl.colormaps[name](np.arange(256)))[:, :3]
     return np.round(table * 255).astype(np.uint8)
-
-
-def _mel(hz: float) -> float:
-    """Mel scale of O'Shaughnessy (1987): m = 2595 log10(1 + f / 700)."""
-    return float(2595 * np.log10(1 + hz / 700))
-
-
-@functools.cache
-def _mel_weights(n_fft: int, sample_rate: int) -> FloatArray:
-    """Triangles of unit sum, equally wide in mel and at least two bins wide, (bands, bins).
-
-    The floor on the width keeps low bands from being empty, which would be black stripes.
-    """
-    bins = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)
-    mels = (np.arange(NUM_BANDS) + 0.5) / NUM_BANDS * _mel(sample_rate / 2)
-    centres = 700 * (10 ** (mels / 2595) - 1)
-    halves = np.maximum(np.gradient(centres), sample_rate / n_fft)
-    weights = np.maximum(0, 1 - np.abs(bins - centres[:, None]) / halves[:, None])
-    normalised: FloatArray = weights / weights.sum(axis=1, keepdims=True)
-    return normalised

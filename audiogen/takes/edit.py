@@ -18,10 +18,10 @@ from audiogen.generators import Start, changed_sampling
 from audiogen.pipeline import MAX_WINDOWS, Pipeline
 from audiogen.take_request import TakeRequest, Variation
 from audiogen.takes.sources import (
+    STEM_CHARACTERS,
     EditRequest,
     Source,
     read_source,
-    short_stem,
     write_edit,
 )
 from audiogen.takes.splice import append, replace_region
@@ -62,7 +62,7 @@ class _Task:
         return write_edit(
             self.pipeline,
             wav,
-            f"{short_stem(self.source)}-{name}",
+            f"{self.source.path.stem[:STEM_CHARACTERS]}-{name}",
             request=self.request_for(0.0, seed),
             edit=edit,
             sources=[self.source],
@@ -187,7 +187,12 @@ def find_regions(texts: Sequence[str], length: int, sample_rate: int) -> list[tu
     total = length / sample_rate
     found = []
     for text in texts:
-        start, stop = _numbers(text, total)
+        try:
+            first, second = text.split(":")
+            start, stop = float(first or 0), float(second or total)
+        except ValueError:
+            message = f"region {text!r}: expected START:STOP in seconds, such as 1.2:2.0"
+            raise ValueError(message) from None
         if not start < stop:
             raise ValueError(f"region {text}: expected a START before its STOP, in seconds")
         if start < 0 or round(stop * sample_rate) > length:
@@ -203,17 +208,6 @@ def find_regions(texts: Sequence[str], length: int, sample_rate: int) -> list[tu
         else:
             merged.append((start, stop))
     return merged
-
-
-def _numbers(text: str, total: float) -> tuple[float, float]:
-    first, colon, second = text.partition(":")
-    try:
-        if not colon:
-            raise ValueError
-        return float(first or 0), float(second or total)
-    except ValueError:
-        message = f"region {text!r}: expected START:STOP in seconds, such as 1.2:2.0"
-        raise ValueError(message) from None
 
 
 def extend(

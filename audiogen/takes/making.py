@@ -13,7 +13,7 @@ from audiogen.audio.loops import measure_seam
 from audiogen.pipeline import Pipeline
 from audiogen.storage import free_path
 from audiogen.take_request import TakeRequest
-from audiogen.takes.take import Batch, SeamReport, Take, take_slug, write_take
+from audiogen.takes.take import Batch, Take, take_slug, write_take
 
 MAX_REMAKES = 8
 """How often a loop whose seam is heard is made again, at most."""
@@ -36,11 +36,14 @@ def make_takes(pipeline: Pipeline, requests: Sequence[TakeRequest]) -> list[Made
         ValueError: see `Pipeline.takes`.
     """
     best: dict[int, Made] = {}
+    scores: dict[int, float] = {}
     left = dict(enumerate(requests))
     for tries in range(1, MAX_REMAKES + 2):
         tried = make_batch(pipeline, list(left.values()))
         for slot, (take, wav) in zip(tuple(left), tried, strict=True):
-            kept, _ = best[slot] = _better(best.get(slot), (take, wav))
+            score = 0.0 if take.seam is None else take.seam.score
+            if slot not in scores or score < scores[slot]:
+                scores[slot], best[slot] = score, (take, wav)
             if take.seam is None or take.seam.passes or take.rate is not None:
                 del left[slot]
             elif tries <= MAX_REMAKES:
@@ -50,7 +53,7 @@ def make_takes(pipeline: Pipeline, requests: Sequence[TakeRequest]) -> list[Made
                 _log.info(text, take.seed, seed, take.prompt)
             else:
                 text = "seed %d: the seam is heard in each of %d takes; that of seed %d is kept"
-                _log.warning(text, requests[slot].seed, tries, kept.seed)
+                _log.warning(text, requests[slot].seed, tries, best[slot][0].seed)
         if not left:
             break
     return [best[slot] for slot in range(len(requests))]
@@ -69,7 +72,7 @@ def make_batch(pipeline: Pipeline, requests: Sequence[TakeRequest]) -> list[Made
     for place, (request, wav) in enumerate(zip(requests, wavs, strict=True)):
         facts: dict[str, Any] = {}
         if request.loop:
-            facts["seam"] = SeamReport.of(measure_seam(wav, request.rate or rate))
+            facts["seam"] = measure_seam(wav, request.rate or rate)
         if len(requests) > 1:
             facts["batch"] = Batch(place=place, takes=together)
         made.append((Take.made_by(pipeline, request, **facts), wav))
@@ -95,8 +98,6 @@ def write_takes(
     Raises:
         ValueError: see `Pipeline.takes`; before anything is made for what no take may have.
     """
-    if not requests:
-        raise ValueError("expected at least one take to be asked for")
     pipeline.check(requests)
     out.mkdir(parents=True, exist_ok=True)
     for first in range(0, len(requests), batch_size):
@@ -104,10 +105,3 @@ def write_takes(
             path = free_path(out, f"{take_slug(take.prompt)}-seed{take.seed}")
             write_take(path, wav, take)
             yield path
-
-
-def _better(before: Made | None, made: Made) -> Made:
-    """The one with the better seam."""
-    if before is None or before[0].seam is None or made[0].seam is None:
-        return made
-    return made if made[0].seam.score < before[0].seam.score else before

@@ -138,11 +138,6 @@ def write_edit(
     return path
 
 
-def short_stem(source: Source) -> str:
-    """The file's name without its suffix, cut where it is very long."""
-    return source.path.stem[:STEM_CHARACTERS]
-
-
 def _fitted(wav: Tensor, sample_rate: int, spec: LatentSpec) -> tuple[Tensor, tuple[str, ...]]:
     """The sound at the model's rate and channels below full scale, and what was changed."""
     changes = []

@@ -163,11 +163,7 @@ def _find(model: str, name: str) -> Path:
 
 
 def _load_part(file: Path) -> nn.Module:
-    """One HTDemucs with its weights, all of them.
-
-    Raises:
-        ValueError: another class, or its settings and weights do not fit.
-    """
+    """One HTDemucs with its weights; ValueError for another class, or what does not fit it."""
     from demucs.htdemucs import HTDemucs  # noqa: PLC0415 (an extra)
 
     try:

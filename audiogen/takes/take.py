@@ -24,28 +24,6 @@ _NOT_BESIDE = {"file", "run"}
 """Of a pack's job, not of a take: its file may be moved, and a folder's name may be private."""
 
 
-class SeamReport(Config):
-    """What is heard at the join of a loop; see `audio.loops.Seam`."""
-
-    level_jump_db: float
-    step: float
-    slope_jump: float
-    flux: float
-    flux_median: float
-    flux_p95: float
-    correlation_jump: float
-    score: float
-    passes: bool
-
-    @classmethod
-    def of(cls, seam: Seam) -> Self:
-        """Return the numbers of a seam, rounded, and the verdict on it."""
-        numbers = {
-            name: round(getattr(seam, name), 4) for name in cls.model_fields if name != "passes"
-        }
-        return cls(**numbers, passes=seam.passes)
-
-
 class Batch(Config):
     """What was made at once with a take: its last bits depend on the shape of the batch."""
 
@@ -184,7 +162,7 @@ class Take(TakeRequest):
     """Hz, of the file."""
     samples: int | None = None
     """Of each channel."""
-    seam: SeamReport | None = None
+    seam: Seam | None = None
     """Of a loop."""
     batch: Batch | None = None
     """None for a take that was made alone."""

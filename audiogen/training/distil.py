@@ -14,7 +14,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -164,18 +163,13 @@ class PathDataset(Dataset[PathExample]):
         return PathExample(clip=clip, point=point)
 
 
-class PathCollate:
-    """Joins path examples into a `Batch` with its points."""
-
-    def __init__(self, collate: Callable[[list[Any]], Batch], *, infill: bool) -> None:
-        self._collate, self._infill = collate, infill
-
-    def __call__(self, examples: Sequence[PathExample]) -> Batch:
-        """Stack points of equal window; what is given is left out of models without infill."""
-        plain = self._collate([example.clip for example in examples])
-        names = ("noisy", "t", "known", "keep") if self._infill else ("noisy", "t")
-        point = {
-            name: torch.stack([getattr(example.point, name) for example in examples])
-            for name in names
-        }
-        return replace(plain, latents=plain.latents.float(), point=PathPoint(**point))
+def collate_paths(
+    collate: Callable[[list[Example]], Batch], examples: Sequence[PathExample], *, infill: bool
+) -> Batch:
+    """Join points of equal window; what is given is left out of models without infill."""
+    plain = collate([example.clip for example in examples])
+    names = ("noisy", "t", "known", "keep") if infill else ("noisy", "t")
+    point = {
+        name: torch.stack([getattr(example.point, name) for example in examples]) for name in names
+    }
+    return replace(plain, latents=plain.latents.float(), point=PathPoint(**point))

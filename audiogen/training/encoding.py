@@ -16,10 +16,8 @@ from audiogen.data.loading.latents import (
     read_latents,
     write_latents,
 )
-from audiogen.data.loading.measured import find_ranges
 from audiogen.data.manifest import read_split
 from audiogen.experiment import ExperimentConfig
-from audiogen.generators import GeneratorConfig
 from audiogen.storage import digest_of, sha256_file
 from audiogen.training.distributed.waiting import wait_for_all
 from audiogen.training.loop.stage import Examples
@@ -83,13 +81,3 @@ def window_examples(
         seconds=config.data.clip_seconds,
         num_workers=config.data.num_workers,
     )
-
-
-def with_ranges_of(generator: GeneratorConfig, items: Sequence[LatentItem]) -> GeneratorConfig:
-    """A generator's configuration whose controls have the ranges of the training windows.
-
-    Raises:
-        ValueError: a control does not vary among them.
-    """
-    windows = (window for item in items for window in item.windows)
-    return generator.with_ranges(find_ranges(windows, generator.conditioner.controls))

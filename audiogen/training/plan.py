@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -21,15 +21,19 @@ from audiogen.codecs.discriminators import Discriminators
 from audiogen.codecs.losses import SpectralDistance
 from audiogen.conditioning.controls import CONTROL_NAMES, CONTROL_RANGES
 from audiogen.conditioning.text import TEXT_DIM
-from audiogen.experiment import ExperimentConfig
+from audiogen.experiment import ExperimentConfig, LoopConfig
 from audiogen.generators import build_generator
-from audiogen.training.loop.blocks import blocks_of
+from audiogen.training.loop.blocks import blocks_of, prepare_blocks
 from audiogen.types import Batch, Conditions, LatentSpec
 
 TEXT_TOKENS = 32
 """Of the made-up prompt."""
 BACKWARD = 3.0
 """Operations of a step over those of its forward pass (Kaplan et al. 2020, arXiv 2001.08361)."""
+TOO_MUCH = (
+    "TOO MUCH: more GPUs, train.activation_checkpointing=true, more accumulate, or"
+    " train.parallel=fsdp for a generator"
+)
 BYTES_PER_PARAMETER = {"weights": 4, "gradients": 4, "optimizer": 8, "average": 4}
 """All in float32: AdamW has two moments (Muon one for its matrices); the average is the EMA."""
 
@@ -70,11 +74,6 @@ class Need:
     operations: float
     items: int
 
-    @property
-    def memory_bytes(self) -> int:
-        """All of it; what libraries and fragments take comes on top."""
-        return sum(self.state_bytes.values()) + self.activation_bytes
-
 
 def describe_plan(config: ExperimentConfig, machine: Machine) -> str:
     """Return lines on each stage of the recipe; nothing is written, and no sound is read.
@@ -102,15 +101,11 @@ def describe_plan(config: ExperimentConfig, machine: Machine) -> str:
 
 
 def _lines(stage: str, need: Need, steps: int, machine: Machine) -> list[str]:
-    gigabytes = {name: value / 1e9 for name, value in need.state_bytes.items()}
-    state = " + ".join(f"{name} {value:.2f}" for name, value in gigabytes.items())
-    total = need.memory_bytes / 1e9
-    verdict = "fits" if total <= 0.9 * machine.memory_gb else "TOO MUCH"
-    if verdict != "fits":
-        verdict += ": more GPUs, train.activation_checkpointing=true, more accumulate, or"
-        verdict += " train.parallel=fsdp for a generator"
-    seconds = need.operations / (machine.tflops * 1e12 * machine.utilisation)
-    per_day = 86400 / seconds
+    state = " + ".join(f"{name} {size / 1e9:.2f}" for name, size in need.state_bytes.items())
+    total = (sum(need.state_bytes.values()) + need.activation_bytes) / 1e9
+    # What libraries and fragments take comes on top.
+    verdict = "fits" if total <= 0.9 * machine.memory_gb else TOO_MUCH
+    per_day = 86400 * machine.tflops * 1e12 * machine.utilisation / need.operations
     return [
         f"{stage}: {need.parameters / 1e6:.1f} M parameters, {need.items} item(s) at once per GPU",
         f"  GB per GPU: {state} + activations about {need.activation_bytes / 1e9:.2f}"
@@ -141,9 +136,8 @@ def _codec_need(codec: Codec, config: ExperimentConfig, machine: Machine) -> Nee
 
     def reconstruct() -> Tensor:
         output = codec(wav)
-        more = () if output.alternative is None else (output.alternative,)
-        distance(wav, output.reconstruction, *more)
-        return cast("Tensor", output.reconstruction)
+        distance(wav, *output.reconstructions)
+        return cast("Tensor", output.reconstructions[0])
 
     kept, operations = _probe(codec, config, reconstruct)
     rival_kept, rival_operations = _probe(critic, config, lambda: critic(wav))
@@ -223,44 +217,39 @@ def _made_up_batch(spec: LatentSpec, window: int) -> Batch:
 def _probe(
     module: nn.Module, config: ExperimentConfig, call: Callable[[], object]
 ) -> tuple[int, int]:
-    """Run a forward pass on one item, in bf16 unless the recipe says fp32.
+    """Bytes that a forward pass of one item keeps for the backward pass, and its operations.
 
-    Autograd keeps a tensor once, and parameters are there anyway. Where blocks are computed again,
-    it keeps their inputs alone, and of one block at a time all that is inside.
-
-    Returns:
-        Bytes kept for the backward pass, and operations.
+    Where blocks are computed again, their inputs are kept, and of one block all that is inside.
     """
     module.train()
+    weights = {parameter.data_ptr() for parameter in module.parameters()}
+    precision = config.train.precision
+    kept, operations = _measure(call, weights, precision)
     blocks = blocks_of(module)
-    seen = {parameter.data_ptr() for parameter in module.parameters()}
-    kept, inputs, place = [0] * (len(blocks) + 1), 0, -1  # the last place is outside of the blocks
+    if config.train.activation_checkpointing and blocks:
+        prepare_blocks(module, LoopConfig(activation_checkpointing=True))
+        without_blocks, _ = _measure(call, weights, precision)
+        kept = without_blocks + (kept - without_blocks) // len(blocks)
+    return kept, operations
+
+
+def _measure(call: Callable[[], object], weights: set[int], precision: str) -> tuple[int, int]:
+    """Make a call, in bf16 unless fp32 is asked for; a tensor counts once, and weights do not."""
+    seen, kept = set(weights), 0
 
     def pack(tensor: Tensor) -> Tensor:
+        nonlocal kept
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in seen:
             seen.add(storage.data_ptr())
-            kept[place] += storage.nbytes()
+            kept += storage.nbytes()
         return tensor
 
-    def enter(number: int, given: tuple[Any, ...]) -> None:
-        nonlocal place, inputs
-        place, inputs = number, inputs + given[0].nbytes
-
-    def leave(*_: object) -> None:
-        nonlocal place
-        place = -1
-
-    for number, block in enumerate(blocks):
-        block.register_forward_pre_hook(lambda _, given, here=number: enter(here, given))
-        block.register_forward_hook(leave)
     with (
-        torch.autocast("cpu", torch.bfloat16, enabled=config.train.precision != "fp32"),
+        torch.autocast("cpu", torch.bfloat16, enabled=precision != "fp32"),
         saved_tensors_hooks(pack, lambda tensor: tensor),
         FlopCounterMode(display=False) as counter,
     ):
         result = call()  # what it returns holds what is kept, whose places must not be used again
     del result
-    if config.train.activation_checkpointing:
-        kept[:-1] = [inputs, max(kept[:-1], default=0)]
-    return sum(kept), counter.get_total_flops()
+    return kept, counter.get_total_flops()

@@ -59,7 +59,7 @@ def is_done(config: ExperimentConfig, stage: str) -> bool:
     if not model.is_dir():
         return False
     found = read_json(model / "settings.json")
-    require_same_settings(found, stage_settings(config, stage), config.run.stage(stage))
+    require_same_settings(found, stage_settings(config, stage), model.parent)
     return True
 
 

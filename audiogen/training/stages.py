@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 
 from audiogen.codecs import FILES, build_codec, load_codec, read_codec_config, save_codec
-from audiogen.codecs.saved import places_of_documents
 from audiogen.conditioning.text import TEXT_DIM
 from audiogen.data.loading.clips import ClipDataset, read_clip, read_clips, thinned
 from audiogen.data.loading.latents import encode_rows
-from audiogen.data.manifest import ManifestRow, read_split
+from audiogen.data.loading.measured import find_ranges
+from audiogen.data.manifest import read_split
 from audiogen.experiment import ExperimentConfig, Stage
 from audiogen.generators import build_generator
 from audiogen.generators.abilities import HasPaths
-from audiogen.judge.judge import Judge, train_judge
+from audiogen.judge.judge import train_judge
 from audiogen.model_folder import Model, write_model
 from audiogen.pipeline import Pipeline
 from audiogen.provenance.card import (
@@ -33,17 +34,16 @@ from audiogen.provenance.card import (
 from audiogen.run_folder import WEIGHTS, write_documents
 from audiogen.seal import MANIFEST, require_whole
 from audiogen.storage import digest_of, publish_folder, sha256_file
-from audiogen.training.distil import PathCollate, PathDataset, write_paths
+from audiogen.training.distil import PathDataset, collate_paths, write_paths
 from audiogen.training.distributed.launch import joined_processes, make_accelerator
 from audiogen.training.distributed.waiting import wait_for_all
-from audiogen.training.encoding import encoded_files, window_examples, with_ranges_of
+from audiogen.training.encoding import encoded_files, window_examples
 from audiogen.training.loop.codec_loop import train_codec
 from audiogen.training.loop.generator_loop import train_generator
 from audiogen.training.loop.stage import Demo, Examples, StageRun
 from audiogen.training.loop.tracking import Tracker
 from audiogen.training.preparation import prepare
 from audiogen.training.settings import is_done, stage_settings, write_settings
-from audiogen.types import LatentSpec
 
 SCALE_FILES = 512
 """Training files from which the scale of the latents is taken, at most."""
@@ -64,19 +64,11 @@ def train(config: ExperimentConfig) -> Path:
             prepare(config)
         wait_for_all()
         missing = [stage for stage in config.stages if not is_done(config, stage)]
-        if missing:
-            _run(missing, config, state)
+        accelerator = make_accelerator(config, state)
+        for stage in missing:
+            _STAGES[stage](config, accelerator)
+            wait_for_all()  # until the main process has published the model
     return config.run.model(config.stages[-1])
-
-
-def _run(stages: Sequence[Stage], config: ExperimentConfig, state: PartialState) -> None:
-    """Run stages one after the other."""
-    accelerator, reason = make_accelerator(config, state)
-    if accelerator.is_main_process:
-        _log.info("device %s, precision %s", accelerator.device, reason)
-    for stage in stages:
-        _STAGES[stage](config, accelerator)
-        wait_for_all()  # until the main process has published the model
 
 
 def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
@@ -91,8 +83,8 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     spec = codec.spec
     frames = spec.num_frames(config.train.codec.crop_seconds)
     dataset = ClipDataset(folder, rows, spec, crop_frames=frames, seed=config.seed)
-    shown = _one_per_label(read_split(config.run.manifest, "held_out"))
-    clips = [(row.label, read_clip(folder, row, spec)) for row in shown]
+    shown = {row.label: row for row in reversed(read_split(config.run.manifest, "held_out"))}
+    clips = [(label, read_clip(folder, shown[label], spec)) for label in sorted(shown)[:4]]
 
     def demo(step: int, tracker: Tracker) -> None:
         for number, (label, wav) in enumerate(clips):
@@ -129,8 +121,10 @@ def _take_codec(config: ExperimentConfig, folder: Path) -> None:
         for name in (*FILES, MANIFEST):
             shutil.copyfile(folder / name, model / name)
         if not read_codec_config(folder).origin:  # else others trained it, on what they know
-            for place in places_of_documents(folder):
-                write_documents(model, {}, origin=place)
+            # A model's codec learnt from the sounds of the model, where it does not say otherwise.
+            if (folder.parent / WEIGHTS).is_file():
+                write_documents(model, {}, origin=folder.parent)
+            write_documents(model, {}, origin=folder)
         require_allowed(model, config.terms)
         write_settings(model, config, "codec")
     _log.info("codec: taken from %s", folder)
@@ -144,7 +138,9 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
     examples = window_examples(config, items, codec.spec)
     if config.generator is None:
         raise ValueError("generator: missing; this recipe trains a codec alone")
-    wanted = with_ranges_of(config.generator, items)
+    windows = (window for item in items for window in item.windows)
+    ranges = find_ranges(windows, config.generator.conditioner.controls)
+    wanted = config.generator.with_ranges(ranges)
     torch.manual_seed(config.seed)
     generator = build_generator(wanted, codec.spec, TEXT_DIM, window)
     rows = read_split(config.run.manifest, "train")
@@ -153,15 +149,11 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
     run = _stage_run(config, "generator", accelerator, _demo(config, Pipeline(model)))
     train_generator(generator, examples, config.train.generator, run)
     if accelerator.is_main_process:
-        _publish(config, replace(model, judge=_judge(config, codec.spec)), "generator")
-
-
-def _judge(config: ExperimentConfig, spec: LatentSpec) -> Judge | None:
-    """Train the recogniser of the run's labels."""
-    rows = [row for row in read_split(config.run.manifest, "train") if row.label]
-    few = thinned(rows, JUDGE_FILES)
-    wavs = read_clips(config.sounds, few, spec, config.data.clip_seconds)
-    return train_judge(wavs, [row.label for row in few], spec.sample_rate)
+        few = thinned([row for row in rows if row.label], JUDGE_FILES)
+        wavs = read_clips(config.sounds, few, codec.spec, config.data.clip_seconds)
+        labels = [row.label for row in few]
+        judge = train_judge(wavs, labels, codec.spec.sample_rate)
+        _publish(config, replace(model, judge=judge), "generator")
 
 
 def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
@@ -195,7 +187,7 @@ def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     points = replace(
         examples,
         items=PathDataset(paths, first_share=plan.first_share, seed=config.seed),
-        collate=PathCollate(examples.collate, infill=generator.keeps == "anything"),
+        collate=partial(collate_paths, examples.collate, infill=generator.keeps == "anything"),
     )
     run = _stage_run(config, "distil", accelerator, _demo(config, Pipeline(student)))
     train_generator(generator, points, plan.train, run)
@@ -226,8 +218,9 @@ def _stage_run(
 
 
 def _demo(config: ExperimentConfig, pipeline: Pipeline) -> Demo:
-    """Takes of fixed prompts and seeds."""
-    prompts = demo_prompts(config, read_split(config.run.manifest, "train"))
+    """Takes of the recipe's prompts, or of the first labels, with fixed seeds."""
+    labels = {row.label for row in read_split(config.run.manifest, "train") if row.label}
+    prompts = config.train.demo_prompts or sorted(labels)[:4] or [""]
     seeds = range(DEMO_SEED, DEMO_SEED + len(prompts))
 
     def demo(step: int, tracker: Tracker) -> None:
@@ -247,17 +240,3 @@ def _publish(config: ExperimentConfig, model: Model, stage: Stage) -> None:
         if model.config.codec_licence:  # it learnt from other sounds, or others trained it
             write_documents(folder / "codec", {}, origin=config.run.model("codec"))
         write_settings(folder, config, stage)
-
-
-def demo_prompts(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> list[str]:
-    """Return the prompts of the demos: those of the recipe, or the first four labels."""
-    if config.train.demo_prompts:
-        return list(config.train.demo_prompts)
-    labels = sorted({row.label for row in rows if row.label})
-    return labels[:4] or [""]
-
-
-def _one_per_label(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
-    """Return the first row of each of the first four labels."""
-    first = {row.label: row for row in reversed(rows)}
-    return [first[label] for label in sorted(first)][:4]

@@ -7,12 +7,18 @@ from pathlib import Path
 import mutations
 import pytest
 
+from audiogen.audio.io import sandbox
 from audiogen.audio.io.decoding import REASONS
-from audiogen.audio.io.sandbox import Limits, run_contained
+from audiogen.audio.io.sandbox import run_contained
 
 FEW = 156
 AT_ONCE = 500
-LIMITS = Limits(seconds=2.0, seconds_per_megabyte=0.0, memory_bytes=1 << 30)
+
+
+@pytest.fixture(autouse=True)
+def few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "FILE_SECONDS", 2.0)
+    monkeypatch.setattr(sandbox, "SECONDS_PER_MEGABYTE", 0.0)
 
 
 def test_libsndfile_alone_is_fooled(tmp_path: Path) -> None:
@@ -22,7 +28,7 @@ def test_libsndfile_alone_is_fooled(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in seeds] + [tmp_path / mutant.name for mutant in batch]
     for path, content in zip(paths, [*seeds.values(), *(m.content for m in batch)], strict=True):
         path.write_bytes(content)
-    results = run_contained(mutations.decode_blindly, paths, limits=LIMITS)
+    results = run_contained(mutations.decode_blindly, paths)
     healthy = dict(zip(seeds, results, strict=False))
     passed = [
         mutant.name
@@ -48,7 +54,7 @@ def test_no_damage_fools_the_reader(tmp_path: Path, count: int) -> None:
         paths = [tmp_path / mutant.name for mutant in batch]
         for path, mutant in zip(paths, batch, strict=True):
             path.write_bytes(mutant.content)
-        results = run_contained(mutations.decode, paths, limits=LIMITS)
+        results = run_contained(mutations.decode, paths)
         for path, mutant, result in zip(paths, batch, results, strict=True):
             reason = result if isinstance(result, str) else "accepted"
             outcomes[reason] += 1

@@ -1,6 +1,5 @@
 """Decoders that hang, crash or grow harm their own file only, and print nothing."""
 
-import functools
 import signal
 import subprocess
 import sys
@@ -13,11 +12,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiogen.audio.io.sandbox import EXIT_MEMORY, Limits, run_contained
+from audiogen.audio.io import sandbox
+from audiogen.audio.io.sandbox import EXIT_MEMORY, run_contained
 from audiogen.data.intake import scan as intake
 
 RATE = 16_000
-LIMITS = Limits(seconds=4.0, memory_bytes=256 << 20)
 HOSTILE = {
     "hang": "too_slow",
     "spin": "too_slow",
@@ -40,8 +39,8 @@ def test_intake_survives_hostile_decoders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(intake, "inspect_file", hostile.by_name)
-    limited = functools.partial(run_contained, limits=LIMITS)
-    monkeypatch.setattr(intake, "run_contained", limited)
+    monkeypatch.setattr(sandbox, "FILE_SECONDS", 4.0)
+    monkeypatch.setattr(sandbox, "MEMORY_BYTES", 256 << 20)
     for seed, name in enumerate(HOSTILE):
         sound(tmp_path / f"{name}.wav", seed)
         sound(tmp_path / f"good_{name}.wav", 100 + seed)

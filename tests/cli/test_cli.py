@@ -281,11 +281,7 @@ def test_codings_pass_their_options_on(
         (["codec", "decode", "--model", "runs/x"], "Missing argument"),
         (["codec", "encode", "a.wav", "--model", "x", "--codebooks", "0"], "'--codebooks'"),
         (["sample", "runs/x"], "give --prompt TEXT or --prompts FILE"),
-        (["sample", "runs/x", "--prompts", "none.txt"], "none.txt: No such file"),
-        (
-            ["sample", "runs/x", "--prompt", "a", "--seconds", "0.1"],
-            "Input should be greater than or equal to 0.5",
-        ),
+        (["sample", "runs/x", "--prompts", "none.txt"], "none.txt: no such file"),
         (["sample", "runs/x", "--prompt", "a", "--bpm", "90"], "both --bpm and --bars"),
         (
             ["sample", "runs/x", "--prompt", "a", "--bpm", "90", "--bars", "4"],

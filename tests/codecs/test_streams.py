@@ -172,7 +172,7 @@ def test_noise_is_drawn_as_it_is_needed(streamed: Codec, monkeypatch: pytest.Mon
             drawn[0] += 1
             yield frame
 
-    monkeypatch.setattr("audiogen.codecs.base.white_frames", counted)
+    monkeypatch.setattr("audiogen.codecs.chunks.white_frames", counted)
     num_frames = 10 * 17 + context
     latents = streamed.encode(waves(streamed, num_frames * streamed.spec.hop_length))
     pieces = streamed.decode_pieces(latents)

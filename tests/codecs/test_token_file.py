@@ -4,7 +4,6 @@ import hashlib
 import json
 import struct
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from audiogen.codecs.token_files.header import (
     write_tokens,
 )
 from audiogen.codecs.token_files.packing import bits_per_token, pack, unpack
+from audiogen.storage import write_tensors
 
 CODEC = TokenCodec(
     name="rvq",
@@ -136,7 +136,7 @@ def test_a_file_is_read_as_it_was_written(file: Path, tokens: Tensor, header: To
     found, again = read_tokens(file)
     assert found == header
     assert torch.equal(again.long(), tokens)
-    assert again.dtype == torch.int16
+    assert again.dtype == torch.int32
     assert (found.num_codebooks, found.num_frames, found.num_samples) == (4, 100, SAMPLES)
     assert found.seconds == pytest.approx(SAMPLES / 44100)
     require_codec(file, found, CODEC)
@@ -147,35 +147,6 @@ def test_equal_tokens_are_equal_files(file: Path, tokens: Tensor, header: TokenH
     first = file.read_bytes()
     write_tokens(file, tokens.to(torch.int32), header)
     assert file.read_bytes() == first
-
-
-def test_nominal_rate() -> None:
-    spec = CODEC.model_copy(update={"vocab_size": 1024}).spec
-    assert spec.bits_per_second(9) == pytest.approx(9 * 10 * 44100 / 512)  # DAC: 7.8
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (
-            lambda tokens: tokens[:3],
-            r"integer tokens \(4, 100\) of .*, got \(3, 100\)",
-        ),
-        (lambda tokens: tokens.float(), r"got \(4, 100\) torch\.float32"),
-        (lambda tokens: tokens - 1001, "tokens \\(4, 100\\) of 0 to 999, got .* of -"),
-        (lambda tokens: tokens + 1000, "of 0 to 999, got .* of 1[0-9]* to 1"),
-    ],
-)
-def test_tokens_that_do_not_fit_are_not_written(
-    tokens: Tensor,
-    header: TokenHeader,
-    tmp_path: Path,
-    change: Callable[[Tensor], Tensor],
-    said: str,
-) -> None:
-    with pytest.raises(ValueError, match=said):
-        write_tokens(tmp_path / "b.tokens", change(tokens), header)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_header_of_another_length_is_refused(tokens: Tensor) -> None:
@@ -249,9 +220,11 @@ def test_other_files_are_refused(tmp_path: Path, tokens: Tensor) -> None:
     assert lines(error)[1:] == ["  expected: format audiogen-tokens-1", "  found: no format"]
     text = tmp_path / "a.txt"
     text.write_text("hello " * 100, encoding="utf-8")
+    half = tmp_path / "half.tokens"
+    write_tensors(half, {"tokens": tokens.bfloat16()})
     huge = tmp_path / "huge.tokens"
     huge.write_bytes(struct.pack("<Q", 1 << 60) + json.dumps({}).encode())
-    for path in (text, huge, tmp_path):
+    for path in (text, half, huge, tmp_path):
         with pytest.raises(ValueError, match="truncated, or not a token file") as error:
             read_tokens(path)
         assert len(lines(error)) <= 4

@@ -64,9 +64,3 @@ def test_the_layouts_are_those_of_the_paper() -> None:
         expected = [[HOLE if one == "." else int(one) for one in row] for row in rows]
         assert layout_of(name, 2, 3).T.tolist() == expected
     assert layout_of("coarse_first", 3, 2).T.tolist() == [[0, 1, -1, -1], *[[-1, -1, 0, 1]] * 2]
-
-
-def test_tokens_of_another_shape_are_refused() -> None:
-    layout = layout_of("delay", 4, 10)
-    with pytest.raises(ValueError, match=r"of 4 codebooks and 10 frames, got .*\(1, 4, 11\)"):
-        build(layout, torch.zeros(1, 4, 11, dtype=torch.int64), 0)

@@ -5,7 +5,10 @@ import torch
 from torch import Tensor
 
 from audiogen.generators import windows
-from audiogen.generators.windows import batches_of, over_windows
+from audiogen.generators.request import Request
+from audiogen.generators.sampling import ODESamplingConfig
+from audiogen.generators.windows import in_batches, over_windows
+from audiogen.types import Conditions
 
 WINDOW = 8
 
@@ -72,7 +75,28 @@ def test_on_a_ring_the_end_is_followed_by_the_beginning(num_frames: int) -> None
     assert not any(joined)
 
 
-def test_batches_keep_apart_what_needs_padding_and_what_cannot_have_it() -> None:
-    lengths = [5, 20, 8, 9, 5]
-    assert batches_of(lengths, WINDOW, ring=False) == [[0, 2, 4], [1, 3]]
-    assert batches_of(lengths, WINDOW, ring=True) == [[0, 4], [1, 3], [2]]
+@pytest.mark.parametrize(
+    ("ring", "expected"), [(False, [[0, 2, 4], [1, 3]]), (True, [[0, 4], [1, 3], [2]])]
+)
+def test_batches_keep_apart_what_needs_padding_and_what_cannot_have_it(
+    ring: bool, expected: list[list[int]]
+) -> None:
+    text = torch.zeros(5, 1, 2)
+    request = Request(
+        conditions=Conditions(
+            text=text, text_mask=text[..., 0] == 0, pooled=text[:, 0], controls={}
+        ),
+        lengths=[5, 20, 8, 9, 5],
+        sampling=ODESamplingConfig(),
+        seeds=range(5),
+        ring=ring,
+    )
+    batches = []
+
+    def seeds_where_real(part: Request) -> Tensor:
+        batches.append(list(part.seeds))
+        return torch.where(part.real, 1 + torch.tensor(part.seeds)[:, None], 0)[:, None]
+
+    made = in_batches(seeds_where_real, request, WINDOW)
+    assert batches == expected
+    assert torch.equal(made, torch.where(request.real, torch.arange(1, 6)[:, None], 0)[:, None])

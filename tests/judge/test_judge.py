@@ -104,9 +104,9 @@ def test_training_is_repeatable() -> None:
 
 def test_misuse_is_refused() -> None:
     wavs, labels = examples(["hiss"], range(2))
-    with pytest.raises(ValueError, match="two or more"):
+    with pytest.raises(ValueError, match="2 classes"):
         Judge.fit(wavs, labels, RATE)
-    with pytest.raises(ValueError, match="2 clips, 1 labels"):
+    with pytest.raises(ValueError, match="inconsistent numbers"):
         Judge.fit(wavs, labels[:1], RATE)
 
 

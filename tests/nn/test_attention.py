@@ -136,9 +136,3 @@ def test_frames_see_the_context_where_its_mask_allows_it() -> None:
     spoiled = context.sequence.masked_fill(~mask[..., None], 9.0)
     other = attention(x, Context(sequence=spoiled, mask=mask, vector=context.vector))
     torch.testing.assert_close(found, other)
-
-
-@pytest.mark.parametrize(("dim", "num_heads"), [(30, 4), (12, 4)])
-def test_widths_that_do_not_divide_are_refused(dim: int, num_heads: int) -> None:
-    with pytest.raises(ValueError, match=f"dim={dim} over num_heads=4"):
-        SelfAttention(dim, num_heads)

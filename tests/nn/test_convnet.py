@@ -1,4 +1,4 @@
-"""The strided network is DAC's: the same number of parameters, the same output, exact contexts."""
+"""The strided network is DAC's: as many parameters, the same output; its contexts suffice."""
 
 import warnings
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audiogen.nn.convnet import ConvDecoder, ConvEncoder, Snake
+from audiogen.nn.convnet import ConvDecoder, ConvEncoder, Snake, contexts
 
 
 def dac(**config: object) -> nn.Module:
@@ -111,9 +111,10 @@ def test_the_contexts_cover_what_is_seen(strides: tuple[int, ...]) -> None:
     wav, latents = torch.rand(1, 2, 81 * hop), torch.rand(1, 3, 81)
     assert encoder(wav).shape == latents.shape
     assert decoder(latents).shape == wav.shape
+    trunk = nn.ModuleDict({"encoder": encoder, "decoder": decoder})
     seen = reach(encoder, wav, hop, 1), reach(decoder, latents, 1, hop)
-    assert encoder.context_frames - 1 <= seen[0] <= encoder.context_frames
-    assert decoder.context_frames - 1 <= seen[1] <= decoder.context_frames
+    for needed, found in zip(seen, contexts(trunk, hop), strict=True):
+        assert needed <= found <= 2 * needed + 1
 
 
 def test_snake_is_its_formula() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from audiogen.audio.loops import measure_seam
 from audiogen.generators import ODESamplingConfig
 from audiogen.pack.job import take_path, write_job
-from audiogen.takes.take import SeamReport, Take, take_slug, write_take
+from audiogen.takes.take import Take, take_slug, write_take
 
 RATE = 16_000
 
@@ -60,7 +60,7 @@ def make_pack_of() -> Callable[..., list[Take]]:
                 **asked,
             )
             wav = make_ring(seed, round(seconds * RATE))
-            made = {"seam": SeamReport.of(measure_seam(wav, RATE)), "sample_rate": RATE}
+            made = {"seam": measure_seam(wav, RATE), "sample_rate": RATE}
             write_take(take_path(pack, take), wav, take.model_copy(update=made))
             takes.append(take)
         write_job(pack, takes)

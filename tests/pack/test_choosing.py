@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,7 @@ from audiogen.pack.choosing import CANDIDATE_STEP, Chooser, clipped_share, sound
 from audiogen.pack.curation.cards import make_card
 from audiogen.pack.curation.choices import Choice, Selection, write_selection
 from audiogen.pack.job import read_job, take_path
-from audiogen.pack.make import Done, MakeRequest, Worker, make_pack
-from audiogen.pack.prompts import TakeSettings
+from audiogen.pack.make import Done, Worker, make_pack
 from audiogen.pack.redo import RedoRequest, redo_pack, redo_take
 from audiogen.pipeline import Pipeline
 from audiogen.takes import making
@@ -67,8 +65,8 @@ def judged(make_model: Callable[..., Path], judge: Judge) -> Path:
 
 
 def make(model: Path, listed: Path, out: Path, **changes: Any) -> Done:
-    asked = MakeRequest(prompts=listed, model=model, out=out, batch_size=4)
-    return make_pack(replace(asked, **changes), Worker())
+    asked = {"options": {}, "model": model, "out": out, "batch_size": 4, "worker": Worker()}
+    return make_pack(listed, **{**asked, **changes})
 
 
 def digests(pack: Path) -> dict[str, str]:
@@ -108,7 +106,7 @@ def test_the_candidate_that_fits_the_prompt_is_kept(
     model: Path, judge: Judge, monkeypatch: pytest.MonkeyPatch, prompt: str, best: int
 ) -> None:
     sounding(monkeypatch, [0.5 * hiss(50) + tone(125), hiss(51), tone(135), tone(130) * 1e-4])
-    chooser = Chooser(Pipeline.from_pretrained(model), judge)
+    chooser = Chooser(Pipeline(replace(read_model(model), judge=judge)))
     [(take, _)] = chooser.choose([wanted(prompt, 4)], batch_size=3)
     scores = [one.score for one in candidates(take)]
     assert scores.index(max(scores)) == best
@@ -123,7 +121,7 @@ def test_what_no_label_is_like_is_chosen_by_texture(
 ) -> None:
     clipped = (8 * tone(130)).clamp(-0.8, 0.8)
     sounding(monkeypatch, [clipped, torch.cat([hiss(1, 0.5), torch.zeros(1, 8000)], 1), hiss(2)])
-    chooser = Chooser(Pipeline.from_pretrained(model), judge)
+    chooser = Chooser(Pipeline(replace(read_model(model), judge=judge)))
     [(take, _)] = chooser.choose([wanted("Bolivia", 3)], batch_size=8)
     assert take.seed == 2 * CANDIDATE_STEP
     assert [one.prompt for one in candidates(take)] == [None] * 3
@@ -138,7 +136,7 @@ def test_a_take_that_is_nearly_another_of_its_prompt_loses(
 ) -> None:
     swell = torch.linspace(-3, 3, RATE).exp() / 20
     sounding(monkeypatch, [hiss(1) * swell, hiss(1) * swell / 2, hiss(3) * swell.flip(0)])
-    chooser = Chooser(Pipeline.from_pretrained(model), None)
+    chooser = Chooser(Pipeline.from_pretrained(model))
     both = chooser.choose([wanted("a", 2), wanted("a", 2, seed=1)], batch_size=8)
     (first, _), (second, _) = both
     assert first.seed == 0  # of equals the first
@@ -176,11 +174,10 @@ def test_a_pack_is_the_same_whatever_the_batches_and_stops(
     assert (len(again.takes), again.there_before) == (9, 4)
     assert digests(tmp_path / "one") == expected
     make(judged, listed, tmp_path / "other", batch_size=1)
-    share = MakeRequest(prompts=listed, model=judged, out=tmp_path / "two", batch_size=4)
     barrier = threading.Barrier(2, timeout=120)
     workers = [Worker(rank=n, count=2, wait=lambda: barrier.wait() and None) for n in (0, 1)]
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(partial(make_pack, share), workers))
+        list(pool.map(lambda one: make(judged, listed, tmp_path / "two", worker=one), workers))
     assert digests(tmp_path / "two") == expected
     for take in done.takes:
         one, other = (take_path(tmp_path / name, take) for name in ("one", "other"))
@@ -226,12 +223,12 @@ def test_best_of_one_is_no_choice(model: Path, tmp_path: Path) -> None:
     listed = tmp_path / "list.csv"
     listed.write_text("prompt,count,seconds\nrain,2,0.6\n", encoding="utf-8")
     make(model, listed, tmp_path / "none")
-    make(model, listed, tmp_path / "one", defaults=TakeSettings(best_of=1))
+    make(model, listed, tmp_path / "one", options={"best_of": 1})
     assert digests(tmp_path / "one") == digests(tmp_path / "none")
     assert (tmp_path / "one" / "job.jsonl").read_bytes() == (
         tmp_path / "none" / "job.jsonl"
     ).read_bytes()
-    done = make(model, listed, tmp_path / "one", defaults=TakeSettings(best_of=2))
+    done = make(model, listed, tmp_path / "one", options={"best_of": 2})
     assert (len(done.takes), done.there_before) == (2, 0)  # another choice is another take
     assert len(read_job(tmp_path / "one")) == 4
 

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import torch
 from audiogen.audio.io.files import read_audio
 from audiogen.pack import make as packs
 from audiogen.pack.job import read_job, take_path
-from audiogen.pack.make import Done, MakeRequest, Worker, make_pack
+from audiogen.pack.make import Done, Worker, make_pack
 from audiogen.schema import ConfigError
 
 LIST = """\
@@ -34,13 +33,9 @@ TAKES = 11
 TESTS = Path(__file__).resolve().parents[1]
 
 
-def asked(model: Path, listed: Path, out: Path, **changes: Any) -> MakeRequest:
-    request = MakeRequest(prompts=listed, model=model, out=out, batch_size=3)
-    return replace(request, **changes)
-
-
-def make(*given: Any, **changes: Any) -> Done:
-    return make_pack(asked(*given, **changes), Worker())
+def make(model: Path, listed: Path, out: Path, **changes: Any) -> Done:
+    asked = {"model": model, "out": out, "batch_size": 3, "worker": Worker(), **changes}
+    return make_pack(listed, {}, **asked)
 
 
 def digests(pack: Path) -> dict[str, str]:
@@ -129,7 +124,7 @@ def test_processes_share_a_job(
     def run(rank: int) -> None:
         try:
             worker = Worker(rank=rank, count=2, wait=lambda: barrier.wait() and None)
-            make_pack(asked(model, listed, tmp_path / "shared"), worker)
+            make(model, listed, tmp_path / "shared", worker=worker)
         except BaseException as error:
             failed.append(error)
             barrier.abort()

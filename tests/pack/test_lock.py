@@ -17,15 +17,15 @@ from audiogen.pack import job as lock
 from audiogen.pack import make as packs
 from audiogen.pack.curation.choices import Choice, Selection, write_selection
 from audiogen.pack.job import PackBusyError, hold_pack, read_job
-from audiogen.pack.make import MakeRequest, Worker, make_pack
+from audiogen.pack.make import Done, Worker, make_pack
 from audiogen.pack.redo import RedoRequest, redo_pack
 
 TESTS = Path(__file__).resolve().parents[1]
 SPAWN = multiprocessing.get_context("spawn")
 
 
-def request(model: Path, listed: Path, out: Path) -> MakeRequest:
-    return MakeRequest(prompts=listed, model=model, out=out, batch_size=1)
+def make(model: Path, listed: Path, out: Path) -> Done:
+    return make_pack(listed, {}, model=model, out=out, worker=Worker(), batch_size=1)
 
 
 def stop_in_the_middle(model: Path, listed: Path, out: Path, reached: Event) -> None:
@@ -46,7 +46,7 @@ def stop_in_the_middle(model: Path, listed: Path, out: Path, reached: Event) -> 
         written(*given)
 
     packs.write_take = write_one  # type: ignore[assignment]
-    make_pack(request(model, listed, out), Worker())
+    make(model, listed, out)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_second_process_is_told_and_a_killed_one_frees_the_pack(
     pack = tmp_path / "pack"
     there = {path: path.read_bytes() for path in pack.rglob("*") if path.is_file()}
     with pytest.raises(PackBusyError, match=f"process {busy.pid} is making takes") as told:
-        make_pack(request(model, listed, pack), Worker())
+        make(model, listed, pack)
     assert len(str(told.value).splitlines()) <= 4
     write_selection(pack, Selection(takes={read_job(pack)[0].file: Choice(status="keep")}))
     with pytest.raises(PackBusyError, match="wait until it is done"):
@@ -87,7 +87,7 @@ def test_a_second_process_is_told_and_a_killed_one_frees_the_pack(
     os.kill(busy.pid, signal.SIGKILL)
     busy.join()
     assert (pack / lock.LOCK_FILE).exists()
-    done = make_pack(request(model, listed, pack), Worker())
+    done = make(model, listed, pack)
     assert (len(done.takes), done.there_before) == (3, 1)
     assert len(redo_pack(pack, RedoRequest(vary=2), Worker()).takes) == 2
 
@@ -114,10 +114,10 @@ def test_only_the_first_of_the_processes_of_a_job_holds_it(tmp_path: Path) -> No
 def test_where_there_are_no_locks_it_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(_: int) -> None:
+    def refuse(*_: object) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(lock, "_lock", refuse)
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
     with hold_pack(tmp_path):
         pass
     assert "no locks on this file system (No locks available)" in caplog.text

@@ -1,6 +1,7 @@
 """What travels with a model: its card names the policy, the licences and a foreign codec's own."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,8 @@ def test_the_terms_are_read_back_with_the_model(model: Path, tmp_path: Path) -> 
     pipeline = Pipeline.from_pretrained(model)
     assert pipeline.config.terms is None
     terms = LicenceTerms(licence_policy="research", i_own_these=True)
-    pipeline.config = pipeline.config.model_copy(update={"terms": terms})
+    config = pipeline.config.model_copy(update={"terms": terms})
+    pipeline.model = replace(pipeline.model, config=config)
     pipeline.save_pretrained(tmp_path / "copy")
     assert Pipeline.from_pretrained(tmp_path / "copy").config.terms == terms
 

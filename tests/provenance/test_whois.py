@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,13 +35,14 @@ def row(number: int, author: str) -> ManifestRow:
 def run(model: Path, tmp_path: Path) -> Path:
     """A run whose model says whose sounds it learnt from."""
     pipeline = Pipeline.from_pretrained(model)
-    pipeline.config = pipeline.config.model_copy(
+    config = pipeline.config.model_copy(
         update={
             "licences": {"CC-BY-4.0": 3},
             "terms": LicenceTerms(licence_policy="research", i_own_these=True),
             "codec_licence": "MIT",
         }
     )
+    pipeline.model = replace(pipeline.model, config=config)
     rows = [row(1, "Ana"), row(2, "Bo"), row(3, "Ana")]
     run = tmp_path / "runs" / "mine"
     documents = {"ATTRIBUTION.csv": attribution_csv(rows)}

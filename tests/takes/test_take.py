@@ -21,7 +21,6 @@ from audiogen.takes.take import (
     Edit,
     Export,
     Layer,
-    SeamReport,
     SourceFile,
     Take,
     amend_take,
@@ -62,7 +61,7 @@ def everything() -> Take:
         made_with={"torch": "2", "device": "cpu"},
         sample_rate=RATE,
         samples=RATE,
-        seam=SeamReport.of(measure_seam(wav, RATE)),
+        seam=measure_seam(wav, RATE),
         batch=Batch(place=1, takes=(("wind", 6, 1.0), ("rain, 雨", 7, 1.0))),
         choosing=Choosing(
             chosen=0, candidates=(Candidate(seed=7, score=0.5, texture=1.0, prompt=None),)

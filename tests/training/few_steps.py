@@ -184,7 +184,7 @@ def main() -> None:
     config.run_dir.mkdir(parents=True, exist_ok=True)
     patience = timedelta(seconds=30) if faults else COLLECTIVE_TIMEOUT
     with joined_processes(patience) as state:
-        accelerator, _ = make_accelerator(config, state)
+        accelerator = make_accelerator(config, state)
         train_model(family, config, accelerator, "".join(faults))
         wait_for_all()
 

@@ -58,7 +58,7 @@ def gradients(kind: str, config: TrainConfig) -> tuple[dict[str, Tensor], int]:
     with draws_of(1, 2, range(COUNT)):
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
             output = model(batch)
-        loss = output.loss if kind != "vae" else output.reconstruction.square().mean()
+        loss = output.loss if kind != "vae" else output.reconstructions[0].square().mean()
         loss.backward()
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}, kept
 

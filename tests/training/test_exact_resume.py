@@ -51,7 +51,8 @@ class Training:
         found = load_latest(folder)
         assert found is not None
         self.module.load_state_dict(found.tensors["weights"])
-        self.ema.load_tensors(found.tensors["ema"])
+        for name, value in self.ema.tensors().items():
+            value.copy_(found.tensors["ema"][name])
         restore_optimizer(self.optimizer, found.tensors["optimizer"], self.module)
         return found.step
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from audiogen.seal import DamagedFolderError, seal_folder
 from audiogen.storage import write_tensors
-from audiogen.training.checkpoint.folder import load_latest, save_checkpoint
-from audiogen.training.distributed.sharding import JoinedTensors, joined_groups
+from audiogen.training.checkpoint.folder import load_checkpoint, load_latest, save_checkpoint
+from audiogen.training.distributed.sharding import read_groups
 
 WHOLE = {"weight": torch.arange(15.0).reshape(5, 3), "bias": torch.tensor([7.0])}
 
@@ -26,22 +27,22 @@ def write_parts(folder: Path) -> None:
 def test_parts_are_joined(tmp_path: Path) -> None:
     write_parts(tmp_path)
     write_tensors(tmp_path / "ema.safetensors", WHOLE)  # another group, in one file
-    (found,) = joined_groups(tmp_path).values()
-    assert isinstance(found, JoinedTensors)
-    assert sorted(found) == ["bias", "step", "weight"]
-    assert len(found) == 3
-    assert all(torch.equal(found[name], tensor) for name, tensor in WHOLE.items())
-    assert float(found["step"]) == 4
-    with pytest.raises(KeyError):
-        found["other"]
+    found = read_groups(tmp_path)
+    assert sorted(found) == ["ema", "model"]
+    assert sorted(found["model"]) == ["bias", "step", "weight"]
+    for group in found.values():
+        assert all(torch.equal(group[name], tensor) for name, tensor in WHOLE.items())
+    assert float(found["model"]["step"]) == 4
 
 
 @pytest.mark.parametrize("lost", [1, 2])
-def test_a_missing_part_is_named(lost: int, tmp_path: Path) -> None:
-    write_parts(tmp_path)
-    (tmp_path / f"model-{lost:05d}-of-00002.safetensors").unlink()
-    with pytest.raises(ValueError, match="model lies in 2 parts, of which some are missing"):
-        joined_groups(tmp_path)
+def test_a_checkpoint_that_lost_a_part_is_none(lost: int, tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, 1, tensors={"model": WHOLE}, state={})
+    write_parts(path)
+    seal_folder(path)
+    (path / f"model-{lost:05d}-of-00002.safetensors").unlink()
+    with pytest.raises(DamagedFolderError, match=f"model-{lost:05d}-of-00002"):
+        load_checkpoint(path)
 
 
 def test_a_part_of_an_interrupted_save_is_no_checkpoint(tmp_path: Path) -> None:

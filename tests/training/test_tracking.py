@@ -165,7 +165,7 @@ def boom() -> None:
 
 
 def hang() -> None:
-    time.sleep(3)
+    time.sleep(600)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_wandb_may_fail_at_any_time(
             tracker.audio(step, "00", torch.zeros(1, 9), 16000, "")
     assert len(rows(tmp_path)) == 3
     assert len(caplog.records) == 1, "said once"
-    assert f"{fails} failed" in caplog.text or "start failed" in caplog.text or fails == "Audio"
+    assert "wandb" in caplog.text
     assert fake.called.count("log") <= (6 if fails == "finish" else 1)
 
 

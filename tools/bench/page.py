@@ -31,10 +31,10 @@ from audiogen.audio.loops import measure_seam
 from audiogen.data.synthetic.writing import plan_clip, render_clip
 from audiogen.generators import ODESamplingConfig
 from audiogen.pack.curation.page import write_page
-from audiogen.pack.curation.store import STORE_FOLDER, CardMaker
+from audiogen.pack.curation.store import STORE_FOLDER, making_cards
 from audiogen.pack.job import read_job, take_path, write_job
 from audiogen.take_request import TakeRequest
-from audiogen.takes.take import SeamReport, Take, take_slug, write_take
+from audiogen.takes.take import Take, take_slug, write_take
 
 RUNS = 5
 WITHOUT, AFTER_JOB, TENTH_NEW = "without cards", "after a job", "with a tenth new"
@@ -78,7 +78,7 @@ def write_pack(pack: Path, *, count: int, seconds: tuple[float, float], rate: in
             loop=loop,
             sampling=ODESamplingConfig(),
         )
-        seam = SeamReport.of(measure_seam(wav, rate)) if loop else None  # as `make` does
+        seam = measure_seam(wav, rate) if loop else None  # as `make` does
         made = Take.made_by(stub, request, seam=seam)
         name = f"{take_slug(clip.caption)}-seed{number}"
         take = made.model_copy(update={"file": name, "run": "textures"})
@@ -110,9 +110,9 @@ def time_pages(pack: Path, rounds: int) -> dict[str, list[float]]:
 def _make_cards(pack: Path, job: Sequence[Take]) -> float:
     """Make all cards as a job does; return the processor seconds that it took."""
     start = time.process_time()
-    with CardMaker(pack, job) as cards:
+    with making_cards(pack, job) as make_card:
         for take in job:
-            cards.add(take)
+            make_card(take)
     return time.process_time() - start
 
 

@@ -94,8 +94,7 @@ def _flac(head: bytes) -> Container:
 
 def _wav(raw: BinaryIO, size: int, order: str) -> Container:
     """Check sizes and format of RIFF, RIFX and RF64 (EBU Tech 3306) against each other."""
-    places, stop, form_end = walk(raw, size, order, samples=b"data")
-    chunks = _first_of_each(places)
+    chunks, stop, form_end = _walk(raw, order, samples=b"data")
     if b"data" not in chunks:
         return Container(kind="WAV", found=False)
     body, length = chunks[b"data"]
@@ -103,8 +102,7 @@ def _wav(raw: BinaryIO, size: int, order: str) -> Container:
         long_size = _long_size(raw, chunks)
         length = size - body if long_size is None else long_size
         stop = size
-    _require_bytes(body, length, size)
-    _require_end(stop, size, form_end)
+    _require_sizes(body + length, stop, form_end, size)
     width = _frame_bytes(raw, chunks, order)
     return Container(kind="WAV", frames=length // width if width else None)
 
@@ -141,13 +139,11 @@ def _frame_bytes(raw: BinaryIO, chunks: Mapping[bytes, tuple[int, int]], order: 
 
 def _aiff(raw: BinaryIO, size: int) -> Container:
     """Check the common chunk of AIFF and AIFC against the sizes."""
-    places, stop, form_end = walk(raw, size, ">", samples=b"SSND")
-    chunks = _first_of_each(places)
+    chunks, stop, form_end = _walk(raw, ">", samples=b"SSND")
     if b"SSND" not in chunks or b"COMM" not in chunks:
         return Container(kind="AIFF", found=False)
     body, length = chunks[b"SSND"]
-    _require_bytes(body, length, size)
-    _require_end(stop, size, form_end)
+    _require_sizes(body + length, stop, form_end, size)
     raw.seek(body)
     offset_field = raw.read(4)
     raw.seek(chunks[b"COMM"][0])
@@ -165,36 +161,30 @@ def _aiff(raw: BinaryIO, size: int) -> Container:
     return Container(kind="AIFF", frames=frames)
 
 
-def walk(
-    raw: BinaryIO, size: int, order: str, *, samples: bytes
-) -> tuple[list[tuple[bytes, int, int]], int, int]:
+def _walk(
+    raw: BinaryIO, order: str, *, samples: bytes
+) -> tuple[dict[bytes, tuple[int, int]], int, int]:
     """Walk the chunks of RIFF or IFF, of which one, `samples`, holds the samples.
 
     Returns:
-        the chunks as (name, place of the body, length); where the walk stopped understanding;
-        where the file should end by its own word.
+        place of the body and length of the first chunk of every name; where the walk stopped
+        understanding; where the file should end by its own word.
     """
     raw.seek(4)
     form_end = 8 + int(struct.unpack(order + "I", raw.read(4))[0])
-    chunks: list[tuple[bytes, int, int]] = []
-    place, has_samples = 12, False
-    while len(chunks) < MAX_CHUNKS and place != size:
+    chunks: dict[bytes, tuple[int, int]] = {}
+    place = 12
+    for _ in range(MAX_CHUNKS):
         header = _at(raw, place)
-        if header is None or (place == form_end and has_samples):
+        if header is None or (place == form_end and samples in chunks):
             break
-        name, length = header[:4], int(struct.unpack(order + "I", header[4:])[0])
-        chunks.append((name, place + 8, length))
-        has_samples = has_samples or name == samples
+        length = int(struct.unpack(order + "I", header[4:])[0])
+        chunks.setdefault(header[:4], (place + 8, length))
         place += 8 + length
         # Odd chunks are followed by a byte of padding, which some programs forget.
         if length % 2 and (_at(raw, place) is None or _at(raw, place + 1) is not None):
             place += 1
     return chunks, place, form_end
-
-
-def _first_of_each(places: list[tuple[bytes, int, int]]) -> dict[bytes, tuple[int, int]]:
-    """Place and length of the first chunk of every name."""
-    return {name: (start, length) for name, start, length in reversed(places)}
 
 
 def _at(raw: BinaryIO, place: int) -> bytes | None:
@@ -205,14 +195,10 @@ def _at(raw: BinaryIO, place: int) -> bytes | None:
     return header if printable else None
 
 
-def _require_bytes(body: int, length: int, size: int) -> None:
-    missing = body + length - size
-    if missing > 0:
-        raise ContainerError("truncated", f"{missing} bytes are missing")
-
-
-def _require_end(stop: int, size: int, form_end: int) -> None:
-    """Raise when bytes behind the samples are no chunk and inside of what the file claims."""
+def _require_sizes(samples_end: int, stop: int, form_end: int, size: int) -> None:
+    """Refuse samples that are cut off, and bytes behind them inside of what the file claims."""
+    if samples_end > size:
+        raise ContainerError("truncated", f"{samples_end - size} bytes are missing")
     ends = {size, form_end}
     if not ends & {stop, stop - 1}:  # a byte of padding at the end may be there or not
         odd = f"{size - stop} bytes behind the samples belong to nothing"

@@ -66,18 +66,16 @@ def read_range(address: str, start: int, end: int) -> bytes:
         OSError: after several tries, or at once where the file is not there.
     """
     system, path = remote(address)
-    for number in range(1, TRIES + 1):
+    said = ""
+    for number in range(TRIES):
+        time.sleep(PAUSE_SECONDS * number)
         try:
-            content: bytes = system.cat_file(path, start=start, end=end)
+            return bytes(system.cat_file(path, start=start, end=end))
         except FileNotFoundError:
             raise FileNotFoundError(f"{address}: no such file") from None
         except Exception as error:  # each kind of store has errors of its own
-            if number == TRIES:
-                raise OSError(f"{address}: cannot be read ({_short(error)})") from error
-            time.sleep(PAUSE_SECONDS * 2 ** (number - 1))
-        else:
-            return content
-    raise AssertionError("the last try returns or raises")
+            said = _short(error)
+    raise OSError(f"{address}: cannot be read ({said})")
 
 
 def remote(address: str) -> tuple[Any, str]:

@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -35,6 +35,9 @@ Task = Callable[[Any], Mapping[str, Any]]
 Item = Sound | str
 """A file, a member of an archive, or the address of a remote archive."""
 
+FILE_SECONDS = 60.0  # by the clock; generous, since machines may be busy
+SECONDS_PER_MEGABYTE = 1.0  # added for large files
+MEMORY_BYTES = 1 << 30  # beyond what a child has when it starts
 ADDRESS_SECONDS = 3600.0  # listing what is elsewhere takes as long as the network does
 START_SECONDS = 120.0  # a cold disk with a virus scanner
 FILES_PER_WORKER = 16  # fewer are not worth another start of an interpreter
@@ -49,44 +52,14 @@ _ONE_THREAD = {
 } | {"VECLIB_MAXIMUM_THREADS": "1"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What one file may cost.
-
-    Attributes:
-        seconds: by the clock; generous, since machines may be busy.
-        seconds_per_megabyte: added for large files.
-        memory_bytes: beyond what a child has when it starts.
-    """
-
-    seconds: float = 60.0
-    seconds_per_megabyte: float = 1.0
-    memory_bytes: int = 1 << 30
-
-    def seconds_for(self, item: Item) -> float:
-        """Return the limit of one file."""
-        if isinstance(item, str):
-            return ADDRESS_SECONDS
-        try:
-            size = item.num_bytes if isinstance(item, Member) else item.stat().st_size
-        except OSError:
-            size = 0
-        return self.seconds + self.seconds_per_megabyte * size / 1e6
-
-
 def run_contained(
-    task: Task,
-    items: Sequence[Item],
-    *,
-    limits: Limits = Limits(),
-    num_workers: int | None = None,
+    task: Task, items: Sequence[Item], *, num_workers: int | None = None
 ) -> list[Mapping[str, Any] | str]:
     """Run a task on every file in child processes.
 
     Args:
         task: A function at the top of a module; the children import it by its name.
         items: What the task is given, one at a time. The files need not exist, nor be sounds.
-        limits: What one file may cost.
         num_workers: The number of child processes; None chooses it by processors and files.
 
     Returns:
@@ -96,7 +69,7 @@ def run_contained(
         RuntimeError: a child cannot even start.
     """
     most = num_workers or min(_processors(), MAX_WORKERS, -(-len(items) // FILES_PER_WORKER))
-    workers = [_Worker(task, limits) for _ in range(max(1, min(most, len(items))))]
+    workers = [_Worker(task) for _ in range(max(1, min(most, len(items))))]
     idle: SimpleQueue[_Worker] = SimpleQueue()
     for worker in workers:
         idle.put(worker)
@@ -120,9 +93,8 @@ def run_contained(
 class _Worker:
     """The parent's end of one child, which is started when it is needed."""
 
-    def __init__(self, task: Task, limits: Limits) -> None:
+    def __init__(self, task: Task) -> None:
         self._name = f"{task.__module__}:{task.__qualname__}"
-        self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
         self._is_over = False
 
@@ -130,7 +102,7 @@ class _Worker:
         """Have the task done on one file; return its answer, or the reason why there is none."""
         process = self._process or self._start()
         told = asdict(item) if isinstance(item, Member) else str(item)
-        seconds = self._limits.seconds_for(item)
+        seconds = _seconds_for(item)
         end = time.monotonic() + seconds
         reply = _exchange(process, told, seconds)
         timed_out = time.monotonic() >= end
@@ -173,11 +145,22 @@ class _Worker:
         self._process = process
         if self._is_over:  # ended by another thread while this one was here
             process.kill()
-        setup = {"task": self._name, "memory_bytes": self._limits.memory_bytes}
+        setup = {"task": self._name, "memory_bytes": MEMORY_BYTES}
         if _exchange(process, setup, START_SECONDS) is None:
             self._stop()
             raise RuntimeError("a process that decodes cannot start; it says why above")
         return process
+
+
+def _seconds_for(item: Item) -> float:
+    """How long the task may take."""
+    if isinstance(item, str):
+        return ADDRESS_SECONDS
+    try:
+        size = item.num_bytes if isinstance(item, Member) else item.stat().st_size
+    except OSError:
+        size = 0
+    return FILE_SECONDS + SECONDS_PER_MEGABYTE * size / 1e6
 
 
 def _exchange(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -97,26 +97,18 @@ def measure_audio(sound: Sound) -> AudioFacts:
         )
 
 
-@dataclass
 class _Levels:
     """Sums over the blocks of a file from which warnings are made."""
 
-    channels: int
-    window: int  # samples whose peak decides whether they are quiet
-    num_frames: int = 0
-    num_quiet: int = 0
-    num_clipped: int = 0
-    difference: float = 0.0  # largest, of any channel to the first
-    low: npt.NDArray[np.float64] = field(init=False)
-    high: npt.NDArray[np.float64] = field(init=False)
-    sums: npt.NDArray[np.float64] = field(init=False)
-    products: npt.NDArray[np.float64] = field(init=False)  # (C, C)
-
-    def __post_init__(self) -> None:
-        self.low = np.full(self.channels, np.inf)
-        self.high = np.full(self.channels, -np.inf)
-        self.sums = np.zeros(self.channels)
-        self.products = np.zeros((self.channels, self.channels))
+    def __init__(self, channels: int, window: int) -> None:
+        self.channels = channels
+        self.window = window  # samples whose peak decides whether they are quiet
+        self.num_frames = self.num_quiet = self.num_clipped = 0
+        self.difference = 0.0  # largest, of any channel to the first
+        self.low: npt.NDArray[np.float64] = np.full(channels, np.inf)
+        self.high: npt.NDArray[np.float64] = np.full(channels, -np.inf)
+        self.sums = np.zeros(channels)
+        self.products = np.zeros((channels, channels))
 
     @property
     def swings(self) -> npt.NDArray[np.float64]:
@@ -136,9 +128,7 @@ class _Levels:
             self.difference = max(self.difference, float(np.abs(wav[1:] - wav[0]).max()))
         level = np.abs(wav)
         full = level >= FULL_SCALE
-        if full.any():
-            runs = full[:, 2:] & full[:, 1:-1] & full[:, :-2]
-            self.num_clipped += int(runs.sum())
+        self.num_clipped += int((full[:, 2:] & full[:, 1:-1] & full[:, :-2]).sum())
         starts = np.arange(0, wav.shape[1], self.window)
         peaks = np.maximum.reduceat(level.max(axis=0), starts)
         lengths = np.diff(starts, append=wav.shape[1])

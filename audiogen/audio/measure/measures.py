@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,12 @@ ROUGH_HZ = (20.0, 150.0)
 KEY_TONALITY, KEY_MATCH, KEY_MARGIN = 0.3, 0.7, 0.02
 PULSE_CLARITY = 0.4
 SILENCE = 1e-9
+OF_SILENCE: Mapping[str, float] = {
+    "event_density_hz": 0.0,
+    "roughness": 0.0,
+    "stationarity": 1.0,
+    "tonality": 0.0,
+}
 PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 # Temperley (2007, chapter 6): how often each pitch class occurs in a key of C.
 MAJOR = (0.748, 0.060, 0.488, 0.082, 0.670, 0.460, 0.096, 0.715, 0.104, 0.366, 0.057, 0.400)
@@ -87,75 +94,44 @@ def measure_sound(wav: Tensor, sample_rate: int) -> SoundMeasures:
     Raises:
         ValueError: another shape, NaN, or a rate out of bounds.
     """
-    heard = _Heard(wav, sample_rate)
-    return SoundMeasures(**{one.name: getattr(heard, one.name) for one in fields(SoundMeasures)})
+    names = [one.name for one in fields(SoundMeasures)]
+    return SoundMeasures(**measure_some(wav, sample_rate, names))
 
 
-def measure_some(
-    wav: Tensor, sample_rate: int, names: Iterable[str]
-) -> dict[str, float | str | None]:
+def measure_some(wav: Tensor, sample_rate: int, names: Iterable[str]) -> dict[str, Any]:
     """Measure what is asked for alone, by the names of `SoundMeasures`; see `measure_sound`."""
-    heard = _Heard(wav, sample_rate)
-    return {name: getattr(heard, name) for name in names}
+    lufs = loudness_lufs(wav, sample_rate)
+    seconds = wav.shape[1] / sample_rate
+    if lufs == -math.inf:
+        return {name: {"seconds": seconds, **OF_SILENCE}.get(name) for name in names}
+    wav = wav.detach().cpu().float()
+    mono = wav.mean(dim=0)
+    if float(mono.abs().max()) < SILENCE:  # sides that cancel are measured on one of them
+        mono = wav[0]
+    samples: FloatArray = mono.double().numpy()
 
+    @functools.cache
+    def onsets() -> FloatArray:
+        return _onset_strength(mono, sample_rate)
 
-class _Heard:
-    """A sound; each of the attributes of `SoundMeasures` is worked out when it is asked for."""
+    @functools.cache
+    def tonality() -> float:
+        return _tonality(_frames(samples, sample_rate, FINE_SECONDS), sample_rate)
 
-    def __init__(self, wav: Tensor, sample_rate: int) -> None:
-        self._lufs = loudness_lufs(wav, sample_rate)
-        self._wav, self._rate = wav.detach().cpu().float(), sample_rate
-        self._mono = self._wav.mean(dim=0)
-        if float(self._mono.abs().max()) < SILENCE:  # sides that cancel are measured on one of them
-            self._mono = self._wav[0]
-        self._samples: FloatArray = self._mono.double().numpy()
-        self._silent = self._lufs == -math.inf
-        self.seconds = self._wav.shape[1] / sample_rate
-        self.loudness_lufs = None if self._silent else self._lufs
-
-    @property
-    def true_peak_db(self) -> float | None:
-        return None if self._silent else true_peak_db(self._wav, self._rate)
-
-    @property
-    def brightness_hz(self) -> float | None:
-        if self._silent:
-            return None
-        return _brightness(_frames(self._samples, self._rate, FRAME_SECONDS), self._rate)
-
-    @functools.cached_property
-    def _onsets(self) -> FloatArray:
-        return np.zeros(1) if self._silent else _onset_strength(self._mono, self._rate)
-
-    @property
-    def event_density_hz(self) -> float:
-        return _num_events(self._onsets) / self.seconds
-
-    @property
-    def roughness(self) -> float:
-        return 0.0 if self._silent else _roughness(self._samples, self._rate)
-
-    @property
-    def stationarity(self) -> float:
-        return 1.0 if self._silent else _stationarity(self._samples, self._rate)
-
-    @functools.cached_property
-    def tonality(self) -> float:
-        if self._silent:
-            return 0.0
-        return _tonality(_frames(self._samples, self._rate, FINE_SECONDS), self._rate)
-
-    @property
-    def key(self) -> str | None:
-        return _key(self._samples, self._rate) if self.tonality >= KEY_TONALITY else None
-
-    @property
-    def tempo_bpm(self) -> float | None:
-        return _tempo(self._onsets)
-
-    @property
-    def stereo_correlation(self) -> float | None:
-        return stereo_correlation(self._wav)
+    measures: dict[str, Callable[[], float | str | None]] = {
+        "seconds": lambda: seconds,
+        "loudness_lufs": lambda: lufs,
+        "true_peak_db": lambda: true_peak_db(wav, sample_rate),
+        "brightness_hz": lambda: _brightness(samples, sample_rate),
+        "event_density_hz": lambda: _num_events(onsets()) / seconds,
+        "roughness": lambda: _roughness(samples, sample_rate),
+        "stationarity": lambda: _stationarity(samples, sample_rate),
+        "tonality": tonality,
+        "key": lambda: _key(samples, sample_rate) if tonality() >= KEY_TONALITY else None,
+        "tempo_bpm": lambda: _tempo(onsets()),
+        "stereo_correlation": lambda: stereo_correlation(wav),
+    }
+    return {name: measures[name]() for name in names}
 
 
 def true_peak_db(wav: Tensor, sample_rate: int, *, ring: bool = False) -> float:
@@ -191,7 +167,8 @@ def _frames(samples: FloatArray, sample_rate: int, seconds: float) -> FloatArray
     return power
 
 
-def _brightness(power: FloatArray, sample_rate: int) -> float:
+def _brightness(samples: FloatArray, sample_rate: int) -> float:
+    power = _frames(samples, sample_rate, FRAME_SECONDS)
     hertz = np.linspace(0, sample_rate / 2, power.shape[1])
     magnitude = np.sqrt(power)
     centroids = magnitude @ hertz / np.maximum(magnitude.sum(axis=1), SILENCE)

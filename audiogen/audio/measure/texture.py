@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -38,14 +37,6 @@ _ENVELOPE_FLOOR = 0.05  # after compression; 0.05 is -87 dB
 _VARIATION_FLOOR = 0.03
 _POWER_FLOOR = 1e-3
 _SKEWNESS_LIMIT, _KURTOSIS_LIMIT, _CORRELATION_LIMIT = 4.0, 30.0, 0.98
-
-
-@dataclass(frozen=True)
-class _Band:
-    """One cochlear filter: the first FFT bin it covers and its gains from there on."""
-
-    first_bin: int
-    gains: Array
 
 
 def texture_statistics(wav: Tensor, sample_rate: int) -> Array:
@@ -144,20 +135,17 @@ def cochlear_envelopes(wav: Tensor, sample_rate: int) -> Array:
     padded = round(seconds * sample_rate)
     frames = round(seconds * ENVELOPE_RATE)
     spectrum: Any = scipy.fft.rfft(signal / rms, padded)
-    bands = _filterbank(padded, sample_rate)
     envelopes = np.zeros((NUM_BANDS, num_frames), dtype=np.float32)
-    for length, members in _by_length(bands, frames).items():
-        subbands = np.zeros((len(members), length), dtype=np.complex64)
-        for row, index in enumerate(members):
-            band = bands[index]
-            stop = band.first_bin + len(band.gains)
-            subbands[row, : len(band.gains)] = spectrum[band.first_bin : stop] * band.gains
-        analytic = scipy.fft.ifft(subbands, axis=1, overwrite_x=True)
+    for envelope, (bins, gains) in zip(envelopes, _filterbank(padded, sample_rate), strict=True):
+        length = frames
+        while length < 2 * len(gains):  # the magnitude has twice the bandwidth
+            length *= 2
+        analytic = scipy.fft.ifft(spectrum[bins] * gains, length)
         power = (analytic.real**2 + analytic.imag**2) * np.float32((2 * length / padded) ** 2)
         compressed = np.exp(np.log(power + np.float32(1e-12)) * np.float32(COMPRESSION / 2))
-        lowpassed = scipy.fft.rfft(compressed, axis=1)[:, : frames // 2 + 1]
-        slow = scipy.fft.irfft(lowpassed, frames, axis=1) * np.float32(frames / length)
-        envelopes[members] = slow[:, :num_frames]
+        lowpassed = scipy.fft.rfft(compressed)[: frames // 2 + 1]
+        slow = scipy.fft.irfft(lowpassed, frames) * np.float32(frames / length)
+        envelope[:] = slow[:num_frames]
     return np.asarray(np.maximum(envelopes, 0.0))
 
 
@@ -167,33 +155,23 @@ def erb_rate(hz: NDArray[Any] | float) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=16)
-def _filterbank(num_samples: int, sample_rate: int) -> tuple[_Band, ...]:
-    """Half-cosine filters, equally spaced on the ERB scale, each overlapping its neighbours."""
+def _filterbank(num_samples: int, sample_rate: int) -> list[tuple[slice, Array]]:
+    """Half-cosine filters, equally spaced on the ERB scale, each overlapping its neighbours.
+
+    Returns:
+        The FFT bins that each covers, and its gains in them.
+    """
     edges = np.linspace(erb_rate(LOWEST_HZ), erb_rate(HIGHEST_HZ), NUM_BANDS + 2)
     edges_hz = 24.7 * 9.265 * np.expm1(edges / 9.265)
     bins_hz = np.arange(num_samples // 2 + 1) * (sample_rate / num_samples)
-    bands: list[_Band] = []
-    for low, centre, high in zip(edges[:-2], edges[1:-1], edges[2:], strict=True):
-        index = len(bands)
-        inside = np.flatnonzero((bins_hz > edges_hz[index]) & (bins_hz < edges_hz[index + 2]))
-        distance = (erb_rate(bins_hz[inside]) - centre) / ((high - low) / 2)
+    width = edges[1] - edges[0]
+    bands = []
+    for centre, low_hz, high_hz in zip(edges[1:-1], edges_hz[:-2], edges_hz[2:], strict=True):
+        bins = slice(*np.searchsorted(bins_hz, [low_hz, high_hz]))
+        distance = (erb_rate(bins_hz[bins]) - centre) / width
         gains = np.cos(np.clip(distance, -1, 1) * np.pi / 2).astype(np.float32)
-        bands.append(_Band(int(inside[0]) if len(inside) else 0, gains))
-    return tuple(bands)
-
-
-def _by_length(bands: tuple[_Band, ...], frames: int) -> dict[int, list[int]]:
-    """Group bands by the length of their inverse FFT, a power of two times the envelope's.
-
-    The length is at least twice the band's bins (the magnitude has twice the bandwidth).
-    """
-    groups: dict[int, list[int]] = {}
-    for index, band in enumerate(bands):
-        length = frames
-        while length < 2 * len(band.gains):
-            length *= 2
-        groups.setdefault(length, []).append(index)
-    return groups
+        bands.append((bins, gains))
+    return bands
 
 
 @lru_cache(maxsize=16)

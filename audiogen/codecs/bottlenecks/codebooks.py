@@ -26,6 +26,7 @@ class Codebooks(nn.Module):
         entries: (K, V, d).
         counts: how often each entry was chosen of late (K, V): a sum over steps that fades with
             `decay`; zero before the first training batch.
+        revive_below: entries chosen less than this share of the mean are replaced.
     """
 
     entries: Tensor
@@ -37,15 +38,6 @@ class Codebooks(nn.Module):
     def __init__(
         self, num_codebooks: int, vocab_size: int, dim: int, *, decay: float, revive_below: float
     ) -> None:
-        """Make random codebooks.
-
-        Args:
-            num_codebooks: K.
-            vocab_size: V.
-            dim: d.
-            decay: weight of the past per step.
-            revive_below: entries chosen less than this share of the mean are replaced.
-        """
         super().__init__()
         self.decay, self.revive_below = decay, revive_below
         self.register_buffer("entries", torch.randn(num_codebooks, vocab_size, dim))

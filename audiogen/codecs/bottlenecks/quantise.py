@@ -89,17 +89,12 @@ class _Stage:
 
 
 class ResidualQuantiser(nn.Module, ABC):
-    """Stages of projection, nearest entry and projection back; the kind of entry is a subclass."""
+    """Stages of projection, nearest entry and projection back; the kind of entry is a subclass.
+
+    Each of K stages quantises d = `code_dim` numbers of the D = `dim` channels of a latent frame.
+    """
 
     def __init__(self, dim: int, code_dim: int, num_codebooks: int, dropout: float) -> None:
-        """Make the projections.
-
-        Args:
-            dim: D, channels of a latent frame.
-            code_dim: d, numbers that a stage quantises; more than D are not needed.
-            num_codebooks: K.
-            dropout: share of the training items that are decoded from a random number of codebooks.
-        """
         super().__init__()
         self.dropout = dropout
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
@@ -120,10 +115,9 @@ class ResidualQuantiser(nn.Module, ABC):
     def entries(self, index: int, tokens: Tensor) -> Tensor:
         """Entries (..., d) of stage `index` by their numbers (...)."""
 
+    @abstractmethod
     def learn(self, stages: list[_Stage]) -> dict[str, Tensor]:
         """Losses {name: ()} of a training pass."""
-        del stages
-        return {}
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Quantise latents; gradients pass straight through.
@@ -142,13 +136,15 @@ class ResidualQuantiser(nn.Module, ABC):
             for index, stage in enumerate(stages):
                 quantised = quantised + stage.part * (index < kept)[:, None, None]
             losses = self.learn(stages) if self.training else {}
-        return quantised.transpose(1, 2), self._numbers(stages), losses
+        tokens = torch.stack([stage.tokens for stage in stages], dim=1)
+        return quantised.transpose(1, 2), tokens, losses
 
     @torch.no_grad()
     def tokens(self, x: Tensor) -> Tensor:
         """Tokens (B, K, L) int64 of latents (B, D, L)."""
         with torch.autocast(x.device.type, enabled=False):
-            return self._numbers(self._stages(x.float().transpose(1, 2)))
+            stages = self._stages(x.float().transpose(1, 2))
+        return torch.stack([stage.tokens for stage in stages], dim=1)
 
     def from_tokens(self, tokens: Tensor) -> Tensor:
         """Latents (B, D, L) of the first k codebooks' tokens (B, k, L)."""
@@ -173,11 +169,6 @@ class ResidualQuantiser(nn.Module, ABC):
             few = rand((batch,), kept.device) < self.dropout
             kept = torch.where(few, 1 + randint(len(self.up), (batch,), kept.device), kept)
         return kept
-
-    @staticmethod
-    def _numbers(stages: list[_Stage]) -> Tensor:
-        """Tokens (B, K, L)."""
-        return torch.stack([stage.tokens for stage in stages], dim=1)
 
 
 class ResidualVQ(ResidualQuantiser):

@@ -22,6 +22,7 @@ class Whitening(nn.Module):
         means: (K, d).
         covariances: (K, d, d).
         is_begun: whether a place (K,) has seen vectors.
+        decay: weight of the past per step.
     """
 
     means: Tensor
@@ -31,13 +32,6 @@ class Whitening(nn.Module):
     """As for `Codebooks`: an average of averages would lag behind the averaged weights."""
 
     def __init__(self, num_places: int, dim: int, decay: float) -> None:
-        """Begin with mean 0 and covariance 1.
-
-        Args:
-            num_places: K.
-            dim: d.
-            decay: weight of the past per step.
-        """
         super().__init__()
         self.decay = decay
         self.register_buffer("means", torch.zeros(num_places, dim))

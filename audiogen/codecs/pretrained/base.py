@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
 import torch.nn.functional as F
@@ -33,10 +32,8 @@ class PretrainedConfig(CodecConfig):
     The sample rate, the channels and the hop length are those of the source.
     """
 
-    pinned: ClassVar[Mapping[str, str]]
-    """The commits that are taken of known sources where none is stated."""
-    weights_licence: ClassVar[str] = ""
-    """Of the weights of the known sources, SPDX; empty where they state none."""
+    weights_licence: ClassVar[str] = "not stated"
+    """Of the weights of the default source, SPDX."""
 
     source: str
     """Hub repository `owner/name`, with the folder in it behind that; or a local folder, which
@@ -55,15 +52,14 @@ class PretrainedConfig(CodecConfig):
     @property
     def licence(self) -> str:
         """Licence of the weights of `source`, as far as it is known."""
-        return (self.weights_licence if self.source in self.pinned else "") or "not stated"
+        return self.weights_licence if self._is_default(self.source) else "not stated"
 
     @model_validator(mode="before")
     @classmethod
-    def _known_sources_have_a_revision(cls, tree: Any) -> Any:
-        if not isinstance(tree, dict) or tree.get("revision") is not None:
-            return tree
-        source = tree.get("source", cls.model_fields["source"].default)
-        return {**tree, "revision": cls.pinned.get(source) if isinstance(source, str) else None}
+    def _the_default_revision_is_of_the_default_source(cls, tree: Any) -> Any:
+        if isinstance(tree, dict) and "source" in tree and not cls._is_default(tree["source"]):
+            return {"revision": None, **tree}
+        return tree
 
     @model_validator(mode="after")
     def _source_stays_as_it_is(self) -> Self:
@@ -82,6 +78,10 @@ class PretrainedConfig(CodecConfig):
                 f" https://huggingface.co/{page}/commits/main (a local folder begins with / or ./)"
             )
         return self
+
+    @classmethod
+    def _is_default(cls, source: object) -> bool:
+        return bool(source == cls.model_fields["source"].default)
 
 
 class TokenSourceConfig(PretrainedConfig):
@@ -106,21 +106,15 @@ class PretrainedCodec(Codec):
 
     @classmethod
     def _opened(cls, config: ConfigT) -> tuple[Any, ConfigT]:
-        """Return the network that `config` asks for, and `config` with its settings.
-
-        Raises:
-            FileNotFoundError: its files are nowhere to be found.
-            ValueError: it is not such a network, or not what `config` states.
-        """
+        """Return the network that `config` asks for, and `config` with its settings."""
         if config.network is not None:
-            network: Any = cls.library.make(config.network)
+            network = cls.library.make(config.network)
         else:
             network, settings = cls.library.open(config.source, config.revision)
             config = config.model_copy(update={"network": settings})
-        found = cls._facts(network)
         wrong = [
             f"  codec.{name}={getattr(config, name)}, but there it is {value}"
-            for name, value in found.items()
+            for name, value in cls._facts(network).items()
             if getattr(config, name) != value
         ]
         if wrong:
@@ -131,11 +125,7 @@ class PretrainedCodec(Codec):
     @staticmethod
     @abstractmethod
     def _facts(network: Any) -> dict[str, int]:
-        """Return sample_rate, audio_channels and hop_length of a network.
-
-        Raises:
-            ValueError: the network is of a variant that cannot be a codec here.
-        """
+        """Sample rate, audio channels and hop length; ValueError if it cannot be a codec here."""
 
     def _adopt(self, network: nn.Module, config: PretrainedConfig) -> None:
         """Take the network over, frozen."""
@@ -156,6 +146,19 @@ class PretrainedCodec(Codec):
             f"codec.type={self.config.type} is trained already; it only encodes and decodes"
         )
 
+    def decode_chunk(self, latents: Tensor, noise: Tensor) -> Tensor:
+        """Decode latents or tokens to wav (B, C, L * hop_length).
+
+        A transposed convolution of odd stride that is padded on both sides alike gives one sample
+        less than whole frames, and later layers multiply it: silence stands for what is missing.
+        """
+        wav = self._sound(latents)
+        return F.pad(wav, (0, noise.shape[-1] - wav.shape[-1]))
+
+    @abstractmethod
+    def _sound(self, latents: Tensor) -> Tensor:
+        """What the network makes of latents or tokens, (B, C, T)."""
+
 
 class PretrainedTokens(PretrainedCodec):
     """A pretrained codec of kind tokens."""
@@ -165,50 +168,16 @@ class PretrainedTokens(PretrainedCodec):
     def __init__(self, config: TokenSourceConfig) -> None:
         network, config = self._opened(config)
         super().__init__()
-        wanted, there = config.num_codebooks, self._count_codebooks(network)
+        wanted = config.num_codebooks
+        there = self._keep_codebooks(network, wanted)
         if wanted > there:
             raise ValueError(
                 f"codec.num_codebooks={wanted}, but codec.source={config.source} has {there}"
             )
-        self._keep_codebooks(network, wanted)
         self._adopt(network, config)
         self.spec = config.spec(wanted, network.config.codebook_size)
 
     @staticmethod
     @abstractmethod
-    def _count_codebooks(network: Any) -> int:
-        """Return how many codebooks a network has."""
-
-    @staticmethod
-    @abstractmethod
-    def _keep_codebooks(network: Any, count: int) -> None:
-        """Leave out all but the first `count` codebooks, which do not depend on the others."""
-
-
-def reach(part: nn.Module, step: float) -> float:
-    """Samples on each side that one step of a stack of convolutions depends on, at most.
-
-    Whether a kernel looks back, ahead or both ways is left open: it counts on both sides.
-
-    Args:
-        part: convolutions in the order of their use.
-        step: samples per step of what goes in.
-    """
-    reach = 0.0
-    for layer in part.modules():
-        if isinstance(layer, nn.ConvTranspose1d):
-            step /= layer.stride[0]
-            reach += (layer.kernel_size[0] - 1) * step
-        elif isinstance(layer, nn.Conv1d):
-            reach += (layer.kernel_size[0] - 1) * layer.dilation[0] * step
-            step *= layer.stride[0]
-    return reach
-
-
-def filled_up(wav: Tensor, length: int) -> Tensor:
-    """Fill wav (B, C, T) up to `length` with silence.
-
-    A transposed convolution of odd stride that is padded on both sides alike gives one sample less
-    than whole frames, and later layers multiply it.
-    """
-    return F.pad(wav, (0, length - wav.shape[-1]))
+    def _keep_codebooks(network: Any, count: int) -> int:
+        """Leave out all but the first `count` codebooks; return how many there were."""

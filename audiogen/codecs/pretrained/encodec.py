@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -16,11 +15,9 @@ from audiogen.codecs.pretrained.library import Transformers
 class EnCodecConfig(TokenSourceConfig):
     """EnCodec (Défossez et al. 2022, arXiv 2210.13438); 8 codebooks are 6 kbit/s."""
 
-    pinned: ClassVar[Mapping[str, str]] = {
-        "facebook/encodec_24khz": "c1dbe2ae3f1de713481a3b3e7c47f357092ee040"
-    }
     type: Literal["encodec"] = "encodec"
     source: str = "facebook/encodec_24khz"
+    revision: str | None = "c1dbe2ae3f1de713481a3b3e7c47f357092ee040"
     sample_rate: int = Field(default=24000, ge=8000, le=192000)
     hop_length: int = Field(default=320, gt=0)
     num_codebooks: int = Field(default=8, ge=1)
@@ -32,7 +29,7 @@ class EnCodec(PretrainedTokens):
     An LSTM remembers all that came before, so that audio is coded at once, however long it is.
     """
 
-    library = Transformers(network="EncodecModel", model_type="encodec")
+    library = Transformers(network="EncodecModel", label="encodec")
     encode_context = None
     decode_context = None
 
@@ -51,13 +48,11 @@ class EnCodec(PretrainedTokens):
         }
 
     @staticmethod
-    def _count_codebooks(network: Any) -> int:
-        return len(network.quantizer.layers)
-
-    @staticmethod
-    def _keep_codebooks(network: Any, count: int) -> None:
-        network.quantizer.layers = network.quantizer.layers[:count]
-        network.quantizer.num_quantizers = count
+    def _keep_codebooks(network: Any, count: int) -> int:
+        quantizer = network.quantizer
+        there = len(quantizer.layers)
+        quantizer.layers, quantizer.num_quantizers = quantizer.layers[:count], count
+        return there
 
     def encode_chunk(self, wav: Tensor) -> Tensor:
         """Encode wav (B, C, L * hop_length) as tokens (B, K, L)."""
@@ -65,8 +60,6 @@ class EnCodec(PretrainedTokens):
         codes: Tensor = self.network.quantizer.encode(self.network.encoder(wav))
         return codes.transpose(0, 1)
 
-    def decode_chunk(self, latents: Tensor, noise: Tensor) -> Tensor:
-        """Decode tokens (B, k, L) to wav (B, C, L * hop_length)."""
-        del noise
+    def _sound(self, latents: Tensor) -> Tensor:
         wav: Tensor = self.network.decoder(self.network.quantizer.decode(latents.transpose(0, 1)))
         return wav

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 from torch import Tensor
 
-from audiogen.codecs.pretrained.base import PretrainedTokens, TokenSourceConfig, reach
+from audiogen.codecs.pretrained.base import PretrainedTokens, TokenSourceConfig
 from audiogen.codecs.pretrained.library import Transformers
+from audiogen.nn.convnet import contexts
 
 
 class MimiConfig(TokenSourceConfig):
@@ -20,11 +21,9 @@ class MimiConfig(TokenSourceConfig):
     """
 
     weights_licence: ClassVar[str] = "CC-BY-4.0"
-    pinned: ClassVar[Mapping[str, str]] = {
-        "kyutai/mimi": "89091b3e466eb6a9d11e537bf26b144f194978f7"
-    }
     type: Literal["mimi"] = "mimi"
     source: str = "kyutai/mimi"
+    revision: str | None = "89091b3e466eb6a9d11e537bf26b144f194978f7"
     sample_rate: int = Field(default=24000, ge=8000, le=192000)
     hop_length: int = Field(default=1920, gt=0)
     num_codebooks: int = Field(default=8, ge=1)
@@ -34,16 +33,16 @@ class Mimi(PretrainedTokens):
     """Encodes to residual codes of a causal network with Transformers that look back by windows."""
 
     # The rate of frames is no field, and may differ from that which the fields imply.
-    library = Transformers(network="MimiModel", model_type="mimi", also=("frame_rate",))
+    library = Transformers(network="MimiModel", label="mimi", also=("frame_rate",))
 
     def __init__(self, config: MimiConfig) -> None:
         super().__init__(config)
-        settings, hop = self.network.config, config.hop_length
+        settings = self.network.config
         # Each layer of its Transformers looks back by a window of inner frames.
-        seen = settings.num_hidden_layers * settings.sliding_window
-        seen *= math.prod(settings.upsampling_ratios)
-        self.encode_context = math.ceil((reach(self.network.encoder, 1) + seen) / hop)
-        self.decode_context = math.ceil((reach(self.network.decoder, hop) + seen) / hop)
+        window = settings.num_hidden_layers * settings.sliding_window
+        window *= math.prod(settings.upsampling_ratios)
+        hop_length = config.hop_length
+        self.encode_context, self.decode_context = contexts(self.network, hop_length, window)
 
     @staticmethod
     def _facts(network: Any) -> dict[str, int]:
@@ -55,19 +54,15 @@ class Mimi(PretrainedTokens):
         }
 
     @staticmethod
-    def _count_codebooks(network: Any) -> int:
-        count: int = network.config.num_quantizers
-        return count
-
-    @staticmethod
-    def _keep_codebooks(network: Any, count: int) -> None:
-        semantic = network.config.num_semantic_quantizers
+    def _keep_codebooks(network: Any, count: int) -> int:
+        there, semantic = network.config.num_quantizers, network.config.num_semantic_quantizers
         if count < semantic:
             raise ValueError(
                 f"codec.num_codebooks={count}, but this Mimi needs its first {semantic} together"
             )
         others = network.quantizer.acoustic_residual_vector_quantizer
         others.layers = others.layers[: count - semantic]
+        return int(there)
 
     def encode_chunk(self, wav: Tensor) -> Tensor:
         """Encode wav (B, C, L * hop_length) as tokens (B, K, L)."""
@@ -75,9 +70,7 @@ class Mimi(PretrainedTokens):
         codes: Tensor = found.audio_codes
         return codes
 
-    def decode_chunk(self, latents: Tensor, noise: Tensor) -> Tensor:
-        """Decode tokens (B, k, L) to wav (B, C, L * hop_length)."""
-        del noise
+    def _sound(self, latents: Tensor) -> Tensor:
         wav: Tensor = self.network.decode(latents).audio_values
         return wav
 

@@ -12,17 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 BLOCK_FRAMES = 1 << 13  # worked on at once; a multiple of 8, so that blocks are whole bytes
-_DTYPES = ((1 << 8, torch.uint8), (1 << 15, torch.int16), (1 << 31, torch.int32))
 
 
 def bits_per_token(vocab_size: int) -> int:
     """Bits that tell `vocab_size` entries apart; at least one."""
     return max(1, (vocab_size - 1).bit_length())
-
-
-def small_dtype(vocab_size: int) -> torch.dtype:
-    """Return the smallest integer type that holds the tokens of a vocabulary."""
-    return next((dtype for most, dtype in _DTYPES if vocab_size <= most), torch.int64)
 
 
 def pack(tokens: Tensor, vocab_size: int) -> NDArray[np.uint8]:
@@ -37,20 +31,14 @@ def pack(tokens: Tensor, vocab_size: int) -> NDArray[np.uint8]:
 
 
 def unpack(packed: NDArray[np.uint8], shape: tuple[int, int], vocab_size: int) -> Tensor:
-    """Return the tokens (k, L) of the bits that `pack` made.
+    """Return the tokens (k, L) of the bits that `pack` made, as many bytes as `shape` (k, L) needs.
 
-    Args:
-        packed: as many bytes as `shape` needs.
-        shape: (k, L).
-        vocab_size: V; bits can say more than that, and what they say is returned.
-
-    Returns:
-        Tokens of the smallest integer type that has room for the bits.
+    Bits can say more than `vocab_size` entries, at most 2^31; what they say is returned, as int32.
     """
     bits = bits_per_token(vocab_size)
     weights = 1 << np.arange(bits, dtype=np.int64)[::-1]
     num_codebooks, num_frames = shape
-    tokens = torch.empty(shape, dtype=small_dtype(1 << bits))
+    tokens = torch.empty(shape, dtype=torch.int32)
     for start in range(0, num_frames, BLOCK_FRAMES):
         count = min(BLOCK_FRAMES, num_frames - start)
         num_bits = count * num_codebooks * bits

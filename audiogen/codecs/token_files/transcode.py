@@ -24,8 +24,8 @@ from audiogen.codecs.token_files.header import (
     require_codec,
     write_tokens,
 )
-from audiogen.codecs.token_files.packing import small_dtype
-from audiogen.storage import free_path, sha256_file
+from audiogen.seal import sealed_sha256
+from audiogen.storage import free_path
 
 _log = logging.getLogger(__name__)
 
@@ -55,43 +55,36 @@ class Transcoded:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Coder:
-    """A codec of tokens that was read from disk, and what names it in token files."""
+def load_token_codec(place: Path) -> tuple[Codec, TokenCodec]:
+    """Read the codec of a run folder, of a model folder, or of a codec's own folder.
 
-    codec: Codec
-    name: TokenCodec
+    Returns:
+        The codec, and what names it in token files.
 
-    @classmethod
-    def load(cls, place: Path) -> Coder:
-        """Read the codec of a run folder, of a model folder, or of a codec's own folder.
-
-        Raises:
-            FileNotFoundError: there is no codec; says where it was looked for.
-            ValueError: its latents are continuous.
-        """
-        folder = find_codec(place)
-        codec = load_codec(folder)
-        kind = codec.config.type
-        if codec.spec.kind != "tokens":
-            raise ValueError(
-                f"{folder}: a codec of continuous latents ({kind}), which are no tokens\n"
-                "  expected: a codec of tokens, such as recipes/rvq.yaml trains"
-            )
-        if codec.encode_context is None or codec.decode_context is None:
-            _log.warning("%s codes a sound as a whole: its memory grows with the length", kind)
-        digest = sha256_file(folder / "weights.safetensors")[:16]
-        spec = codec.spec
-        name = TokenCodec(
-            name=kind,
-            digest=digest,
-            sample_rate=spec.sample_rate,
-            audio_channels=spec.audio_channels,
-            hop_length=spec.hop_length,
-            num_codebooks=spec.channels,
-            vocab_size=spec.vocab_size or 0,
+    Raises:
+        FileNotFoundError: there is no codec; says where it was looked for.
+        ValueError: its latents are continuous.
+    """
+    folder = find_codec(place)
+    codec = load_codec(folder)
+    kind, spec = codec.config.type, codec.spec
+    if spec.vocab_size is None:
+        raise ValueError(
+            f"{folder}: a codec of continuous latents ({kind}), which are no tokens\n"
+            "  expected: a codec of tokens, such as recipes/rvq.yaml trains"
         )
-        return cls(codec=codec, name=name)
+    if codec.encode_context is None or codec.decode_context is None:
+        _log.warning("%s codes a sound as a whole: its memory grows with the length", kind)
+    name = TokenCodec(
+        name=kind,
+        digest=sealed_sha256(folder, "weights.safetensors")[:16],
+        sample_rate=spec.sample_rate,
+        audio_channels=spec.audio_channels,
+        hop_length=spec.hop_length,
+        num_codebooks=spec.channels,
+        vocab_size=spec.vocab_size,
+    )
+    return codec, name
 
 
 def encode_sounds(
@@ -100,23 +93,20 @@ def encode_sounds(
     """Write sound files as token files; what is there already is kept, and a number put behind.
 
     Args:
-        model: a run folder, a model folder, or a codec's own folder.
+        model: as of `load_token_codec`.
         files: sounds at any rate, of any length.
         out: folder of the token files; None is beside each sound.
         num_codebooks: the first of the codec's codebooks, which alone are kept; None is all.
-
-    Yields:
-        One report per file, as it is done.
 
     Raises:
         ValueError: the codec has no tokens, or not as many codebooks.
         AudioReadError: a file is not audio, or damaged.
     """
-    coder = Coder.load(model)
-    count = _checked_count(num_codebooks, coder.name.num_codebooks, "this codec")
+    codec, name = load_token_codec(model)
+    count = _checked_count(num_codebooks, name.num_codebooks, "this codec")
     for file in files:
         path = free_path(out or file.parent, file.stem, SUFFIX)
-        yield encode_sound(coder, file, path, num_codebooks=count)
+        yield _encode_sound(codec, name, file, path, count)
 
 
 def decode_sounds(
@@ -130,92 +120,84 @@ def decode_sounds(
     """Write token files as 24-bit WAV; what is there already is kept, and a number put behind.
 
     Args:
-        model: a run folder, a model folder, or a codec's own folder, which holds the codec that
-            encoded the files.
+        model: as of `load_token_codec`, with the codec that encoded the files.
         files: token files.
         out: folder of the sounds; None is beside each token file.
         num_codebooks: the first of the file's codebooks, which alone are decoded; None is all.
         seed: of the random fine detail.
 
-    Yields:
-        One report per file, as it is done.
-
     Raises:
         ValueError: a file is no token file, damaged, or of another codec.
     """
-    coder = Coder.load(model)
+    codec, name = load_token_codec(model)
     for file in files:
+        header, tokens = read_tokens(file)
+        require_codec(file, header, name)
+        count = _checked_count(num_codebooks, header.num_codebooks, str(file))
         path = free_path(out or file.parent, file.stem)
-        yield decode_sound(coder, file, path, num_codebooks=num_codebooks, seed=seed)
+        yield _decode_sound(codec, header, tokens[:count], file, path, seed)
 
 
-def encode_sound(coder: Coder, file: Path, path: Path, *, num_codebooks: int) -> Transcoded:
-    """Encode one sound, and write its tokens to `path`; see `encode_sounds`."""
-    began, codec, spec = time.perf_counter(), coder.codec, coder.name
-    small = small_dtype(spec.vocab_size)
+def _encode_sound(
+    codec: Codec, name: TokenCodec, file: Path, path: Path, num_codebooks: int
+) -> Transcoded:
+    """Encode one sound, and write its tokens to `path`."""
+    began = time.perf_counter()
+    lengths: list[int] = []
     with opened(file) as source:
-        if source.sample_rate != spec.sample_rate:
+        if source.sample_rate != name.sample_rate:
             text = "%s: resampled %d -> %d Hz"
-            _log.info(text, file.name, source.sample_rate, spec.sample_rate)
-        if source.channels != spec.audio_channels:
-            change = channel_change(source.channels, spec.audio_channels)
+            _log.info(text, file.name, source.sample_rate, name.sample_rate)
+        if source.channels != name.audio_channels:
+            change = channel_change(source.channels, name.audio_channels)
             _log.info("%s: %s", file.name, change)
         fitted = (
-            to_channels(torch.from_numpy(block.T), spec.audio_channels) for block in source.blocks()
+            to_channels(torch.from_numpy(block.T), name.audio_channels) for block in source.blocks()
         )
-        resampled = resample_blocks(fitted, source.sample_rate, spec.sample_rate)
-        blocks = _Counted(file, resampled)
+        resampled = resample_blocks(fitted, source.sample_rate, name.sample_rate)
+        blocks = _counted(file, resampled, lengths)
         pieces = codec.encode_pieces(block[None].to(codec.device) for block in blocks)
-        tokens = torch.cat([piece[0, :num_codebooks].to("cpu", small) for piece in pieces], dim=1)
+        kept = [piece[0, :num_codebooks].to("cpu", torch.int32) for piece in pieces]
+    tokens = torch.cat(kept, dim=1)
     header = TokenHeader(
-        codec=coder.name,
+        codec=name,
         num_codebooks=tokens.shape[0],
         num_frames=tokens.shape[1],
-        num_samples=blocks.num_samples,
+        num_samples=sum(lengths),
         source_rate=source.sample_rate,
     )
     write_tokens(path, tokens, header)
-    return _report(path, header, num_codebooks, path.stat().st_size, began)
+    return _report(path, codec, tokens, header, path, began)
 
 
-def decode_sound(
-    coder: Coder, file: Path, path: Path, *, num_codebooks: int | None = None, seed: int = 0
+def _decode_sound(
+    codec: Codec, header: TokenHeader, tokens: Tensor, file: Path, path: Path, seed: int
 ) -> Transcoded:
-    """Decode one token file, and write its sound to `path`; see `decode_sounds`."""
-    began, codec = time.perf_counter(), coder.codec
-    header, tokens = read_tokens(file)
-    require_codec(file, header, coder.name)
-    count = _checked_count(num_codebooks, header.num_codebooks, str(file))
-    pieces = codec.decode_pieces(tokens[None, :count].to(codec.device), seeds=[seed])
+    """Decode the tokens (k, L) of one file, and write their sound to `path`."""
+    began, spec = time.perf_counter(), codec.spec
+    pieces = codec.decode_pieces(tokens[None].to(codec.device), seeds=[seed])
     peak = write_blocks(
         path,
         _cut((piece[0] for piece in pieces), header.num_samples),
-        coder.name.sample_rate,
-        audio_channels=coder.name.audio_channels,
+        spec.sample_rate,
+        audio_channels=spec.audio_channels,
         num_samples=header.num_samples,
     )
     if peak > 1:
         _log.warning("%s: peaks at %.3f, beyond full scale: clipped there", path.name, peak)
-    if header.source_rate != coder.name.sample_rate:
+    if header.source_rate != spec.sample_rate:
         text = "%s: at the codec's %d Hz; the source had %d Hz"
-        _log.info(text, path.name, coder.name.sample_rate, header.source_rate)
-    return _report(path, header, count, file.stat().st_size, began)
+        _log.info(text, path.name, spec.sample_rate, header.source_rate)
+    return _report(path, codec, tokens, header, file, began)
 
 
-class _Counted:
-    """Blocks (C, n) of a file's sound, once, and how many samples they were; ValueError if none."""
-
-    def __init__(self, file: Path, blocks: Iterable[Tensor]) -> None:
-        self._file = file
-        self._blocks = blocks
-        self.num_samples = 0
-
-    def __iter__(self) -> Iterator[Tensor]:
-        for block in self._blocks:
-            self.num_samples += block.shape[1]
-            yield block
-        if self.num_samples == 0:
-            raise ValueError(f"{self._file}: too short, without a sample at the codec's rate")
+def _counted(file: Path, blocks: Iterable[Tensor], lengths: list[int]) -> Iterator[Tensor]:
+    """Blocks (C, n) of a file's sound, while their lengths are noted; ValueError if all are 0."""
+    for block in blocks:
+        lengths.append(block.shape[1])
+        yield block
+    if sum(lengths) == 0:
+        raise ValueError(f"{file}: too short, without a sample at the codec's rate")
 
 
 def _cut(blocks: Iterable[Tensor], num_samples: int) -> Iterator[Tensor]:
@@ -235,12 +217,13 @@ def _checked_count(wanted: int | None, most: int, of: str) -> int:
 
 
 def _report(
-    path: Path, header: TokenHeader, num_codebooks: int, num_bytes: int, began: float
+    path: Path, codec: Codec, tokens: Tensor, header: TokenHeader, token_file: Path, began: float
 ) -> Transcoded:
+    seconds = header.seconds
     return Transcoded(
         path=path,
-        seconds=header.seconds,
-        nominal_kbits=header.codec.spec.bits_per_second(num_codebooks) / 1000,
-        file_kbits=num_bytes * 8 / header.seconds / 1000,
-        times_real_time=header.seconds / (time.perf_counter() - began),
+        seconds=seconds,
+        nominal_kbits=codec.spec.bits_per_second(len(tokens)) / 1000,
+        file_kbits=token_file.stat().st_size * 8 / seconds / 1000,
+        times_real_time=seconds / (time.perf_counter() - began),
     )

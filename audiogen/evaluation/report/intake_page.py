@@ -60,7 +60,7 @@ def write_intake_page(target: Path, folder: Path, rows: Sequence[ManifestRow]) -
         _gallery(folder, warned, {row.path: list(row.warnings) for row in warned}, "warned-files"),
         data_section(rows, "There is no sound in the folder."),
     ]
-    atomic_write_text(target, fill_page(f"{name} · sounds", join(body)))
+    atomic_write_text(target, fill_page(f"{name} · sounds", body=join(body)))
 
 
 def _lead(rows: Sequence[ManifestRow]) -> str:

@@ -98,7 +98,9 @@ def write_report(run_dir: Path) -> Path:
     name = run_dir.resolve().name
     head = tag("header", tag("h1", name), _summary(run), strip, tiles(_key_figures(run)))
     links = (tag("a", anchor, href=f"#{anchor}") for anchor in _SECTIONS[run.codec_only :])
-    page = fill_page(f"{name} · audiogen", join([tag("nav", *links, class_="menu"), head, *body]))
+    page = fill_page(
+        f"{name} · audiogen", body=join([tag("nav", *links, class_="menu"), head, *body])
+    )
     target = RunFolder(run_dir).report
     atomic_write_text(target, page)
     return target

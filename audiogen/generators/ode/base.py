@@ -18,7 +18,7 @@ from audiogen.generators.ode.run import Run
 from audiogen.generators.ode.scene import Scene
 from audiogen.generators.request import Request, of_kind
 from audiogen.generators.sampling import ODESamplingConfig, SamplingConfig
-from audiogen.generators.windows import batches_of
+from audiogen.generators.windows import in_batches
 from audiogen.nn.chance import randn
 from audiogen.types import Batch, Kind, LossOutput, PathPoint
 
@@ -85,12 +85,7 @@ class ODEGenerator(Denoiser, HasPaths, PredictsLatents):
 
     def draw(self, request: Request) -> Tensor:
         """Solve the ODE from noise to latents (B, D, L); see `LatentGenerator.sample`."""
-        lengths = request.lengths
-        out = torch.zeros(len(lengths), self.spec.channels, max(lengths), device=request.device)
-        for items in batches_of(lengths, self.window_frames, ring=request.ring):
-            latents = Run(self, request[items]).latents()
-            out[items, :, : latents.shape[-1]] = latents
-        return out
+        return in_batches(lambda part: Run(self, part).latents(), request, self.window_frames)
 
     def network_evaluations(self, sampling: SamplingConfig, num_frames: int) -> int:
         """Evaluations of the network for one take; they do not depend on its length."""

@@ -10,7 +10,7 @@ from torch import Tensor
 def couple(clean: Tensor, noise: Tensor, mask: Tensor) -> Tensor:
     """Choose a noise for each item so that the sum of squared distances is the smallest.
 
-    It costs the cube of B, on the CPU: 30 ms for 1000 items.
+    It costs about the cube of B, on the CPU: 25 ms for 256 items, 0.4 s for 1000.
 
     Args:
         clean: (B, D, L).

@@ -43,14 +43,10 @@ class FlowGenerator(ODEGenerator):
         """1 - t."""
         return 1 - t
 
-    def velocity(self, x: Tensor, t: Tensor, scene: Scene) -> Tensor:
-        """Estimate noise - clean (B, D, L) at x (B, D, L) and times t (B,)."""
-        raw: Tensor = self.network(x, 2 * t - 1, scene.mask, scene.context, given=scene.given)
-        return raw.float()
-
     def denoise(self, x: Tensor, t: Tensor, scene: Scene) -> Tensor:
         """Estimate clean latents (B, D, L) from x (B, D, L) at times t (B,)."""
-        return x - t[:, None, None] * self.velocity(x, t, scene)
+        v: Tensor = self.network(x, 2 * t - 1, scene.mask, scene.context, given=scene.given)
+        return x - t[:, None, None] * v.float()
 
     def draw_times(self, num_frames: Tensor) -> Tensor:
         """Logit-normal times, shifted as in sampling."""

@@ -38,11 +38,7 @@ class InfillConfig(Config):
 
 
 def draw_kept_frames(config: InfillConfig, mask: Tensor) -> Tensor:
-    """Draw a task for each item; return which frames are given, (B, L).
-
-    Args:
-        config: the mixture.
-        mask: (B, L), True where a frame is real; padding is never given.
+    """Draw a task for each item; return which of the real frames `mask` (B, L) are given, (B, L).
 
     At least one real frame of each item is left to be made.
     """

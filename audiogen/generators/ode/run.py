@@ -32,7 +32,7 @@ class Run:
 
     Attributes:
         generator: in evaluation mode.
-        request: of items that `batches_of` puts together.
+        request: of items that `in_batches` puts together.
         record: is called with the point (B, D, L) and the time (B,) of each evaluation.
     """
 

@@ -28,7 +28,7 @@ from audiogen.generators.tokens.drawing import (
     sources_of,
     temperatures,
 )
-from audiogen.generators.windows import batches_of, over_windows
+from audiogen.generators.windows import in_batches, over_windows
 from audiogen.nn.attention import rotary_table
 from audiogen.nn.chance import rand, randint
 from audiogen.nn.decoder import Decoder
@@ -126,13 +126,9 @@ class MaskedGenerator(TokenGenerator):
         """
         sampling = of_kind(TokenSamplingConfig, request.sampling)
         decoder = with_weights(self.decoder, sampling.weights)
-        lengths = request.lengths
-        shape = (len(lengths), self.num_codebooks, max(lengths))
-        out = torch.zeros(shape, dtype=torch.int64, device=request.device)
-        for items in batches_of(lengths, self.window_frames, ring=request.ring):
-            tokens = self._filled(request[items], sampling, decoder)
-            out[items, :, : tokens.shape[-1]] = tokens
-        return out
+        return in_batches(
+            lambda part: self._filled(part, sampling, decoder), request, self.window_frames
+        )
 
     def _filled(self, request: Request, sampling: TokenSamplingConfig, decoder: Decoder) -> Tensor:
         """Tokens (B, K, L) of items that share a batch, zero behind the end of an item."""

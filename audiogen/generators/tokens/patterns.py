@@ -56,25 +56,7 @@ PATTERNS: Mapping[PatternName, Callable[[int, int], Tensor]] = {
 
 
 def build(layout: Tensor, tokens: Tensor, fill: int) -> Tensor:
-    """Lay tokens out.
-
-    Args:
-        layout: (S, K) over L frames.
-        tokens: (B, K, L).
-        fill: stands in the holes.
-
-    Returns:
-        The sequence (B, K, S).
-
-    Raises:
-        ValueError: the layout is not one of K codebooks and L frames.
-    """
-    expected = (layout.shape[1], num_frames_of(layout))
-    if tuple(tokens.shape[1:]) != expected:
-        raise ValueError(
-            f"pattern: the layout is of {expected[0]} codebooks and {expected[1]} frames,"
-            f" got tokens of shape {tuple(tokens.shape)}"
-        )
+    """Lay tokens (B, K, L) out as a sequence (B, K, S), by a layout (S, K); `fill` is in holes."""
     frames = layout.T.expand(len(tokens), -1, -1)
     return tokens.gather(2, frames.clamp_min(0)).masked_fill(frames == HOLE, fill)
 
@@ -82,12 +64,7 @@ def build(layout: Tensor, tokens: Tensor, fill: int) -> Tensor:
 def revert(layout: Tensor, sequence: Tensor) -> Tensor:
     """Take frames (B, K, L) out of a sequence (B, K, S), by a layout (S, K) over L frames."""
     steps, codebooks = (layout != HOLE).nonzero(as_tuple=True)
-    step_of = layout.new_empty(layout.shape[1], num_frames_of(layout))
+    step_of = layout.new_empty(layout.shape[1], int(layout.max()) + 1)
     step_of[codebooks, layout[steps, codebooks]] = steps
     rows = torch.arange(layout.shape[1], device=layout.device)[:, None]
     return sequence[:, rows, step_of]
-
-
-def num_frames_of(layout: Tensor) -> int:
-    """Frames L of a layout (S, K)."""
-    return int(layout.max()) + 1

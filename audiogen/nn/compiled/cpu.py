@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, cast
 
 import numba
@@ -21,9 +20,9 @@ from torch import Tensor, nn
 from audiogen.nn.attention import rotary_table
 from audiogen.nn.compiled import kernels
 from audiogen.nn.compiled.kernels import Gains, Memory, Scratch, Weights
-from audiogen.nn.decoder import Bounded, Decoder, Step
+from audiogen.nn.decoder import Decoder, Step, bounded
 from audiogen.nn.lowbit import WeightKind, quantised
-from audiogen.nn.transformer import Transformer, TransformerBlock, TransformerCache
+from audiogen.nn.transformer import Transformer, TransformerBlock
 from audiogen.types import Context
 
 
@@ -34,13 +33,7 @@ class CPUDecoder:
     """
 
     def __init__(self, decoder: Decoder, kept: Decoder, kind: WeightKind) -> None:
-        """Copy weights.
-
-        Args:
-            decoder: with weights of float32.
-            kept: the same with weights of the kind, for steps given at once.
-            kind: of the weights of single steps.
-        """
+        """Copy float32 weights as those of a kind; `kept` has them so, for steps given at once."""
         self._kept = kept
         network = cast("Transformer", decoder.backbone)
         self._head_dim = network.head_dim
@@ -75,26 +68,19 @@ class CPUDecoder:
             active=_padded(batch, self._hidden_dim),
             logits=np.zeros((batch, self._num_classes), np.float32),
         )
-        return Bounded(partial(self._take, context, cache, memory, scratch), max_steps)
 
-    @torch.no_grad()
-    def _take(
-        self,
-        context: Context,
-        cache: TransformerCache,
-        memory: Memory,
-        scratch: Scratch,
-        x: Tensor,
-    ) -> Tensor:
-        """Take the next steps, as a `Step` does."""
-        if x.shape[1] > 1:
-            with torch.autocast("cpu", enabled=False):
-                return self._kept.last(x, context, cache)
-        np.add(_array(x[:, 0]), _array(context.vector), out=scratch.x)
-        with _threads(len(self._weights.numbers)):
-            kernels.take_step(self._weights, self._gains, memory, scratch, int(cache.length))
-        cache.length.add_(1)
-        return torch.from_numpy(scratch.logits.copy())
+        @torch.no_grad()
+        def take(x: Tensor) -> Tensor:
+            if x.shape[1] > 1:
+                with torch.autocast("cpu", enabled=False):
+                    return self._kept.last(x, context, cache)
+            np.add(_array(x[:, 0]), _array(context.vector), out=scratch.x)
+            with _threads(len(self._weights.numbers)):
+                kernels.take_step(self._weights, self._gains, memory, scratch, int(cache.length))
+            cache.length.add_(1)
+            return torch.from_numpy(scratch.logits.copy())
+
+        return bounded(take, max_steps)
 
 
 @contextmanager

@@ -7,14 +7,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from audiogen.nn.decoder import Bounded, Decoder, Step
+from audiogen.nn.decoder import Decoder, Step, bounded
 from audiogen.types import Context
 
 
 def begin(decoder: Decoder, context: Context, max_steps: int) -> Step:
     """Do what `Decoder.begin` does, on CUDA, with single steps as a graph."""
     cache = decoder.backbone.cache(context, max_steps)
-    return Bounded(Graphed(partial(decoder.last, context=context, cache=cache)), max_steps)
+    return bounded(Graphed(partial(decoder.last, context=context, cache=cache)), max_steps)
 
 
 class Graphed:

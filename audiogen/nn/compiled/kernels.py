@@ -167,17 +167,10 @@ def _add_block(
     """Add the products of a few rows and a block to their sums.
 
     It is written in vectors, as compilers do not find them in loops that say the same. What a row
-    gets does not depend on how many rows there are.
+    gets does not depend on how many rows there are, which is a constant.
 
-    Args:
-        typing: of numba.
-        weights: a panel, whose blocks lie one behind the other.
-        start: where the block of interest begins.
-        x: all rows (B, in).
-        first: where the `TALL` numbers of interest of the first row are, counted through all rows.
-        sums: of all rows (B, W).
-        place: where the `WIDE` sums of the first row are, likewise.
-        rows: how many, a constant.
+    The block begins at `start` of a panel of `weights`. Of the first row, `TALL` numbers begin at
+    `first` of x (B, in), and `WIDE` sums at `place` of sums (B, W), counted through all rows.
     """
     del typing, start, first, place
     number, num_rows = types.intp, rows.literal_value

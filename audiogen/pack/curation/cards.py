@@ -78,7 +78,7 @@ def make_card(pack: Path, take: Take) -> Card:
         "sound": _sound(measures),
         "seam": _rounded(seam, 2),
         "best_of": take.best_of,
-        "score": _scores(made),
+        "score": made.choosing and made.choosing.kept.model_dump(exclude={"seed"}),
         "negative": take.negative_prompt,
         "controls": dict(take.controls),
         "parent": take.parent,
@@ -161,11 +161,3 @@ def _peaks(wav: Tensor) -> str:
     high = np.maximum.reduceat(samples, edges, axis=1).max(axis=0)
     both = np.stack([low, high], axis=1).clip(-1, 1)
     return base64.b64encode(np.round(127 * both).astype(np.int8).tobytes()).decode("ascii")
-
-
-def _scores(take: Take) -> dict[str, float | None] | None:
-    """The scores of a take that was the best of several; None of others."""
-    if take.choosing is None:
-        return None
-    kept = take.choosing.kept
-    return {"score": kept.score, "texture": kept.texture, "prompt": kept.prompt}

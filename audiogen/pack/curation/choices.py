@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from audiogen.schema import Config, ConfigError, parse_config
+from audiogen.schema import Config, parse_config
 from audiogen.storage import atomic_write_text, parse_json
 
 SELECTION_FILE = "selection.json"
@@ -30,7 +29,7 @@ class Selection(Config):
 
 
 def read_selection(pack: Path) -> Selection:
-    """Read the choices of a pack; none is a selection too, a damaged file a ConfigError."""
+    """Read the choices of a pack; none is a selection too, a damaged file a ValueError."""
     return find_selection(pack) or Selection()
 
 
@@ -38,7 +37,7 @@ def find_selection(pack: Path) -> Selection | None:
     """Read the choices of a pack; None where nothing was chosen yet.
 
     Raises:
-        ConfigError: the file is not a selection; says what is wrong in it.
+        ValueError: the file is not a selection; says what is wrong in it.
     """
     path = pack / SELECTION_FILE
     try:
@@ -48,14 +47,8 @@ def find_selection(pack: Path) -> Selection | None:
 
 
 def parse_selection(content: bytes, source: str) -> Selection:
-    """Read choices from JSON; ConfigError names `source` and what is wrong."""
-    try:
-        tree = parse_json(content, source)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    if not isinstance(tree, Mapping):
-        raise ConfigError(f"{source}: expected a JSON object with `takes`")
-    return parse_config(Selection, tree, source)
+    """Read choices from JSON; ValueError names `source` and what is wrong."""
+    return parse_config(Selection, parse_json(content, source), source)
 
 
 def write_selection(pack: Path, selection: Selection) -> None:

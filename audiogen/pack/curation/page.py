@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
 import json
 import math
 import re
@@ -16,14 +13,16 @@ from typing import Any
 
 from audiogen.pack.curation.cards import Card, near_duplicates
 from audiogen.pack.curation.choices import SELECTION_FILE, read_selection
-from audiogen.pack.curation.store import THREADS, CardStore, compression_level, page_seconds
+from audiogen.pack.curation.store import THREADS, kept_card, page_seconds
 from audiogen.pack.job import read_job, take_path
 from audiogen.pack.progress import show_progress
+from audiogen.pages.markup import fill_page
 from audiogen.pages.pictures import picture_uri, shared_reference
 from audiogen.storage import atomic_write_text, digest_of
-from audiogen.takes.take import Take
 
 PAGE_FILE = "index.html"
+TEMPLATE = Path(__file__).with_name("page.html")
+"""Its script lies beside it. All texts go in as JSON, and the script shows them as text."""
 NEAREST = 3
 """Near-duplicates that a card names."""
 
@@ -46,19 +45,24 @@ def write_page(pack: Path) -> Path:
             f"{pack}: no takes here; `audiogen texture make LIST --model RUN --out {pack}` makes"
             " some"
         )
-    cards, sounds, store = [], [], CardStore(pack)
-    seconds = page_seconds(job)
-
-    def show(take: Take) -> tuple[Card, str]:
-        card = store.card(take)
-        return card, store.sound(take, card, compression_level(card, seconds))
-
+    cards, sounds = [], []
+    show = partial(kept_card, pack, seconds=page_seconds(job))
     with show_progress("cards", len(takes), 0) as update, ThreadPoolExecutor(THREADS) as pool:
         for card, sound in pool.map(show, takes):
             cards.append(card)
             sounds.append(sound)
             update(len(cards))
-    page = fill_page(_tree(pack, cards), sounds)
+    blocks = (
+        f'<script type="text/plain" id="sound-{number}">{uri}</script>'
+        for number, uri in enumerate(sounds)
+    )
+    page = fill_page(
+        pack.resolve().name,
+        TEMPLATE,
+        data=script_json(_tree(pack, cards)),
+        script=TEMPLATE.with_suffix(".js").read_text(encoding="utf-8"),
+        sounds="\n".join(blocks),
+    )
     target = pack / PAGE_FILE
     atomic_write_text(target, page)
     return target
@@ -70,30 +74,6 @@ def update_page(pack: Path) -> Path:
     files = (take_path(pack, take) for take in read_job(pack))
     newest = max((file.stat().st_mtime for file in files if file.exists()), default=math.inf)
     return page if page.is_file() and page.stat().st_mtime > newest else write_page(pack)
-
-
-def fill_page(tree: Mapping[str, Any], sounds: Sequence[str]) -> str:
-    """Put data and sounds into the template.
-
-    Only its own script may run, and nothing may be fetched but from a server of its own. All
-    texts go in as JSON that cannot leave its element, and the script shows them as text.
-    """
-    here = Path(__file__)
-    template = here.with_name("page.html").read_text(encoding="utf-8")
-    script = here.with_name("page.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    blocks = "\n".join(
-        f'<script type="text/plain" id="sound-{number}">{uri}</script>'
-        for number, uri in enumerate(sounds)
-    )
-    parts = {
-        "title": html.escape(str(tree["name"])),
-        "data": script_json(tree),
-        "script": script,
-        "script_hash": f"'sha256-{digest}'",
-        "sounds": blocks,
-    }
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
 
 
 def script_json(tree: Mapping[str, Any]) -> str:

@@ -20,7 +20,6 @@ from audiogen.pack.curation.choices import (
 )
 from audiogen.pack.curation.page import PAGE_FILE
 from audiogen.pack.job import read_job, take_path
-from audiogen.schema import ConfigError
 from audiogen.takes.take import Take
 
 ADDRESS = "127.0.0.1"
@@ -79,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == f"/{SELECTION_FILE}":
             try:
                 text = json.dumps(read_selection(pack).model_dump(mode="json"))
-            except (ConfigError, OSError) as error:
+            except (ValueError, OSError) as error:
                 self._send(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
             else:
                 self._send(HTTPStatus.OK, text, "application/json")
@@ -106,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._check_names(selection)
             with self.server.lock:
                 write_selection(self.server.pack, selection)
-        except ConfigError as error:
+        except ValueError as error:
             self._send(HTTPStatus.BAD_REQUEST, str(error))
         except OSError as error:
             self._send(HTTPStatus.INTERNAL_SERVER_ERROR, error.strerror or str(error))
@@ -116,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _check_names(self, selection: Selection) -> None:
         unknown = [name for name in selection.takes if name not in self.server.takes]
         if unknown:
-            raise ConfigError(f"the choices: no take of this pack is called {unknown[0]!r:.80}")
+            raise ValueError(f"the choices: no take of this pack is called {unknown[0]!r:.80}")
 
     def _is_allowed(self, *, writes: bool = False) -> bool:
         """Refuse what does not come from the page itself.

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
+import base64
 import json
 import logging
 import os
-import threading
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -25,12 +23,12 @@ from audiogen.pack.curation.cards import (
 )
 from audiogen.pack.job import take_path
 from audiogen.pages.pictures import Spectrogram
-from audiogen.storage import digest_of, parse_json, remove_leftovers, temporary_name
+from audiogen.storage import digest_of, read_json, remove_leftovers, replacing
 from audiogen.takes.take import Take
 
 STORE_FOLDER = ".cards"
 """Of a pack; it may be deleted at any time."""
-FORMAT = 3
+FORMAT = 4
 """Goes up when cards are measured or drawn in another way."""
 SOUND_BYTES = 36_000_000
 """Of all sounds on a page, at most, unless the smallest are larger: it stays under 40 MB."""
@@ -44,89 +42,59 @@ THREADS = min(8, os.cpu_count() or 1)
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class CardStore:
-    """What the page of a pack shows, take by take.
+def kept_card(pack: Path, take: Take, seconds: float) -> tuple[Card, str]:
+    """Return the card of a take and its sound as a data URI, as they were kept or made now.
 
-    An entry is a line of JSON and some bytes. It holds for the very files that it was made from,
-    told by size and time, and for the same line of the job; any other entry, and a damaged one, is
-    made anew.
+    An entry holds for the very files that it was made from, told by size and time, for the same
+    line of the job, and for a sound that is compressed as much as a page of `seconds` asks for; any
+    other entry, and a damaged one, is made anew.
 
-    Attributes:
-        pack: its folder.
+    Raises:
+        AudioReadError: its file is damaged.
     """
+    path, key = pack / STORE_FOLDER / f"{take.file}.json", _key(pack, take)
+    told = _read(path, key)
+    if told is not None:
+        levels = np.frombuffer(base64.b64decode(told["levels"]), "<f2").reshape(told["shape"])
+        image = Spectrogram(levels_db=levels.astype(np.float64), top_hz=told["top_hz"])
+        file = take_path(pack, take)
+        card = Card(facts=told["facts"], image=image, fingerprint=fingerprint(image), path=file)
+        if told["compression"] == compression_level(card, seconds):
+            return card, str(told["sound"])
+    card = make_card(pack, take)
+    compression = compression_level(card, seconds)
+    sound = card_sound(card, compression)
+    told = {
+        "facts": card.facts,
+        "top_hz": card.image.top_hz,
+        "shape": card.image.levels_db.shape,
+        "levels": base64.b64encode(card.image.levels_db.astype("<f2").tobytes()).decode("ascii"),
+        "compression": compression,
+        "sound": sound,
+    }
+    with replacing(path, flush=False) as temporary:  # a lost one is made anew
+        temporary.write_text(json.dumps([digest_of([key, told]), told]), encoding="utf-8")
+    return card, sound
 
-    pack: Path
 
-    def card(self, take: Take) -> Card:
-        """The card of a take, kept or measured.
+def _key(pack: Path, take: Take) -> str:
+    """Names what an entry is made from."""
+    sound = take_path(pack, take)
+    files = [path.stat() for path in (sound, sound.with_suffix(".json")) if path.exists()]
+    stamps = [[one.st_size, one.st_mtime_ns] for one in files]
+    return digest_of([FORMAT, stamps, take.key, take.parent])
 
-        Raises:
-            AudioReadError: its file is damaged.
-        """
-        key = self._key(take)
-        found = self._read(take.file, "card", key)
-        if found is not None:
-            facts, top_hz, shape = (found[0][name] for name in ("facts", "top_hz", "shape"))
-            levels = np.frombuffer(found[1], dtype="<f2").reshape(shape).astype(np.float64)
-            image = Spectrogram(levels_db=levels, top_hz=top_hz)
-            path = take_path(self.pack, take)
-            return Card(facts=facts, image=image, fingerprint=fingerprint(image), path=path)
-        card = make_card(self.pack, take)
-        image = card.image
-        about = {"facts": card.facts, "top_hz": image.top_hz, "shape": image.levels_db.shape}
-        self._write(take.file, "card", key, about, image.levels_db.astype("<f2").tobytes())
-        return card
 
-    def sound(self, take: Take, card: Card, compression_level: float) -> str:
-        """The sound of a card as a data URI, kept or encoded."""
-        kind, key = f"sound{round(100 * compression_level):03d}", self._key(take)
-        found = self._read(take.file, kind, key)
-        if found is not None:
-            return found[1].decode("ascii")
-        uri = card_sound(card, compression_level)
-        self._write(take.file, kind, key, {}, uri.encode("ascii"))
-        return uri
-
-    def _key(self, take: Take) -> str:
-        """Names what an entry is made from."""
-        sound = take_path(self.pack, take)
-        files = [path.stat() for path in (sound, sound.with_suffix(".json")) if path.exists()]
-        stamps = [[one.st_size, one.st_mtime_ns] for one in files]
-        return digest_of([FORMAT, stamps, take.key, take.parent])
-
-    def _path(self, file: str, kind: str) -> Path:
-        return self.pack / STORE_FOLDER / f"{file}.{kind}"
-
-    def _read(self, file: str, kind: str, key: str) -> tuple[Mapping[str, Any], bytes] | None:
-        """What an entry holds; None where it is not there, out of date or damaged."""
-        path = self._path(file, kind)
-        try:
-            head, _, content = path.read_bytes().partition(b"\n")
-            about = parse_json(head, str(path))
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            _log.info("%s; it is made anew", error)
-            return None
-        is_good = (
-            isinstance(about, dict)
-            and about.get("key") == key
-            and about.get("sha256") == _seal(about, content)
-        )
-        return (about, content) if is_good else None
-
-    def _write(
-        self, file: str, kind: str, key: str, about: Mapping[str, Any], content: bytes
-    ) -> None:
-        """Replace an entry. It is not flushed to the disk: a lost one is made anew."""
-        path = self._path(file, kind)
-        path.parent.mkdir(exist_ok=True)
-        told = {**about, "key": key}
-        told["sha256"] = _seal(told, content)
-        temporary = path.with_name(temporary_name(f"{path.name}-{threading.get_ident()}"))
-        temporary.write_bytes(json.dumps(told).encode() + b"\n" + content)
-        temporary.replace(path)
+def _read(path: Path, key: str) -> dict[str, Any] | None:
+    """What an entry holds; None where it is not there, out of date or damaged."""
+    try:
+        digest, told = read_json(path)
+        return told if digest == digest_of([key, told]) else None
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        _log.info("%s; it is made anew", error)
+        return None
 
 
 def page_seconds(job: Iterable[Take]) -> float:
@@ -149,59 +117,31 @@ def compression_level(card: Card, seconds: float) -> float:
     return next(fitting, VORBIS_LEVELS[-1])
 
 
-class CardMaker:
-    """Measures, draws and encodes takes in the background as soon as they are written.
+@contextmanager
+def making_cards(pack: Path, job: Iterable[Take]) -> Iterator[Callable[[Take], object]]:
+    """Give a function that makes the card of a take that is written, in the background.
 
-    A card is what the page would make itself: where one fails, that is logged, and the page says
-    what is wrong. No take waits for its card, or is lost with it.
+    A card is what the page of the job would make itself: where one fails, that is logged, and the
+    page says what is wrong. No take waits for its card, or is lost with it. After an error only
+    those cards are finished that are begun.
 
-        with CardMaker(pack, job) as cards:
-            write_take(pipeline, made, path)
-            cards.add(take)
+        with making_cards(pack, job) as make_card:
+            write_take(path, wav, take)
+            make_card(take)
     """
+    if (pack / STORE_FOLDER).is_dir():
+        remove_leftovers(pack / STORE_FOLDER)
+    seconds = page_seconds(job)
 
-    def __init__(self, pack: Path, job: Sequence[Take]) -> None:
-        """Start no work yet.
+    def make(take: Take) -> None:
+        try:
+            kept_card(pack, take, seconds)
+        except Exception as error:  # whatever it is, it costs no take
+            _log.info("card of %s: %r; the page makes it anew", take.file, error)
 
-        Args:
-            pack: its folder.
-            job: all takes that the page is going to have, from which follows how much room each
-                sound has there.
-        """
-        if (pack / STORE_FOLDER).is_dir():
-            remove_leftovers(pack / STORE_FOLDER)
-        self._store = CardStore(pack)
-        self._seconds = page_seconds(job)
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="cards")
-        self._begun: list[tuple[Take, Future[None]]] = []
-
-    def add(self, take: Take) -> None:
-        """Have the card of a take made that has been written."""
-        self._begun.append((take, self._pool.submit(self._make, take)))
-
-    def __enter__(self) -> CardMaker:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Wait for the cards that are left; after an error, for those alone that are begun."""
-        self._pool.shutdown(cancel_futures=kind is not None)
-        for take, future in self._begun:
-            failure = None if future.cancelled() else future.exception()
-            if failure is not None:
-                _log.info("card of %s: %r; the page makes it anew", take.file, failure)
-
-    def _make(self, take: Take) -> None:
-        card = self._store.card(take)
-        self._store.sound(take, card, compression_level(card, self._seconds))
-
-
-def _seal(about: Mapping[str, Any], content: bytes) -> str:
-    """The sha256 of all that an entry holds besides it."""
-    told = {name: value for name, value in about.items() if name != "sha256"}
-    text = json.dumps(told, sort_keys=True).encode()
-    return hashlib.sha256(text + b"\n" + content).hexdigest()
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="cards") as pool:
+        try:
+            yield lambda take: pool.submit(make, take)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

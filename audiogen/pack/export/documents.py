@@ -21,7 +21,6 @@ from audiogen.pages.pictures import (
     shared_reference,
     sheet_png,
     sound_uri,
-    spectrogram,
 )
 from audiogen.provenance.attribution import plain_cell
 from audiogen.takes.take import Take
@@ -58,11 +57,6 @@ class Exported:
     def seconds(self) -> float:
         """Length, s."""
         return (self.take.samples or 0) / (self.take.sample_rate or 1)
-
-
-def drawn(wav: Tensor, rate: int) -> Spectrogram:
-    """Return the picture of a sound."""
-    return spectrogram(wav, rate, width=256)
 
 
 def csv_cell(value: Any) -> Any:
@@ -183,10 +177,8 @@ def rpp_text(text: str) -> str:
     It stays on its line. Where it holds all three, its backquotes become single quotes.
     """
     plain = plain_text(text).translate(dict.fromkeys(LINE_ENDS, " "))
-    for mark in "\"'`":
-        if mark not in plain:
-            return f"{mark}{plain}{mark}"
-    return "`" + plain.replace("`", "'") + "`"
+    mark = next((mark for mark in "\"'`" if mark not in plain), "")
+    return f"{mark}{plain}{mark}" if mark else "`" + plain.replace("`", "'") + "`"
 
 
 def contact_page(pack: str, files: Sequence[Exported]) -> str:
@@ -197,7 +189,7 @@ def contact_page(pack: str, files: Sequence[Exported]) -> str:
         cards = [_card(one, reference) for one in files if one.kind == kind]
         if cards:
             body += [tag("h2", f"{kind} ({len(cards)})"), tag("main", *cards)]
-    return fill_page(plain_text(pack), tag("body", tag("h1", pack), *body), CONTACT_PAGE)
+    return fill_page(plain_text(pack), CONTACT_PAGE, body=tag("body", tag("h1", pack), *body))
 
 
 def _card(one: Exported, reference: float) -> Markup:

@@ -18,7 +18,6 @@ from audiogen.pack.export.documents import (
     Exported,
     contact_page,
     contact_picture,
-    drawn,
     licence_text,
     manifest_text,
     reaper_project,
@@ -33,6 +32,7 @@ from audiogen.pack.export.sound import (
     make_ready,
 )
 from audiogen.pack.job import TAKES_FOLDER
+from audiogen.pages.pictures import spectrogram
 from audiogen.provenance.attribution import ATTRIBUTION_FILE, read_attribution
 from audiogen.run_folder import find_model, model_digest
 from audiogen.storage import atomic_write_text, publish_folder, sha256_file
@@ -48,7 +48,7 @@ class ExportRequest:
 
     Attributes:
         to: the folder to make; it must not be there, or be empty.
-        naming: splice, ucs or plain; see `export_names`.
+        naming: splice, ucs or plain; see `Names`.
         audio_format: wav24, wav16 or flac.
         rate: Hz.
         creator: CreatorID of names of the kind ucs.
@@ -65,10 +65,6 @@ class ExportRequest:
     sign: tuple[Path, Path] | None = None
 
     def __post_init__(self) -> None:
-        if self.audio_format not in FORMATS:
-            raise ValueError(
-                f"format: expected one of {', '.join(FORMATS)}, got {self.audio_format!r}."
-            )
         if self.rate not in RATES_HZ:
             raise ValueError(f"rate: expected one of {RATES_HZ}, got {self.rate}.")
         if self.to.exists() and (not self.to.is_dir() or any(self.to.iterdir())):
@@ -187,13 +183,13 @@ def _export(
         path=f"{kind}/{path.name}",
         kind=kind,
         take=take,
-        picture=drawn(wav, request.rate),
+        picture=spectrogram(wav, request.rate, width=256),
         sound=resample(wav, request.rate, SHEET_RATE).clamp(-1, 1),
     )
 
 
 def _signer(sign: tuple[Path, Path], takes: Sequence[tuple[Path, Take]]) -> FileSigner:
-    """Return what signs the files; ValueError where it cannot, or a take is of unknown origin."""
+    """What signs the files; ValueError where it cannot, or a take is of unknown origin."""
     unknown = [path.name for path, take in takes if not take.model_digest]
     if unknown:
         raise ValueError(
@@ -204,11 +200,7 @@ def _signer(sign: tuple[Path, Path], takes: Sequence[tuple[Path, Take]]) -> File
 
 
 def _attribution(model: Path, takes: Sequence[tuple[Path, Take]]) -> Path:
-    """Return the model's list of the sounds that it learnt from.
-
-    Raises:
-        ValueError: the model has none, it is damaged, or the model made none of these takes.
-    """
+    """The model's list of the sounds that it learnt from; ValueError where it is not of use."""
     folder = find_model(model)
     path = folder / ATTRIBUTION_FILE
     if not path.is_file():

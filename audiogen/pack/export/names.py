@@ -5,42 +5,18 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from audiogen.trees import read_yaml
 
 Naming = Literal["splice", "ucs", "plain"]
-NAMINGS: tuple[Naming, ...] = ("splice", "ucs", "plain")
 MAX_WORDS = 8
 MAX_CHARACTERS = 48
 KEY = re.compile(r"[A-G]#?(?:maj|min)")
 # Of Windows, with any suffix and in any case.
 RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com\d|lpt\d)", re.IGNORECASE)
 UNSORTED = "DSGNMisc"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Named:
-    """What a file's name tells.
-
-    Attributes:
-        words: from the prompt, in lower case, of a-z and 0-9.
-        bpm: of a loop, rounded; never in names of the kinds ucs and plain.
-        key: such as Amin; likewise.
-        category: CatID of the Universal Category System; empty in other kinds of names.
-        creator, source: likewise.
-        number: of files that tell the same; from 1.
-    """
-
-    words: tuple[str, ...]
-    bpm: int | None = None
-    key: str | None = None
-    category: str = ""
-    creator: str = ""
-    source: str = ""
-    number: int = 1
 
 
 def prompt_words(prompt: str, *, digits: bool = True) -> tuple[str, ...]:
@@ -77,34 +53,15 @@ def _categories() -> dict[str, str]:
     return read_yaml(Path(__file__).with_name("categories.yaml"))
 
 
-def file_stem(named: Named, naming: Naming) -> str:
-    """Write a name, without the suffix of the format.
+class Names:
+    """Gives out names, each once, also where upper and lower case are the same.
 
     `splice`: letters, digits for the tempo only, `rain_on_tin_90_Amin`, and `_b`, `_c` and so on
     before these for the second and third of a name. `ucs`: `CatID_FXName_CreatorID_SourceID`,
     with `_` as separator alone. `plain`: words joined by `-`.
     """
-    if naming == "ucs":
-        title = " ".join(word.capitalize() for word in named.words)
-        return "_".join(
-            (named.category, f"{title} {named.number:02d}", named.creator, named.source)
-        )
-    if naming == "plain":
-        stem = "-".join([*named.words, f"{named.number:03d}"])
-    else:
-        tempo = [] if named.bpm is None else [str(named.bpm)]
-        key = [] if named.key is None else [named.key]
-        letters = [] if named.number == 1 else [_letters(named.number)]
-        stem = "_".join([*named.words, *letters, *tempo, *key])
-    return f"{stem}{'-' if naming == 'plain' else '_'}sound" if RESERVED.fullmatch(stem) else stem
-
-
-class Names:
-    """Gives out names, each once, also where upper and lower case are the same."""
 
     def __init__(self, naming: Naming, *, creator: str = "AG", source: str = "Pack") -> None:
-        if naming not in NAMINGS:
-            raise ValueError(f"naming: expected one of {', '.join(NAMINGS)}, got {naming!r}.")
         self._naming = naming
         self._creator = re.sub(r"[^A-Za-z0-9]", "", creator)[:16] or "AG"
         self._source = re.sub(r"[^A-Za-z0-9]", "", source)[:32] or "Pack"
@@ -114,24 +71,27 @@ class Names:
     def give(self, prompt: str, *, bpm: float | None = None, key: str | None = None) -> str:
         """Return a new name (without suffix) for a sound of `prompt`."""
         words = prompt_words(prompt, digits=self._naming != "splice")
-        is_ucs, is_splice = self._naming == "ucs", self._naming == "splice"
         number = self._next.get(words, 1)
-        while True:
-            named = Named(
-                words=words,
-                bpm=max(1, round(bpm)) if bpm and is_splice else None,
-                key=key if key and is_splice and KEY.fullmatch(key) else None,
-                category=ucs_category(words) if is_ucs else "",
-                creator=self._creator if is_ucs else "",
-                source=self._source if is_ucs else "",
-                number=number,
-            )
-            stem = file_stem(named, self._naming)
+        while (stem := self._stem(words, number, bpm, key)).lower() in self._taken:
             number += 1
-            if stem.lower() not in self._taken:
-                self._taken.add(stem.lower())
-                self._next[words] = number
-                return stem
+        self._taken.add(stem.lower())
+        self._next[words] = number + 1
+        return stem
+
+    def _stem(self, words: tuple[str, ...], number: int, bpm: float | None, key: str | None) -> str:
+        """The name of the sound of this number, from 1, among those of the same words."""
+        if self._naming == "ucs":
+            title = " ".join(word.capitalize() for word in words)
+            parts = (ucs_category(words), f"{title} {number:02d}", self._creator, self._source)
+            return "_".join(parts)
+        if self._naming == "plain":
+            joint, stem = "-", "-".join([*words, f"{number:03d}"])
+        else:
+            letters = [] if number == 1 else [_letters(number)]
+            tempo = [str(max(1, round(bpm)))] if bpm else []
+            tone = [key] if key and KEY.fullmatch(key) else []
+            joint, stem = "_", "_".join([*words, *letters, *tempo, *tone])
+        return f"{stem}{joint}sound" if RESERVED.fullmatch(stem) else stem
 
 
 def _letters(number: int) -> str:

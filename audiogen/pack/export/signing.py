@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import io
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -52,42 +52,29 @@ class FileSigner:
         Raises:
             ValueError: it cannot be signed, or is not found signed when it is read back.
         """
+        import c2pa  # noqa: PLC0415 (an extra)
+
+        info = c2pa.C2paSignerInfo(self.algorithm, self.certificates, self.key, None)
+        kind = MEDIA_TYPES[path.suffix]
         with (
             replacing(path) as temporary,
             path.open("rb") as source,
             temporary.open("w+b") as target,
         ):
             try:
-                self._sign(manifest, MEDIA_TYPES[path.suffix], source, target)
-            except ValueError as error:
-                raise ValueError(f"{path.name}: {error}") from None
-
-    def check(self) -> None:
-        """Sign something in memory; ValueError says why certificate and key cannot."""
-        sound = io.BytesIO()
-        soundfile.write(sound, np.zeros(16), 8000, format="WAV", subtype="PCM_16")
-        sound.seek(0)
-        nothing = Take(prompt="", seconds=0, seed=0)
-        self._sign(provenance(nothing, "check", 0.0), "audio/wav", sound, io.BytesIO())
-
-    def _sign(
-        self, manifest: Mapping[str, Any], media_type: str, source: BinaryIO, target: BinaryIO
-    ) -> None:
-        import c2pa  # noqa: PLC0415 (an extra)
-
-        info = c2pa.C2paSignerInfo(self.algorithm, self.certificates, self.key, None)
-        try:
-            with c2pa.Signer.from_info(info) as signer, c2pa.Builder(dict(manifest)) as builder:
-                builder.sign(signer, media_type, source, target)
-            target.seek(0)
-            with c2pa.Reader(media_type, target) as reader:
-                results = reader.get_validation_results() or {}
-        except c2pa.C2paError as error:
-            raise ValueError(f"cannot be signed ({_first_line(error)})") from None
-        failures = results.get("activeManifest", {"failure": [{"code": "no manifest"}]})["failure"]
-        wrong = sorted({str(one["code"]) for one in failures} - {UNTRUSTED})
-        if wrong:
-            raise ValueError(f"the signature is not valid ({', '.join(wrong)[:200]})")
+                with c2pa.Signer.from_info(info) as signer, c2pa.Builder(dict(manifest)) as builder:
+                    builder.sign(signer, kind, source, target)
+                target.seek(0)
+                with c2pa.Reader(kind, target) as reader:
+                    results = reader.get_validation_results() or {}
+            except c2pa.C2paError as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0][:150]
+                raise ValueError(f"{path.name}: cannot be signed ({reason})") from None
+            found = results.get("activeManifest", {"failure": [{"code": "no manifest"}]})
+            wrong = sorted({str(one["code"]) for one in found["failure"]} - {UNTRUSTED})
+            if wrong:
+                text = f"the signature is not valid ({', '.join(wrong)[:200]})"
+                raise ValueError(f"{path.name}: {text}")
 
 
 def load_signer(certificate: Path, key: Path) -> FileSigner:
@@ -130,7 +117,10 @@ def load_signer(certificate: Path, key: Path) -> FileSigner:
         ),
     )
     try:
-        signer.check()
+        with tempfile.TemporaryDirectory() as folder:
+            sound = Path(folder) / "silence.wav"
+            soundfile.write(sound, np.zeros(16), 8000)
+            signer.sign(sound, provenance(Take(prompt="", seconds=0, seed=0), sound.name, 0.0))
     except ValueError as error:
         raise ValueError(f"{certificate}: {error}") from None
     return signer
@@ -195,7 +185,3 @@ def _algorithm(key: Any, path: Path) -> str:
     if isinstance(key, rsa.RSAPrivateKey):
         return "ps256"
     raise ValueError(f"{path}: expected a key of P-256, P-384, P-521, Ed25519 or RSA")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:150]

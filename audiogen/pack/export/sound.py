@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 import audiogen
-from audiogen.audio.dsp import loudness_lufs, resample
+from audiogen.audio.dsp import PEAK_DB, TARGET_LUFS, loudness_lufs, resample
 from audiogen.audio.io.files import Encoding
 from audiogen.audio.io.riff import Acid, Broadcast, Chunks, Cue, Sampler
 from audiogen.audio.loops import measure_seam, resample_ring
 from audiogen.audio.measure.measures import PITCHES, SoundMeasures, measure_sound, true_peak_db
 from audiogen.take_request import Tempo
-from audiogen.takes.take import SeamReport, Take
+from audiogen.takes.take import Take
 
 Kind = Literal["Loops", "OneShots", "Textures"]
 KINDS: tuple[Kind, ...] = ("Loops", "OneShots", "Textures")
@@ -28,10 +28,6 @@ FORMATS: Mapping[Format, tuple[str, Encoding]] = {
     "wav16": (".wav", "PCM_16"),
     "flac": (".flac", "PCM_24"),
 }
-BED_LUFS = -23.0
-"""EBU R 128, of loops and textures."""
-PEAK_DB = -1.0
-"""dBFS of one-shots, and the limit of every true peak, dBTP."""
 EDGE_SECONDS = 0.005
 ONE_SHOT_SECONDS = 8.0
 """What is longer is a texture, whatever happens in it."""
@@ -68,7 +64,7 @@ def make_ready(wav: Tensor, from_rate: int, to_rate: int, take: Take) -> tuple[T
         "measures": measure_sound(wav, to_rate),
         "sample_rate": to_rate,
         "samples": wav.shape[1],
-        "seam": SeamReport.of(measure_seam(wav, to_rate)) if has_seam else None,
+        "seam": measure_seam(wav, to_rate) if has_seam else None,
     }
     return wav, kind, take.model_copy(update=facts)
 
@@ -112,7 +108,7 @@ def _levelled(wav: Tensor, rate: int, kind: Kind) -> Tensor:
     top = PEAK_DB - 0.01  # rounding to bits, and dither, may add to it
     gain_db = top - true_peak_db(wav, rate, ring=kind == "Loops")
     if kind != "OneShots":
-        gain_db = min(gain_db, BED_LUFS - lufs)
+        gain_db = min(gain_db, TARGET_LUFS - lufs)
     return wav * 10 ** (gain_db / 20)
 
 

@@ -25,11 +25,10 @@ from audiogen.seal import DamagedFolderError, seal_folder, verify_folder
 from audiogen.storage import (
     publish_folder,
     read_json,
-    read_tensors,
     remove_folder,
     write_tensors,
 )
-from audiogen.training.distributed.sharding import joined_groups, take_parts, write_part
+from audiogen.training.distributed.sharding import read_groups, take_parts, write_part
 
 FORMAT = 1
 STATE = "state.json"
@@ -71,8 +70,8 @@ def save_checkpoint(
     Call it on the main process only.
 
     Args:
-        folder: the run's folder of checkpoints; made when missing.
-        step: number of optimizer updates done.
+        folder: of the checkpoints of a stage; made when missing.
+        step: optimizer updates done.
         tensors: {group: {name: tensor}}, from any device; a group is one file. None: all processes
             have called `save_part`.
         state: JSON values (text keys, lists rather than tuples), so that loading gives them equal.
@@ -137,10 +136,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise DamagedFolderError(
             f"{STATE} is of step {content['step']}, the folder is called {path.name}"
         )
-    whole = [file for file in path.glob("*.safetensors") if "-of-" not in file.stem]
     return Checkpoint(
         step=content["step"],
-        tensors={**{file.stem: read_tensors(file) for file in whole}, **joined_groups(path)},
+        tensors=read_groups(path),
         state=content["state"],
         path=path,
     )

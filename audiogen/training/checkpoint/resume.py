@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from audiogen.training.checkpoint.folder import (
     Checkpoint,
@@ -60,12 +61,12 @@ class Resumable:
                 self._changes.append(f"step {checkpoint.step}: {change}")
         else:
             require_same_settings(found, expected, checkpoint.path)
-        for name, module in learner.modules.items():
-            for key, value in module.state_dict().items():  # they share the module's memory
+        for name, tensors in self._weights().items():
+            for key, value in tensors.items():
                 value.copy_(split_like(checkpoint.tensors[name][key], value))
+        for name, optimizer in learner.optimizers.items():
             state = checkpoint.tensors[name + _OPTIMIZER]
-            restore_optimizer(learner.optimizers[name], state, module)
-        learner.ema.load_tensors(checkpoint.tensors["ema"])
+            restore_optimizer(optimizer, state, learner.modules[name])
         learner.guard.load_state(checkpoint.state["guard"])
         return checkpoint.step
 
@@ -91,13 +92,18 @@ class Resumable:
             "changes": self._changes,
         }
 
+    def _weights(self) -> dict[str, Mapping[str, Tensor]]:
+        """Weights and averages by group; they are live, not copies."""
+        weights = {name: module.state_dict() for name, module in self._learner.modules.items()}
+        return {**weights, "ema": self._learner.ema.tensors()}
+
     def _tensors(self) -> TensorGroups:
         """All tensors by group; they are live, not copies."""
-        learner = self._learner
-        tensors = {name: module.state_dict() for name, module in learner.modules.items()}
-        for name, optimizer in learner.optimizers.items():
-            tensors[name + _OPTIMIZER] = optimizer_tensors(optimizer, learner.modules[name])
-        return {**tensors, "ema": learner.ema.tensors()}
+        tensors = self._weights()
+        for name, optimizer in self._learner.optimizers.items():
+            module = self._learner.modules[name]
+            tensors[name + _OPTIMIZER] = optimizer_tensors(optimizer, module)
+        return tensors
 
     def _require_complete(self, checkpoint: Checkpoint) -> None:
         """Raise ValueError that names what the checkpoint lacks, or has beyond what is known."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import logging
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -12,13 +12,12 @@ from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.utils import broadcast_object_list
 
 from audiogen.experiment import ExperimentConfig
-from audiogen.storage import atomic_write_text, read_json
 from audiogen.training.distributed.signals import stop_signals
 from audiogen.training.distributed.waiting import wait_for_all
-from audiogen.training.loop.precision import choose_precision
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 """So long does a process wait for the others within a step; then they hang, and it fails."""
+_log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -32,22 +31,42 @@ def joined_processes(timeout: timedelta = COLLECTIVE_TIMEOUT) -> Iterator[Partia
         yield state
 
 
-def make_accelerator(config: ExperimentConfig, state: PartialState) -> tuple[Accelerator, str]:
-    """Make the accelerator in the precision that pays; return it and the reason."""
-    request = {"device": state.device.type, "requested": config.train.precision}
-    record = config.run_dir / "precision.json"
-    known = read_json(record) if record.is_file() else {}
-    if request.items() <= known.items():  # a resumed run goes on in the precision it began in
-        return _accelerator(known["precision"]), known["reason"]
+def make_accelerator(config: ExperimentConfig, state: PartialState) -> Accelerator:
+    """Make the accelerator in the precision that pays."""
     choice = list(choose_precision(state.device, config.train.precision))
-    broadcast_object_list(choice)  # a measurement may come out otherwise in another process
+    broadcast_object_list(choice)  # the machines of other processes may differ
+    precision, reason = choice
     if state.is_main_process:
-        answer = {**request, "precision": choice[0], "reason": choice[1]}
-        atomic_write_text(record, json.dumps(answer, indent=1))
-    return _accelerator(choice[0]), choice[1]
-
-
-def _accelerator(precision: str) -> Accelerator:
+        _log.info("device %s, precision %s", state.device, reason)
     # No search for unused parameters: each has a gradient in every step, if only a zero.
     parallel = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
     return Accelerator(mixed_precision=precision, kwargs_handlers=[parallel])
+
+
+def choose_precision(device: torch.device, requested: str) -> tuple[str, str]:
+    """Choose the precision of the forward pass, in the words of accelerate; say why in one line.
+
+    "auto" takes bf16 where the hardware multiplies it.
+
+    Raises:
+        ValueError: bf16 is asked of a GPU that cannot do it.
+    """
+    if requested == "fp32":
+        return "no", "fp32: as asked"
+    hardware = bf16_hardware(device)
+    if requested == "bf16":
+        if device.type == "cuda" and not hardware:
+            raise ValueError("precision bf16: the GPU does not support it; use fp32 or auto")
+        return "bf16", "bf16: as asked"
+    if hardware:
+        return "bf16", f"bf16: supported by {hardware}"
+    return "no", f"fp32: this {device.type} does not multiply bf16 in hardware"
+
+
+def bf16_hardware(device: torch.device) -> str:
+    """What multiplies bf16 matrices in hardware on a device; empty where nothing does."""
+    if device.type == "cuda":
+        is_able = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.cuda.get_device_name() if is_able else ""
+    abilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return ", ".join(name for name in ("avx512_bf16", "amx_bf16", "bf16") if abilities.get(name))

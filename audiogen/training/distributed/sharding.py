@@ -10,22 +10,22 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import cast
 
 import torch
 import torch.distributed as dist
-from safetensors import safe_open
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
-from audiogen.storage import write_tensors
+from audiogen.storage import read_tensors, write_tensors
 from audiogen.training.loop.blocks import blocks_of
 
-_PART = re.compile(r"([a-z][a-z0-9_]*)-\d{5}-of-(\d{5})\.safetensors")
+_PART = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 def shard_over_processes(module: nn.Module, device: torch.device) -> None:
@@ -36,15 +36,18 @@ def shard_over_processes(module: nn.Module, device: torch.device) -> None:
     fully_shard(module, mesh=mesh)
 
 
-@contextlib.contextmanager
-def without_exchange(module: nn.Module) -> Iterator[None]:
-    """Keep the gradients of a split module in each process, to be added to those that follow."""
-    split = cast("FSDPModule", module)
-    split.set_requires_gradient_sync(False)
-    try:
-        yield
-    finally:
-        split.set_requires_gradient_sync(True)
+def exchanging(
+    module: nn.Module, accelerator: Accelerator, *, is_last: bool
+) -> AbstractContextManager[None]:
+    """Have processes exchange gradients inside, if it is the last of the micro-batches.
+
+    Else they are kept in each process, to be added to those that follow.
+    """
+    if isinstance(module, FSDPModule):
+        module.set_requires_gradient_sync(is_last)
+        return contextlib.nullcontext()
+    alone: AbstractContextManager[None] = accelerator.no_sync(module)
+    return contextlib.nullcontext() if is_last else alone
 
 
 def is_sharded(module: nn.Module) -> bool:
@@ -66,12 +69,8 @@ def split_like(full: Tensor, like: Tensor) -> Tensor:
     """`full`, which every process has, split over the processes as `like` of the same shape is."""
     if not isinstance(like, DTensor):
         return full
-    size = -(-len(full) // like.device_mesh.size())  # of each part but the last ones
-    begin = like.device_mesh.get_local_rank() * size
-    rows = full[begin : begin + size].to(like.device, copy=True)
-    return DTensor.from_local(
-        rows, like.device_mesh, like.placements, shape=full.shape, stride=full.stride()
-    )
+    own = full.to(like.device)
+    return distribute_tensor(own, like.device_mesh, like.placements, src_data_rank=None)
 
 
 def own_part(tensors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
@@ -109,39 +108,16 @@ def _part_folder(folder: Path, rank: int) -> Path:
     return folder / f"part-{rank:05d}"
 
 
-class JoinedTensors(Mapping[str, Tensor]):
-    """The tensors of one group, read from the files of its parts when they are asked for."""
-
-    def __init__(self, files: list[Path]) -> None:
-        """Take the files in the order of the processes that wrote them."""
-        self._places: dict[str, list[Path]] = {}
-        for file in files:
-            with safe_open(file, "pt") as part:
-                for name in part.keys():  # noqa: SIM118 - it is no mapping
-                    self._places.setdefault(name, []).append(file)
-
-    def __getitem__(self, name: str) -> Tensor:
-        parts = []
-        for file in self._places[name]:
-            with safe_open(file, "pt") as part:
-                parts.append(part.get_tensor(name))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-
-def joined_groups(folder: Path) -> dict[str, JoinedTensors]:
-    """The groups of tensors that lie in a folder in parts; ValueError when one is missing."""
-    found: dict[tuple[str, int], list[Path]] = {}
-    for file in sorted(folder.glob("*-of-*.safetensors")):
-        match = _PART.fullmatch(file.name)
-        if match is not None:
-            found.setdefault((match[1], int(match[2])), []).append(file)
-    for (group, count), files in found.items():
-        if len(files) != count:
-            raise ValueError(f"{folder}: {group} lies in {count} parts, of which some are missing")
-    return {group: JoinedTensors(files) for (group, _), files in found.items()}
+def read_groups(folder: Path) -> dict[str, dict[str, Tensor]]:
+    """The groups of tensors in the files of a folder, whole where they lie there in parts."""
+    groups: dict[str, dict[str, list[Tensor]]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        named = groups.setdefault(_PART.sub("", file.stem), {})
+        for name, rows in read_tensors(file).items():
+            named.setdefault(name, []).append(rows)
+    return {
+        group: {
+            name: torch.cat(parts) if len(parts) > 1 else parts[0] for name, parts in named.items()
+        }
+        for group, named in groups.items()
+    }

@@ -33,13 +33,6 @@ def prepare_blocks(module: nn.Module, config: LoopConfig) -> None:
         if config.compile:
             forward = torch.compile(forward)
         if config.activation_checkpointing:
-            forward = functools.partial(_light, forward)
+            forward = functools.partial(recomputed, forward)
         if forward is not block.forward:
             block.forward = forward
-
-
-def _light(forward: Callable[..., Any], *inputs: Any, **settings: Any) -> Any:
-    """`forward`, which keeps nothing for the backward pass but its inputs."""
-    if not torch.is_grad_enabled():
-        return forward(*inputs, **settings)
-    return recomputed(forward, *inputs, **settings)

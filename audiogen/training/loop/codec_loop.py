@@ -30,11 +30,7 @@ from audiogen.training.loop.steps import run_steps
 def train_codec(codec: Codec, examples: Examples, config: CodecTrainConfig, run: StageRun) -> None:
     """Train `codec` in place; at the end it has the averaged (EMA) weights.
 
-    Args:
-        codec: with fresh weights.
-        examples: collated into wav (B, C, T), T a multiple of the hop length.
-        config: of this stage.
-        run: the stage.
+    The examples are collated into wav (B, C, T), T a multiple of the hop length.
     """
     accelerator, optim = run.accelerator, config.optim
     codec.to(accelerator.device).train()
@@ -46,7 +42,7 @@ def train_codec(codec: Codec, examples: Examples, config: CodecTrainConfig, run:
     rival = adamw(discriminators, optim.model_copy(update={"lr": config.discriminator_lr}))
     ema = EMA(codec, config.ema_decay)
     model, critic, _, _ = accelerator.prepare(codec, discriminators, optimizer, rival)
-    guard = Guard(accelerator, spike_factor=run.config.spike_factor)
+    guard = Guard(run.config.spike_factor)
     learner = Learner(
         update=_Update(model, critic, optimizer, rival, distance, guard, config, run),
         modules={"codec": codec, "discriminators": discriminators},
@@ -82,17 +78,15 @@ class _Update:
         set_lr(self.optimizer, lr)
         undo = [Undo(self.codec.buffers())]  # codebooks learn in the forward pass
         output = self.codec(wav)
-        guesses = [output.reconstruction]
-        if output.alternative is not None:
-            guesses.append(output.alternative)
-        losses = {**self.distance(wav, *guesses), **output.losses}
+        losses = {**self.distance(wav, *output.reconstructions), **output.losses}
         told, rival_norm = {}, 0.0
         if step >= config.adversarial_start * config.steps:
             set_lr(self.rival, config.discriminator_lr * lr / config.optim.lr)
             undo.append(Undo(self.discriminators.state_dict().values(), self.rival))
-            rivalry, rival_norm, real_maps = self._train_discriminators(wav, output.reconstruction)
+            fake = output.reconstructions[0]
+            rivalry, rival_norm, real_maps = self._train_discriminators(wav, fake)
             told["discriminator"] = rivalry
-            losses |= self._judge(real_maps, output.reconstruction)
+            losses |= self._judge(real_maps, fake)
         loss = torch.stack(list(losses.values())).sum()
         norm = self._gradient(self.optimizer, self.codec, loss)
         fault = self.guard.judge(loss, norm + rival_norm, phase=len(losses))

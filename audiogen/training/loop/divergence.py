@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 from torch.optim import Optimizer
+
+from audiogen.nn.processes import mean_over_processes
 
 BAD_STEPS = 3
 """Steps left out in a row before training goes back to the last good checkpoint."""
@@ -30,8 +31,8 @@ class Guard:
         bad_steps: the last ones in a row that were left out.
     """
 
-    def __init__(self, accelerator: Accelerator, *, spike_factor: float) -> None:
-        self._accelerator, self._spike_factor = accelerator, spike_factor
+    def __init__(self, spike_factor: float) -> None:
+        self._spike_factor = spike_factor
         self._losses: deque[float] = deque(maxlen=WINDOW)
         self._phase = 0
         self.bad_steps = 0
@@ -49,9 +50,7 @@ class Guard:
             Why the optimizer must not step; empty when it may.
         """
         pair = torch.stack([loss.detach().float(), loss.new_tensor(norm, dtype=torch.float32)])
-        if self._accelerator.num_processes > 1:
-            pair = self._accelerator.reduce(pair, reduction="mean")
-        mean_loss, mean_norm = pair.tolist()
+        mean_loss, mean_norm = mean_over_processes(pair).tolist()
         if phase != self._phase:
             self._losses.clear()
             self._phase = phase

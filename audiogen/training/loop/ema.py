@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
-from audiogen.training.distributed.sharding import own_rows, split_like, whole
+from audiogen.training.distributed.sharding import own_rows, whole
 
 
 class EMA:
@@ -47,12 +47,6 @@ class EMA:
     def tensors(self) -> dict[str, Tensor]:
         """Return the averages by name, float32; they are live, not copies."""
         return dict(self._shadow)
-
-    @torch.no_grad()
-    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Restore what `tensors` returned, of a module with the same names and shapes."""
-        for name, shadow in self._shadow.items():
-            shadow.copy_(split_like(tensors[name], shadow))
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:

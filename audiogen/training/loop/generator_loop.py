@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +13,10 @@ from audiogen.experiment import GeneratorTrainConfig
 from audiogen.generators import LatentGenerator
 from audiogen.nn.chance import draws_of
 from audiogen.training.distributed.sharding import (
+    exchanging,
     is_sharded,
     shard_over_processes,
     whole,
-    without_exchange,
 )
 from audiogen.training.loop.blocks import prepare_blocks
 from audiogen.training.loop.divergence import Guard
@@ -34,18 +32,14 @@ def train_generator(
 ) -> None:
     """Train `generator` in place; at the end it has the averaged (EMA) weights.
 
-    Args:
-        generator: with fresh weights, or those of the teacher that it learns from.
-        examples: collated into a `Batch` of latents.
-        config: of this stage.
-        run: the stage.
+    The examples are collated into a `Batch` of latents.
     """
     accelerator = run.accelerator
     trained = _on_device(generator, run)
     optimizer = build_optimizer(trained, config.optim, accelerator.mixed_precision)
     ema = EMA(trained, config.ema_decay)
     model = trained if is_sharded(trained) else accelerator.prepare(trained)
-    guard = Guard(accelerator, spike_factor=run.config.spike_factor)
+    guard = Guard(run.config.spike_factor)
     learner = Learner(
         update=_Update(model, optimizer, guard, config, run),
         modules={"generator": trained},
@@ -59,14 +53,12 @@ def train_generator(
 
 def _on_device(generator: LatentGenerator, run: StageRun) -> LatentGenerator:
     """What is trained: the generator, or a copy of it that is split over the processes."""
-    device = run.accelerator.device
-    if run.config.parallel == "ddp" or run.accelerator.num_processes == 1:
-        generator.to(device).train()
-        prepare_blocks(generator, run.config)
-        return generator
-    trained = copy.deepcopy(generator.cpu()).to(device).train()
+    is_split = run.config.parallel == "fsdp" and run.accelerator.num_processes > 1
+    trained = copy.deepcopy(generator.cpu()) if is_split else generator
+    trained.to(run.accelerator.device).train()
     prepare_blocks(trained, run.config)
-    shard_over_processes(trained, device)
+    if is_split:
+        shard_over_processes(trained, run.accelerator.device)
     return trained
 
 
@@ -92,7 +84,8 @@ class _Update:
         losses: dict[str, list[Tensor]] = {}
         for number, part in enumerate(parts):
             here = places[number * size : (number + 1) * size]
-            with self._exchange(part is parts[-1]), draws_of(self.run.seed, step, here):
+            exchange = exchanging(self.model, accelerator, is_last=part is parts[-1])
+            with exchange, draws_of(self.run.seed, step, here):
                 with accelerator.autocast():
                     output = self.model(part)
                 accelerator.backward(output.loss / len(parts))
@@ -106,12 +99,3 @@ class _Update:
             self.optimizer.step()
         told = {name: float(value) for name, value in means.items()}
         return StepResult(losses=told, grad_norm=norm, lr=lr, left_out=fault)
-
-    def _exchange(self, is_last: bool) -> AbstractContextManager[None]:
-        """Have processes exchange gradients once, in the last micro-batch."""
-        if is_last:
-            return contextlib.nullcontext()
-        if is_sharded(self.model):
-            return without_exchange(self.model)
-        alone: AbstractContextManager[None] = self.run.accelerator.no_sync(self.model)
-        return alone

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -26,10 +25,7 @@ _log = logging.getLogger(__name__)
 def build_optimizer(module: nn.Module, config: OptimConfig, precision: str = "no") -> Optimizer:
     """Return the optimizer that `config` describes over the trained parameters of `module`.
 
-    Args:
-        module: what is trained.
-        config: settings.
-        precision: accelerate's, of the training.
+    `precision` is accelerate's, of the training.
     """
     has_matrices = bool(_block_matrices(module))
     if config.algorithm == "muon" and not has_matrices:
@@ -47,11 +43,7 @@ def adamw(module: nn.Module, config: OptimConfig, *, without: Iterable[nn.Parame
     Weight decay acts on matrices and kernels. It leaves out vectors (biases, norms, gains), which
     set scales rather than directions, and embeddings, whose unused rows it would shrink. The fused
     kernel is used: on one CPU core it updates 9 M parameters in 5 ms, the default one in 60 ms.
-
-    Args:
-        module: what is trained.
-        config: settings.
-        without: parameters that another optimizer updates.
+    What `without` names, another optimizer updates.
     """
     embeddings = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Embedding)}
     taken = {id(parameter) for parameter in without}
@@ -81,26 +73,16 @@ class MuonAdamW(Optimizer):
     """
 
     def __init__(self, module: nn.Module, config: OptimConfig, dtype: torch.dtype) -> None:
-        """Over the trained parameters of `module`; ValueError when it has no matrix in a block.
-
-        Args:
-            module: what is trained.
-            config: settings.
-            dtype: of the products that make a matrix orthogonal; bf16 is enough where it is fast.
-        """
+        """Over the trained parameters of `module`; products that make orthogonal are in `dtype`."""
         matrices = _block_matrices(module)
-        if not matrices:
-            raise ValueError(f"muon: {type(module).__name__} has no matrix in blocks; use adamw")
         self.dtype = dtype
         self._adamw = adamw(module, config, without=matrices)
         group = {"params": matrices, "lr": config.lr, "weight_decay": config.weight_decay}
         super().__init__([group, *self._adamw.param_groups], {})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """Update the parameters; ValueError for a closure."""
-        if closure is not None:
-            raise ValueError("MuonAdamW: expected no closure")
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update the parameters."""
         matrices, *others = self.param_groups
         # Loading a state puts new objects in the place of these.
         self._adamw.state, self._adamw.param_groups = self.state, others
@@ -148,7 +130,7 @@ def set_lr(optimizer: Optimizer, lr: float) -> None:
 
 
 def lr_at(config: OptimConfig, step: int, *, total_steps: int) -> float:
-    """Return the learning rate of update number `step`.
+    """Return the learning rate of update number `step`, from 0, of a run of `total_steps`.
 
     Update 0 already moves: the warm-up gives `lr * (step + 1) / warmup_steps`, so that its last
     update has `lr`. The decay ends in `lr * final_ratio` at update `total_steps - 1` and stays
@@ -156,11 +138,6 @@ def lr_at(config: OptimConfig, step: int, *, total_steps: int) -> float:
     (Loshchilov and Hutter 2017, arXiv 1608.03983, eq. 5); linear; and wsd, which is flat, and goes
     down as 1 - sqrt(progress) over the last fifth of the run (Haegele et al. 2024, arXiv
     2405.18392).
-
-    Args:
-        config: peak rate, warm-up, course and final ratio.
-        step: number of updates done so far, from 0.
-        total_steps: updates of the whole run, at least 1.
     """
     warmup = config.warmup_steps
     if step < warmup:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Mapping
 from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
 PLAIN_LINE_SECONDS = 30.0
-REDRAW_SECONDS = 0.25
+PACE_SECONDS = 120.0
+"""The time that is left is estimated from the last steps, over so long."""
 
 
 class ProgressDisplay:
@@ -24,48 +24,41 @@ class ProgressDisplay:
 
     def __init__(self, stage: str, start_step: int, total_steps: int) -> None:
         self.checkpoint: int | None = start_step or None
-        self._stage, self._step, self._total_steps = stage, start_step, total_steps
         self._values: dict[str, float] = {}
-        self._pace = deque([(time.monotonic(), start_step)], maxlen=64)
-        self._shown_at = -math.inf
+        self._line_at = -math.inf
         self._console = Console(stderr=True, highlight=False)
-        self._bar: Progress | None = None
-        if self._console.is_terminal:
-            columns = (
-                TextColumn("[bold]{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[facts]}"),
-            )
-            self._bar = Progress(*columns, console=self._console, auto_refresh=False)
-            self._task = self._bar.add_task(
-                stage, total=total_steps, completed=start_step, facts=""
-            )
-            self._bar.start()
+        self._bar = Progress(
+            "[bold]{task.description}",
+            BarColumn(),
+            MofNCompleteColumn(),
+            "{task.fields[facts]}",
+            console=self._console,
+            disable=not self._console.is_terminal,
+            speed_estimate_period=PACE_SECONDS,
+            get_time=time.monotonic,
+        )
+        self._id = self._bar.add_task(stage, total=total_steps, completed=start_step, facts="")
+        self._bar.start()
 
     def show(self, step: int, values: Mapping[str, float]) -> None:
-        """Take note of a step and its metrics, and draw them when it is time."""
-        now = time.monotonic()
-        self._step = step
+        """Take note of a step and its metrics, and print them when it is time."""
         self._values.update(values)
-        if now >= self._pace[-1][0] + 1:
-            self._pace.append((now, step))
-        if now - self._shown_at >= (REDRAW_SECONDS if self._bar else PLAIN_LINE_SECONDS):
-            self._draw()
+        self._bar.update(self._id, completed=step)
+        self._draw(with_line=time.monotonic() >= self._line_at + PLAIN_LINE_SECONDS)
 
     def stop(self) -> None:
         """Draw the last state, and leave it there."""
-        self._draw()
-        if self._bar:
-            self._bar.stop()
+        self._draw(with_line=True)
+        self._bar.stop()
 
-    def _draw(self) -> None:
-        self._shown_at = time.monotonic()
+    def _draw(self, *, with_line: bool) -> None:
+        """Bring the bar up to date or, where there is none, print a line."""
         facts = "  ".join(self._facts())
-        if self._bar:
-            self._bar.update(self._task, completed=self._step, facts=facts, refresh=True)
-        else:
-            line = f"{self._stage}  step {self._step}/{self._total_steps}  {facts}"
+        self._bar.update(self._id, facts=facts)
+        if with_line and self._bar.disable:
+            self._line_at = time.monotonic()
+            task = self._bar.tasks[self._id]
+            line = f"{task.description}  step {task.completed}/{task.total}  {facts}"
             self._console.print(line.rstrip(), markup=False, soft_wrap=True)
 
     def _facts(self) -> list[str]:
@@ -74,10 +67,8 @@ class ProgressDisplay:
             facts.append(f"loss {self._values['loss']:.4g}")
         if "audio_seconds_per_second" in self._values:
             facts.append(f"{self._values['audio_seconds_per_second']:.3g} s audio/s")
-        (then, first), now = self._pace[0], time.monotonic()
-        if self._total_steps > self._step > first:
-            remaining = (now - then) / (self._step - first) * (self._total_steps - self._step)
-            facts.append(f"ETA {timedelta(seconds=round(remaining))}")
+        if remaining := self._bar.tasks[self._id].time_remaining:
+            facts.append(f"ETA {timedelta(seconds=remaining)}")
         if self.checkpoint is not None:
             facts.append(f"checkpoint {self.checkpoint}")
         return facts

@@ -38,16 +38,7 @@ class Tracker:
         is_main: bool = True,
         wandb_mode: WandbMode = "off",
     ) -> None:
-        """Begin to record `stage` in `run_dir`.
-
-        Args:
-            run_dir: the run's folder.
-            stage: "codec", "generator" or "distil".
-            total_steps: updates of the whole stage.
-            start_step: step of the checkpoint that training resumes from; 0 for a fresh start.
-            is_main: whether this process is the one that writes.
-            wandb_mode: "off"; "offline" keeps a run in run_dir/wandb that can be synced later.
-        """
+        """Begin to record `stage` in `run_dir`, from the checkpoint of `start_step` on."""
         self._run, self.stage, self._is_main = RunFolder(run_dir), stage, is_main
         if is_main:
             self._file = MetricsFile(self._run.metrics, stage, start_step)

@@ -10,11 +10,11 @@ import torch
 from audiogen.pack.curation import store as card_store
 from audiogen.pack.curation.cards import VORBIS_LEVELS
 from audiogen.pack.curation.page import write_page
-from audiogen.pack.curation.store import STORE_FOLDER, CardMaker
+from audiogen.pack.curation.store import STORE_FOLDER, making_cards
 from audiogen.pack.job import read_job, take_path
-from audiogen.pack.make import MakeRequest, Worker, make_pack
+from audiogen.pack.make import Worker, make_pack
 from audiogen.pages.pictures import sound_uri
-from audiogen.storage import temporary_name
+from audiogen.storage import read_json, temporary_name
 from audiogen.takes.take import Take
 
 LIST = "prompts: [{prompt: rain, count: 3, seconds: 0.6}, {prompt: hum, seconds: 0.5, loop: true}]"
@@ -23,7 +23,7 @@ MakePack = Callable[..., list[Take]]
 
 
 def make(model: Path, listed: Path, pack: Path) -> None:
-    make_pack(MakeRequest(prompts=listed, model=model, out=pack, batch_size=2), Worker())
+    make_pack(listed, {}, model=model, out=pack, batch_size=2, worker=Worker())
 
 
 @pytest.fixture
@@ -75,9 +75,9 @@ def test_a_card_that_fails_costs_no_take_and_is_made_by_the_page(
     takes = read_job(pack)
     assert all(take_path(pack, take).is_file() for take in takes)
     assert f"card of {takes[3].file}: {error!r}; the page makes it anew" in caplog.text
-    assert len(list((pack / STORE_FOLDER).glob("*.card"))) == 3
+    assert len(list((pack / STORE_FOLDER).glob("*.json"))) == 3
     write_page(pack)
-    assert len(list((pack / STORE_FOLDER).glob("*.card"))) == 4
+    assert len(list((pack / STORE_FOLDER).glob("*.json"))) == 4
 
 
 def test_a_job_that_stops_makes_only_the_cards_it_has_begun(
@@ -87,14 +87,14 @@ def test_a_job_that_stops_makes_only_the_cards_it_has_begun(
     takes = make_pack_of(tmp_path, [f"rain {n}" for n in range(20)])
 
     def stopped() -> None:
-        with CardMaker(tmp_path, takes) as cards:
+        with making_cards(tmp_path, takes) as make_card:
             for take in takes:
-                cards.add(take)
+                make_card(take)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         stopped()
-    assert len(list((tmp_path / STORE_FOLDER).glob("*.card"))) < len(takes)
+    assert len(list((tmp_path / STORE_FOLDER).glob("*.json"))) < len(takes)
 
 
 @pytest.mark.usefixtures("fake_text")
@@ -102,7 +102,7 @@ def test_what_a_killed_job_left_half_written_is_cleared(
     model: Path, listed: Path, tmp_path: Path
 ) -> None:
     pack = tmp_path / "pack"
-    name, _, _ = temporary_name("rain.card-7").rpartition("-")
+    name, _, _ = temporary_name("rain.json").rpartition("-")
     left = pack / STORE_FOLDER / f"{name}-{NO_PROCESS}"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"{")
@@ -120,11 +120,11 @@ def test_a_job_and_its_page_compress_alike_where_there_is_little_room(
     monkeypatch.setattr(
         card_store, "SOUND_BYTES", 36_000
     )  # four half seconds do not fit at the best
-    with CardMaker(tmp_path, takes) as cards:
+    with making_cards(tmp_path, takes) as make_card:
         for take in takes:
-            cards.add(take)
-    kinds = {path.suffix for path in (tmp_path / STORE_FOLDER).iterdir()}
-    assert kinds == {".card", f".sound{round(100 * VORBIS_LEVELS[2]):03d}"}
+            make_card(take)
+    kept = [read_json(path)[1] for path in (tmp_path / STORE_FOLDER).iterdir()]
+    assert {told["compression"] for told in kept} == {VORBIS_LEVELS[2]}
     nothing_is_made()
     write_page(tmp_path)
 

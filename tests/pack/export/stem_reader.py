@@ -1,12 +1,25 @@
 """Names of exported files, read back."""
 
 import re
+from typing import NamedTuple
 
-from audiogen.pack.export.names import Named, Naming
+from audiogen.pack.export.names import Naming
+
+
+class Named(NamedTuple):
+    """What a file's name tells."""
+
+    words: tuple[str, ...]
+    bpm: int | None = None
+    key: str | None = None
+    category: str = ""
+    creator: str = ""
+    source: str = ""
+    number: int = 1
 
 
 def parse_stem(stem: str, naming: Naming) -> Named:
-    """Read a name that `file_stem` wrote.
+    """Read a name that `Names` gave.
 
     In a name of the kind `splice` the letter that counts is one of the words, as nothing sets it
     apart from them.

@@ -29,7 +29,7 @@ from audiogen.data.manifest import ManifestRow
 from audiogen.pack.curation.choices import Choice, Selection, write_selection
 from audiogen.pack.export.documents import csv_cell, rpp_text
 from audiogen.pack.export.exporting import ExportRequest, export_pack
-from audiogen.pack.make import MakeRequest, Worker, make_pack
+from audiogen.pack.make import Worker, make_pack
 from audiogen.provenance.attribution import attribution_csv
 from audiogen.take_request import Tempo
 
@@ -364,7 +364,7 @@ def test_from_a_list_of_prompts_to_the_kept_takes_of_a_pack(model: Path, tmp_pat
         "  - {prompt: bells, loop: true, bpm: 240, bars: 1}\n"
     )
     pack = tmp_path / "pack"
-    done = make_pack(MakeRequest(prompts=listed, model=model, out=pack), Worker())
+    done = make_pack(listed, {}, model=model, out=pack, worker=Worker())
     kept = [done.takes[0].file, done.takes[2].file]
     choices = {
         name: Choice(status="keep" if name in kept else "reject")
