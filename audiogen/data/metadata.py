@@ -85,7 +85,7 @@ class Metadata(BaseModel):
             name, text = str(key).strip().lower(), value
             if isinstance(value, str):
                 text = value.strip() if name in FILE_COLUMNS else " ".join(value.split())
-            if text is not None and text != "":
+            if text not in (None, ""):
                 plain[name] = text
         return plain
 
