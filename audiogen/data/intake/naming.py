@@ -13,12 +13,7 @@ TAKE_MARK = re.compile(r"([\s_.-]+(take[\s_.-]*)?([A-Za-z]|\d{1,3})|\s*\(\d{1,3}
 
 
 def describe(path: PurePosixPath, told: Metadata) -> Metadata:
-    """Complete what is said of a sound by what its folder and file are called.
-
-    Args:
-        path: of the sound, relative to the data folder.
-        told: what tables, and files beside it, say of it.
-    """
+    """Complete what is said of a sound by its path relative to the data folder."""
     parent = path.parent.name
     folder = "" if parent.endswith(".tar") else clean_name(parent)  # an archive says nothing
     label = told.label or folder

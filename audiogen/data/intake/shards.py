@@ -73,7 +73,8 @@ def _write(archive: Path, listing: Listing, shard: Sequence[tuple[int, Metadata]
     with tarfile.open(archive, "w") as tar:
         for number, known in shard:
             sound, path = listing.sounds[known.file], PurePosixPath(known.file)
-            content = sound.open().read() if isinstance(sound, Member) else sound.read_bytes()
+            with sound.open("rb") as file:
+                content = file.read()
             # The number keeps keys apart; keys of WebDataset end at the first dot.
             key = f"{number:07d}-{path.stem.replace('.', '_')}"
             record = {name: text for name, text in known.to_record().items() if name != "file"}
