@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,6 @@ from audiogen.storage import read_json, sha256_file
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
-
-Files = Mapping[str, Mapping[str, int | str]]
 
 
 class DamagedFolderError(ValueError):

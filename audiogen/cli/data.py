@@ -60,10 +60,11 @@ def pack(
     from audiogen.data.intake.scan import INTAKE_REASONS
     from audiogen.data.intake.shards import pack_folder
 
-    done = pack_folder(folder, target, archive_bytes=megabytes * 1_000_000)
-    for row in done.left_out:
+    packed = pack_folder(folder, target, archive_bytes=megabytes * 1_000_000)
+    for row in packed.refused:
         typer.echo(f"left out: {row.path}: {INTAKE_REASONS[row.reason]}")
-    typer.echo(f"{done.sounds} sounds in {done.archives} archives: {target}")
+    archives = len(list(target.iterdir()))
+    typer.echo(f"{len(packed.sounds)} sounds in {archives} archives: {target}")
 
 
 @data.command()

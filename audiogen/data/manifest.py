@@ -157,16 +157,15 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     *lines, rest = path.read_bytes().split(b"\n")
     if rest:
         raise ValueError(f"{path}:{len(lines) + 1}: the last line is cut off; make it anew.")
-    return [_parse_row(path, number, line) for number, line in enumerate(lines, start=1)]
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(_ROW.validate_json(line))
+        except ValidationError as error:
+            raise ValueError(f"{path}:{number}: {first_fault(error)}.") from None
+    return rows
 
 
 def read_split(path: Path, split: Literal["train", "held_out"]) -> list[ManifestRow]:
     """Read the rows of a manifest that lie on one side of the split."""
     return [row for row in read_manifest(path) if row.split == split]
-
-
-def _parse_row(path: Path, number: int, line: bytes) -> ManifestRow:
-    try:
-        return _ROW.validate_json(line)
-    except ValidationError as error:
-        raise ValueError(f"{path}:{number}: {first_fault(error)}.") from None

@@ -108,7 +108,7 @@ class Metadata(BaseModel):
                 text = text.strip() if name in FILE_COLUMNS else " ".join(text.split())
             if LICENCE_COLUMN.match(name):
                 name = "licence"
-            if text is not None and text != "":
+            if text not in (None, ""):
                 plain.setdefault(name, text)
         return plain
 

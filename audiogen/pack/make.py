@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from audiogen.locking import hold
 from audiogen.pack.choosing import Chooser
@@ -142,32 +143,52 @@ def run_job(
     missing = [take for take in asked if not take_path(pack, take).exists()]
     batches = open_batches(job, missing, batch_size)[worker.rank :: worker.count]
     worker.wait()  # all have looked before anyone writes, so that they share the same batches out
+    there, names = len(asked) - len(missing), {take.file for take in missing}
     if batches:
-        others = {take.run for take in missing} - models.keys()
-        models = {**models, **{name: Pipeline.from_pretrained(name) for name in others}}
-        check_models(missing, _digests(models))
-        for pipeline in models.values():
-            if str(pipeline.codec.device) != worker.device:
-                pipeline.to(worker.device)
-    work = [(_model_of(batch[0], models), batch) for batch in batches]
-    chosen = {one.digest: one for one, batch in work if batch[0].best_of > 1}
-    choosers = {digest: Chooser(one) for digest, one in chosen.items()}
-    names, there = {take.file for take in missing}, len(asked) - len(missing)
-    with making_cards(pack, job) as make_card, show_progress("takes", len(asked), there) as update:
-        for pipeline, batch in work:
-            if batch[0].best_of > 1:
-                made = choosers[pipeline.digest].choose(batch, batch_size)
-            else:
-                made = make_takes(pipeline, batch)
-            for planned, (take, wav) in zip(batch, made, strict=True):
+        work = _with_models(batches, models, worker.device)
+        with (
+            making_cards(pack, job) as make_card,
+            show_progress("takes", len(asked), there) as update,
+        ):
+            for planned, take, wav in _made(work, batch_size):
                 if planned.file in names:
                     write_take(take_path(pack, planned), wav, take)
                     make_card(planned)
                     there += worker.count  # the others make as many meanwhile
-            if worker.rank == 0:
-                update(min(there, len(asked)))
+                if worker.rank == 0:
+                    update(min(there, len(asked)))
     worker.wait()
     return Done(takes=asked, there_before=len(asked) - len(missing))
+
+
+def _with_models(
+    batches: Sequence[list[Take]], models: Mapping[str, Pipeline], device: str
+) -> list[tuple[Pipeline, list[Take]]]:
+    """Each batch with its model on `device`; models that are not among `models` are loaded."""
+    takes = [batch[0] for batch in batches]
+    others = {take.run for take in takes} - models.keys()
+    models = {**models, **{name: Pipeline.from_pretrained(name) for name in others}}
+    check_models(takes, _digests(models))
+    for pipeline in models.values():
+        if str(pipeline.codec.device) != device:
+            pipeline.to(device)
+    return [(_model_of(batch[0], models), batch) for batch in batches]
+
+
+def _made(
+    work: Iterable[tuple[Pipeline, list[Take]]], batch_size: int
+) -> Iterator[tuple[Take, Take, Tensor]]:
+    """Each take of the batches as it was planned, as it was made, and its sound (C, T)."""
+    choosers: dict[str, Chooser] = {}
+    for pipeline, batch in work:
+        if batch[0].best_of == 1:
+            made = make_takes(pipeline, batch)
+        else:
+            if pipeline.digest not in choosers:
+                choosers[pipeline.digest] = Chooser(pipeline)
+            made = choosers[pipeline.digest].choose(batch, batch_size)
+        for planned, (take, wav) in zip(batch, made, strict=True):
+            yield planned, take, wav
 
 
 def _model_of(take: Take, models: Mapping[str, Pipeline]) -> Pipeline:

@@ -12,7 +12,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -118,12 +118,8 @@ def _record(
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class PathExample:
-    """One point of a path with its end, before collation; shapes without the batch."""
-
-    clip: Example
-    point: PathPoint
+PathExample = tuple[Example, PathPoint]
+"""The end of a path, and one point of it, before collation; shapes without the batch."""
 
 
 class PathDataset(Dataset[PathExample]):
@@ -160,16 +156,15 @@ class PathDataset(Dataset[PathExample]):
             known=tensors["known"][row].float(),
             keep=tensors["keep"][row],
         )
-        return PathExample(clip=clip, point=point)
+        return clip, point
 
 
 def collate_paths(
     collate: Callable[[list[Example]], Batch], examples: Sequence[PathExample], *, infill: bool
 ) -> Batch:
     """Join points of equal window; what is given is left out of models without infill."""
-    plain = collate([example.clip for example in examples])
+    clips, points = zip(*examples, strict=True)
+    plain = collate(list(clips))
     names = ("noisy", "t", "known", "keep") if infill else ("noisy", "t")
-    point = {
-        name: torch.stack([getattr(example.point, name) for example in examples]) for name in names
-    }
+    point = {name: torch.stack([getattr(one, name) for one in points]) for name in names}
     return replace(plain, latents=plain.latents.float(), point=PathPoint(**point))

@@ -46,12 +46,8 @@ def fetch_file(wanted: Download, folder: Path, *, mirror: str = "") -> Path:
     """Return the path of a file with the published bytes, downloading what is not there.
 
     What arrives is written to `<name>.part`, which a later call continues, and gets the file's name
-    once the checksum is right.
-
-    Args:
-        wanted: the file.
-        folder: it lies there afterwards, under its name.
-        mirror: address of a server that holds it under its name; empty for where it is published.
+    once the checksum is right. It comes from where it is published, or from a mirror, the address
+    of a server that holds it under its name.
 
     Raises:
         ValueError: the server's bytes are not the published ones, or the address is none.

@@ -50,18 +50,11 @@ class State(BaseModel):
 def fetch_set(
     wanted: PublishedSet, folder: Path, *, mirror: str = "", keep_archives: bool = False
 ) -> list[Metadata]:
-    """Have a published set in a folder, ready for `scan_folder`.
+    """Have a published set in a folder, ready for `scan_folder`; return its `metadata.csv` by rows.
 
-    Nothing is downloaded that is there already, and nothing unpacked that is whole.
-
-    Args:
-        wanted: the set.
-        folder: a new or empty folder, or one where the same was begun.
-        mirror: address of a server that holds the archives under their names.
-        keep_archives: keep them, in `.fetch`, once they are unpacked.
-
-    Returns:
-        what `metadata.csv` says, row by row.
+    The folder is new or empty, or the same was begun there. Nothing is downloaded that is there
+    already, and nothing unpacked that is whole. A mirror is the address of a server that holds the
+    archives under their names. They are kept in `.fetch` only if you say so.
 
     Raises:
         ValueError: the folder holds other things, or what came is not what was published.

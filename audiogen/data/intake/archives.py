@@ -126,9 +126,8 @@ def _opened(archive: Path | str) -> Iterator[BinaryIO]:
 def read_addresses(path: Path) -> list[str]:
     """Addresses of remote archives in a list.
 
-    Args:
-        path: a text file with one address a line, such as `s3://bucket/set/{00000..00127}.tar`,
-            which stands for 128; `#` begins a comment.
+    Each stands on a line, such as `s3://bucket/set/{00000..00127}.tar`, which stands for 128; `#`
+    begins a comment.
 
     Raises:
         ValueError: naming the line that is no address of a tar archive, or is there twice; or a

@@ -30,45 +30,30 @@ Array = npt.NDArray[np.int64]
 
 
 def mark_copies(rows: Sequence[ManifestRow], fingerprints: Sequence[Words]) -> list[ManifestRow]:
-    """Enter into each row which earlier row has the same content or the same sound.
-
-    Args:
-        rows: used rows.
-        fingerprints: one per row.
-    """
+    """Enter into each used row which earlier row has the same content or the same sound."""
     first_with: dict[str, int] = {}
     earliest = [first_with.setdefault(row.sha256, index) for index, row in enumerate(rows)]
     groups = DisjointSet(range(len(rows)))
-    for first, second in near_copies(
-        [  # identical files need not be compared again
-            words if earliest[index] == index else NO_WORDS
-            for index, words in enumerate(fingerprints)
-        ]
-    ):
+    compared = [  # identical files need not be
+        words if earliest[index] == index else NO_WORDS for index, words in enumerate(fingerprints)
+    ]
+    for first, second in near_copies(compared):
         groups.merge(first, second)
     first_of = {index: min(group) for group in groups.subsets() for index in group}
     marked = []
     for index, row in enumerate(rows):
-        is_copy = earliest[index] != index
-        original = earliest[index] if is_copy else first_of[index]
+        warning, original = "exact_copy", earliest[index]
         if original == index:
-            marked.append(row)
-            continue
-        warning = "exact_copy" if is_copy else "near_copy"
-        warnings = (*row.warnings, warning)
-        marked.append(replace(row, warnings=warnings, copy_of=rows[original].path))
+            warning, original = "near_copy", first_of[index]
+        if original != index:
+            warnings = (*row.warnings, warning)
+            row = replace(row, warnings=warnings, copy_of=rows[original].path)  # noqa: PLW2901
+        marked.append(row)
     return marked
 
 
 def near_copies(fingerprints: Sequence[Words]) -> list[tuple[int, int]]:
-    """Return pairs of items that hold the same sound; enough of them to join all copies.
-
-    Args:
-        fingerprints: of `Fingerprinter`.
-
-    Returns:
-        (earlier, later) indices; copies of copies are joined through others.
-    """
+    """Return pairs of indices, the earlier first, that join all fingerprints of the same sound."""
     groups = DisjointSet(range(len(fingerprints)))
     found = []
     for first, second, offset in _candidates(fingerprints):

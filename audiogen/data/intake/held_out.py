@@ -80,22 +80,18 @@ def _given_sides(rows: Sequence[ManifestRow]) -> dict[str, Split]:
             continue
         other = first.setdefault(row.source_id, row)
         if other.split != row.split:
+            why = f"their source is {row.source_id!r}, by metadata, name, or copies of them"
+            if other.sha256 == row.sha256:
+                why = "their bytes are the same"
+            elif other.copy_of or row.copy_of:
+                why = "they hold the same sound, as `audiogen data check` shows"
             raise ValueError(
                 f"The split in the metadata puts one recording on both sides:\n"
                 f"  {other.path} is {other.split}, {row.path} is {row.split};\n"
-                f"  {_why(other, row)}.\n"
+                f"  {why}.\n"
                 "Put both on one side, or leave the split of one of them empty."
             )
     return {source: row.split for source, row in first.items()}
-
-
-def _why(first: ManifestRow, second: ManifestRow) -> str:
-    """Say why two rows are one source."""
-    if first.sha256 == second.sha256:
-        return "their bytes are the same"
-    if first.copy_of or second.copy_of:
-        return "they hold the same sound, as `audiogen data check` shows"
-    return f"their source is {first.source_id!r}, by metadata, name, or copies of them"
 
 
 def _hash(seed: int, source: str) -> bytes:

@@ -102,14 +102,8 @@ def apply_policy(
 ) -> list[ManifestRow]:
     """Refuse the rows that the terms do not allow; what is left is to be split after that.
 
-    Args:
-        rows: of a manifest, in any state; refused ones stay refused.
-        terms: what is allowed.
-        folder: of the sounds, for messages.
-
-    Returns:
-        as many rows, in the same order. A row that is refused here keeps what is known of the
-        file. Used rows without a licence get the licence `OWN`.
+    Rows that are refused keep what is known of the file. Used rows without a licence get the
+    licence `OWN`. The folder of the sounds is for messages.
 
     Raises:
         ValueError: nothing is left.

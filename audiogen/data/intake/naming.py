@@ -14,12 +14,7 @@ NUMBER = re.compile(r"(\d|\(\d+\))$")
 
 
 def describe(path: PurePosixPath, told: Metadata) -> Metadata:
-    """Complete what is said of a sound by what its folder and file are called.
-
-    Args:
-        path: of the sound, relative to the data folder.
-        told: what tables, and files beside it, say of it.
-    """
+    """Complete what is said of a sound by its path relative to the data folder."""
     parent = path.parent.name
     folder = "" if parent.endswith(".tar") else clean_name(parent)  # an archive says nothing
     label = told.label or folder

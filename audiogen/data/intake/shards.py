@@ -6,28 +6,15 @@ import io
 import json
 import tarfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from audiogen.audio.io.member import Member
 from audiogen.data.intake.listing import Listing, list_files
-from audiogen.data.manifest import ManifestRow
 from audiogen.data.metadata import Metadata
 from audiogen.storage import publish_folder
 
-SHARD_NAME = "shard-{:05d}.tar"
 
-
-@dataclass(frozen=True, kw_only=True)
-class Packed:
-    """What packing did: archives written, sounds in them, and what was left out and why."""
-
-    archives: int
-    sounds: int
-    left_out: tuple[ManifestRow, ...]
-
-
-def pack_folder(folder: Path, target: Path, *, archive_bytes: int) -> Packed:
+def pack_folder(folder: Path, target: Path, *, archive_bytes: int) -> Listing:
     """Copy the sounds below a folder into archives, each with what is known of it as JSON.
 
     Archives have WebDataset's layout. The same folder gives the same bytes. Sounds are copied as
@@ -37,6 +24,9 @@ def pack_folder(folder: Path, target: Path, *, archive_bytes: int) -> Packed:
         folder: of sounds, as `scan_folder` reads it; only read.
         target: new folder for `shard-00000.tar` and so on; it appears when complete.
         archive_bytes: an archive is closed once it holds so much.
+
+    Returns:
+        the sounds that were packed, and what was left out and why.
 
     Raises:
         ValueError: the folder holds no sound, or `target` is there.
@@ -49,10 +39,9 @@ def pack_folder(folder: Path, target: Path, *, archive_bytes: int) -> Packed:
     if not listing.sounds:
         raise ValueError(f"{folder} holds no sound to pack.")
     with publish_folder(target) as temporary:
-        shards = _shards(listing, archive_bytes)
-        for number, shard in enumerate(shards):
-            _write(temporary / SHARD_NAME.format(number), listing, shard)
-    return Packed(archives=len(shards), sounds=len(listing.sounds), left_out=tuple(listing.refused))
+        for number, shard in enumerate(_shards(listing, archive_bytes)):
+            _write(temporary / f"shard-{number:05d}.tar", listing, shard)
+    return listing
 
 
 def _shards(listing: Listing, archive_bytes: int) -> list[list[tuple[int, Metadata]]]:
@@ -73,7 +62,8 @@ def _write(archive: Path, listing: Listing, shard: Sequence[tuple[int, Metadata]
     with tarfile.open(archive, "w") as tar:
         for number, known in shard:
             sound, path = listing.sounds[known.file], PurePosixPath(known.file)
-            content = sound.open().read() if isinstance(sound, Member) else sound.read_bytes()
+            with sound.open("rb") as file:
+                content = file.read()
             # The number keeps keys apart; keys of WebDataset end at the first dot.
             key = f"{number:07d}-{path.stem.replace('.', '_')}"
             record = {name: text for name, text in known.to_record().items() if name != "file"}

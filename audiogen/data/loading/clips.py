@@ -54,11 +54,7 @@ def versions_of(wav: Tensor, count: int) -> Iterator[Tensor]:
     """Yield a sound, and others that say the same: faster and slower ones (Ko et al. 2015).
 
     What is gained is another cut into frames, and so other latents or tokens. Every second
-    pair has its polarity reversed. None is longer than the sound.
-
-    Args:
-        wav: (C, T).
-        count: of versions, with the sound itself.
+    pair has its polarity reversed. None is longer than the sound, (C, T), which is one of `count`.
     """
     yield wav
     for number in range(1, count):

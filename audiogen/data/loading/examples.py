@@ -116,13 +116,12 @@ class LatentDataset(Dataset[Example]):
         prompts = prompts_of(item.row)
         prompt = prompts[int(random.integers(len(prompts)))]
         num_frames = min(item.num_frames, self._window)
-        cut = "slice" if spare > 0 else item.row.role
         return Example(
             latents=item.latents[:, start : start + self._window],
             num_frames=num_frames,
             prompt=prompt,
             seconds=num_frames / self._frame_rate,
-            role=cut,
+            role="slice" if spare > 0 else item.row.role,
             measures=measures,
         )
 

@@ -48,16 +48,9 @@ def encode_rows(
 ) -> Iterable[LatentItem]:
     """Encode whole files, one after the other, each as one item or as several versions.
 
-    A file shorter than `min_frames` is filled up with silence before it is encoded, so that what
-    lies behind its end is the latent of silence.
-
-    Args:
-        folder: of the sounds.
-        rows: of the files.
-        codec: that encodes them.
-        min_frames: latent frames of a training window.
-        controls: see `measure_windows`.
-        versions: of each file; see `versions_of`.
+    A file shorter than a training window, `min_frames`, is filled up with silence before it is
+    encoded, so that what lies behind its end is the latent of silence. For `controls` see
+    `measure_windows`, for `versions` `versions_of`.
     """
     hop = codec.spec.hop_length
     for row in rows:

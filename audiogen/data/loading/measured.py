@@ -48,13 +48,8 @@ def measure_windows(
 
     Each number is of the very samples whose latents are an item of training, at the codec's rate
     and channels, without padding. Windows of a long file lie half a window apart, and the last one
-    ends with it; a measure of the file as a whole would be wrong for most of them.
-
-    Args:
-        wav: (C, T), the whole file.
-        spec: of the codec's latents.
-        window_frames: latent frames of a training window.
-        controls: what is measured; nothing is no windows.
+    ends with it; a measure of the file as a whole would be wrong for most of them. The file's wav
+    is (C, T); without controls there are no windows.
     """
     if not controls:
         return ()

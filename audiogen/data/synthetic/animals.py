@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, unit_peak
-from audiogen.data.synthetic.family import Settings
+from audiogen.data.synthetic.family import KINDS, Settings
 
 
 def crickets(canvas: Canvas, settings: Settings) -> Signal:
@@ -45,10 +45,7 @@ def crickets(canvas: Canvas, settings: Settings) -> Signal:
 def syllable(canvas: Canvas, shape: Signal, centre: float) -> Signal:
     """One note of a song: a swept tone with a little of its octave.
 
-    Args:
-        canvas: the clip.
-        shape: seconds, pitch at start, middle and end relative to the centre, flutter in Hz.
-        centre: Hz.
+    Its shape is seconds, pitch at start, middle and end relative to the centre, flutter in Hz.
     """
     seconds, first, middle, last, flutter = (float(value) for value in shape)
     t = canvas.time(seconds)
@@ -64,9 +61,9 @@ def syllable(canvas: Canvas, shape: Signal, centre: float) -> Signal:
 def motif(canvas: Canvas, kind: str) -> Signal:
     """The syllables (N, 5) that one bird repeats."""
     rng = canvas.rng
-    count = {"whistles": 4, "chirps": 2, "trills": 2}[kind] + int(rng.integers(0, 3))
+    fewest, _ = KINDS["birds"][kind]
     rows = []
-    for _ in range(count):
+    for _ in range(int(fewest) + int(rng.integers(0, 3))):
         if kind == "whistles":  # long, slow bends
             rows.append([rng.uniform(0.12, 0.3), *rng.uniform(0.75, 1.25, 3), 0.0])
         elif kind == "chirps":  # short, steep, mostly falling
@@ -82,7 +79,7 @@ def birds(canvas: Canvas, settings: Settings) -> Signal:
     rng = canvas.rng
     out = canvas.silence()
     middle = between(2300.0, 4300.0, settings.pitch)
-    rest = {"whistles": 0.7, "chirps": 0.35, "trills": 0.6}[settings.kind]
+    _, rest = KINDS["birds"][settings.kind]
     for bird in range(round(between(1.0, 6.0, settings.density))):
         song = motif(canvas, settings.kind)
         centre = middle * (1.0 if bird == 0 else rng.uniform(0.8, 1.3))

@@ -178,10 +178,8 @@ class Canvas:
     def resonate(self, excitation: Signal, modes: Signal) -> Signal:
         """Ring a bank of modes with an excitation (C, T): modal synthesis (Adrien 1991; Cook 1997).
 
-        Args:
-            excitation: what strikes or rubs the modes.
-            modes: rows of frequency in Hz, decay in 1/s and gain, (N, 3); those above the band are
-                left out.
+        Modes (N, 3) are rows of frequency in Hz, decay in 1/s and gain; those above the band are
+        left out.
         """
         out = np.zeros_like(excitation)
         for freq, decay, gain in modes:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
+import yaml
 
 from audiogen.data.synthetic.canvas import Canvas, Signal
 
 Render = Callable[[Canvas, "Settings"], Signal]
 
+KINDS: Mapping[str, Mapping[str, Sequence[float]]] = yaml.safe_load(
+    Path(__file__).with_name("kinds.yaml").read_text(encoding="utf-8")
+)
+"""By family and kind, numbers of the synthesis."""
 BANDS = ((0.0, 0.22), (0.39, 0.61), (0.78, 1.0))  # low, middle, high; the gaps keep words apart
 AFTER_THE_NOUN = ("distance", "reverb")
 OPENINGS = ("", "", "", "sound of ", "recording of ")

@@ -5,15 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, unit_rms
-from audiogen.data.synthetic.family import Settings
-
-# Particles under the foot: collisions a step, pitch from and to (Hz), decays from and to (1/s),
-# part that is noise, thud.
-GROUNDS = {
-    "gravel": (150, 900.0, 4200.0, 260.0, 900.0, 0.5, 0.5),
-    "dry leaves": (300, 1900.0, 7000.0, 700.0, 2200.0, 0.9, 0.35),
-    "snow": (360, 600.0, 2600.0, 250.0, 600.0, 0.6, 0.3),
-}
+from audiogen.data.synthetic.family import KINDS, Settings
 
 
 def press(t: Signal, length: float) -> Signal:
@@ -26,7 +18,7 @@ def press(t: Signal, length: float) -> Signal:
 
 def footsteps(canvas: Canvas, settings: Settings) -> Signal:
     """The force of each step sets how many particles collide, and how hard."""
-    collisions, low_hz, high_hz, slow, fast, noise, thud = GROUNDS[settings.kind]
+    collisions, low_hz, high_hz, slow, fast, noise, thud = KINDS["footsteps"][settings.kind]
     period = between(0.85, 0.34, settings.rate)
     length = min(0.42, 0.7 * period)
     steps = canvas.regular_times(period, jitter=0.03, first=0.05)

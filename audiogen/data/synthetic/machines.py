@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, oscillator, unit_rms
-from audiogen.data.synthetic.family import Settings
+from audiogen.data.synthetic.family import KINDS, Settings
 
 
 def engine(canvas: Canvas, settings: Settings) -> Signal:
@@ -14,12 +14,7 @@ def engine(canvas: Canvas, settings: Settings) -> Signal:
     After Farnell, "Cars", and Baldan et al. 2015: one work cycle takes two turns.
     """
     rng = canvas.rng
-    slow, fast, cylinders, clatter, rasp = {
-        "diesel": (560.0, 1500.0, 4, 0.8, 0.3),
-        "motorbike": (800.0, 4200.0, 2, 0.15, 1.0),
-        "car": (750.0, 3600.0, 4, 0.1, 0.35),
-        "mower": (2000.0, 3300.0, 1, 0.4, 0.7),
-    }[settings.kind]
+    slow, fast, cylinders, clatter, rasp = KINDS["engine"][settings.kind]
     cycles = between(slow, fast, settings.rate) / 120.0
     wobble = 1.0 + 0.012 * canvas.drift(3.0) + 0.004 * canvas.drift(20.0, slope=0.0)
     turns = np.cumsum(cycles * wobble) / canvas.sample_rate
@@ -76,11 +71,7 @@ def helicopter(canvas: Canvas, settings: Settings) -> Signal:
 def clock(canvas: Canvas, settings: Settings) -> Signal:
     """Tick and tock: two or three impacts of the escapement each, heard through the case."""
     rng = canvas.rng
-    rate, low, high, slow, fast = {
-        "watch": (4.5, 2400.0, 6500.0, 250.0, 600.0),
-        "wall clock": (2.2, 1500.0, 5000.0, 180.0, 400.0),
-        "grandfather clock": (1.3, 800.0, 3200.0, 100.0, 250.0),
-    }[settings.kind]
+    rate, low, high, slow, fast = KINDS["clock"][settings.kind]
     length = 3.5 / slow
     shift = between(0.75, 1.3, settings.brightness)
     freqs = shift * canvas.octaves(low, high, 7)

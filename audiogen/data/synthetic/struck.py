@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between
-from audiogen.data.synthetic.family import Settings
+from audiogen.data.synthetic.family import KINDS, Settings
 
 # Partials of a tuned bell relative to its prime: hum, prime, tierce, quint, nominal, and above
 # (Fletcher & Rossing, "The Physics of Musical Instruments"), with their strengths.
@@ -30,10 +30,7 @@ def strikes(canvas: Canvas, times: Signal, seconds: float, *, spread: float = 0.
 def bell(canvas: Canvas, settings: Settings) -> Signal:
     """Each partial is a doublet a little out of tune, which gives the slow beat of a bell."""
     rng = canvas.rng
-    low, high, decay = {
-        "church": (190.0, 420.0, 0.45),
-        "temple": (150.0, 300.0, 0.35),
-    }[settings.kind]
+    low, high, decay = KINDS["bell"][settings.kind]
     prime = between(low, high, settings.pitch)
     ratios = BELL_PARTIALS * rng.uniform(0.99, 1.01, 12)
     if settings.kind == "temple":  # untuned and thick-walled: its partials lie wider apart
@@ -53,10 +50,7 @@ def bell(canvas: Canvas, settings: Settings) -> Signal:
 def wind_chimes(canvas: Canvas, settings: Settings) -> Signal:
     """A set of bars on strings; the wind comes in gusts and the clapper finds them by chance."""
     rng = canvas.rng
-    low, decay, steepness, damping = {
-        "metal": (1000.0, 1.6, 0.8, 0.0005),
-        "glass": (1700.0, 5.0, 0.6, 0.0003),
-    }[settings.kind]
+    low, decay, steepness, blow = KINDS["wind chimes"][settings.kind]
     scale = np.array([1.0, 9 / 8, 5 / 4, 3 / 2, 5 / 3, 2.0])  # just pentatonic
     out = canvas.silence()
     gust = float(rng.uniform(0.3, 0.7)) * canvas.seconds
@@ -75,7 +69,7 @@ def wind_chimes(canvas: Canvas, settings: Settings) -> Signal:
         gains = 0.75 ** np.arange(modes) * rng.uniform(0.6, 1.0, modes)
         rows = np.stack([freqs, decay * (freqs / base) ** steepness, gains], axis=1)
         alone = canvas.mono()
-        ring = alone.resonate(strikes(alone, hits, damping), rows)
+        ring = alone.resonate(strikes(alone, hits, blow), rows)
         out = out + canvas.pan(ring[0], float(place))
     return out
 

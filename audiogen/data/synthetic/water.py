@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, unit_rms
-from audiogen.data.synthetic.family import Settings
+from audiogen.data.synthetic.family import KINDS, Settings
 
 
 def swells(canvas: Canvas, settings: Settings) -> tuple[Signal, Signal]:
@@ -32,8 +32,7 @@ def sea_waves(canvas: Canvas, settings: Settings) -> Signal:
     """Waves that rise as rumble, break into full-band foam and run back as hiss."""
     breaking, backwash = swells(canvas, settings)
     force = between(0.55, 1.3, settings.intensity)
-    hiss = {"sand": 0.22, "pebbles": 0.12, "rocks": 0.1}[settings.kind]
-    boom = {"sand": 1.2, "pebbles": 1.2, "rocks": 3.5}[settings.kind]
+    hiss, boom = KINDS["sea waves"][settings.kind]
 
     def magnitude(freqs: Signal, middles: Signal) -> Signal:
         index = middles.astype(np.int64)
@@ -58,10 +57,7 @@ def sea_waves(canvas: Canvas, settings: Settings) -> Signal:
 def stream(canvas: Canvas, settings: Settings) -> Signal:
     """Bubbles by the thousand (van den Doel 2005, "Physically based models for liquid sounds")."""
     rng = canvas.rng
-    smallest, largest = {
-        "brook": (0.0012, 0.0065),
-        "rapids": (0.0008, 0.005),
-    }[settings.kind]
+    smallest, largest, rush = KINDS["stream"][settings.kind]
     rate = between(45.0, 380.0, settings.density)
     times = canvas.poisson_times(rate)
     shift = between(1.2, 0.75, settings.brightness)
@@ -74,7 +70,6 @@ def stream(canvas: Canvas, settings: Settings) -> Signal:
     for rise, chosen in ((0.1, near_surface), (0.0, ~near_surface)):  # xi = 0.1 when near
         grains = canvas.sine_grains(freqs[chosen], 0.55 * decays[chosen], 0.06, rise=rise)
         bubbles = bubbles + canvas.add_grains(times[chosen], sizes[chosen] * grains)
-    rush = {"brook": 0.12, "rapids": 0.6}[settings.kind]
     rush *= between(0.5, 1.6, settings.density)
     centre = 650.0 / shift
     noise = canvas.shaped_noise(lambda f: hump(f, centre, 1.2))

@@ -6,22 +6,14 @@ import numpy as np
 from scipy.signal import fftconvolve
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, unit_rms
-from audiogen.data.synthetic.family import Settings
+from audiogen.data.synthetic.family import KINDS, Settings
 
 SPEED_OF_SOUND = 340.0  # m/s
 
 
-SURFACES = {  # ringing from and to (Hz), decays from and to (1/s), part that is noise, hiss (Hz)
-    "tin roof": (700.0, 3800.0, 90.0, 320.0, 0.15, 2200.0),
-    "leaves": (1100.0, 3500.0, 450.0, 1100.0, 0.8, 2600.0),
-    "pavement": (2500.0, 7000.0, 700.0, 2000.0, 0.9, 5000.0),
-    "window": (1500.0, 4200.0, 450.0, 1000.0, 0.35, 3000.0),
-}
-
-
 def rain(canvas: Canvas, settings: Settings) -> Signal:
     """Drops one by one over the hiss of those too many to be told apart."""
-    low_hz, high_hz, slow, fast, noise, hiss_hz = SURFACES[settings.kind]
+    low_hz, high_hz, slow, fast, noise, hiss_hz = KINDS["rain"][settings.kind]
     times = canvas.poisson_times(between(18.0, 380.0, settings.intensity))
     count = len(times)
     sizes = canvas.rng.lognormal(0.0, 0.8, count)[:, None]
@@ -44,16 +36,9 @@ def rain(canvas: Canvas, settings: Settings) -> Signal:
     return unit_rms(drops) + between(0.2, loudest, settings.intensity) * hiss * swell
 
 
-OBSTACLES = {  # whistles from and to (Hz), their width (octaves) and level, level of leaves
-    "open plain": (150.0, 400.0, 0.5, 0.6, 0.05),
-    "trees": (200.0, 500.0, 0.6, 0.3, 0.5),
-    "house": (350.0, 900.0, 0.045, 8.0, 0.05),
-}
-
-
 def wind(canvas: Canvas, settings: Settings) -> Signal:
     """Turbulence noise whose level, cutoff and whistles follow one wind speed."""
-    low_hz, high_hz, width, howl, rustle = OBSTACLES[settings.kind]
+    low_hz, high_hz, width, howl, rustle = KINDS["wind"][settings.kind]
     rng = canvas.rng
     gusts = canvas.drift(between(0.5, 1.6, settings.density), slope=0.8)
     force = between(0.45, 1.0, settings.intensity)

@@ -135,18 +135,14 @@ def write_textures(
             )
             wav = torch.from_numpy(sound.astype(np.float32))
             write_audio(partial / clip.file, wav, sample_rate)
-            rows.append(json.dumps(metadata_of(clip, seed).to_record(), ensure_ascii=False))
+            told = Metadata(
+                file=clip.file,
+                label=clip.family.label,
+                prompt=clip.caption,
+                licence=LICENCE,
+                author="audiogen",
+                source="procedural",
+                source_id=f"seed-{seed}-{clip.family.folder}-{clip.number:04d}",
+            )
+            rows.append(json.dumps(told.to_record(), ensure_ascii=False))
         (partial / "metadata.jsonl").write_text("\n".join([*rows, ""]), encoding="utf-8")
-
-
-def metadata_of(clip: Clip, seed: int) -> Metadata:
-    """Return what the set says of a clip; every clip is its own source."""
-    return Metadata(
-        file=clip.file,
-        label=clip.family.label,
-        prompt=clip.caption,
-        licence=LICENCE,
-        author="audiogen",
-        source="procedural",
-        source_id=f"seed-{seed}-{clip.family.folder}-{clip.number:04d}",
-    )

@@ -15,8 +15,8 @@ class EMA:
     """Float32 averages ("shadows") of the parameters and floating buffers of one module.
 
     The decay warms up as min(decay, (1 + step) / (10 + step)), so that early averages forget the
-    random initial weights. Make it after the module has moved to its device: shadows live where
-    the weights were then, and are split over processes as they are. Buffers that are not saved
+    random initial weights. Make it after the module has moved to its device: shadows live there,
+    and are split over processes as the weights are. Buffers that are not saved
     with the module are left out, and so is all of a module that says `averages_itself`: it is used
     as it is.
     """
@@ -36,12 +36,8 @@ class EMA:
     def update(self, step: int) -> None:
         """Move the averages towards the module's present weights, after update number `step`."""
         weight = 1 - self.decay_at(step)
-        values = _averaged(self._module)
         shadows = [own_rows(shadow) for shadow in self._shadow.values()]
-        present = [
-            own_rows(value).to(shadow.device, torch.float32)
-            for value, shadow in zip(values.values(), shadows, strict=True)
-        ]
+        present = [own_rows(value).float() for value in _averaged(self._module).values()]
         torch._foreach_lerp_(shadows, present, weight)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -60,14 +56,12 @@ class EMA:
     @contextlib.contextmanager
     def applied(self, module: nn.Module) -> Iterator[None]:
         """Have `module` use the averages inside the block and its own weights, exactly, after."""
-        backup = {name: value.clone() for name, value in _averaged(module).items()}
+        own = {name: value.clone() for name, value in _averaged(module).items()}
         self.copy_to(module)
         try:
             yield
         finally:
-            with torch.no_grad():
-                for name, value in _averaged(module).items():
-                    value.copy_(backup[name])
+            module.load_state_dict(own, strict=False)
 
 
 def _averaged(module: nn.Module) -> dict[str, Tensor]:
