@@ -18,6 +18,7 @@ import soundfile
 from audiogen.audio.io.containers import Container, examine
 from audiogen.audio.io.member import Member, Sound
 from audiogen.audio.io.streams import ContainerError
+from audiogen.trees import did_you_mean
 
 AUDIO_SUFFIXES: frozenset[str] = frozenset(
     {".wav", ".wave", ".bwf", ".flac", ".ogg", ".mp3", ".mp2", ".mpga", ".aif", ".aiff", ".aifc"}
@@ -192,7 +193,8 @@ def _open(sound: Sound, stack: contextlib.ExitStack, sha256: str) -> OpenedAudio
         detail = "no frame of audio in it" if "does not exist" in said else said
         raise AudioReadError(sound, "unreadable", detail) from None
     except (FileNotFoundError, NotADirectoryError):
-        raise AudioReadError(sound, "missing") from None
+        near = "" if isinstance(sound, Member) else did_you_mean(sound).strip("; ")
+        raise AudioReadError(sound, "missing", near) from None
     except OSError as error:
         raise AudioReadError(sound, "unreadable", error.strerror or str(error)) from None
     audio = OpenedAudio(sound=sound, container=container, file=stack.enter_context(file))
