@@ -23,6 +23,7 @@ from audiogen.generators import (
 from audiogen.generators.abilities import HasPaths
 from audiogen.run_folder import RunFolder
 from audiogen.schema import Config, ConfigError, by_type, parse_config, read_config
+from audiogen.seeds import MAX_SEED
 from audiogen.storage import digest_of
 
 Stage = Literal["codec", "generator", "distil"]
@@ -34,7 +35,7 @@ class TexturesConfig(Config):
 
     num_clips: int = Field(default=360, ge=1)
     seconds: float = Field(default=5.0, ge=0.5, le=60)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
 
 
 class DataConfig(LicenceTerms):
@@ -195,7 +196,7 @@ class EvaluateConfig(Config):
     batch_size: int = Field(default=8, ge=1)
     likelihood_clips: int = Field(default=8, ge=0)
     """Held-out clips, and as many training clips, whose likelihood is computed; 0 is none."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
 
 
 class ExperimentConfig(Config):
@@ -204,7 +205,7 @@ class ExperimentConfig(Config):
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
     run_dir: Path = Field(default_factory=lambda config: Path("runs") / config.get("name", ""))
     """Where everything that the run makes is written; runs/NAME where nothing is said."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
     codec: AnyCodec
     text: TextConfig = TextConfig()
     generator: AnyGenerator | None = None

@@ -17,6 +17,8 @@ JUDGE = "judge.safetensors"
 """Of a model folder: the recogniser of the sounds that it learnt, where they have labels."""
 MANIFEST = "manifest.jsonl"
 """Of a run folder: the sounds that it was trained on, and those that were refused."""
+PREPARED = "prepared.json"
+"""Of a run folder: what its manifest and captions were made from."""
 DOCUMENTS = ("README.md", "ATTRIBUTION.csv", "croissant.json")
 """What tells of a model whose sounds it learnt from; copies of the model keep it."""
 
@@ -36,7 +38,7 @@ class RunFolder:
         """The software and the machine."""
         self.manifest = path / MANIFEST
         """One line per sound that intake looked at."""
-        self.prepared = path / "prepared.json"
+        self.prepared = path / PREPARED
         """What manifest and captions were made from."""
         self.text = path / "text"
         """Encoded captions."""

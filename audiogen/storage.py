@@ -36,6 +36,11 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_text(text: str) -> str:
+    """Return the sha256 of a text in UTF-8, that of the file which `atomic_write_text` makes."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def digest_of(value: object) -> str:
     """Return 16 hexadecimal digits that name `value`, any tree of JSON types.
 

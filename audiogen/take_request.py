@@ -12,13 +12,10 @@ from torch import Tensor
 from audiogen.audio.io.decoding import SAMPLE_RATES_HZ
 from audiogen.generators import AnySampling
 from audiogen.schema import Config
-from audiogen.seeds import VARIATION_STREAM, noise_source
+from audiogen.seeds import MAX_SEED, noise_source
 from audiogen.types import LatentSpec
 
-MAX_SEED = 1 << 40
-"""Seeds are below it; far above lies the noise of variations."""
-
-Seed = Annotated[int, Field(strict=True, ge=0)]
+Seed = Annotated[int, Field(strict=True, ge=0, le=MAX_SEED)]
 
 
 class Tempo(Config):
@@ -78,8 +75,6 @@ class TakeRequest(Config):
     """Whether it ends where the model ends it."""
     variation: Variation | None = None
     """Of which take it is a variation."""
-    begins_as: float | None = None
-    """Seconds of a shorter take of the same seed, with whose noise it begins."""
     rate: int | None = Field(default=None, ge=SAMPLE_RATES_HZ[0], le=SAMPLE_RATES_HZ[1])
     """Hz, to which the model's samples are brought at the end; None leaves them."""
 
@@ -103,7 +98,7 @@ class TakeRequest(Config):
     @property
     def batch_key(self) -> tuple[object, ...]:
         """What takes that are made in one batch have in common."""
-        one_length = self.loop or self.to_end or self.variation or self.begins_as
+        one_length = self.loop or self.to_end or self.variation
         return (
             self.sampling,
             self.negative_prompt,
@@ -111,7 +106,6 @@ class TakeRequest(Config):
             self.to_end,
             self.seconds if one_length else None,
             self.variation,
-            self.begins_as,
             self.rate,
             tuple(sorted(self.controls.items())),
         )
@@ -131,22 +125,12 @@ class TakeRequest(Config):
         """Noise (D, L) to start from; None where it is that of the seed alone.
 
         The noise of a variation is its take's, turned towards new noise by amount pi/2 (as
-        "retake" of ACE-Step does). A take that begins as a shorter one has that one's noise there:
-        a seed's noise of another length is other noise from the first frame on.
+        "retake" of ACE-Step does).
         """
-        frames = self.num_frames(spec)
-        if self.variation is not None:
-            angle = self.variation.amount * math.pi / 2
-            own = _noise(self.variation.from_seed, spec, frames)
-            new = _noise(self.seed + VARIATION_STREAM, spec, frames)
-            return math.cos(angle) * own + math.sin(angle) * new
-        if self.begins_as is not None:
-            before = min(spec.num_frames(self.begins_as), frames)
-            noise = _noise(self.seed, spec, frames)
-            noise[:, :before] = _noise(self.seed, spec, before)
-            return noise
-        return None
-
-
-def _noise(seed: int, spec: LatentSpec, frames: int) -> Tensor:
-    return noise_source([seed], spec.channels, [frames])()[0]
+        if self.variation is None:
+            return None
+        angle = self.variation.amount * math.pi / 2
+        shape = spec.channels, [self.num_frames(spec)]
+        own = noise_source("start", [self.variation.from_seed], *shape)()[0]
+        new = noise_source("variation", [self.seed], *shape)()[0]
+        return math.cos(angle) * own + math.sin(angle) * new

@@ -14,12 +14,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "audiogen"
 LAYERS = (  # a module may import from its own package and from rows above it, never from below
     {"items"},
-    {"types", "seeds", "trees", "schema", "storage", "seal", "run_folder"},
+    {"types", "seeds", "trees", "schema", "storage", "seal", "run_folder", "locking"},
     {"audio", "pages"},
     {"nn", "judge"},
     {"codecs", "conditioning"},
     {"generators", "data"},
     {"experiment", "take_request"},
+    {"stage_settings"},
     {"model_folder"},
     {"pipeline"},
     {"takes"},

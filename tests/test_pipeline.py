@@ -124,7 +124,7 @@ def test_a_ring_is_decoded_alike_at_every_turn(
 
 def test_the_noise_of_the_seed_may_be_given(pipeline: Pipeline) -> None:
     spec = pipeline.codec.spec
-    noise = noise_source([7], spec.channels, [spec.num_frames(1.0)])()
+    noise = noise_source("start", [7], spec.channels, [spec.num_frames(1.0)])()
     request = TakeRequest(prompt="rain", seconds=1.0, seed=7)
     given = pipeline.render([request], pipeline.conditions([request]), start=Start(noise=noise))
     assert torch.equal(given[0], pipeline(["rain"], seconds=1.0, seeds=[7])[0])

@@ -83,7 +83,7 @@ class ToyGenerator(LatentGenerator):
         return LossOutput(loss=loss, metrics=metrics)
 
     def draw(self, request: Request) -> Tensor:
-        noise = noise_source(request.seeds, self.spec.channels, request.lengths)()
+        noise = noise_source("start", request.seeds, self.spec.channels, request.lengths)()
         sampling = of_kind(ToySampling, request.sampling)
         latents = self.mean(request.conditions.pooled)[..., None] + sampling.amount * noise
         return torch.where(request.real[:, None], latents, 0)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from audiogen.audio.io.decoding import SAMPLE_RATES_HZ
+from audiogen.audio.measure.inspection import INVERTED_CORRELATION
 
 QUALITY = "HQ"  # of soxr
 TARGET_LUFS = -23.0  # EBU R 128
@@ -84,17 +85,22 @@ def resample_blocks(blocks: Iterable[Tensor], from_rate: int, to_rate: int) -> I
 def to_channels(wav: Tensor, audio_channels: int) -> Tensor:
     """Return (audio_channels, T): unchanged where it fits, else the mean of all, repeated.
 
+    Of two channels that cancel each other, the second has its polarity turned first: their mean
+    would be what is left of dither and noise.
+
     Raises:
         ValueError: if `audio_channels` is below 1.
 
-    >>> to_channels(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), 1)
-    tensor([[0.5000, 0.5000]])
+    >>> to_channels(torch.tensor([[0.0, 1.0], [1.0, 0.0]]) + torch.eye(2), 1)
+    tensor([[1., 1.]])
     """
     _check_shape(wav)
     if audio_channels < 1:
         raise ValueError(f"audio_channels must be at least 1, got {audio_channels}.")
     if wav.shape[0] == audio_channels:
         return wav
+    if wav.shape[0] == 2 and (stereo_correlation(wav) or 0) <= INVERTED_CORRELATION:
+        wav = torch.stack([wav[0], -wav[1]])
     return wav.mean(dim=0, keepdim=True).repeat(audio_channels, 1)
 
 

@@ -83,6 +83,7 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     from audiogen.generators import changed_sampling
     from audiogen.pipeline import Pipeline
     from audiogen.run_folder import RunFolder
+    from audiogen.seeds import later_seed
     from audiogen.take_request import TakeRequest
     from audiogen.takes.making import write_takes
     from audiogen.trees import parse_overrides
@@ -91,7 +92,7 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     changes = {"steps": steps, "guidance_scale": guidance_scale, **parse_overrides(setting or ())}
     requests = TakeRequest.of_each(
         wanted,
-        range(seed, seed + count),
+        [later_seed(seed, number) for number in range(count)],
         seconds=beat.seconds if beat else 5.0 if seconds is None else seconds,
         sampling=changed_sampling(pipeline.config.sample, changes),
         negative_prompt=negative_prompt,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from audiogen.codecs.frames import FrameStream
 from audiogen.codecs.shapes import checked_wav
-from audiogen.seeds import NOISE_STREAM
+from audiogen.seeds import normal, numbers_of
 
 if TYPE_CHECKING:  # a codec codes by these functions
     from audiogen.codecs.base import Codec
@@ -78,7 +78,6 @@ def white_frames(seeds: Sequence[int], shape: tuple[int, int]) -> Iterator[Tenso
         seeds: one per item.
         shape: (C, hop_length).
     """
-    # Another stream than that of the latents, which a take draws from the same seed.
-    sources = [torch.Generator().manual_seed(seed + NOISE_STREAM) for seed in seeds]
+    sources = [numbers_of("grain", seed) for seed in seeds]
     while True:
-        yield torch.stack([torch.randn(shape, generator=source) for source in sources])
+        yield torch.stack([normal(source, *shape) for source in sources])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
 
@@ -36,6 +37,7 @@ class ManifestRow:
         author: who made the recording.
         source: where it comes from, mostly a URL.
         role: what the file is: a whole sound, a slice of one, or a loop.
+        caption_from: where the caption is from, in words; empty when there is none.
         verdict: whether training may read the file.
         reason: code of the refusal; empty when used.
         warnings: codes of faults that do not keep the file from being used.
@@ -61,6 +63,7 @@ class ManifestRow:
     author: str = ""
     source: str = ""
     role: Cut = "whole"
+    caption_from: str = ""
     verdict: Verdict = "used"
     reason: str = ""
     warnings: tuple[str, ...] = ()
@@ -104,14 +107,42 @@ class ManifestRow:
 
 
 _ROW = TypeAdapter(ManifestRow)
+_FACTS: Mapping[str, tuple[str, ...]] = {  # of a row, by what a change of them is called
+    "with another content": ("sha256",),
+    "on the other side of the split": ("split",),
+    "with another caption or label": ("prompt", "label"),
+    "with another source_id": ("source_id",),
+    "with another licence or author": ("licence", "author", "source"),
+}
+
+
+def manifest_text(rows: Sequence[ManifestRow]) -> str:
+    """Return one JSON line per row."""
+    lines = (
+        json.dumps(dataclasses.asdict(row), ensure_ascii=False, allow_nan=False) for row in rows
+    )
+    return "".join(f"{line}\n" for line in lines)
 
 
 def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
-    """Write one JSON line per row; the file appears whole or not at all."""
-    lines = [
-        json.dumps(dataclasses.asdict(row), ensure_ascii=False, allow_nan=False) for row in rows
-    ]
-    atomic_write_text(path, "".join(f"{line}\n" for line in lines))
+    """Write the text of a manifest; the file appears whole or not at all."""
+    atomic_write_text(path, manifest_text(rows))
+
+
+def changes(before: Sequence[ManifestRow], after: Sequence[ManifestRow]) -> list[str]:
+    """Say in words how the sounds that are used differ, each kind of change with an example."""
+    old, new = (
+        {row.path: row for row in rows if row.verdict == "used"} for rows in (before, after)
+    )
+    kinds = {
+        "new": sorted(new.keys() - old.keys()),
+        "gone or refused": sorted(old.keys() - new.keys()),
+    }
+    for kind, names in _FACTS.items():
+        facts = attrgetter(*names)
+        both = sorted(old.keys() & new.keys())
+        kinds[kind] = [path for path in both if facts(old[path]) != facts(new[path])]
+    return [f"{len(paths)} {kind} ({paths[0]!r})" for kind, paths in kinds.items() if paths]
 
 
 def read_manifest(path: Path) -> list[ManifestRow]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +23,9 @@ from pydantic import (
 
 from audiogen.storage import parse_json
 
-METADATA_NAMES = ("metadata.csv", "metadata.jsonl")
+_log = logging.getLogger(__name__)
+METADATA_NAMES = ("metadata.csv", "metadata.tsv", "metadata.jsonl")
+"""In any case."""
 FILE_COLUMNS = ("file", "path", "file_name", "filename")
 
 Cut = Literal["whole", "slice", "loop"]
@@ -35,6 +40,16 @@ SPLITS: Mapping[str, Split] = {  # what metadata may call the sides
     "valid": "held_out",
     "validation": "held_out",
 }
+
+
+LICENCE_COLUMN = re.compile(
+    r"licen[cs]es?(_(url|name|id|type|spdx))?$|copyright|(usage_)?rights|terms"
+)
+
+
+def _column(name: object) -> str:
+    """The name of a column, as it is known here."""
+    return re.sub(r"[\s-]+", "_", str(name).strip().lower())
 
 
 def _side(name: object) -> object:
@@ -63,12 +78,16 @@ class Metadata(BaseModel):
     label: str = Field(default="", validation_alias=AliasChoices("label", "category", "class"))
     prompt: str = Field(
         default="",
-        validation_alias=AliasChoices("caption", "prompt", "text"),
+        validation_alias=AliasChoices(
+            "caption", "prompt", "text", "description", "title", "transcription", "tags"
+        ),
         serialization_alias="caption",
     )
     author: str = ""
     source: str = Field(default="", validation_alias=AliasChoices("source", "url"))
-    licence: str = Field(default="", validation_alias=AliasChoices("licence", "license"))
+    licence: str = ""
+    """What a column says that looks like one of licences: what is not understood is no licence
+    that is allowed."""
     source_id: str = ""
     role: Cut = "whole"
     split: Annotated[Split, BeforeValidator(_side)] = ""
@@ -80,18 +99,31 @@ class Metadata(BaseModel):
         """Read names in any case; put texts on one line, and leave out what is empty."""
         if not isinstance(record, dict):
             return record
-        plain = {}
+        plain: dict[str, Any] = {}
         for key, value in record.items():
-            name, text = str(key).strip().lower(), value
-            if isinstance(value, str):
-                text = value.strip() if name in FILE_COLUMNS else " ".join(value.split())
+            name, text = _column(key), value
+            if isinstance(text, list | dict) and name not in FILE_COLUMNS:  # tags, licences
+                text = ", ".join(map(str, text))
+            if isinstance(text, str):
+                text = text.strip() if name in FILE_COLUMNS else " ".join(text.split())
+            if LICENCE_COLUMN.match(name):
+                name = "licence"
             if text not in (None, ""):
-                plain[name] = text
+                plain.setdefault(name, text)
         return plain
 
     def to_record(self) -> dict[str, str]:
         """Return what is known, by the names of columns."""
         return self.model_dump(by_alias=True, exclude_defaults=True)
+
+
+KNOWN_COLUMNS = tuple(
+    str(name)
+    for key, one in Metadata.model_fields.items()
+    for name in (
+        one.validation_alias.choices if isinstance(one.validation_alias, AliasChoices) else [key]
+    )
+)
 
 
 def read_metadata(path: Path) -> list[Metadata]:
@@ -100,8 +132,22 @@ def read_metadata(path: Path) -> list[Metadata]:
     Raises:
         ValueError: naming the file and the line, if the table cannot be understood.
     """
-    records = csv_records(path) if path.suffix == ".csv" else _json_records(path)
+    is_table = path.suffix.lower() != ".jsonl"
+    records = list(csv_records(path) if is_table else _json_records(path))
+    _report_unknown(path, [record for _, record in records if isinstance(record, dict)])
     return [parse_metadata(record, f"{path}:{line}") for line, record in records]
+
+
+def _report_unknown(path: Path, records: Sequence[Mapping[object, object]]) -> None:
+    """Log the columns that are not read, with what may have been meant."""
+    known = dict.fromkeys(KNOWN_COLUMNS)
+    columns = dict.fromkeys(key for record in records for key in record if key is not None)
+    for column in columns:
+        name = _column(column)
+        if name not in known and not LICENCE_COLUMN.match(name):
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            _log.warning("%s: column %r is not read; %s", path, column, hint)
 
 
 def parse_metadata(record: object, place: str) -> Metadata:

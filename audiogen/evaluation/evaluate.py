@@ -48,8 +48,10 @@ from audiogen.evaluation.scores import (
 )
 from audiogen.experiment import ExperimentConfig
 from audiogen.judge.judge import train_judge
+from audiogen.locking import hold
 from audiogen.pipeline import Pipeline
 from audiogen.run_folder import find_model, model_digest
+from audiogen.stage_settings import require_known_sounds
 from audiogen.storage import sha256_file
 
 _log = logging.getLogger(__name__)
@@ -60,8 +62,17 @@ def evaluate(config: ExperimentConfig) -> Path:
 
     A recipe without a generator has its codec evaluated. Does nothing when the report is of these
     weights and these settings already.
+
+    Raises:
+        BusyError: another process is at work on the run.
     """
+    with hold(config.run_dir):
+        return _evaluate(config)
+
+
+def _evaluate(config: ExperimentConfig) -> Path:
     report = config.run.report
+    require_known_sounds(config.run, config.stages[-1])
     key = Key(
         model_digest=_digest(config),
         sample=config.sample.model_dump(mode="json"),

@@ -17,6 +17,7 @@ from audiogen.data.loading.clips import read_clips, thinned
 from audiogen.data.manifest import ManifestRow
 from audiogen.experiment import ExperimentConfig
 from audiogen.pipeline import Pipeline
+from audiogen.seeds import later_seed
 from audiogen.take_request import TakeRequest
 from audiogen.takes.take import Take, read_take, take_slug, write_take
 from audiogen.types import LatentSpec
@@ -147,7 +148,7 @@ def _wanted(
         request = TakeRequest(
             prompt=prompt,
             seconds=config.evaluate.seconds,
-            seed=config.evaluate.seed + number,
+            seed=later_seed(config.evaluate.seed, number),
             sampling=config.sample,
         )
         takes.append(Take.made_by(pipeline, request, label=label))

@@ -9,7 +9,6 @@ is no random state to save. Outside of it the draws are those of torch's global 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from audiogen.seeds import hashed_seed
 
 Fill = Callable[[Tensor, torch.Generator | None], object]
 """Fills a tensor in place with numbers of a generator."""
@@ -58,8 +59,8 @@ def draws_of(seed: int, step: int, items: range) -> AbstractContextManager[None]
         step: optimizer updates done.
         items: places of this process's items in the batch over all processes.
     """
-    seeds = [_digest(f"{seed}/{step}/{item}") for item in items]
-    return _drawn_by(_Draws(_digest(f"{seed}/{step}"), seeds))
+    seeds = [hashed_seed("step", seed, step, item) for item in items]
+    return _drawn_by(_Draws(hashed_seed("step", seed, step), seeds))
 
 
 @contextlib.contextmanager
@@ -155,10 +156,6 @@ def _fill_rows(out: Tensor, fill: Fill) -> None:
     _current.number += 1
     for row, seed in zip(out, _current.items, strict=True):
         fill(row, _current.generator(out.device, seed))
-
-
-def _digest(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
 
 
 def _mixed(seed: int, number: int) -> int:

@@ -14,6 +14,7 @@ from audiogen.judge.judge import label_words, named_label
 from audiogen.pack.curation.cards import NEAR_DB, FloatArray, fingerprint
 from audiogen.pages.pictures import spectrogram
 from audiogen.pipeline import Pipeline
+from audiogen.seeds import later_seed
 from audiogen.takes.making import Made, make_takes
 from audiogen.takes.take import Candidate, Choosing, Take
 
@@ -58,7 +59,7 @@ class Chooser:
         """
         count = wanted[0].best_of
         asked = [
-            take.model_copy(update={"seed": take.seed + number * CANDIDATE_STEP})
+            take.model_copy(update={"seed": later_seed(take.seed, number * CANDIDATE_STEP)})
             for take in wanted
             for number in range(count)
         ]

@@ -1,14 +1,10 @@
-"""The job of a pack: every take, written down before the first is made, by one process at once."""
+"""The job of a pack: every take, written down before the first is made."""
 
 from __future__ import annotations
 
-import fcntl
 import json
-import logging
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from audiogen.schema import ConfigError
@@ -17,14 +13,11 @@ from audiogen.takes.take import Take, take_slug
 
 JOB_FILE = "job.jsonl"
 TAKES_FOLDER = "takes"
-LOCK_FILE = ".lock"
-"""It stays there: whether it is held is known to the system alone, not by the file."""
 FILE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 """What the files of a pack are called, without suffix: nothing that leads out of their folder."""
 TAKES_AT_ONCE = 8
 """Takes of a prompt that are chosen together, so that one is not nearly another. It is not the
 size of a batch: a choice does not depend on how many sounds are made at once."""
-_log = logging.getLogger(__name__)
 
 
 def take_path(pack: Path, take: Take) -> Path:
@@ -130,37 +123,3 @@ def _read_line(line: str, source: str) -> Take:
             "  put the file back as it was"
         )
     return take
-
-
-class PackBusyError(ValueError):
-    """Another process is at work on the pack."""
-
-
-@contextmanager
-def hold_pack(pack: Path) -> Iterator[None]:
-    """Keep other processes of this machine from making takes in `pack`, made if missing.
-
-    The system takes the lock back when the process ends, however it ends. A file system without
-    locks lets several work at once, and the log warns of it.
-
-    Raises:
-        PackBusyError: another process holds it; tells which.
-    """
-    pack.mkdir(parents=True, exist_ok=True)
-    with (pack / LOCK_FILE).open("a+", encoding="utf-8", errors="replace") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            file.seek(0)
-            raise PackBusyError(
-                f"{pack}: process {file.read(20)} is making takes in this pack\n"
-                "  wait until it is done, or stop it; then give the command again\n"
-                "  nothing was changed"
-            ) from None
-        except OSError as error:
-            text = "%s: no locks on this file system (%s); let one process at a time work here"
-            _log.warning(text, pack, error.strerror)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield  # the lock is given back when the file is closed

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audiogen.locking import hold
 from audiogen.pack.choosing import Chooser
 from audiogen.pack.curation.store import making_cards
 from audiogen.pack.job import (
     check_models,
-    hold_pack,
     open_batches,
     read_job,
     take_path,
@@ -66,8 +66,8 @@ class Worker:
         )
 
     def holding(self, pack: Path) -> AbstractContextManager[None]:
-        """Hold a pack, which the first process does for all; PackBusyError where it is held."""
-        return hold_pack(pack) if self.rank == 0 else nullcontext()
+        """Hold a pack, which the first process does for all; BusyError where it is held."""
+        return hold(pack, "making takes in this pack") if self.rank == 0 else nullcontext()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ def make_pack(
     Raises:
         ConfigError: all mistakes in the list.
         FileNotFoundError: a model is not there.
-        PackBusyError: another process is making takes in this pack.
+        BusyError: another process is making takes in this pack.
     """
     entries = read_prompts(prompts, options)
     names = dict.fromkeys(entry.model or str(model) for _, entry in entries)

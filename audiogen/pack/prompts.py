@@ -18,8 +18,9 @@ from audiogen.conditioning.controls import ControlName, parse_controls
 from audiogen.generators import changed_sampling
 from audiogen.pipeline import MIN_SECONDS, Pipeline
 from audiogen.schema import Config, ConfigError, ConfigT, parse_config, read_config
+from audiogen.seeds import MAX_SEED, hashed_seed
 from audiogen.storage import digest_of
-from audiogen.take_request import MAX_SEED, Tempo
+from audiogen.take_request import Tempo
 from audiogen.takes.take import Take
 
 MAX_WISHES = 100_000
@@ -78,7 +79,7 @@ class TakeSettings(Config):
     ] = None
     """How the takes should sound, such as {brightness: 2500}; what the model was trained with."""
     steps: int | None = Field(default=None, ge=1)
-    seed: int | None = Field(default=None, ge=0, lt=MAX_SEED)
+    seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
     """Of the first take; the next takes count up from it. Without it the prompt gives it."""
     best_of: int | None = Field(default=None, ge=1, le=64)
     """Candidates of each take, of which the one with the best score is kept."""
@@ -271,7 +272,7 @@ def plan_takes(
             problems |= {f"{where}: {line}": None for line in _details(error)}
             continue
         group = digest_of({**common.to_tree(), "range": entry.seconds})
-        first = (zlib.crc32(common.prompt.encode()) + seed) % SEED_SPAN
+        first = hashed_seed("list", seed, common.prompt) % SEED_SPAN
         if entry.seed is not None:
             first, group = entry.seed, f"{where} {group}"
         before, count = counters.get(group, 0), entry.count or 1

@@ -17,6 +17,7 @@ from audiogen.pack.job import read_job, take_path
 from audiogen.pack.make import Done, Worker, run_job
 from audiogen.pipeline import Pipeline
 from audiogen.run_folder import RunFolder
+from audiogen.seeds import later_seed
 from audiogen.storage import free_path
 from audiogen.take_request import TakeRequest, Tempo, Variation
 from audiogen.takes.making import make_batch
@@ -141,7 +142,7 @@ def redo_pack(pack: Path, request: RedoRequest, worker: Worker) -> Done:
 
     Raises:
         ValueError: none is chosen, or the model is not there any more.
-        PackBusyError: another process is making takes in this pack.
+        BusyError: another process is making takes in this pack.
     """
     parents = _chosen(pack, request)
     with worker.holding(pack):
@@ -184,12 +185,12 @@ def _again(
         else:
             _log.info("%s: is so already", path.name)
         return
-    if before.variation is not None or again.begins_as is not None or again.to_end:
+    if before.variation is not None or again.to_end:
         _log.warning("%s: made from another take; it cannot be varied by its seed", path.name)
         return
     variation = Variation(from_seed=again.seed, amount=request.amount)
     for number in range(1, request.vary + 1):
-        varied = {"seed": again.seed + number, "variation": variation}
+        varied = {"seed": later_seed(again.seed, number), "variation": variation}
         yield Take(**{**dict(again), **common, **varied})
 
 
@@ -204,14 +205,10 @@ def _changes(before: TakeRequest, request: RedoRequest, pipeline: Pipeline) -> d
     if request.loop:
         tempo = request.tempo
         seconds = before.seconds if request.seconds is None else request.seconds
-        changes |= {"loop": True, "tempo": tempo or before.tempo, "begins_as": None}
+        changes |= {"loop": True, "tempo": tempo or before.tempo}
         changes |= {"seconds": seconds if tempo is None else tempo.seconds, "to_end": False}
     elif request.seconds is not None:
         changes |= {"seconds": request.seconds, "tempo": None}
-        grows = request.seconds > before.seconds and not (before.loop or request.vary)
-        is_noise = latents.kind == "continuous"
-        if grows and is_noise and before.variation is None and before.begins_as is None:
-            changes["begins_as"] = before.seconds
     return changes
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from audiogen.audio.dsp import below_full_scale
 from audiogen.generators import Start, changed_sampling
 from audiogen.pipeline import MAX_WINDOWS, Pipeline
+from audiogen.seeds import later_seed
 from audiogen.take_request import TakeRequest, Variation
 from audiogen.takes.sources import (
     STEM_CHARACTERS,
@@ -88,11 +89,12 @@ def vary(
             " new one), and at least one"
         )
     task = _Task.of(run, file, request)
-    own, seeds = task.source.request, range(request.seed, request.seed + count)
+    own = task.source.request
+    seeds = [later_seed(request.seed, number) for number in range(count)]
     is_same = amount == 0 and (own is None or (request.prompt is None and request.steps is None))
     paths = []
     for first in range(0, count, BATCH):
-        part = list(seeds[first : first + BATCH])
+        part = seeds[first : first + BATCH]
         if is_same:
             wavs = [task.source.wav] * len(part)
         elif own is not None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from audiogen.audio.loops import measure_seam
 from audiogen.pipeline import Pipeline
+from audiogen.seeds import later_seed
 from audiogen.storage import free_path
 from audiogen.take_request import TakeRequest
 from audiogen.takes.take import Batch, Take, take_slug, write_take
@@ -47,7 +48,7 @@ def make_takes(pipeline: Pipeline, requests: Sequence[TakeRequest]) -> list[Made
             if take.seam is None or take.seam.passes or take.rate is not None:
                 del left[slot]
             elif tries <= MAX_REMAKES:
-                seed = take.seed + REMAKE_STEP
+                seed = later_seed(take.seed, REMAKE_STEP)
                 left[slot] = left[slot].model_copy(update={"seed": seed})
                 text = "seed %d -> %d: the seam was heard (%.60s)"
                 _log.info(text, take.seed, seed, take.prompt)

@@ -85,7 +85,7 @@ def morph_takes(
         weights: Where the sounds lie between them, from 0 to 1.
     """
     spec, frames = pipeline.codec.spec, ends[0].num_frames(pipeline.codec.spec)
-    noise = noise_source([one.seed for one in ends], spec.channels, [frames] * 2)()
+    noise = noise_source("start", [one.seed for one in ends], spec.channels, [frames] * 2)()
     conditions = between(pipeline.conditions(ends), weights)
     wavs: list[Tensor] = []
     for begin in range(0, len(weights), BATCH):

@@ -158,7 +158,7 @@ def _request(take: Take, wav: Tensor, sample_rate: int, pipeline: Pipeline) -> T
     """What the file was made of, if it is a take of this very model as it was written."""
     if not pipeline.digest or take.model_digest != pipeline.digest:
         return None
-    if take.edit or take.layer or take.variation or take.begins_as or take.to_end:
+    if take.edit or take.layer or take.variation or take.to_end:
         return None  # not made by prompt, seed and length alone
     spec = pipeline.codec.spec
     shape = (spec.audio_channels, spec.num_samples(take.seconds))

@@ -20,13 +20,13 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from audiogen.data.loading.clips import Position, item_seed
+from audiogen.data.loading.clips import Position
 from audiogen.data.loading.examples import Example
 from audiogen.experiment import DistilConfig
 from audiogen.generators import Start
 from audiogen.generators.abilities import HasPaths
 from audiogen.generators.request import Request
-from audiogen.seeds import PATH_SEEDS
+from audiogen.seeds import hashed_seed, numbers_of
 from audiogen.storage import publish_folder, read_json, read_tensors, write_tensors
 from audiogen.training.distributed.waiting import wait_for_all
 from audiogen.training.loop.stage import Examples, Items
@@ -79,11 +79,11 @@ def _example(clips: Items, seed: int, path: int) -> Example:
     """The clip that path number `path` takes its prompt, length and given frames from."""
     position = Position(path // len(clips), path % len(clips))
     example: Example = clips[position]
-    random = torch.Generator().manual_seed(item_seed(seed + 1, position))
-    if float(torch.rand((), generator=random)) < EMPTY_PROMPTS:
+    random = numbers_of("path", seed, position.epoch, position.index)
+    if random.random() < EMPTY_PROMPTS:
         example = replace(example, prompt="")
     # As the conditioner leaves out measures in training: any number of them may be given.
-    share, *chances = torch.rand(1 + len(example.measures), generator=random).tolist()
+    share, *chances = random.random(1 + len(example.measures)).tolist()
     given = {
         name: number
         for (name, number), chance in zip(example.measures.items(), chances, strict=True)
@@ -98,14 +98,14 @@ def _record(
     """Sample one shard: noisy (B, P, D, L), t (B, P), end and known (B, D, L), keep (B, L)."""
     keep = torch.zeros_like(batch.mask)
     if teacher.keeps == "anything":
-        torch.manual_seed(min(numbers))
+        torch.manual_seed(hashed_seed("path", min(numbers)))
         keep = teacher.draw_kept_frames(batch.mask)
     start = Start(latents=batch.latents, keep=keep) if bool(keep.any()) else Start()
     request = Request(
         conditions=batch.conditions,
         lengths=[batch.latents.shape[-1]] * len(batch.conditions),
         sampling=config.teacher,
-        seeds=[PATH_SEEDS + number for number in numbers],
+        seeds=[hashed_seed("path", number) for number in numbers],
         start=start,
     )
     points, times, end = teacher.trace(request)
@@ -145,10 +145,10 @@ class PathDataset(Dataset[PathExample]):
     def __getitem__(self, position: Position) -> PathExample:
         """The first point of a path, with a chance of `first_share`, or any."""
         tensors, row, clip = self._paths[position.index]
-        random = torch.Generator().manual_seed(item_seed(self._seed, position))
+        random = numbers_of("clip", self._seed, position.epoch, position.index)
         count = tensors["t"].shape[1]
-        any_point = int(torch.randint(count, (), generator=random))
-        first = float(torch.rand((), generator=random)) < self._first_share
+        any_point = int(random.integers(count))
+        first = random.random() < self._first_share
         number = 0 if first else any_point
         point = PathPoint(
             noisy=tensors["noisy"][row, number].float(),

@@ -14,22 +14,37 @@ import torch
 import audiogen
 from audiogen.conditioning.text import TextEncoder
 from audiogen.data.intake.scan import scan_folder, summarise
+from audiogen.data.intake.walk import walk
 from audiogen.data.loading.examples import TextTable, prompts_of
 from audiogen.data.manifest import ManifestRow, read_manifest, write_manifest
 from audiogen.data.synthetic import write_textures
 from audiogen.experiment import ExperimentConfig
+from audiogen.locking import hold
 from audiogen.schema import dump_config
+from audiogen.stage_settings import require_same_run
 from audiogen.storage import atomic_write_text, digest_of, read_json
-from audiogen.training.settings import is_done
+from audiogen.training.checkpoint.folder import newest_state
 
 
 def prepare(config: ExperimentConfig) -> str:
     """Make the data set if need be, the manifest and the encoded captions; return a summary.
 
     Does nothing when sounds and settings are those of the last time.
+
+    Raises:
+        ValueError: a stage of the run was made with other settings or from other sounds, or no
+            sound can be used; nothing is changed then.
+        BusyError: another process is at work on the run.
     """
+    with hold(config.run_dir):
+        return prepare_held(config)
+
+
+def prepare_held(config: ExperimentConfig) -> str:
+    """Do what `prepare` does, in a run that the caller holds."""
     run, folder = config.run, config.sounds
-    run.path.mkdir(parents=True, exist_ok=True)
+    begun = {} if config.train.allow_change else _begun_settings(config)
+    require_same_run(config, begun)
     if config.data.path is None:
         textures = config.data.textures
         write_textures(
@@ -41,18 +56,30 @@ def prepare(config: ExperimentConfig) -> str:
             seed=textures.seed,
         )
     key = _preparation_key(config, folder)
-    if not (run.prepared.is_file() and run.manifest.is_file() and read_json(run.prepared) == key):
+    if run.prepared.is_file() and run.manifest.is_file() and read_json(run.prepared) == key:
+        rows = read_manifest(run.manifest)
+        require_same_run(config, begun, rows)
+    else:
         rows = scan_folder(
-            folder, held_out=config.data.held_out, seed=config.seed, terms=config.terms
+            folder,
+            held_out=config.data.held_out,
+            seed=config.seed,
+            terms=config.terms,
+            own=run.path,
         )
-        write_manifest(run.manifest, rows)
+        require_same_run(config, begun, rows)
         _encode_captions(config, rows)
+        write_manifest(run.manifest, rows)
         atomic_write_text(run.environment, json.dumps(_environment(), indent=1))
         atomic_write_text(run.prepared, json.dumps(key))
-    for stage in config.stages:
-        is_done(config, stage)  # raises when the run was made with other settings
     atomic_write_text(run.config, dump_config(config))
-    return summarise(read_manifest(run.manifest))
+    return summarise(rows)
+
+
+def _begun_settings(config: ExperimentConfig) -> dict[str, Mapping[str, Any]]:
+    """What the newest checkpoint of each stage was made with."""
+    found = {stage: newest_state(config.run.checkpoints(stage)) for stage in config.stages}
+    return {stage: state["settings"] for stage, state in found.items() if state}
 
 
 def _encode_captions(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> None:
@@ -66,7 +93,8 @@ def _preparation_key(config: ExperimentConfig, folder: Path) -> dict[str, str]:
     """What the manifest and captions depend on; the listing notices files added or changed."""
     listing = [
         (str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in sorted(folder.rglob("*"))
+        for here, _, names in walk(folder, own=config.run_dir)
+        for path in (here / name for name in names)
         if path.is_file()
     ]
     settings: Mapping[str, Any] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from audiogen.experiment import ExperimentConfig, Stage
 from audiogen.generators import build_generator
 from audiogen.generators.abilities import HasPaths
 from audiogen.judge.judge import train_judge
+from audiogen.locking import hold
 from audiogen.model_folder import Model, write_model
 from audiogen.pipeline import Pipeline
 from audiogen.provenance.card import (
@@ -33,6 +35,8 @@ from audiogen.provenance.card import (
 )
 from audiogen.run_folder import WEIGHTS, write_documents
 from audiogen.seal import MANIFEST, require_whole
+from audiogen.seeds import hashed_seed
+from audiogen.stage_settings import is_done, stage_settings, write_settings
 from audiogen.storage import digest_of, publish_folder, sha256_file
 from audiogen.training.distil import PathDataset, collate_paths, write_paths
 from audiogen.training.distributed.launch import joined_processes, make_accelerator
@@ -42,8 +46,7 @@ from audiogen.training.loop.codec_loop import train_codec
 from audiogen.training.loop.generator_loop import train_generator
 from audiogen.training.loop.stage import Demo, Examples, StageRun
 from audiogen.training.loop.tracking import Tracker
-from audiogen.training.preparation import prepare
-from audiogen.training.settings import is_done, stage_settings, write_settings
+from audiogen.training.preparation import prepare_held
 
 SCALE_FILES = 512
 """Training files from which the scale of the latents is taken, at most."""
@@ -59,9 +62,11 @@ def train(config: ExperimentConfig) -> Path:
 
     Under `accelerate launch` the processes share each stage; the main one writes.
     """
-    with joined_processes() as state:
+    with ExitStack() as stack:
+        state = stack.enter_context(joined_processes())
         if state.is_main_process:
-            prepare(config)
+            stack.enter_context(hold(config.run_dir))
+            prepare_held(config)
         wait_for_all()
         missing = [stage for stage in config.stages if not is_done(config, stage)]
         accelerator = make_accelerator(config, state)
@@ -77,7 +82,7 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
         if accelerator.is_main_process:
             _take_codec(config, config.codec.folder)
         return
-    torch.manual_seed(config.seed)
+    torch.manual_seed(hashed_seed("weights", config.seed))
     codec = build_codec(config.codec)
     rows, folder = read_split(config.run.manifest, "train"), config.sounds
     spec = codec.spec
@@ -141,7 +146,7 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
     windows = (window for item in items for window in item.windows)
     ranges = find_ranges(windows, config.generator.conditioner.controls)
     wanted = config.generator.with_ranges(ranges)
-    torch.manual_seed(config.seed)
+    torch.manual_seed(hashed_seed("weights", config.seed))
     generator = build_generator(wanted, codec.spec, TEXT_DIM, window)
     rows = read_split(config.run.manifest, "train")
     own = model_config(config, wanted, codec.config, rows)

@@ -64,10 +64,10 @@ def test_resampling_bounds_the_rate(rates: tuple[int, int]) -> None:
 
 
 def test_channels() -> None:
-    stereo = torch.tensor([[1.0, 0.0], [0.0, 0.5]])
+    stereo = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.5, 0.5]])
     assert to_channels(stereo, 2) is stereo
-    assert torch.equal(to_channels(stereo, 1), torch.tensor([[0.5, 0.25]]))
-    assert torch.equal(to_channels(stereo[:1], 2), torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
+    assert torch.equal(to_channels(stereo, 1), torch.tensor([[0.5, 0.25, 0.75]]))
+    assert torch.equal(to_channels(stereo[:1], 2), torch.tensor([[1.0, 0.0, 1.0], [1.0, 0.0, 1.0]]))
     assert to_channels(torch.rand(6, 10), 2).shape == (2, 10)
     for bad in (torch.zeros(10), torch.zeros(0, 10), torch.zeros(1, 0)):
         with pytest.raises(ValueError, match=r"\(C, T\)"):

@@ -87,7 +87,10 @@ def sounds(tmp_path: Path) -> Path:
 
 def plain(rows: list[ManifestRow]) -> list[ManifestRow]:
     """Rows without where their files are."""
-    return [replace(row, path="x.wav", archive="", offset=0, num_bytes=0) for row in rows]
+    return [
+        replace(row, path="x.wav", caption_from="", archive="", offset=0, num_bytes=0)
+        for row in rows
+    ]
 
 
 def test_a_packed_folder_gives_the_same_rows_and_clips(sounds: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from audiogen.data.intake.scan import INTAKE_REASONS, scan_folder, summarise
+from audiogen.data.intake.walk import walk
 from audiogen.data.manifest import ManifestRow, read_manifest, write_manifest
 
 RATE = 16000
@@ -214,7 +215,7 @@ def test_copies_stay_on_one_side(tmp_path: Path) -> None:
 
 def test_a_label_with_one_source_is_said_to_have_nothing_held_out(tmp_path: Path) -> None:
     for number in range(3):
-        sound(tmp_path / "Rain" / f"rain_{number}.wav", seed=number)
+        sound(tmp_path / "Rain" / f"rain_{'abc'[number]}.wav", seed=number)
     rows = scan_folder(tmp_path)
     assert {row.split for row in rows} == {"train"}
     assert "nothing held out for rain" in summarise(rows)
@@ -244,3 +245,43 @@ def test_real_recordings(esc10: Path) -> None:
     text = summarise(rows)
     assert re.search(r"CC0-1\.0 +188", text)
     assert re.search(r"rain +32 ", text)
+
+
+@pytest.mark.parametrize("mark", ["prepared.json", "job.jsonl", "generator.safetensors"])
+def test_runs_packs_and_models_among_the_sounds_are_left_out(tmp_path: Path, mark: str) -> None:
+    sound(tmp_path / "rain" / "a.wav")
+    sound(tmp_path / "made" / "takes" / "b.wav", seed=1)
+    (tmp_path / "made" / mark).touch()
+    rows = by_path(scan_folder(tmp_path))
+    assert rows.keys() == {"rain/a.wav", "made"}
+    assert (rows["made"].verdict, rows["made"].reason) == ("refused", "own_output")
+    assert scan_folder(tmp_path / "made")[0].path == "takes/b.wav"  # asked for by name
+
+
+def test_the_walk_follows_links_once_and_leaves_out_what_is_hidden(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    for path in (root / "a.wav", root / "._a.wav", root / ".git" / "b.wav", elsewhere / "c.wav"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (root / "link").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(root)
+    found = {str((here / one).relative_to(root)) for here, _, names in walk(root) for one in names}
+    assert found == {"a.wav", "link/c.wav"}
+
+
+@pytest.mark.parametrize(
+    "pattern", ["rain_{:02d}.wav", "rain {}.wav", "rain ({}).wav", "rain{}.wav"]
+)
+def test_numbered_files_are_recordings_of_their_own(tmp_path: Path, pattern: str) -> None:
+    for number in range(1, 11):
+        sound(tmp_path / "rain" / pattern.format(number), seed=number)
+    rows = scan_folder(tmp_path)
+    assert len({row.source_id for row in rows}) == 10
+    assert {row.split for row in rows} == {"train", "held_out"}
+
+
+def test_numbered_copies_are_one_recording(tmp_path: Path) -> None:
+    for number in range(1, 5):
+        sound(tmp_path / "rain" / f"rain ({number}).wav", seed=0)
+        sound(tmp_path / "rain" / f"sea ({number}).wav", seed=1)
+    assert len({row.source_id for row in scan_folder(tmp_path)}) == 2

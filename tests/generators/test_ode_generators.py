@@ -173,7 +173,7 @@ def test_less_noise_at_the_start_stays_nearer_to_what_is_given(generator: Latent
 def test_noise_may_be_given(generator: LatentGenerator) -> None:
     generator.eval()
     conditions = make_conditions(2)
-    noise = noise_source([5, 6], SPEC.channels, [WINDOW] * 2)()
+    noise = noise_source("start", [5, 6], SPEC.channels, [WINDOW] * 2)()
     own = generator.sample(conditions, WINDOW, sampling=SAMPLING, seeds=[5, 6])
     given = generator.sample(
         conditions, WINDOW, sampling=SAMPLING, seeds=[1, 2], start=Start(noise=noise)

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from audiogen.pack import job as lock
+from audiogen.locking import LOCK_FILE, BusyError
 from audiogen.pack import make as packs
 from audiogen.pack.curation.choices import Choice, Selection, write_selection
-from audiogen.pack.job import PackBusyError, hold_pack, read_job
+from audiogen.pack.job import read_job
 from audiogen.pack.make import Done, Worker, make_pack
 from audiogen.pack.redo import RedoRequest, redo_pack
 
@@ -75,52 +75,27 @@ def test_a_second_process_is_told_and_a_killed_one_frees_the_pack(
 ) -> None:
     pack = tmp_path / "pack"
     there = {path: path.read_bytes() for path in pack.rglob("*") if path.is_file()}
-    with pytest.raises(PackBusyError, match=f"process {busy.pid} is making takes") as told:
+    with pytest.raises(BusyError, match=f"process {busy.pid} is making takes") as told:
         make(model, listed, pack)
     assert len(str(told.value).splitlines()) <= 4
     write_selection(pack, Selection(takes={read_job(pack)[0].file: Choice(status="keep")}))
-    with pytest.raises(PackBusyError, match="wait until it is done"):
+    with pytest.raises(BusyError, match="wait until it is done"):
         redo_pack(pack, RedoRequest(vary=2), Worker())
     assert {path: path.read_bytes() for path in there} == there
     assert len(list((pack / "takes").glob("*.wav"))) == 1
     assert busy.pid is not None
     os.kill(busy.pid, signal.SIGKILL)
     busy.join()
-    assert (pack / lock.LOCK_FILE).exists()
+    assert (pack / LOCK_FILE).exists()
     done = make(model, listed, pack)
     assert (len(done.takes), done.there_before) == (3, 1)
     assert len(redo_pack(pack, RedoRequest(vary=2), Worker()).takes) == 2
 
 
-def test_a_lock_ends_with_its_block_also_by_an_error(tmp_path: Path) -> None:
-    def fail() -> None:
-        with hold_pack(tmp_path / "new"), hold_pack(tmp_path / "other"):
-            raise OSError("stop")
-
-    with hold_pack(tmp_path / "new"), pytest.raises(PackBusyError, match=str(os.getpid())):
-        fail()
-    with pytest.raises(OSError, match="stop"):
-        fail()
-    with hold_pack(tmp_path / "new"):
-        pass
-
-
 def test_only_the_first_of_the_processes_of_a_job_holds_it(tmp_path: Path) -> None:
     first, second = Worker(rank=0, count=2), Worker(rank=1, count=2)
-    with first.holding(tmp_path), second.holding(tmp_path), pytest.raises(PackBusyError):
+    with first.holding(tmp_path), second.holding(tmp_path), pytest.raises(BusyError):
         first.holding(tmp_path).__enter__()
-
-
-def test_where_there_are_no_locks_it_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(37, "No locks available")
-
-    monkeypatch.setattr(lock.fcntl, "flock", refuse)
-    with hold_pack(tmp_path):
-        pass
-    assert "no locks on this file system (No locks available)" in caplog.text
 
 
 @pytest.mark.usefixtures("fake_text")

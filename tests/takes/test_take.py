@@ -45,7 +45,6 @@ def everything() -> Take:
         loop=True,
         tempo=Tempo(bpm=90.5, bars=2, beats_per_bar=3),
         variation=Variation(from_seed=3, amount=0.25),
-        begins_as=0.5,
         rate=48_000,
         label="rain",
         file="rain-seed7",

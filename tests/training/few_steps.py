@@ -21,9 +21,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from audiogen.codecs import build_codec
-from audiogen.data.loading.clips import Position, item_seed
+from audiogen.data.loading.clips import Position
 from audiogen.experiment import ExperimentConfig, Stage, load_config
 from audiogen.generators import build_generator
+from audiogen.seeds import normal, numbers_of
 from audiogen.storage import write_tensors
 from audiogen.training.distributed.launch import (
     COLLECTIVE_TIMEOUT,
@@ -72,10 +73,10 @@ class Numbers(Dataset[Tensor]):
         self.left -= 1
         if self.fault and self.left == 0:
             strike(self.fault)
-        random = torch.Generator().manual_seed(item_seed(0, position))
+        random = numbers_of("clip", 0, position.epoch, position.index)
         if self.vocab_size is None:
-            return 0.2 * torch.randn(self.shape, generator=random)
-        return torch.randint(self.vocab_size, self.shape, generator=random)
+            return 0.2 * normal(random, *self.shape)
+        return torch.from_numpy(random.integers(self.vocab_size, size=self.shape))
 
 
 def strike(fault: str) -> None:

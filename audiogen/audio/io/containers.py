@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, Literal
 
 from audiogen.audio.io.streams import ContainerError, check_ogg, count_mp3, is_mpeg_sync
@@ -69,6 +70,19 @@ def examine(raw: BinaryIO, size: int) -> Container:
         frames, announced = count_mp3(raw, start)
         return Container(kind="MPEG", frames=frames, counted=not announced)
     raise ContainerError("not_audio")
+
+
+IFF_TYPES = {b"WAVE", b"AIFF", b"AIFC"}
+
+
+def is_sound(file: Path) -> bool:
+    """Whether a file begins as the sounds that are read do, whatever it is called."""
+    try:
+        with file.open("rb") as raw:
+            head = raw.read(12)
+    except OSError:
+        return False
+    return head[:4] in {b"fLaC", b"OggS"} or head[:3] == b"ID3" or head[8:12] in IFF_TYPES
 
 
 def _behind_id3(raw: BinaryIO) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,9 @@ from audiogen.audio.io.containers import Container, examine
 from audiogen.audio.io.member import Member, Sound
 from audiogen.audio.io.streams import ContainerError
 
-AUDIO_SUFFIXES: frozenset[str] = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"})
+AUDIO_SUFFIXES: frozenset[str] = frozenset(
+    {".wav", ".wave", ".bwf", ".flac", ".ogg", ".mp3", ".mp2", ".mpga", ".aif", ".aiff", ".aifc"}
+)
 FORMATS: Mapping[str, str] = {  # as libsndfile calls them
     "WAV": "WAV",
     "WAVEX": "WAV",
@@ -52,6 +54,7 @@ REASONS: Mapping[str, str] = {
     "contradictory": "the header contradicts itself or the file; save the sound anew",
     "truncated": "the file ends before the audio that its header announces",
     "damaged": "a checksum does not match: bytes have changed since the file was written",
+    "changed": "not the file that intake looked at; put that back, or begin a new run",
     "bad_archive": "not an uncompressed tar archive, or a damaged one; pack it anew",
     "not_finite": "samples are NaN or infinite",
     "too_loud": f"samples are beyond {MAX_PEAK:g} times full scale",
@@ -146,26 +149,27 @@ class OpenedAudio:
 
 
 @contextmanager
-def opened(sound: Sound) -> Iterator[OpenedAudio]:
+def opened(sound: Sound, *, sha256: str = "") -> Iterator[OpenedAudio]:
     """Open a file and check what can be checked before decoding.
 
     Args:
         sound: A file or a member of an archive. It may be WAV, FLAC, Ogg, MP3 or AIFF, whatever
             its suffix says.
+        sha256: Of the bytes that are expected, in hexadecimal; empty takes any.
 
     Raises:
         AudioReadError: if anything is wrong with the file; `reason` says what.
     """
     with contextlib.ExitStack() as stack:
-        yield _open(sound, stack)
+        yield _open(sound, stack, sha256)
 
 
-def _open(sound: Sound, stack: contextlib.ExitStack) -> OpenedAudio:
+def _open(sound: Sound, stack: contextlib.ExitStack, sha256: str) -> OpenedAudio:
     """Open a file for as long as `stack` is; see `opened`."""
     try:
         if not isinstance(sound, Member) and not stat.S_ISREG(sound.stat().st_mode):
             raise AudioReadError(sound, "not_a_file")
-        raw: BinaryIO = sound.open("rb")
+        raw: io.BufferedReader | io.BytesIO = sound.open("rb")
         stack.enter_context(raw)
         size = raw.seek(0, os.SEEK_END)
         if isinstance(sound, Member) and size < sound.num_bytes:
@@ -173,6 +177,9 @@ def _open(sound: Sound, stack: contextlib.ExitStack) -> OpenedAudio:
             raise AudioReadError(sound, "truncated", detail)
         if size == 0:
             raise AudioReadError(sound, "empty")
+        raw.seek(0)
+        if sha256 and hashlib.file_digest(raw, "sha256").hexdigest() != sha256:
+            raise AudioReadError(sound, "changed")
         container = examine(raw, size)
         raw.seek(0)
         # A file by its name, which libsndfile reads faster than through Python.

@@ -24,12 +24,13 @@ CONTAINERS = {".wav": "WAV", ".flac": "FLAC"}
 Encoding = Literal["PCM_16", "PCM_24", "FLOAT"]
 
 
-def read_audio(sound: Sound) -> tuple[Tensor, int]:
+def read_audio(sound: Sound, *, sha256: str = "") -> tuple[Tensor, int]:
     """Read a whole file; `opened` reads one of any length in blocks.
 
     Args:
         sound: A file or a member of an archive. It may be WAV, FLAC, Ogg, MP3 or AIFF, whatever
             its suffix says.
+        sha256: Of the bytes that are expected, in hexadecimal; empty takes any.
 
     Returns:
         wav (C, T) float32, where lossy files may overshoot 1 slightly, and the rate in Hz.
@@ -37,7 +38,7 @@ def read_audio(sound: Sound) -> tuple[Tensor, int]:
     Raises:
         AudioReadError: if anything is wrong with the file; `reason` says what.
     """
-    with opened(sound) as audio:
+    with opened(sound, sha256=sha256) as audio:
         wav = np.empty((audio.channels, audio.num_frames), dtype=np.float32)
         end = 0
         for block in audio.blocks():

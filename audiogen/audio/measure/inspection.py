@@ -34,7 +34,7 @@ USUAL_RATES_HZ = frozenset(
 WARNINGS: Mapping[str, str] = {
     "mono_as_stereo": "all channels are the same: mono stored as stereo",
     "dead_channel": "a channel is silent",
-    "inverted_polarity": "left and right cancel each other: one has its polarity inverted",
+    "inverted_polarity": "left and right cancel each other; mixed to mono, the right one is turned",
     "dc_offset": f"the mean is more than {DC_OFFSET:.0%} of full scale away from zero",
     "clipped": "peaks are cut off at full scale",
     "mostly_silent": f"more than {MOSTLY:.0%} is below -60 dBFS",

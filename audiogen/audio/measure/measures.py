@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from audiogen.audio.dsp import loudness_lufs, resample, stereo_correlation
+from audiogen.audio.dsp import loudness_lufs, resample, stereo_correlation, to_channels
 from audiogen.audio.io.decoding import SAMPLE_RATES_HZ
 
 FloatArray = npt.NDArray[np.float64]
@@ -105,7 +105,7 @@ def measure_some(wav: Tensor, sample_rate: int, names: Iterable[str]) -> dict[st
     if lufs == -math.inf:
         return {name: {"seconds": seconds, **OF_SILENCE}.get(name) for name in names}
     wav = wav.detach().cpu().float()
-    mono = wav.mean(dim=0)
+    mono = to_channels(wav, 1)[0]
     if float(mono.abs().max()) < SILENCE:  # sides that cancel are measured on one of them
         mono = wav[0]
     samples: FloatArray = mono.double().numpy()

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audiogen.audio.dsp import to_channels
 from audiogen.audio.spectral import mel_filterbank, stft
 
 Array = NDArray[np.float32]
@@ -111,7 +112,7 @@ def mono(wav: Tensor, sample_rate: int) -> Array:
             f"a clip of {wav.shape[1]} samples at {sample_rate} Hz is too short; "
             f"at least {SHORTEST_SECONDS} s are needed"
         )
-    signal: Array = wav.detach().float().mean(dim=0).cpu().numpy()
+    signal: Array = to_channels(wav.detach().float(), 1)[0].cpu().numpy()
     if not np.isfinite(signal).all():
         raise ValueError("the clip holds NaN or infinite samples")
     return signal

@@ -8,6 +8,7 @@ archives that are elsewhere, which are listed in `shards.txt`.
 
 from __future__ import annotations
 
+import functools
 import re
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -17,12 +18,19 @@ from typing import Any, BinaryIO
 
 from audiogen.audio.io.decoding import AUDIO_SUFFIXES, AudioReadError
 from audiogen.audio.io.member import is_remote, remote
-from audiogen.data.metadata import parse_metadata
-from audiogen.storage import parse_json
+from audiogen.data.intake.beside import (
+    MAX_SIDECAR_BYTES,
+    SIDECAR_SUFFIXES,
+    by_any_case,
+    joined,
+    read_sidecar,
+    sidecars,
+)
+from audiogen.data.intake.walk import is_hidden
+from audiogen.data.metadata import Metadata
 
 ARCHIVE_SUFFIX = ".tar"
 SHARD_LIST = "shards.txt"
-MAX_SIDECAR_BYTES = 10_000
 BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 MAX_ADDRESSES = 1_000_000
 HEADER_BYTES = 1 << 14
@@ -43,33 +51,35 @@ def list_archive(archive: Path | str) -> Mapping[str, Any]:
         AudioReadError: it is no uncompressed tar archive, or ends too early.
     """
     sounds: dict[str, tuple[int, int]] = {}
-    beside: dict[str, dict[str, str] | None] = {}  # by name without suffix; None for no metadata
+    beside: dict[str, Metadata | None] = {}  # None where it cannot be read
     refused: list[tuple[str, str]] = []
     try:
         with _opened(archive) as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
             for info in tar:
                 name = PurePosixPath(info.name)
-                if name.name.startswith(".") or info.isdir():
+                if is_hidden(name.name) or info.isdir():
                     continue
-                suffix, key = name.suffix.lower(), str(name.with_suffix(""))
-                if suffix in AUDIO_SUFFIXES:
+                if name.suffix.lower() in AUDIO_SUFFIXES:
                     reason = _reason(info, name, sounds)
                     if reason:
                         refused.append((writable(info.name), reason))
                     else:
                         sounds[info.name] = info.offset_data, info.size
-                elif suffix in {".txt", ".json"} and info.isreg():
-                    _add_sidecar(beside, key, tar, info)
+                elif name.suffix.lower() in SIDECAR_SUFFIXES and info.isreg():
+                    beside[info.name] = _sidecar(tar, info)
     except (tarfile.TarError, EOFError) as error:
         raise AudioReadError(archive, "bad_archive", str(error)) from None
     told = {}
+    names = by_any_case(beside)
     for sound in list(sounds):
-        record = beside.get(str(PurePosixPath(sound).with_suffix("")), {})
-        if record is None:
+        records = [beside[name] for name in sidecars(sound, names)]
+        known = [record for record in records if record is not None]
+        if len(known) < len(records):
             del sounds[sound]
             refused.append((sound, "bad_caption"))
         else:
-            told[sound] = {**record, "file": sound}
+            own = functools.reduce(joined, known, Metadata(file=sound))
+            told[sound] = {**own.to_record(), "file": sound}
     return {
         "sounds": [[name, *place] for name, place in sounds.items()],
         "told": told,
@@ -88,30 +98,13 @@ def _reason(info: tarfile.TarInfo, name: PurePosixPath, sounds: Mapping[str, Any
     return "repeated_name" if info.name in sounds else ""
 
 
-def _add_sidecar(
-    beside: dict[str, dict[str, str] | None], key: str, tar: tarfile.TarFile, info: tarfile.TarInfo
-) -> None:
-    """Enter what a caption or a record of metadata says; None when it cannot be read."""
-    known = beside.get(key, {})
+def _sidecar(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Metadata | None:
+    """What a caption or a record says; None where it cannot be read."""
     try:
-        if known is None or info.size > MAX_SIDECAR_BYTES:
-            raise ValueError("no sidecar")
         file = tar.extractfile(info)
-        content = file.read() if file else b""
-        if info.name.lower().endswith(".txt"):
-            beside[key] = {"caption": parse_caption(content), **known}
-        else:
-            told = parse_metadata({**parse_json(content, key), "file": key}, key)
-            beside[key] = known | told.to_record()
-    except (TypeError, ValueError):  # TypeError: it is no object
-        beside[key] = None
-
-
-def parse_caption(content: bytes) -> str:
-    """Return a caption on one line; ValueError when it is no short UTF-8 text."""
-    if len(content) > MAX_SIDECAR_BYTES:
-        raise ValueError(f"a caption has at most {MAX_SIDECAR_BYTES} bytes")
-    return " ".join(content.decode("utf-8-sig").split())  # UnicodeDecodeError is a ValueError
+        return read_sidecar(info.name, file.read(MAX_SIDECAR_BYTES + 1) if file else b"")
+    except ValueError:
+        return None
 
 
 @contextmanager

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import os
+import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from audiogen.audio.io.containers import is_sound
 from audiogen.audio.io.decoding import AUDIO_SUFFIXES
 from audiogen.audio.io.member import Member, Sound, label_of
 from audiogen.audio.io.sandbox import run_contained
 from audiogen.data.intake.archives import (
     ARCHIVE_SUFFIX,
-    MAX_SIDECAR_BYTES,
     SHARD_LIST,
     list_archive,
-    parse_caption,
     read_addresses,
     writable,
 )
+from audiogen.data.intake.beside import (
+    MAX_SIDECAR_BYTES,
+    by_any_case,
+    joined,
+    read_sidecar,
+    sidecars,
+)
+from audiogen.data.intake.licences import KINDS
 from audiogen.data.intake.naming import describe
+from audiogen.data.intake.spdx import spdx
+from audiogen.data.intake.walk import walk
 from audiogen.data.manifest import ManifestRow
 from audiogen.data.metadata import METADATA_NAMES, Metadata, parse_metadata, read_metadata
 
@@ -30,6 +39,10 @@ UNREAD_SUFFIXES: Mapping[str, str] = {  # with the reason that files are refused
     **dict.fromkeys((".aac", ".ac3", ".amr", ".ape", ".au", ".caf", ".m4a", ".mka"), "unsupported"),
     **dict.fromkeys((".mp4", ".oga", ".opus", ".w64", ".webm", ".wma", ".wv"), "unsupported"),
 }
+
+LICENCE_FILE = re.compile(r"(licen[cs]e|copying|copyright)\b[^/]*$", re.I)
+TEXT_LIKE = re.compile(r"\.(csv|tsv|jsonl?|txt|xlsx?|ods|parquet)$", re.I)
+README = re.compile(rf"(^|/)(readme[^/]*|{re.escape(SHARD_LIST)})$", re.I)
 
 
 @dataclass
@@ -42,6 +55,9 @@ class Listing:
         told: what is said of each, by path, in tables or beside it.
         refused: rows of what cannot be used.
         others: paths of other files.
+        read: those of them that were read.
+        licences: of whole folders, by folder.
+        caption_from: where the caption of each sound is from, by path.
     """
 
     folder: Path
@@ -49,12 +65,30 @@ class Listing:
     told: dict[str, Metadata] = field(default_factory=dict)
     refused: list[ManifestRow] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+    read: set[str] = field(default_factory=set)
+    licences: dict[str, str] = field(default_factory=dict)
+    caption_from: dict[str, str] = field(default_factory=dict)
 
     def described(self) -> dict[str, Metadata]:
         """Return what is known of each sound, by path, in the order of the paths."""
-        return {
-            path: describe(PurePosixPath(path), self.told[path]) for path in sorted(self.sounds)
-        }
+        found = {}
+        for path in sorted(self.sounds):
+            place, told = PurePosixPath(path), self.told[path]
+            if not told.licence:
+                around = (self.licences.get(str(parent), "") for parent in place.parents)
+                told = told.model_copy(update={"licence": next(filter(None, around), "")})
+            found[path] = describe(place, told)
+            if found[path].prompt:
+                self.caption_from.setdefault(path, "the name of its folder or its own")
+        return found
+
+    def unread(self) -> list[str]:
+        """Return the files that look like tables or captions, and were not read."""
+        return [
+            name
+            for name in self.others
+            if name not in self.read and TEXT_LIKE.search(name) and not README.search(name)
+        ]
 
     def name_of(self, file: Path) -> str:
         """Return the path of a file."""
@@ -70,8 +104,8 @@ def refused_row(path: str, reason: str) -> ManifestRow:
     return ManifestRow(path=writable(path), verdict="refused", reason=reason)
 
 
-def list_files(folder: Path, num_workers: int | None = None) -> Listing:
-    """Walk the folder, following links but no loop, and match its metadata with its files.
+def list_files(folder: Path, num_workers: int | None = None, *, own: Path | None = None) -> Listing:
+    """Walk the folder (see `walk`), and match its metadata with its files.
 
     Archives are listed by `num_workers` child processes; None chooses.
 
@@ -79,20 +113,25 @@ def list_files(folder: Path, num_workers: int | None = None) -> Listing:
         ValueError: metadata or the list of remote archives are broken.
     """
     listing = Listing(folder)
+    sounds: list[str] = []
     tables: list[Path] = []
     archives: list[Path | str] = []
-    for file in _walk(listing):
-        suffix = file.suffix.lower()
-        if suffix in AUDIO_SUFFIXES:
-            _add_file(file, listing)
+    for file in _files(listing, own):
+        name, suffix = listing.name_of(file), file.suffix.lower()
+        if suffix in AUDIO_SUFFIXES or (not suffix and is_sound(file)):
+            sounds.append(name)
         elif suffix == ARCHIVE_SUFFIX:
             archives.append(file)
         elif suffix in UNREAD_SUFFIXES:
-            listing.refuse(listing.name_of(file), UNREAD_SUFFIXES[suffix])
-        elif file.name in METADATA_NAMES:
+            listing.refuse(name, UNREAD_SUFFIXES[suffix])
+        elif file.name.lower() in METADATA_NAMES:
             tables.append(file)
         else:
-            listing.others.append(listing.name_of(file))
+            listing.others.append(name)
+    names = by_any_case(listing.others)
+    for sound in sounds:
+        _add_file(sound, sidecars(sound, names), listing)
+    listing.licences = _licences(listing)
     if (folder / SHARD_LIST).is_file():
         archives += read_addresses(folder / SHARD_LIST)
     contents = run_contained(list_archive, archives, num_workers=num_workers)
@@ -105,43 +144,45 @@ def list_files(folder: Path, num_workers: int | None = None) -> Listing:
     return listing
 
 
-def _walk(listing: Listing) -> Iterator[Path]:
+def _files(listing: Listing, own: Path | None) -> Iterator[Path]:
     """Yield the files; enter folders that cannot be opened, or are called as sounds are."""
-    seen: set[tuple[int, int]] = set()
-
-    def unreadable(error: OSError) -> None:
-        listing.refuse(listing.name_of(Path(error.filename)), "unreadable_folder")
-
-    for name, subfolders, files in os.walk(listing.folder, onerror=unreadable, followlinks=True):
-        here = Path(name)
-        status = here.stat()
-        if (status.st_dev, status.st_ino) in seen:
-            subfolders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        subfolders[:] = sorted(sub for sub in subfolders if not sub.startswith("."))
-        for folder in (here / sub for sub in subfolders):
+    for here, subfolders, names in walk(listing.folder, own=own, refuse=listing.refuse):
+        for folder in (here / name for name in subfolders):
             if folder.suffix.lower() in AUDIO_SUFFIXES:
                 listing.refuse(listing.name_of(folder), "not_a_file")
-        yield from (here / file for file in sorted(files) if not file.startswith("."))
+        yield from (here / name for name in names)
 
 
-def _add_file(sound: Path, listing: Listing) -> None:
-    """Enter a sound with the caption in the `.txt` beside it."""
-    path = listing.name_of(sound)
+def _add_file(path: str, beside: Sequence[str], listing: Listing) -> None:
+    """Enter a sound with what the files beside it say."""
     if path != writable(path):
         listing.refuse(path, "bad_name")
         return
-    try:
-        with sound.with_suffix(".txt").open("rb") as file:
-            caption = parse_caption(file.read(MAX_SIDECAR_BYTES + 1))
-    except FileNotFoundError:
-        caption = ""
-    except (OSError, ValueError):
-        listing.refuse(path, "bad_caption")
-        return
-    listing.sounds[path] = sound
-    listing.told[path] = Metadata(file=path, prompt=caption)
+    told = Metadata(file=path)
+    for name in beside:
+        listing.read.add(name)
+        try:
+            with (listing.folder / name).open("rb") as file:
+                told = joined(told, read_sidecar(name, file.read(MAX_SIDECAR_BYTES + 1)))
+        except (OSError, ValueError):
+            listing.refuse(path, "bad_caption")
+            return
+    listing.sounds[path] = listing.folder / path
+    listing.told[path] = told
+    if told.prompt:
+        listing.caption_from[path] = "a file beside it"
+
+
+def _licences(listing: Listing) -> dict[str, str]:
+    """Licences that whole folders have, by folder: what a file called LICENSE or the like says."""
+    found = {}
+    for name in sorted(listing.others):
+        if LICENCE_FILE.match(PurePosixPath(name).name):
+            listing.read.add(name)
+            with (listing.folder / name).open(encoding="utf-8", errors="replace") as file:
+                said = spdx(file.read(200).strip().partition("\n")[0])
+            found[str(PurePosixPath(name).parent)] = said if said in KINDS else f"see {name}"
+    return found
 
 
 def _add_archive(archive: Path | str, content: Mapping[str, Any] | str, listing: Listing) -> None:
@@ -159,6 +200,8 @@ def _add_archive(archive: Path | str, content: Mapping[str, Any] | str, listing:
             archive=str(archive), name=name, offset=offset, num_bytes=num_bytes
         )
         listing.told[path] = parse_metadata(content["told"][name], path)
+        if listing.told[path].prompt:
+            listing.caption_from[path] = "a file beside it"
     for name, reason in content["refused"]:
         listing.refuse(f"{label}/{name}", reason)
 
@@ -180,8 +223,9 @@ def _add_table(
         if key in in_tables:
             listing.refuse(named, "repeated_row")
         elif path in listing.sounds:
-            caption = row.prompt or listing.told[path].prompt
-            listing.told[path] = row.model_copy(update={"prompt": caption})
+            listing.told[path] = joined(row, listing.told[path])
+            if row.prompt:
+                listing.caption_from[path] = "a table"
             in_tables.add(key)
         elif key not in refused_before:
             listing.refuse(named, "unsupported" if path else "missing")

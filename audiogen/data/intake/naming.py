@@ -10,6 +10,7 @@ from audiogen.data.metadata import Metadata
 
 ESC_NAME = re.compile(r"\d-(?P<source>\d+)-[A-Z](-\d+)?")  # ESC-10 and ESC-50: FOLD-ID-TAKE(-CLASS)
 TAKE_MARK = re.compile(r"([\s_.-]+(take[\s_.-]*)?([A-Za-z]|\d{1,3})|\s*\(\d{1,3}\))$", re.I)
+NUMBER = re.compile(r"(\d|\(\d+\))$")
 
 
 def describe(path: PurePosixPath, told: Metadata) -> Metadata:
@@ -37,14 +38,15 @@ def clean_name(name: str) -> str:
 def source_of(path: PurePosixPath) -> str:
     """Guess from its name which recording a file comes from.
 
-    The number in ESC file names; else the stem without a take mark, so that "storm_a", "storm_b"
-    and "storm 3" are one source. This errs on the side of one source too few. A stem that is only
-    a number or a mark says nothing outside its folder and keeps the folder's name.
+    The number in ESC file names. Else a file that ends in a number is a recording of its own, as
+    "storm_01" and "storm (2)" are, and other files are by their stem without a mark of one letter,
+    so that "storm_a" and "storm_b" are one. That two files hold the same sound is found by
+    listening to them; see `copies`.
     """
     esc = ESC_NAME.fullmatch(path.stem)
     if esc:
         return esc["source"]
     stem = TAKE_MARK.sub("", path.stem).strip()
-    if any(letter.isalpha() for letter in stem) and stem.lower() != "take":
-        return stem
-    return path.with_suffix("").as_posix()
+    if NUMBER.search(path.stem) or not any(letter.isalpha() for letter in stem):
+        return path.with_suffix("").as_posix()
+    return stem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from audiogen.data.intake.listing import Listing, list_files, refused_row
 from audiogen.data.manifest import ManifestRow
 from audiogen.data.metadata import Metadata
 from audiogen.pages.markup import duration
+from audiogen.trees import listing as on_one_line
 
 SUFFIXES = " ".join(sorted(AUDIO_SUFFIXES))
 MIN_SECONDS = 0.01
@@ -32,6 +34,7 @@ INTAKE_REASONS: Mapping[str, str] = {
     "too_short": f"shorter than {MIN_SECONDS * 1000:g} ms",
     "unsupported": "a format that is not read; convert it to WAV or FLAC",
     "unreadable_folder": "the folder cannot be opened",
+    "own_output": "a run, a model or a pack that audiogen wrote; nothing is learnt from it",
     "outside": "a path outside the data folder, in metadata or in an archive",
     "repeated_name": "the archive has an earlier file of this name, which is used",
     "repeated_row": "the metadata have an earlier row for this file, which is used",
@@ -39,6 +42,8 @@ INTAKE_REASONS: Mapping[str, str] = {
     "bad_name": "the file name is not valid UTF-8",
 }
 INTAKE_WARNINGS: Mapping[str, str] = {**WARNINGS, **COPY_WARNINGS}
+
+_log = logging.getLogger(__name__)
 
 
 def scan_folder(
@@ -49,6 +54,7 @@ def scan_folder(
     terms: LicenceTerms | None = None,
     num_workers: int | None = None,
     allow_none: bool = False,
+    own: Path | None = None,
 ) -> list[ManifestRow]:
     """Look at every sound below a folder.
 
@@ -64,6 +70,7 @@ def scan_folder(
         seed: of the choice.
         terms: licences that are allowed; None asks for none.
         num_workers: child processes; None chooses. The rows do not depend on it.
+        own: the run that asks, which may lie in the folder and is left out.
         allow_none: return the refused rows when nothing is usable, instead of raising.
 
     Returns:
@@ -78,7 +85,8 @@ def scan_folder(
     if not folder.is_dir():
         state = "is not a folder" if folder.exists() else "does not exist"
         raise ValueError(f"{folder} {state}; give a folder of sounds ({SUFFIXES}).")
-    listing = list_files(folder, num_workers)
+    listing = list_files(folder, num_workers, own=own)
+    _report_others(listing)
     looked_at = list(_look_at(listing, num_workers))
     used = [(row, words) for row, words in looked_at if row.verdict == "used"]
     refused = listing.refused + [row for row, _ in looked_at if row.verdict == "refused"]
@@ -90,6 +98,18 @@ def scan_folder(
     left = [row for row in judged if row.verdict == "used"]
     rows = split_by_source(left, held_out=held_out, seed=seed) + refused
     return sorted(rows, key=lambda row: (row.path, row.verdict))
+
+
+def _report_others(listing: Listing) -> None:
+    """Log the files that are no sounds: how many, and which look as if they were meant."""
+    unread = listing.unread()
+    if unread:
+        text = "not read, though they look like tables or captions: %s"
+        _log.warning(text, on_one_line([_printable(name) for name in unread]))
+    others = Counter(PurePosixPath(name).suffix or name for name in listing.others)
+    if others:
+        counts = [f"{count} {suffix}" for suffix, count in others.most_common()]
+        _log.info("other files: %s", on_one_line(counts))
 
 
 def summarise(rows: Sequence[ManifestRow]) -> str:
@@ -104,6 +124,8 @@ def summarise(rows: Sequence[ManifestRow]) -> str:
         f"refused  {len(refused):>6}",
     ]
     if used:
+        origins = Counter(row.caption_from or "nowhere: they have none" for row in used)
+        lines += [f"captions {count:>6}  from {origin}" for origin, count in origins.most_common()]
         lines += ["", *_label_table(used), "", *_licence_table(used)]
     alone = sorted(
         {row.label for row in used} - {row.label for row in used if row.split == "held_out"}
@@ -145,7 +167,7 @@ def _look_at(listing: Listing, num_workers: int | None) -> Iterator[tuple[Manife
     sounds = [listing.sounds[path] for path in known]
     results = run_contained(inspect_file, sounds, num_workers=num_workers)
     for told, sound, path, result in zip(known.values(), sounds, known, results, strict=True):
-        row, words = _row(path, result, told)
+        row, words = _row(path, result, told, listing.caption_from.get(path, ""))
         if isinstance(sound, Member):
             is_here = not is_remote(sound.archive)
             archive = path.removesuffix(f"/{sound.name}") if is_here else sound.archive
@@ -153,7 +175,9 @@ def _look_at(listing: Listing, num_workers: int | None) -> Iterator[tuple[Manife
         yield row, words
 
 
-def _row(path: str, result: Mapping[str, Any] | str, told: Metadata) -> tuple[ManifestRow, Words]:
+def _row(
+    path: str, result: Mapping[str, Any] | str, told: Metadata, caption_from: str
+) -> tuple[ManifestRow, Words]:
     """Return the row of one file, used or refused, and its fingerprint."""
     if isinstance(result, str):
         return refused_row(path, result), NO_WORDS
@@ -172,6 +196,7 @@ def _row(path: str, result: Mapping[str, Any] | str, told: Metadata) -> tuple[Ma
         sample_rate=facts.sample_rate,
         channels=facts.channels,
         warnings=facts.warnings,
+        caption_from=caption_from,
         **told.model_dump(exclude={"file", "fold"}),
     )
     return row, facts.fingerprint

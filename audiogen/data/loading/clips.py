@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -15,8 +13,12 @@ from torch.utils.data import Dataset
 from audiogen.audio.dsp import resample, set_loudness, to_channels
 from audiogen.audio.io.files import read_audio
 from audiogen.data.manifest import ManifestRow
+from audiogen.seeds import numbers_of
 from audiogen.types import LatentSpec
 
+MAX_GAIN_DB = 40.0
+"""What is quieter than -63 LUFS stays below the loudness of the others: more gain would bring
+its noise to full level."""
 SPEED_RANGE = 0.04
 """Share by which versions of a sound are faster or slower, at most: two thirds of a semitone."""
 SPEED_STEPS = 10_000
@@ -27,11 +29,11 @@ def read_clip(folder: Path, row: ManifestRow, spec: LatentSpec) -> Tensor:
     """Read a whole file as wav (C, T) at the codec's rate and channels, at one loudness.
 
     Raises:
-        AudioReadError: the file has changed since intake and cannot be read any more.
+        AudioReadError: the file has changed since intake.
     """
-    wav, sample_rate = read_audio(row.sound(folder))
+    wav, sample_rate = read_audio(row.sound(folder), sha256=row.sha256)
     wav = to_channels(resample(wav, sample_rate, spec.sample_rate), spec.audio_channels)
-    return set_loudness(wav, spec.sample_rate)
+    return set_loudness(wav, spec.sample_rate, max_gain_db=MAX_GAIN_DB)
 
 
 def read_clips(
@@ -102,13 +104,13 @@ class ClipDataset(Dataset[Tensor]):
         """Excerpt (C, T): random place, gain of 0 to -10 dB, and polarity."""
         row = self._items[position.index]
         wav = self._read(row)
-        random = torch.Generator().manual_seed(item_seed(self._seed, position))
+        random = numbers_of("clip", self._seed, position.epoch, position.index)
         spare = wav.shape[1] - self._length
-        start = int(torch.randint(max(spare, 0) + 1, (), generator=random))
+        start = int(random.integers(max(spare, 0) + 1))
         wav = F.pad(wav[:, start : start + self._length], (0, max(-spare, 0)))
-        gain = 10 ** (-0.5 * torch.rand((), generator=random))
-        sign = 1 - 2 * torch.randint(2, (), generator=random)
-        return wav * gain * sign
+        gain = 10 ** (-0.5 * random.random())
+        sign = 1 - 2 * int(random.integers(2))
+        return wav * (gain * sign)
 
     def name_of(self, position: Position) -> str:
         """File that an item is cut from."""
@@ -122,9 +124,3 @@ class ClipDataset(Dataset[Tensor]):
             self._free -= wav.nbytes
             self._cache[row.path] = wav
         return self._cache[row.path]
-
-
-def item_seed(seed: int, position: Position) -> int:
-    """Seed of one item of one epoch, the same in every process and worker."""
-    text = f"{seed}/{position.epoch}/{position.index}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])

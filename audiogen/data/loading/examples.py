@@ -13,9 +13,10 @@ from torch.utils.data import Dataset
 
 from audiogen.conditioning.controls import Role, make_controls
 from audiogen.conditioning.text import TextStates
-from audiogen.data.loading.clips import Position, item_seed
+from audiogen.data.loading.clips import Position
 from audiogen.data.loading.latents import LatentItem
 from audiogen.data.manifest import ManifestRow
+from audiogen.seeds import numbers_of
 from audiogen.storage import publish_folder, read_json, read_tensors, write_tensors
 from audiogen.types import Batch, Conditions
 
@@ -104,16 +105,16 @@ class LatentDataset(Dataset[Example]):
         Where windows were measured, it is one of those.
         """
         item = self._items[position.index]
-        random = torch.Generator().manual_seed(item_seed(self._seed, position))
+        random = numbers_of("clip", self._seed, position.epoch, position.index)
         spare = max(0, item.num_frames - self._window)
         places = len(item.windows) or spare + 1
-        start = int(torch.randint(places, (), generator=random))
+        start = int(random.integers(places))
         measures: dict[str, float] = {}
         if item.windows:
             window = item.windows[start]
             start, measures = window.start, {str(name): at for name, at in window.measures.items()}
         prompts = prompts_of(item.row)
-        prompt = prompts[int(torch.randint(len(prompts), (), generator=random))]
+        prompt = prompts[int(random.integers(len(prompts)))]
         num_frames = min(item.num_frames, self._window)
         return Example(
             latents=item.latents[:, start : start + self._window],

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from audiogen.data.loading.clips import Position
+from audiogen.seeds import numbers_of
 
 
 class StepSampler(Sampler[list[Position]]):
@@ -63,8 +64,8 @@ class StepSampler(Sampler[list[Position]]):
 @lru_cache(maxsize=4)  # a batch may lie in two epochs
 def _order(size: int, seed: int, epoch: int) -> list[int]:
     """Return the permutation of the items of an epoch."""
-    random = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    return torch.randperm(size, generator=random).tolist()
+    order: list[int] = numbers_of("order", seed, epoch).permutation(size).tolist()
+    return order
 
 
 def make_loader(

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from audiogen.audio.measure.texture import Array
+from audiogen.seeds import normal, numbers_of
 
 Distance = Callable[[Array, Array], float]
 
@@ -24,8 +24,7 @@ def noise_like(wavs: Sequence[Tensor], seed: int) -> list[Tensor]:
     """White Gaussian noise with the shape and RMS level of each clip (C, T): the ceiling."""
     noises = []
     for index, wav in enumerate(wavs):
-        generator = torch.Generator().manual_seed(seed + index)
-        noise = torch.randn(wav.shape, generator=generator)
+        noise = normal(numbers_of("metric", seed, index), *wav.shape)
         noises.append(noise * wav.float().square().mean().sqrt())
     return noises
 

@@ -22,7 +22,7 @@ from torchdiffeq import odeint
 
 from audiogen.generators.ode.denoiser import Denoiser
 from audiogen.generators.ode.scene import Scene
-from audiogen.seeds import LIKELIHOOD_STREAM, noise_source
+from audiogen.seeds import noise_source
 from audiogen.types import Batch
 
 State = tuple[Tensor, Tensor]
@@ -70,8 +70,7 @@ def bits_per_dimension(
     mask, channels = batch.mask[:, : int(lengths.max())], generator.spec.channels
     # float32 throughout: the tolerances are beyond bf16.
     clean = batch.latents[..., : mask.shape[1]].float() * mask[:, None]
-    own_seeds = [seed + LIKELIHOOD_STREAM for seed in seeds]
-    draw = noise_source(own_seeds, channels, lengths.tolist())
+    draw = noise_source("likelihood", seeds, channels, lengths.tolist())
     noise, signs = draw().to(clean.device), draw().sign().to(clean.device)
     start = _time_of(generator, NOISE_LEVEL)
     alpha = float(generator.alpha(torch.tensor(start)))

@@ -16,7 +16,7 @@ from audiogen.generators.ode.scene import Scene
 from audiogen.generators.request import Request, of_kind
 from audiogen.generators.sampling import ODESamplingConfig
 from audiogen.generators.windows import over_windows
-from audiogen.seeds import FRESH_NOISE, noise_source
+from audiogen.seeds import Stream, noise_source
 
 PLAIN_SOLVERS: Mapping[str, solvers.Solver] = {
     "euler": solvers.euler,
@@ -51,7 +51,7 @@ class Run:
         real = request.real[:, None]
         if start.level == 0 and start.latents is not None:
             return start.latents * real
-        noise = self._noise(0)() if start.noise is None else start.noise.to(request.device)
+        noise = self._noise("start")() if start.noise is None else start.noise.to(request.device)
         steps = max(1, round(self.sampling.steps * start.level))
         lengths = torch.tensor(request.lengths, device=request.device)
         times = generator.times(steps, lengths, start.level).to(request.device)
@@ -61,11 +61,10 @@ class Run:
             x = x + generator.alpha(first) * start.latents
         return self._solver()(self._drift(), x, times) * real
 
-    def _noise(self, stream: int) -> Callable[[], Tensor]:
-        """A source of noise (B, D, L), apart from those of other streams."""
-        request = self.request
-        seeds = [seed + stream for seed in request.seeds]
-        draw = noise_source(seeds, self.generator.spec.channels, request.lengths)
+    def _noise(self, stream: Stream) -> Callable[[], Tensor]:
+        """A source of noise (B, D, L)."""
+        request, channels = self.request, self.generator.spec.channels
+        draw = noise_source(stream, request.seeds, channels, request.lengths)
         return lambda: draw().to(request.device)
 
     def _solver(self) -> solvers.Solver:
@@ -74,7 +73,7 @@ class Run:
             case "dpmpp_2m":
                 return functools.partial(solvers.dpmpp_2m, alpha=alpha)
             case "pingpong":
-                noise = self._noise(FRESH_NOISE)
+                noise = self._noise("solver")
                 return functools.partial(solvers.pingpong, alpha=alpha, noise=noise)
         return PLAIN_SOLVERS[self.sampling.solver]
 

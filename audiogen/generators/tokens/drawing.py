@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from audiogen.generators.sampling import TokenSamplingConfig
+from audiogen.seeds import numbers_of
 
 
-def sources_of(seeds: Sequence[int]) -> list[torch.Generator]:
-    """One source of random numbers per item, on the CPU, so that devices agree."""
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
+def sources_of(seeds: Sequence[int]) -> list[np.random.Generator]:
+    """One source of random numbers per item."""
+    return [numbers_of("start", seed) for seed in seeds]
 
 
-def draw_chances(sources: Sequence[torch.Generator], lengths: Sequence[int], width: int) -> Tensor:
+def draw_chances(
+    sources: Sequence[np.random.Generator], lengths: Sequence[int], width: int
+) -> Tensor:
     """Draw uniform numbers in [0, 1), (B, L, width) float64 on the CPU.
 
     Item b gets what its own source and length decide; behind its end are zeros.
@@ -27,7 +31,7 @@ def draw_chances(sources: Sequence[torch.Generator], lengths: Sequence[int], wid
     """
     chances = torch.zeros(len(sources), max(lengths), width, dtype=torch.float64)
     for rows, source, length in zip(chances, sources, lengths, strict=True):
-        rows[:length] = torch.rand(length, width, generator=source, dtype=torch.float64)
+        rows[:length] = torch.from_numpy(source.random((length, width)))
     return chances
 
 

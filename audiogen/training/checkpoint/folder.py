@@ -122,6 +122,15 @@ def load_latest(folder: Path) -> Checkpoint | None:
     return None
 
 
+def newest_state(folder: Path) -> dict[str, Any]:
+    """Return the state of the newest checkpoint in `folder`, not verified; empty for none."""
+    for path in _checkpoints(folder):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            state: dict[str, Any] = read_json(path / STATE)["state"]
+            return state
+    return {}
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Verify and read one checkpoint folder.
 

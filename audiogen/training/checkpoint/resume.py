@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audiogen.stage_settings import changed_settings, first_few, require_same_settings
 from audiogen.training.checkpoint.folder import (
     Checkpoint,
     TensorGroups,
@@ -23,7 +24,6 @@ from audiogen.training.checkpoint.optimizer import optimizer_tensors, restore_op
 from audiogen.training.distributed.sharding import is_sharded, own_part, split_like
 from audiogen.training.distributed.waiting import wait_for_all
 from audiogen.training.loop.stage import Learner, StageRun
-from audiogen.training.settings import changed_settings, first_few, require_same_settings
 
 _OPTIMIZER = "_optimizer"
 _log = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from audiogen.data.loading.loader import StepSampler, make_loader
 from audiogen.experiment import CodecTrainConfig, GeneratorTrainConfig
+from audiogen.seeds import hashed_seed
 from audiogen.training.checkpoint.resume import Resumable
 from audiogen.training.distributed.signals import Stopped, between_steps, stop_is_asked
 from audiogen.training.distributed.waiting import wait_for_all
@@ -14,9 +15,6 @@ from audiogen.training.loop.divergence import BAD_STEPS
 from audiogen.training.loop.meter import Meter
 from audiogen.training.loop.stage import Examples, Learner, StageRun, StepResult
 from audiogen.training.loop.tracking import Tracker
-
-ROLLBACK_SEED = 7_919
-"""What a return to a checkpoint adds to the seed of the data's order."""
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +85,7 @@ def _sampler(
         batch_size=config.batch_size,
         start_step=start_step,
         total_steps=config.steps,
-        seed=run.seed + ROLLBACK_SEED * learner.guard.rollbacks,
+        seed=hashed_seed("order", run.seed, learner.guard.rollbacks),
         rank=run.accelerator.process_index,
         num_processes=run.accelerator.num_processes,
     )
