@@ -116,13 +116,7 @@ def _digest(config: ExperimentConfig) -> str:
 def compare(config: ExperimentConfig, key: Key, codec: Codec, pipeline: Pipeline | None) -> Scores:
     """Return every metric that applies (see docs/metrics.md for what each one says).
 
-    Leaves reconstructions and takes in the run's folder.
-
-    Args:
-        config: of the experiment.
-        key: of what is evaluated.
-        codec: whose reconstructions are compared.
-        pipeline: that makes the takes; None leaves out takes and what is said of them.
+    Leaves reconstructions and takes in the run's folder. Without a pipeline there are no takes.
     """
     spec = codec.spec
     held_out = read_split(config.run.manifest, "held_out")

@@ -53,9 +53,8 @@ def _of_latents(
         rows = _some(config, split, config.evaluate.likelihood_clips)
         clips = _clips(config, pipeline, rows, generator.window_frames)
         bits = generator.bits_per_dimension(clips, seeds=range(len(rows)))
-        found[split] = Bits(
-            mean=float(bits.mean()), std=float(bits.std(correction=0)), clips=len(rows)
-        )
+        spread = float(bits.std(correction=0))
+        found[split] = Bits(mean=float(bits.mean()), std=spread, clips=len(rows))
     return Likelihood(
         per="latent dimension",
         held_out=found["held_out"],
