@@ -67,29 +67,25 @@ def evaluate(config: ExperimentConfig) -> Path:
         BusyError: another process is at work on the run.
     """
     with hold(config.run_dir):
-        return _evaluate(config)
-
-
-def _evaluate(config: ExperimentConfig) -> Path:
-    report = config.run.report
-    require_known_sounds(config.run, config.stages[-1])
-    key = Key(
-        model_digest=_digest(config),
-        sample=config.sample.model_dump(mode="json"),
-        evaluate=config.evaluate.model_dump(mode="json"),
-    )
-    scores = _known(config.run.scores)
-    if scores is None or scores.key != key or not report.is_file():
-        if config.generator is None:
-            scores = compare(config, key, load_codec(config.run.model("codec")), None)
-        else:
-            pipeline = Pipeline.from_pretrained(config.run_dir)
-            scores = compare(config, key, pipeline.codec, pipeline)
-        scores.write(config.run.scores)
-        write_report(config.run_dir)
-    for line in summary(scores):
-        _log.info("%s", line)
-    return report
+        report = config.run.report
+        require_known_sounds(config.run, config.stages[-1])
+        key = Key(
+            model_digest=_digest(config),
+            sample=config.sample.model_dump(mode="json"),
+            evaluate=config.evaluate.model_dump(mode="json"),
+        )
+        scores = _known(config.run.scores)
+        if scores is None or scores.key != key or not report.is_file():
+            if config.generator is None:
+                scores = compare(config, key, load_codec(config.run.model("codec")), None)
+            else:
+                pipeline = Pipeline.from_pretrained(config.run_dir)
+                scores = compare(config, key, pipeline.codec, pipeline)
+            scores.write(config.run.scores)
+            write_report(config.run_dir)
+        for line in summary(scores):
+            _log.info("%s", line)
+        return report
 
 
 def _known(path: Path) -> Scores | None:
