@@ -15,12 +15,8 @@ Confusion = dict[str, dict[str, int]]
 def recognition(judge: Judge, sounds: Mapping[str, Sounds]) -> Recognised | None:
     """Let the judge name sounds; those whose label it does not know are left out.
 
-    Args:
-        judge: of real training clips.
-        sounds: by what they are: "real", "reconstructions" and "takes".
-
-    Returns:
-        None where the judge knows the label of none of the real sounds.
+    `sounds` are by what they are: "real", "reconstructions" and "takes". Returns None where the
+    judge knows the label of none of the real ones.
     """
     found: dict[str, Confusion] = {}
     for kind, given in sounds.items():

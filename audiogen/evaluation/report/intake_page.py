@@ -30,12 +30,9 @@ Sound = tuple[torch.Tensor, int]  # (1, T) and its rate in Hz
 
 
 def write_intake_page(target: Path, folder: Path, rows: Sequence[ManifestRow]) -> None:
-    """Write the page.
+    """Write the HTML file `target` about the rows that `scan_folder` returned of a folder.
 
-    Args:
-        target: an HTML file; missing folders are made.
-        folder: of the sounds, which are decoded again, in child processes.
-        rows: what `scan_folder` returned.
+    Its sounds are decoded again, in child processes; missing folders of `target` are made.
     """
     used = [row for row in rows if row.verdict == "used"]
     warned = [row for row in used if row.warnings]
