@@ -50,14 +50,13 @@ def _of_latents(
     """Mean bits per latent dimension; every clip is an ODE to solve, so there are few."""
     found = {}
     for split in SPLITS:
-        rows = _some(config, split, config.evaluate.likelihood_clips)
+        rows = thinned(read_split(config.run.manifest, split), config.evaluate.likelihood_clips)
         if not rows:
             continue
         clips = _clips(config, pipeline, rows, generator.window_frames)
         bits = generator.bits_per_dimension(clips, seeds=range(len(rows)))
-        found[split] = Bits(
-            mean=float(bits.mean()), std=float(bits.std(correction=0)), clips=len(rows)
-        )
+        spread = float(bits.std(correction=0))
+        found[split] = Bits(mean=float(bits.mean()), std=spread, clips=len(rows))
     return Likelihood(
         per="latent dimension",
         held_out=found.get("held_out"),
@@ -77,7 +76,7 @@ def _of_tokens(
     found, reduced = {}, dict[str, float]()
     spec = pipeline.codec.spec
     for split in SPLITS:
-        rows = _some(config, split, TOKEN_CLIPS)
+        rows = thinned(read_split(config.run.manifest, split), TOKEN_CLIPS)
         if not rows:
             continue
         clips = _clips(config, pipeline, rows, generator.window_frames)
@@ -105,11 +104,6 @@ def _of_tokens(
         structureless=spec.bits_per_second(),
         held_out_with=reduced,
     )
-
-
-def _some(config: ExperimentConfig, split: Split, count: int) -> list[ManifestRow]:
-    """At most `count` rows of a split, spread over it."""
-    return thinned(read_split(config.run.manifest, split), count)
 
 
 def _clips(

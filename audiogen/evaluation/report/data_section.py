@@ -31,12 +31,7 @@ def total_length(rows: Iterable[ManifestRow]) -> str:
 
 
 def data_section(manifest: Sequence[ManifestRow], problem: str) -> Markup:
-    """Say what was trained on, under which licences, by whom, and what was refused.
-
-    Args:
-        manifest: all rows, used and refused.
-        problem: why there are none, "" when the manifest was read.
-    """
+    """Say what was trained on and what was refused; without rows it says the problem."""
     title = "Data"
     if not manifest:
         words = problem or "manifest.jsonl has no rows."
