@@ -115,7 +115,7 @@ def test_the_report_is_made_without(
     assert (scores.recognised is not None) == (files is ONE_EACH)
     assert scores.likelihood is not None
     assert scores.likelihood.held_out is None
-    assert scores.likelihood.train.clips == min(2, len(files))
+    assert 1 <= scores.likelihood.train.clips <= len(files)
     page = config.run.report.read_text(encoding="utf-8")
     assert NOTHING_HELD_OUT in page
     assert "which training never saw" not in page
