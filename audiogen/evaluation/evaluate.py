@@ -67,29 +67,25 @@ def evaluate(config: ExperimentConfig) -> Path:
         BusyError: another process is at work on the run.
     """
     with hold(config.run_dir):
-        return _evaluate(config)
-
-
-def _evaluate(config: ExperimentConfig) -> Path:
-    report = config.run.report
-    require_known_sounds(config.run, config.stages[-1])
-    key = Key(
-        model_digest=_digest(config),
-        sample=config.sample.model_dump(mode="json"),
-        evaluate=config.evaluate.model_dump(mode="json"),
-    )
-    scores = _known(config.run.scores)
-    if scores is None or scores.key != key or not report.is_file():
-        if config.generator is None:
-            scores = compare(config, key, load_codec(config.run.model("codec")), None)
-        else:
-            pipeline = Pipeline.from_pretrained(config.run_dir)
-            scores = compare(config, key, pipeline.codec, pipeline)
-        scores.write(config.run.scores)
-        write_report(config.run_dir)
-    for line in summary(scores):
-        _log.info("%s", line)
-    return report
+        report = config.run.report
+        require_known_sounds(config.run, config.stages[-1])
+        key = Key(
+            model_digest=_digest(config),
+            sample=config.sample.model_dump(mode="json"),
+            evaluate=config.evaluate.model_dump(mode="json"),
+        )
+        scores = _known(config.run.scores)
+        if scores is None or scores.key != key or not report.is_file():
+            if config.generator is None:
+                scores = compare(config, key, load_codec(config.run.model("codec")), None)
+            else:
+                pipeline = Pipeline.from_pretrained(config.run_dir)
+                scores = compare(config, key, pipeline.codec, pipeline)
+            scores.write(config.run.scores)
+            write_report(config.run_dir)
+        for line in summary(scores):
+            _log.info("%s", line)
+        return report
 
 
 def _known(path: Path) -> Scores | None:
@@ -116,13 +112,7 @@ def _digest(config: ExperimentConfig) -> str:
 def compare(config: ExperimentConfig, key: Key, codec: Codec, pipeline: Pipeline | None) -> Scores:
     """Return every metric that applies (see docs/metrics.md for what each one says).
 
-    Leaves reconstructions and takes in the run's folder.
-
-    Args:
-        config: of the experiment.
-        key: of what is evaluated.
-        codec: whose reconstructions are compared.
-        pipeline: that makes the takes; None leaves out takes and what is said of them.
+    Leaves reconstructions and takes in the run's folder. Without a pipeline there are no takes.
     """
     spec = codec.spec
     held_out = read_split(config.run.manifest, "held_out")

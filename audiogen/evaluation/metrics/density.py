@@ -50,12 +50,11 @@ def _of_latents(
     """Mean bits per latent dimension; every clip is an ODE to solve, so there are few."""
     found = {}
     for split in SPLITS:
-        rows = _some(config, split, config.evaluate.likelihood_clips)
+        rows = thinned(read_split(config.run.manifest, split), config.evaluate.likelihood_clips)
         clips = _clips(config, pipeline, rows, generator.window_frames)
         bits = generator.bits_per_dimension(clips, seeds=range(len(rows)))
-        found[split] = Bits(
-            mean=float(bits.mean()), std=float(bits.std(correction=0)), clips=len(rows)
-        )
+        spread = float(bits.std(correction=0))
+        found[split] = Bits(mean=float(bits.mean()), std=spread, clips=len(rows))
     return Likelihood(
         per="latent dimension",
         held_out=found["held_out"],
@@ -75,7 +74,7 @@ def _of_tokens(
     found, reduced = {}, dict[str, float]()
     spec = pipeline.codec.spec
     for split in SPLITS:
-        rows = _some(config, split, TOKEN_CLIPS)
+        rows = thinned(read_split(config.run.manifest, split), TOKEN_CLIPS)
         clips = _clips(config, pipeline, rows, generator.window_frames)
         frames = clips.mask.sum(dim=1)
         for weights in WEIGHTS if split == "held_out" else WEIGHTS[:1]:
@@ -101,11 +100,6 @@ def _of_tokens(
         structureless=spec.bits_per_second(),
         held_out_with=reduced,
     )
-
-
-def _some(config: ExperimentConfig, split: Split, count: int) -> list[ManifestRow]:
-    """At most `count` rows of a split, spread over it."""
-    return thinned(read_split(config.run.manifest, split), count)
 
 
 def _clips(

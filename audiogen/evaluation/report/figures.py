@@ -38,12 +38,7 @@ _MMD = "Kernel distance on the same statistics; it needs fewer sounds to be sure
 
 
 def metrics_section(scores: Scores | None, problem: str) -> Markup:
-    """Return the section of all metrics.
-
-    Args:
-        scores: what was measured; None when nothing was.
-        problem: why there are none, "" when there are some.
-    """
+    """Return the section of all metrics; without scores it says the problem."""
     title = "Metrics"
     if scores is None:
         return section("metrics", title, missing(problem, "audiogen evaluate RECIPE"))
@@ -169,10 +164,8 @@ def _codec(codec: CodecScores) -> Markup:
     names = ("Multi-resolution STFT distance", "Mel distance", "SI-SDR")
     columns = [names, _distances(codec), *([_distances(other)] if other else []), read]
     rows: list[tuple[object, ...]] = list(zip(*columns, strict=True))
-    for name, speed in (
-        ("Encode", codec.encode_times_realtime),
-        ("Decode", codec.decode_times_realtime),
-    ):
+    speeds = {"Encode": codec.encode_times_realtime, "Decode": codec.decode_times_realtime}
+    for name, speed in speeds.items():
         beside = [DASH] if other else []
         rows.append((name, f"{number(speed)}{TIMES}", *beside, "faster than real time"))
     header = ("", "codec", "Griffin-Lim", "") if other else ("", "", "")

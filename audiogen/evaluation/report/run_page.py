@@ -40,15 +40,10 @@ _SECTIONS = ("takes", "codec", "demos", "metrics", "training", "data", "machine"
 
 @dataclass(frozen=True, kw_only=True)
 class RunFiles:
-    """What the text files of a run folder say.
+    """What the text files of a run folder say; nothing for a file that is absent or damaged.
 
     Attributes:
-        config: of the run; None when config.yaml is not there or damaged.
-        config_text: text of config.yaml.
-        environment: environment.json.
-        rows: manifest.jsonl.
         training: the curves of metrics.jsonl by stage.
-        scores: evaluation/metrics.json.
         problems: file name -> why it is not used ("config.yaml is not there.").
     """
 
@@ -81,9 +76,8 @@ def write_report(run_dir: Path) -> Path:
     takes, strip = Markup(""), Markup("")
     if not run.codec_only:
         scored = run.scores.takes if run.scores else None
-        takes, strip = takes_section(
-            run_dir, [one.take for one in scored.copies.near] if scored else []
-        )
+        near = scored.copies.near if scored else []
+        takes, strip = takes_section(run_dir, [one.take for one in near])
     stages = ("codec",) if run.codec_only else ("codec", "generator")
     body = [
         takes,
