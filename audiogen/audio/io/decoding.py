@@ -48,7 +48,7 @@ REASONS: Mapping[str, str] = {
     "no_samples": "the file has a header but no samples",
     "bad_rate": "the sample rate is outside 4 kHz to 768 kHz",
     "bad_channels": f"the file has more than {MAX_CHANNELS} channels",
-    "unknown_length": "the file does not say how long it is; convert it to WAV",
+    "unknown_length": "the file does not say how long it is; convert it to PCM WAV",
     "several_streams": "an Ogg file of several streams; convert it to WAV",
     "implausible_length": "the header claims far more audio than the bytes can hold",
     "contradictory": "the header contradicts itself or the file; save the sound anew",
@@ -98,12 +98,14 @@ class OpenedAudio:
     @property
     def num_frames(self) -> int:
         """Announced length; an MP3 may turn out a little shorter."""
-        return int(self.file.frames)
+        # Where an MP3 announces none, libsndfile guesses; in a WAV up to ten times too much.
+        counted = self.container.frames if self.container.counted else None
+        return int(self.file.frames if counted is None else min(self.file.frames, counted))
 
     @property
     def slack(self) -> float:
         """By how many frames announced and real length may differ in a sound file."""
-        if self.container.kind != "MPEG":
+        if not self.container.is_mp3:
             return 0.0
         return MP3_SLACK_FRAMES + MP3_SLACK * self.num_frames
 
