@@ -16,14 +16,14 @@ def recognition(judge: Judge, sounds: Mapping[str, Sounds]) -> Recognised | None
     """Let the judge name sounds; those whose label it does not know are left out.
 
     `sounds` are by what they are: "real", "reconstructions" and "takes". Returns None where the
-    judge knows the label of none of the real ones.
+    judge knows the label of none of them.
     """
     found: dict[str, Confusion] = {}
     for kind, given in sounds.items():
         known = [index for index, label in enumerate(given.labels) if label in judge.labels]
         named = judge.predict([given.wavs[index] for index in known])
         found[kind] = confusion([given.labels[index] for index in known], named)
-    if not found["real"]:
+    if not any(found.values()):
         return None
     return Recognised(
         all=Shares(**{kind: right_share(rows) for kind, rows in found.items() if rows}),

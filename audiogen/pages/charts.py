@@ -11,13 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from audiogen.pages.markup import Markup, number, tag
-from audiogen.pages.pictures import (
-    FloatArray,
-    Spectrogram,
-    colours,
-    frequency_ticks,
-    picture_uri,
-)
+from audiogen.pages.pictures import FloatArray, Spectrogram, colours, frequency_ticks, picture_uri
 
 _MAX_POINTS = 160
 

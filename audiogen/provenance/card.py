@@ -15,11 +15,7 @@ from audiogen.data.intake.licences import LicenceTerms
 from audiogen.data.manifest import ManifestRow
 from audiogen.experiment import ExperimentConfig, ModelConfig
 from audiogen.generators import GeneratorConfig
-from audiogen.provenance.attribution import (
-    ATTRIBUTION_FILE,
-    attribution_csv,
-    read_attribution,
-)
+from audiogen.provenance.attribution import ATTRIBUTION_FILE, attribution_csv, read_attribution
 from audiogen.provenance.croissant import CROISSANT_FILE, croissant_json
 
 CARD_FILE = "README.md"

@@ -29,7 +29,7 @@ WEIGHTS: tuple[WeightKind, ...] = ("fp32", "bf16", "int8")
 
 
 def density(config: ExperimentConfig, pipeline: Pipeline) -> Likelihood | None:
-    """How well held-out and training clips are predicted, given their prompts.
+    """How well held-out clips, if any, and training clips are predicted, given their prompts.
 
     None for generators without a density, and where `evaluate.likelihood_clips` is 0. A few-step
     model has none: it jumps to the end of a path, and is no denoiser any more.
@@ -51,13 +51,15 @@ def _of_latents(
     found = {}
     for split in SPLITS:
         rows = thinned(read_split(config.run.manifest, split), config.evaluate.likelihood_clips)
+        if not rows:
+            continue
         clips = _clips(config, pipeline, rows, generator.window_frames)
         bits = generator.bits_per_dimension(clips, seeds=range(len(rows)))
         spread = float(bits.std(correction=0))
         found[split] = Bits(mean=float(bits.mean()), std=spread, clips=len(rows))
     return Likelihood(
         per="latent dimension",
-        held_out=found["held_out"],
+        held_out=found.get("held_out"),
         train=found["train"],
         structureless=0.5 * math.log2(2 * math.pi * math.e),
         noise_level=NOISE_LEVEL,
@@ -75,6 +77,8 @@ def _of_tokens(
     spec = pipeline.codec.spec
     for split in SPLITS:
         rows = thinned(read_split(config.run.manifest, split), TOKEN_CLIPS)
+        if not rows:
+            continue
         clips = _clips(config, pipeline, rows, generator.window_frames)
         frames = clips.mask.sum(dim=1)
         for weights in WEIGHTS if split == "held_out" else WEIGHTS[:1]:
@@ -95,7 +99,7 @@ def _of_tokens(
             )
     return Likelihood(
         per="second of sound",
-        held_out=found["held_out"],
+        held_out=found.get("held_out"),
         train=found["train"],
         structureless=spec.bits_per_second(),
         held_out_with=reduced,

@@ -9,17 +9,7 @@ from collections.abc import Iterable, Sequence
 from audiogen.data.intake.scan import INTAKE_REASONS
 from audiogen.data.manifest import ManifestRow
 from audiogen.pages.charts import bar
-from audiogen.pages.markup import (
-    DASH,
-    Markup,
-    duration,
-    fold,
-    join,
-    missing,
-    section,
-    table,
-    tag,
-)
+from audiogen.pages.markup import DASH, Markup, duration, fold, join, missing, section, table, tag
 
 _LABELS_OPEN = 40  # a longer table of labels is folded
 _ROWS_SHOWN = 3000  # of a long table; the manifest has the rest

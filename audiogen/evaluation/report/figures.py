@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from audiogen.evaluation.report.players import take_anchor
 from audiogen.evaluation.scores import (
+    NOTHING_HELD_OUT,
     Bits,
     CodecScores,
     Copies,
@@ -45,20 +46,26 @@ def metrics_section(scores: Scores | None, problem: str) -> Markup:
     blocks = [_recognised(scores.recognised)]
     if (takes := scores.takes) is not None:
         blocks += [
-            _distance("Fréchet distance", takes.frechet, _FRECHET),
-            _distance("MMD", takes.mmd, _MMD),
-            _diversity(takes.diversity),
-            _copies(takes.copies),
+            _distance(title, distance, words)
+            for title, distance, words in (
+                ("Fréchet distance", takes.frechet, _FRECHET),
+                ("MMD", takes.mmd, _MMD),
+            )
+            if distance is not None
         ]
-    blocks.append(_codec(scores.codec))
+        blocks += [_diversity(takes.diversity), _copies(takes.copies)]
+    if scores.codec is not None:
+        blocks.append(_codec(scores.codec))
     if takes is not None:
         blocks.append(_cost(takes))
-    if scores.codec.codebooks:
+    if scores.codec is not None and scores.codec.codebooks:
         blocks.append(_codebooks(scores.codec))
     if scores.likelihood is not None:
         blocks.append(_likelihood(scores.likelihood))
     where = tag("p", f"Measured on {scores.machine}.", class_="quiet")
     lead = "Measured on held-out recordings, with no downloaded network."
+    if scores.codec is None:
+        lead = NOTHING_HELD_OUT
     return section("metrics", title, *blocks, where, lead=lead)
 
 
@@ -216,7 +223,8 @@ def _likelihood(found: Likelihood) -> Markup:
         each = ", ".join(f"{value:.0f}" for value in bits.perplexity)
         return (name, number(bits.mean), number(bits.std), number(bits.clips), each)
 
-    rows = [row("Held-out clips", found.held_out), row("Training clips", found.train)]
+    rows = [row("Held-out clips", found.held_out)] if found.held_out else []
+    rows.append(row("Training clips", found.train))
     rows += [
         (f"Held-out clips, {kind} weights", number(bits), DASH, DASH, DASH)
         for kind, bits in found.held_out_with.items()
@@ -225,7 +233,7 @@ def _likelihood(found: Likelihood) -> Markup:
     what = "the codec's tokens"
     if found.noise_level is not None:
         what = f"latents with a noise of {number(found.noise_level)}"
-    if not found.held_out.perplexity:
+    if not found.train.perplexity:
         header, rows = header[:-1], [one[:-1] for one in rows]
     words = (
         f"Exact likelihood of {what}, given their prompts; lower is better. Without any structure"

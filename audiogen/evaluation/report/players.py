@@ -14,6 +14,7 @@ from pydantic import ConfigDict
 
 from audiogen.audio.io.decoding import AUDIO_SUFFIXES, AudioReadError
 from audiogen.audio.io.files import read_audio
+from audiogen.evaluation.scores import NOTHING_HELD_OUT, Scores
 from audiogen.pages.charts import screen
 from audiogen.pages.markup import Markup, join, missing, number, section, tag
 from audiogen.pages.pictures import (
@@ -117,7 +118,7 @@ def takes_section(run_dir: Path, near_copies: Sequence[str]) -> tuple[Markup, Ma
     return body, tag("nav", *strip, class_="strip", aria_label="Takes")
 
 
-def pairs_section(run_dir: Path) -> Markup:
+def pairs_section(run_dir: Path, scores: Scores | None) -> Markup:
     """Return the section that sets held-out recordings beside what the codec makes of them."""
     title, folder = "Codec: real and reconstructed", RunFolder(run_dir).reconstructions
     pairs = [
@@ -127,6 +128,8 @@ def pairs_section(run_dir: Path) -> Markup:
     ]
     if not pairs:
         body = missing("There are no reconstructions.", "audiogen evaluate RECIPE")
+        if scores is not None and scores.codec is None:
+            body = tag("p", NOTHING_HELD_OUT, class_="quiet")
         return section("codec", title, body)
     chosen = _spread(pairs, MAX_PAIRS)
     read = [tuple(_read(path, _caption(pair[0]), width=512) for path in pair) for pair in chosen]

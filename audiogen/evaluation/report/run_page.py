@@ -81,7 +81,7 @@ def write_report(run_dir: Path) -> Path:
     stages = ("codec",) if run.codec_only else ("codec", "generator")
     body = [
         takes,
-        pairs_section(run_dir),
+        pairs_section(run_dir, run.scores),
         demos_section(run_dir),
         metrics_section(run.scores, run.problems.get("evaluation/metrics.json", "")),
         training_section(run.training, stages, run.problems),
@@ -175,13 +175,14 @@ def _key_figures(run: RunFiles) -> list[tuple[str, str]]:
         words = f"real {number(heard.all.real, 2)}, chance {number(heard.chance, 2)}"
         figures.append((number(share, 2), f"of {kind} recognised; {words}"))
     if takes is not None:
-        way = takes.frechet.all.way_to_noise
+        way = takes.frechet.all.way_to_noise if takes.frechet else None
         if way is not None:
             figures.append((f"{100 * way:.0f} %", "of the way from real to noise (Fréchet)"))
         if takes.seconds_per_take is not None:
             figures.append((f"{number(takes.seconds_per_take, 2)} s", "to make a take"))
-    speed = number(run.scores.codec.decode_times_realtime, 2)
-    figures.append((f"{speed}{TIMES}", "real time, codec decoding"))
+    if run.scores.codec is not None:
+        speed = number(run.scores.codec.decode_times_realtime, 2)
+        figures.append((f"{speed}{TIMES}", "real time, codec decoding"))
     return figures
 
 
