@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,13 +150,13 @@ class ClipDataset(Dataset[Tensor]):
         random = numbers_of("clip", self._seed, position.epoch, position.index)
         window = self._length / self._spec.sample_rate
         sound = long_sound(self._folder, row, self._spec, window_seconds=window)
-        whole = None if sound else self._read(row)
-        num_samples = sound.num_samples if whole is None else whole.shape[1]
+        if sound:
+            num_samples, cut = sound.num_samples, sound.part
+        else:
+            num_samples, cut = _in_memory(self._read(row))
         spare = num_samples - self._length
         start = int(random.integers(max(spare, 0) + 1))
-        stop = start + self._length
-        wav = sound.part(start, stop) if whole is None else whole[:, start:stop]
-        wav = F.pad(wav, (0, max(-spare, 0)))
+        wav = F.pad(cut(start, start + self._length), (0, max(-spare, 0)))
         gain = 10 ** (-0.5 * random.random())
         sign = 1 - 2 * int(random.integers(2))
         return wav * (gain * sign)
@@ -173,3 +173,8 @@ class ClipDataset(Dataset[Tensor]):
             self._free -= wav.nbytes
             self._cache[row.path] = wav
         return self._cache[row.path]
+
+
+def _in_memory(wav: Tensor) -> tuple[int, Callable[[int, int], Tensor]]:
+    """Length and parts of a sound (C, T) that is held whole."""
+    return wav.shape[1], lambda start, stop: wav[:, start:stop]

@@ -17,13 +17,13 @@ from audiogen.codecs import Codec
 from audiogen.conditioning.controls import ControlName
 from audiogen.data.loading.clips import (
     SPEED_STEPS,
-    LongSound,
     long_sound,
     read_clip,
     speeds_of,
     version_blocks,
     versions_of,
 )
+from audiogen.data.loading.long_sounds import LongSound
 from audiogen.data.loading.measured import MeasuredWindow, measure_blocks, measure_windows
 from audiogen.data.manifest import ManifestRow
 from audiogen.storage import publish_folder, read_tensors, write_tensors
