@@ -150,6 +150,7 @@ class ClipDataset(Dataset[Tensor]):
         random = numbers_of("clip", self._seed, position.epoch, position.index)
         window = self._length / self._spec.sample_rate
         sound = long_sound(self._folder, row, self._spec, window_seconds=window)
+        cut: Callable[[int, int], Tensor]
         if sound:
             num_samples, cut = sound.num_samples, sound.part
         else:
