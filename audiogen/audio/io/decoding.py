@@ -166,6 +166,26 @@ def opened(sound: Sound, *, sha256: str = "") -> Iterator[OpenedAudio]:
         yield _open(sound, stack, sha256)
 
 
+def read_part(sound: Sound, start: int, count: int) -> npt.NDArray[np.float32]:
+    """Decode up to `count` frames (n, C) from frame `start` of a file that `opened` found sound.
+
+    Raises:
+        AudioReadError: it is gone, or has changed.
+    """
+    try:
+        with contextlib.ExitStack() as stack:
+            raw = stack.enter_context(sound.open("rb")) if isinstance(sound, Member) else sound
+            file = stack.enter_context(soundfile.SoundFile(raw))
+            file.seek(start)
+            block: npt.NDArray[np.float32] = file.read(count, dtype="float32", always_2d=True)
+            return block
+    except soundfile.LibsndfileError:
+        gone = not isinstance(sound, Member) and not sound.exists()
+        raise AudioReadError(sound, "missing" if gone else "changed") from None
+    except OSError as error:
+        raise AudioReadError(sound, "unreadable", error.strerror or str(error)) from None
+
+
 def _open(sound: Sound, stack: contextlib.ExitStack, sha256: str) -> OpenedAudio:
     """Open a file for as long as `stack` is; see `opened`."""
     try:
