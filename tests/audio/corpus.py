@@ -116,9 +116,8 @@ def without_xing(content: bytes) -> bytes:
 def mp3_in_wav(content: bytes, *, lost: int = 0) -> bytes:
     """Return a WAV of format tag 0x55, as ffmpeg writes it, some bytes of whose end are lost."""
     channels = 1 if content[3] >> 6 == 3 else 2
-    form = struct.pack(
-        order + "HHIIHHHHIHHH", 0x55, channels, RATE, 16000, 576, 0, 12, 1, 2, 576, 1, 0
-    )
+    form = struct.pack("<HHIIHH", 0x55, channels, RATE, 16000, 576, 0)
+    form += struct.pack("<HHIHHH", 12, 1, 2, 576, 1, 0)
     body = b"WAVE"
     for name, chunk in (
         (b"fmt ", form),
