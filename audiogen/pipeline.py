@@ -112,19 +112,21 @@ class Pipeline:
             ConfigError: a control that the model does not know, or not with such a value.
         """
         self.check(requests)
-        noise = [one.start_noise(self.codec.spec) for one in requests]
-        given = [one for one in noise if one is not None]  # of all, or of none
-        start = Start(noise=torch.stack(given)) if given else None
-        return self.render(requests, self.conditions(requests), start=start)
+        return self.render(requests, self.conditions(requests))
 
     @torch.no_grad()
     def render(
         self, requests: Sequence[TakeRequest], conditions: Conditions, *, start: Start | None = None
     ) -> list[Tensor]:
-        """Generate takes from conditions that need not be those of their prompts; see `takes`."""
+        """Generate takes from conditions that need not be those of their prompts; see `takes`.
+
+        Without a `start` they begin as they are asked to.
+        """
         spec, first = self.codec.spec, requests[0]
         frames = [one.num_frames(spec) for one in requests]
         seeds = [one.sampling_seed for one in requests]
+        noise = [one.start_noise(spec) for one in requests] if start is None else []
+        given = [one for one in noise if one is not None]  # of all, or of none
         negative = None
         if first.negative_prompt.strip():  # its controls are those of the takes
             negative = self.conditions(
@@ -136,7 +138,7 @@ class Pipeline:
             sampling=first.sampling or self.config.sample,
             seeds=seeds,
             negative=negative,
-            start=start or Start(),
+            start=start or Start(noise=torch.stack(given) if given else None),
             ring=first.loop,
         )
         if isinstance(self.generator, EndsSounds) and first.to_end:

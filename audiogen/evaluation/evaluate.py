@@ -12,6 +12,7 @@ import numpy as np
 
 from audiogen.audio.measure.texture import Array, texture_features
 from audiogen.codecs import Codec, load_codec
+from audiogen.data.intake.scan import LEAST_HELD_OUT, LEAST_TRAINING
 from audiogen.data.manifest import read_split
 from audiogen.evaluation.machine import processor_name
 from audiogen.evaluation.material import (
@@ -60,36 +61,33 @@ _log = logging.getLogger(__name__)
 def evaluate(config: ExperimentConfig) -> Path:
     """Evaluate a finished run on its held-out recordings; return the report's path.
 
-    A recipe without a generator has its codec evaluated. Does nothing when the report is of these
+    A recipe without a generator has its codec evaluated. Where nothing is held out, what needs
+    such recordings is left out. Does nothing when the report is of these
     weights and these settings already.
 
     Raises:
         BusyError: another process is at work on the run.
     """
     with hold(config.run_dir):
-        return _evaluate(config)
-
-
-def _evaluate(config: ExperimentConfig) -> Path:
-    report = config.run.report
-    require_known_sounds(config.run, config.stages[-1])
-    key = Key(
-        model_digest=_digest(config),
-        sample=config.sample.model_dump(mode="json"),
-        evaluate=config.evaluate.model_dump(mode="json"),
-    )
-    scores = _known(config.run.scores)
-    if scores is None or scores.key != key or not report.is_file():
-        if config.generator is None:
-            scores = compare(config, key, load_codec(config.run.model("codec")), None)
-        else:
-            pipeline = Pipeline.from_pretrained(config.run_dir)
-            scores = compare(config, key, pipeline.codec, pipeline)
-        scores.write(config.run.scores)
-        write_report(config.run_dir)
-    for line in summary(scores):
-        _log.info("%s", line)
-    return report
+        report = config.run.report
+        require_known_sounds(config.run, config.stages[-1])
+        key = Key(
+            model_digest=_digest(config),
+            sample=config.sample.model_dump(mode="json"),
+            evaluate=config.evaluate.model_dump(mode="json"),
+        )
+        scores = _known(config.run.scores)
+        if scores is None or scores.key != key or not report.is_file():
+            if config.generator is None:
+                scores = compare(config, key, load_codec(config.run.model("codec")), None)
+            else:
+                pipeline = Pipeline.from_pretrained(config.run_dir)
+                scores = compare(config, key, pipeline.codec, pipeline)
+            scores.write(config.run.scores)
+            write_report(config.run_dir)
+        for line in summary(scores):
+            _log.info("%s", line)
+        return report
 
 
 def _known(path: Path) -> Scores | None:
@@ -116,27 +114,19 @@ def _digest(config: ExperimentConfig) -> str:
 def compare(config: ExperimentConfig, key: Key, codec: Codec, pipeline: Pipeline | None) -> Scores:
     """Return every metric that applies (see docs/metrics.md for what each one says).
 
-    Leaves reconstructions and takes in the run's folder.
-
-    Args:
-        config: of the experiment.
-        key: of what is evaluated.
-        codec: whose reconstructions are compared.
-        pipeline: that makes the takes; None leaves out takes and what is said of them.
+    Leaves reconstructions and takes in the run's folder. Without a pipeline there are no takes.
     """
     spec = codec.spec
     held_out = read_split(config.run.manifest, "held_out")
-    if not held_out:
-        raise ValueError(
-            f"{config.run.manifest}: no held-out recordings to compare with\n"
-            "  the clips seem to come from one recording; give them a source_id in metadata.csv"
-        )
     training = real_sounds(config, spec, read_split(config.run.manifest, "train"), MAX_TRAINING)
     real = real_sounds(config, spec, held_out, MAX_HELD_OUT)
-    decoded, speed = reconstructions(config, codec, real)
-    write_pairs(config.run.reconstructions, real, decoded, spec.sample_rate)
-    sounds = {"reconstructions": decoded, "real": real}
-    take_scores = likelihood = None
+    sounds: dict[str, Sounds] = {}
+    measured = take_scores = likelihood = None
+    if held_out:
+        decoded, speed = reconstructions(config, codec, real)
+        write_pairs(config.run.reconstructions, real, decoded, spec.sample_rate)
+        measured = codec_scores(config, codec, real, decoded, speed)
+        sounds = {"reconstructions": decoded, "real": real}
     if pipeline is None:
         judge = train_judge(training.wavs, training.labels, spec.sample_rate)
     else:
@@ -148,7 +138,7 @@ def compare(config: ExperimentConfig, key: Key, codec: Codec, pipeline: Pipeline
     return Scores(
         key=key,
         machine=f"{processor_name()}, {os.cpu_count()} cores",
-        codec=codec_scores(config, codec, real, decoded, speed),
+        codec=measured,
         takes=take_scores,
         recognised=None if judge is None else recognition(judge, sounds),
         likelihood=likelihood,
@@ -161,7 +151,8 @@ def _prompts(config: ExperimentConfig, training: Sounds) -> list[tuple[str, str]
     labels = sorted({label for label in training.labels if label})
     if labels:
         return [(label, label) for label in labels for _ in range(count)]
-    rows = read_split(config.run.manifest, "held_out")
+    manifest = config.run.manifest
+    rows = read_split(manifest, "held_out") or read_split(manifest, "train")
     captions = sorted({row.prompt for row in rows}) or [""]
     return [("", captions[number % len(captions)]) for number in range(4 * count)]
 
@@ -179,8 +170,8 @@ def _take_scores(
     generator = pipeline.generator
     distances, spread = _texture_scores(config, training, real, made, spec.sample_rate)
     return TakeScores(
-        frechet=distances["frechet"],
-        mmd=distances["mmd"],
+        frechet=distances.get("frechet"),
+        mmd=distances.get("mmd"),
         diversity=spread,
         copies=nearest_clips(
             made,
@@ -199,37 +190,56 @@ def _take_scores(
 def _texture_scores(
     config: ExperimentConfig, training: Sounds, real: Sounds, made: Sounds, rate: int
 ) -> tuple[dict[str, Distance], Diversity]:
-    """Fréchet distance, MMD and diversity on texture statistics, per label and over all."""
+    """Fréchet distance, MMD and diversity on texture statistics, per label and over all.
+
+    Each is left out where there are too few sounds for it.
+    """
+    if len(training.wavs) < LEAST_TRAINING:
+        return {}, Diversity()
     noise = replace(real, wavs=noise_like(real.wavs, config.evaluate.seed))
     sounds = {"training": training, "held_out": real, "takes": made, "noise": noise}
-    features = {kind: texture_features(found.wavs, rate) for kind, found in sounds.items()}
+    features = {
+        kind: texture_features(found.wavs, rate) for kind, found in sounds.items() if found.wavs
+    }
     space = FeatureSpace.fit(features["training"])
     points = {kind: space.project(found) for kind, found in features.items()}
     functions: dict[str, Callable[[Array, Array], float]] = {
         "frechet": frechet_distance,
         "mmd": lambda a, b: mmd(a, b, bandwidth=space.bandwidth),
     }
-    of_label = {}
-    for label in sorted(set(made.labels)):
-        chosen = {kind: points[kind][found.of(label)] for kind, found in sounds.items()}
-        if min(map(len, chosen.values())) >= 2:  # fewer say nothing
-            of_label[label] = chosen
-    distances = {
-        name: Distance(
-            all=_with_references(distance, points, len(made.wavs)),
-            per_label={
-                label: _with_references(distance, chosen, config.evaluate.takes_per_label)
-                for label, chosen in of_label.items()
-            },
-        )
-        for name, distance in functions.items()
+    none = points["training"][:0]
+    of_label = {
+        label: {
+            kind: points.get(kind, none)[found.of(label)] if found.wavs else none
+            for kind, found in sounds.items()
+        }
+        for label in sorted(set(made.labels))
     }
-    ratios = {
-        label: diversity(own["takes"], np.concatenate([own["training"], own["held_out"]]))
-        for label, own in of_label.items()
-    }
+    distances = {}
+    if _is_enough(*(points.get(kind, none) for kind in sounds)):
+        distances = {
+            name: Distance(
+                all=_with_references(distance, points, len(made.wavs)),
+                per_label={
+                    label: _with_references(distance, own, config.evaluate.takes_per_label)
+                    for label, own in of_label.items()
+                    if _is_enough(*own.values())
+                },
+            )
+            for name, distance in functions.items()
+        }
+    ratios = {}
+    for label, own in of_label.items():
+        recorded = np.concatenate([own["training"], own["held_out"]])
+        if _is_enough(own["takes"], recorded):
+            ratios[label] = diversity(own["takes"], recorded)
     mean = float(np.mean(list(ratios.values()))) if ratios else None
     return distances, Diversity(all=mean, per_label=ratios)
+
+
+def _is_enough(*sets: Array) -> bool:
+    """Whether each set has two points; fewer have no spread, and say nothing."""
+    return min(map(len, sets)) >= LEAST_HELD_OUT
 
 
 def _with_references(

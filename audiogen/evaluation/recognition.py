@@ -15,35 +15,28 @@ Confusion = dict[str, dict[str, int]]
 def recognition(judge: Judge, sounds: Mapping[str, Sounds]) -> Recognised | None:
     """Let the judge name sounds; those whose label it does not know are left out.
 
-    Args:
-        judge: of real training clips.
-        sounds: by what they are: "real", "reconstructions" and "takes".
-
-    Returns:
-        None where the judge knows the label of none of the real sounds.
+    `sounds` are by what they are: "real", "reconstructions" and "takes". Returns None where the
+    judge knows the label of none of them.
     """
     found: dict[str, Confusion] = {}
     for kind, given in sounds.items():
         known = [index for index, label in enumerate(given.labels) if label in judge.labels]
         named = judge.predict([given.wavs[index] for index in known])
         found[kind] = confusion([given.labels[index] for index in known], named)
-    if not found["real"]:
+    if not any(found.values()):
         return None
     return Recognised(
         all=Shares(**{kind: right_share(rows) for kind, rows in found.items() if rows}),
         chance=1 / len(judge.labels),
-        per_label={
-            label: Shares(
-                **{
-                    kind: right_share({label: rows[label]})
-                    for kind, rows in found.items()
-                    if label in rows
-                }
-            )
-            for label in judge.labels
-        },
+        per_label={label: _shares(found, label) for label in judge.labels},
         confusion=found.get("takes", {}),
     )
+
+
+def _shares(found: Mapping[str, Confusion], label: str) -> Shares:
+    """Shares of the sounds of one label."""
+    rows = {kind: {label: all_[label]} for kind, all_ in found.items() if label in all_}
+    return Shares(**{kind: right_share(row) for kind, row in rows.items()})
 
 
 def confusion(expected: Sequence[str], named: Sequence[str]) -> Confusion:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from audiogen.evaluation.scores import Likelihood, Scores, read_scores
+from audiogen.evaluation.scores import (
+    NOTHING_HELD_OUT,
+    CodecScores,
+    Likelihood,
+    Scores,
+    read_scores,
+)
 from audiogen.experiment import load_config
 from audiogen.run_folder import RunFolder, how_far
 from audiogen.storage import sha256_file
@@ -25,7 +31,18 @@ HEADER = (
 
 def summary(scores: Scores) -> list[str]:
     """Say how near the codec's output is, what its tokens are like, and how clips are predicted."""
-    codec, other = scores.codec, scores.codec.griffin_lim
+    lines = [NOTHING_HELD_OUT] if scores.codec is None else _codec_lines(scores.codec)
+    if scores.likelihood is not None:
+        held_out, train = scores.likelihood.held_out, scores.likelihood.train
+        of = [] if held_out is None else [f"{held_out.mean:.4g} on {held_out.clips} held-out clips"]
+        of.append(f"{train.mean:.4g} on {train.clips} training clips")
+        lines.append(f"bits per {scores.likelihood.per}: {', '.join(of)}")
+    return lines
+
+
+def _codec_lines(codec: CodecScores) -> list[str]:
+    """Say how near the codec's output is, and what its tokens are like."""
+    other = codec.griffin_lim
     stft = f" (Griffin-Lim {other.stft_distance:.3f})" if other else ""
     mel = f" (Griffin-Lim {other.mel_distance:.3f})" if other else ""
     lines = [
@@ -37,18 +54,11 @@ def summary(scores: Scores) -> list[str]:
     if codec.bits_per_second is not None:
         lines.append(f"bitrate {codec.bits_per_second / 1000:.2f} kbit/s")
         lines.append("codebooks  STFT distance  mel distance (dB)  SI-SDR (dB)  used  perplexity")
-    lines += [
+    return lines + [
         f"{one.count:9d}  {one.stft_distance:13.3f}  {one.mel_distance:17.2f}"
         f"  {one.si_sdr_db:11.1f}  {one.used:4.0%}  {one.perplexity:10.0f}"
         for one in codec.codebooks
     ]
-    if scores.likelihood is not None:
-        held_out, train = scores.likelihood.held_out, scores.likelihood.train
-        lines.append(
-            f"bits per {scores.likelihood.per}: {held_out.mean:.4g} on {held_out.clips} held-out"
-            f" clips, {train.mean:.4g} on {train.clips} training clips"
-        )
-    return lines
 
 
 def scoreboard(runs: Sequence[Path]) -> str:
@@ -84,7 +94,7 @@ def _row(run: Path, scores: Scores) -> tuple[str, ...]:
         run.name,
         " on ".join([*parts, config.codec.family]),
         _number(heard.all.takes if heard else None),
-        _number(takes.frechet.all.takes if takes else None),
+        _number(takes.frechet.all.takes if takes and takes.frechet else None),
         _number(takes.diversity.all if takes else None),
         _likelihood(scores.likelihood),
         _number(takes.seconds_per_take if takes else None),
@@ -93,7 +103,7 @@ def _row(run: Path, scores: Scores) -> tuple[str, ...]:
 
 
 def _likelihood(found: Likelihood | None) -> str:
-    if found is None:
+    if found is None or found.held_out is None:
         return "-"
     mean = found.held_out.mean
     return f"{mean:.0f} bit/s" if found.per == "second of sound" else f"{mean:.2f} bit/dim"
@@ -101,7 +111,8 @@ def _likelihood(found: Likelihood | None) -> str:
 
 def _references(scores: Scores) -> str:
     """What the figures of a run lie between."""
-    heard, distance = scores.recognised, scores.takes.frechet.all if scores.takes else None
+    heard, frechet = scores.recognised, scores.takes.frechet if scores.takes else None
+    distance = frechet.all if frechet else None
     return (
         f"references: recognised, real {_number(heard.all.real if heard else None)}"
         f" and chance {_number(heard.chance if heard else None)};"

@@ -11,6 +11,11 @@ from pydantic import ConfigDict, Field
 from audiogen.schema import Config, ConfigError, parse_config
 from audiogen.storage import atomic_write_text, read_json
 
+NOTHING_HELD_OUT = (
+    "No recording is held out from training: there are no figures of held-out sounds, and no"
+    " distance to them."
+)
+
 
 class Measured(Config):
     """Base of what is measured: numbers are finite."""
@@ -121,8 +126,9 @@ class Copies(Measured):
 class TakeScores(Measured):
     """What compares takes, as a set, with recordings, and what a take costs."""
 
-    frechet: Distance
-    mmd: Distance
+    frechet: Distance | None = None
+    """None where too few clips are held out, or trained on, to compare with; so is `mmd`."""
+    mmd: Distance | None = None
     diversity: Diversity
     copies: Copies
     parameters: int
@@ -166,7 +172,8 @@ class Likelihood(Measured):
     """How well clips are predicted, given their prompts."""
 
     per: Literal["latent dimension", "second of sound"]
-    held_out: Bits
+    held_out: Bits | None = None
+    """None where nothing is held out."""
     train: Bits
     structureless: float
     """Bits that independent normal latents, or uniform tokens, cost."""
@@ -181,7 +188,8 @@ class Scores(Measured):
 
     key: Key
     machine: str
-    codec: CodecScores
+    codec: CodecScores | None = None
+    """None where nothing is held out that it could reconstruct."""
     takes: TakeScores | None = None
     """None for a codec alone."""
     recognised: Recognised | None = None

@@ -11,13 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from audiogen.pages.markup import Markup, number, tag
-from audiogen.pages.pictures import (
-    FloatArray,
-    Spectrogram,
-    colours,
-    frequency_ticks,
-    picture_uri,
-)
+from audiogen.pages.pictures import FloatArray, Spectrogram, colours, frequency_ticks, picture_uri
 
 _MAX_POINTS = 160
 
@@ -28,13 +22,9 @@ def percent(fraction: float) -> str:
 
 
 def screen(image: Spectrogram, *details: object, reference_db: float, alt: str) -> Markup:
-    """Show a spectrogram with the labels of its frequencies.
+    """Show a spectrogram with the labels of its frequencies and `details` over it.
 
-    Args:
-        image: what to show.
-        details: elements over the picture.
-        reference_db: level of the brightest colour.
-        alt: what it is, in words.
+    `reference_db` is the level of the brightest colour; `alt` says what it is, in words.
     """
     ticks = [
         tag("span", label, style=f"bottom:{100 * height:.1f}%", class_="tick")
@@ -46,11 +36,7 @@ def screen(image: Spectrogram, *details: object, reference_db: float, alt: str) 
 
 
 def scale(way: float | None) -> Markup:
-    """Draw where the takes lie between the real floor (left) and the noise ceiling (right).
-
-    Args:
-        way: from floor (0) to ceiling (1); None where noise is not above the floor.
-    """
+    """Draw where the takes lie from the real floor (0) to the noise ceiling (1)."""
     if way is None:
         return tag("span", "no scale: noise is not above the real floor", class_="quiet")
     text = f"{100 * way:.0f} % of the way from real to noise"
@@ -113,8 +99,8 @@ def line_chart(title: str, curves: Mapping[str, Series], *, size: str = "") -> M
         ys = 100 * (top - levels) / (top - bottom)
         outline = [*zip(xs, ys[:, 1], strict=True), *zip(xs[::-1], ys[::-1, 2], strict=True)]
         if len(series) == 1:
-            shapes.append(tag("path", d=f"{_path(outline)}Z", fill=colour, class_="range"))
-        line = _path(list(zip(xs, ys[:, 0], strict=True)))
+            shapes.append(tag("path", d=f"{svg_path(outline)}Z", fill=colour, class_="range"))
+        line = svg_path(list(zip(xs, ys[:, 0], strict=True)))
         shapes.append(tag("path", d=line, stroke=colour, class_="line"))
         legend.append(tag("span", tag("i", style=f"background:{colour}"), name))
     grid, labels = [], []
@@ -164,6 +150,6 @@ def _ticks(bottom: float, top: float, logarithmic: bool) -> list[tuple[str, floa
     return [(number(value), 100 * (top - level) / (top - bottom)) for value, level in inner]
 
 
-def _path(points: Sequence[tuple[float, float]]) -> str:
+def svg_path(points: Sequence[tuple[float, float]]) -> str:
     """Return an SVG path through `points`."""
     return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in points)

@@ -72,10 +72,8 @@ def spectrogram(wav: torch.Tensor, sample_rate: int, *, width: int = 384) -> Spe
 def picture_uri(image: Spectrogram, *, reference_db: float) -> str:
     """Draw with the perceptual palette magma, low bands below, as a WebP data URI.
 
-    Args:
-        image: what to draw.
-        reference_db: the level of the brightest colour; black is `RANGE_DB` below it. Pictures
-            that are to be compared share it (`shared_reference`).
+    `reference_db` is the level of the brightest colour; black is `RANGE_DB` below it. Pictures
+    that are to be compared share it (`shared_reference`).
     """
     from PIL import Image  # noqa: PLC0415 (only a report draws)
 

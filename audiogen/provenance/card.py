@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+
+import yaml
 
 from audiogen.codecs import CodecConfig
 from audiogen.conditioning.controls import describe_range
@@ -13,14 +15,13 @@ from audiogen.data.intake.licences import LicenceTerms
 from audiogen.data.manifest import ManifestRow
 from audiogen.experiment import ExperimentConfig, ModelConfig
 from audiogen.generators import GeneratorConfig
-from audiogen.provenance.attribution import (
-    ATTRIBUTION_FILE,
-    attribution_csv,
-    read_attribution,
-)
+from audiogen.provenance.attribution import ATTRIBUTION_FILE, attribution_csv, read_attribution
 from audiogen.provenance.croissant import CROISSANT_FILE, croissant_json
 
 CARD_FILE = "README.md"
+TEXTS: Mapping[str, str] = yaml.safe_load(
+    Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")
+)
 
 
 def model_config(
@@ -102,80 +103,42 @@ def documents(
 
 def model_card(config: ModelConfig, rows: Sequence[ManifestRow]) -> str:
     """Return README.md of a model folder: what it is, what it learnt from, how to use it."""
-    prompt = min((row.label for row in rows if row.label), default="rain")
-    return f"""# {config.name}
+    return TEXTS["model"].format(
+        config=config,
+        prompt=min((row.label for row in rows if row.label), default="rain"),
+        sounds=_sounds(rows, config.terms),
+        codec_licence=_codec_licence(config),
+        controls=_controls(config),
+    )
 
-An audiogen model: codec `{config.codec.type}` at {config.codec.sample_rate} Hz,
-generator `{config.generator.type}`, trained on windows of {config.clip_seconds:g} s.
 
-{_sounds(rows, config.terms)}{_codec_licence(config)}
-## Use
-
-    audiogen sample THIS_FOLDER --prompt "{prompt}" --seconds 5 --count 4 --out takes
-
-`audiogen whois TAKE.wav --model THIS_FOLDER` says of a take whose sounds are behind it.
-{_controls(config)}
-## Limits
-
-It makes sounds like those it was trained on, and knows no others. Long prompts are cut at
-{config.text.max_tokens} tokens.
-"""
+def codec_card(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> str:
+    """Return README.md of the folder of a codec that was trained here."""
+    return TEXTS["codec"].format(config=config, sounds=_sounds(rows, config.terms))
 
 
 def _controls(config: ModelConfig) -> str:
     """What can be asked of a take besides the prompt, a line each; empty where nothing can."""
     ranges = config.generator.conditioner.ranges
-    if not ranges:
-        return ""
     listed = "\n".join(f"- {describe_range(name, span)}" for name, span in ranges.items())
-    return f"\n`--control NAME=VALUE` asks for a sound that measures so:\n\n{listed}\n"
-
-
-def codec_card(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> str:
-    """Return README.md of the folder of a codec that was trained here."""
-    codec = config.codec
-    return f"""# {config.name}, codec
-
-An audiogen codec of type `{codec.type}` at {codec.sample_rate} Hz.
-
-{_sounds(rows, config.terms)}"""
+    return TEXTS["controls"].format(ranges=listed) if ranges else ""
 
 
 def _sounds(rows: Sequence[ManifestRow], terms: LicenceTerms | None) -> str:
     """The section on the training sounds: how many of what, under which licences and policy."""
-    hours = sum(row.seconds for row in rows) / 3600
     labels = Counter(row.label or "(none)" for row in rows)
-    sounds = ", ".join(f"{label} ({count})" for label, count in sorted(labels.items()))
-    licences = "\n".join(f"- {name}: {count} files" for name, count in count_licences(rows).items())
-    policy = "Nobody stated a licence policy." if terms is None else terms.describe()
-    return f"""## Training sounds
-
-{len(rows)} files, {hours:.2f} hours: {sounds}.
-
-{policy}
-
-Licences of the training sounds ({ATTRIBUTION_FILE} names each file, its author and source;
-{CROISSANT_FILE} says the same to machines):
-
-{licences}
-"""
+    return TEXTS["sounds"].format(
+        files=len(rows),
+        hours=sum(row.seconds for row in rows) / 3600,
+        labels=", ".join(f"{label} ({count})" for label, count in sorted(labels.items())),
+        policy="Nobody stated a licence policy." if terms is None else terms.describe(),
+        licences="\n".join(f"- {name}: {n} files" for name, n in count_licences(rows).items()),
+    )
 
 
 def _codec_licence(config: ModelConfig) -> str:
     """The section on a codec that others trained, or on other sounds; empty for the model's own."""
-    codec = config.codec
     if not config.codec_licence:
         return ""
-    if not codec.origin:
-        return f"""
-## Licence of the codec
-
-The codec was trained before, on sounds of its own: {config.codec_licence}. Where they are known,
-`codec/{ATTRIBUTION_FILE}` names each file.
-"""
-    return f"""
-## Licence of the codec
-
-The codec is `{codec.origin}`, trained by others. Licence of its weights: {config.codec_licence}.
-It also holds for the copy in `codec/`, and the licence policy above says nothing about it.
-"""
+    kind = "codec_of_others" if config.codec.origin else "codec_trained_before"
+    return TEXTS[kind].format(config=config)

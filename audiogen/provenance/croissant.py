@@ -13,50 +13,17 @@ from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import yaml
+
 from audiogen.data.intake.licences import KINDS, LicenceTerms
 from audiogen.data.manifest import ManifestRow
 from audiogen.storage import digest_of, read_json
 
 CROISSANT_FILE = "croissant.json"
-CONFORMS_TO = ("http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0")
-TERMS = (
-    "citeAs column equivalentProperty extract field fileObject fileProperty fileSet format includes"
-    " isLiveDataset jsonPath key md5 parentField path recordSet references regex repeated replace"
-    " samplingRate separator source subField transform"
+VOCABULARY: Mapping[str, Any] = yaml.safe_load(
+    Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")
 )
-CONTEXT: Mapping[str, Any] = {
-    "@language": "en",
-    "@vocab": "https://schema.org/",
-    "conformsTo": "dct:conformsTo",
-    "cr": "http://mlcommons.org/croissant/",
-    "data": {"@id": "cr:data", "@type": "@json"},
-    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-    "dct": "http://purl.org/dc/terms/",
-    "examples": {"@id": "cr:examples", "@type": "@json"},
-    "rai": "http://mlcommons.org/croissant/RAI/",
-    "sc": "https://schema.org/",
-    **{term: f"cr:{term}" for term in TERMS.split()},
-}
-MEDIA_TYPES: Mapping[str, str] = {
-    ".wav": "audio/wav",
-    ".flac": "audio/flac",
-    ".ogg": "audio/ogg",
-    ".mp3": "audio/mpeg",
-    ".aif": "audio/aiff",
-    ".aiff": "audio/aiff",
-}
-FIELDS: Mapping[str, str] = {  # of the record set, with their types
-    "path": "sc:Text",
-    "archive": "sc:Text",  # tar archive, or its address, that holds the file; empty for a folder's
-    "sha256": "sc:Text",
-    "source_id": "sc:Text",
-    "seconds": "sc:Float",
-    "prompt": "sc:Text",
-    "label": "sc:Text",
-    "licence": "sc:Text",
-    "author": "sc:Text",
-    "source": "sc:Text",
-}
+FIELDS: Mapping[str, str] = VOCABULARY["fields"]  # of the record set, with their types
 RECORDS = "sounds"
 
 
@@ -66,7 +33,7 @@ def croissant_json(
     """Return the text of croissant.json.
 
     Args:
-        name: The name of the model, after which its data set is named.
+        name: The model, after which its data set is named.
         rows: The training files. Their bytes are not with the model: `contentUrl` is the path
             below the folder of sounds, in an archive that the record of the sound names, and
             `sha256` tells whether a file is the one that was used.
@@ -76,9 +43,9 @@ def croissant_json(
     hours = sum(row.seconds for row in rows) / 3600
     title = f"{name}-sounds"
     tree = {
-        "@context": CONTEXT,
+        "@context": VOCABULARY["context"],
         "@type": "sc:Dataset",
-        "conformsTo": list(CONFORMS_TO),
+        "conformsTo": VOCABULARY["conforms_to"],
         "name": title,
         "description": f"The {len(rows)} sounds, {hours:.2f} hours, that the audiogen model {name}"
         " was trained on. Held-out sounds are not among them.",
@@ -145,7 +112,9 @@ def _file_object(number: int, row: ManifestRow) -> dict[str, str]:
         "@id": f"sound-{number:06d}",
         "name": path.name,
         "contentUrl": row.path,
-        "encodingFormat": MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream"),
+        "encodingFormat": VOCABULARY["media_types"].get(
+            path.suffix.lower(), "application/octet-stream"
+        ),
         "sha256": row.sha256,
     }
 

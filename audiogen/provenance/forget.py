@@ -12,11 +12,11 @@ from audiogen.data.manifest import read_manifest
 from audiogen.provenance.attribution import ATTRIBUTION_FILE, read_attribution
 from audiogen.provenance.croissant import CROISSANT_FILE, read_croissant
 from audiogen.run_folder import MANIFEST, WEIGHTS, RunFolder
+from audiogen.stage_settings import first_few
 from audiogen.storage import sha256_file
 from audiogen.trees import did_you_mean
 
 SHA_PREFIX = re.compile(r"[0-9a-f]{8,64}")
-MAX_NAMES = 3
 
 Row = Mapping[str, str]
 
@@ -74,13 +74,13 @@ def describe_uses(identifier: str, uses: Uses) -> str:
         lines.append(f"No model here was trained on {identifier}.")
     if uses.models:
         lines.append(f"Trained on {identifier}:")
-        lines += [f"  {folder}   {_names(paths)}" for folder, paths in uses.models.items()]
+        lines += [f"  {folder}   {first_few(paths, ', ')}" for folder, paths in uses.models.items()]
     kept = [str(path) for paths in uses.runs.values() for path in paths]
     if kept:
         lines += ["Kept from training:", *(f"  {path}" for path in kept)]
     if uses.held_out:
         lines.append("Held out, so compared with takes but not trained on:")
-        lines += [f"  {run}   {_names(paths)}" for run, paths in uses.held_out.items()]
+        lines += [f"  {run}   {first_few(paths, ', ')}" for run, paths in uses.held_out.items()]
     if uses.models or uses.runs:
         again = " && ".join(f"audiogen train {run}" for run in uses.runs)
         lines += [
@@ -164,11 +164,6 @@ def _look_into_model(folder: Path, is_it: Callable[[Row], bool], uses: Uses) -> 
 def _training_rows(manifest: Path) -> list[Row]:
     """The sounds of a manifest's training side."""
     return [dataclasses.asdict(row) for row in read_manifest(manifest) if row.split == "train"]
-
-
-def _names(paths: Sequence[str]) -> str:
-    more = f" and {len(paths) - MAX_NAMES} more" if len(paths) > MAX_NAMES else ""
-    return ", ".join(paths[:MAX_NAMES]) + more
 
 
 def _first_line(error: Exception) -> str:

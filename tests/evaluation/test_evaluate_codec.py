@@ -16,6 +16,7 @@ from audiogen.data.synthetic import write_textures
 from audiogen.evaluation.evaluate import evaluate
 from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.schema import dump_config
+from audiogen.stage_settings import write_settings
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "tiny" / "mel.yaml"
 
@@ -45,6 +46,7 @@ def write_codec(config: ExperimentConfig, seed: int) -> None:
     folder = config.run_dir / "codec" / "model"
     folder.mkdir(parents=True, exist_ok=True)
     save_codec(folder, codec)
+    write_settings(folder, config, "codec")
 
 
 def metrics_of(config: ExperimentConfig) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 usage: few_steps.py RUN_DIR FAMILY [double] [FAULT@ITEM] [KEY=VALUE]...
 
-`double` computes in float64. A fault (raise, stop, kill, sleep, term, usr1) strikes the last
-process when it loads its ITEM-th item; the others then wait for it in a collective half a minute.
+`double` computes in float64. A fault (raise, stop, kill, sleep, term, usr1, int, twice) strikes
+the last process when it loads its ITEM-th item; the others then wait for it in a collective half a
+minute.
 """
 
 import logging
@@ -46,6 +47,7 @@ FAULTS = {
     "kill": signal.SIGKILL,
     "term": signal.SIGTERM,
     "usr1": signal.SIGUSR1,
+    "int": signal.SIGINT,
 }
 
 
@@ -85,6 +87,10 @@ def strike(fault: str) -> None:
         raise ValueError("a fault that a test asked for")
     if fault == "sleep":
         time.sleep(600)
+    elif fault == "twice":
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
     else:
         os.kill(os.getpid(), FAULTS[fault])
 
@@ -174,6 +180,7 @@ def load(run_dir: Path, family: str, overrides: Sequence[str]) -> ExperimentConf
 def main() -> None:
     """Run the command line."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     run_dir, family, *overrides = sys.argv[1:]
     if DOUBLE in overrides:  # rounding is then too small for a chaotic training to blow it up
         overrides.remove(DOUBLE)

@@ -182,14 +182,27 @@ def test_other_processes_go_on_with_a_run(
     assert largest_difference(weights(tmp_path / "run"), weights(tmp_path / "whole")) < 1e-5
 
 
-def test_a_signal_ends_training_with_a_checkpoint_and_the_code_for_requeue(tmp_path: Path) -> None:
-    process = start(tmp_path, "flow", "term@20", steps=1000)
+@pytest.mark.parametrize("fault", ["term", "int"])
+def test_a_signal_ends_training_with_a_checkpoint_and_the_code_for_requeue(
+    fault: str, tmp_path: Path
+) -> None:
+    process = start(tmp_path, "flow", f"{fault}@20", steps=1000)
     output, _ = process.communicate(timeout=200)
     assert process.returncode == EXIT_REQUEUE, output[-2000:]
     (checkpoint,) = tmp_path.glob("generator/checkpoints/step-*")
-    assert f"after step {int(checkpoint.name[5:])}" in output
+    told = f"after step {int(checkpoint.name[5:])}; the same command goes on"
+    assert told in output
+    assert ("Ctrl-C again ends at once" in output) == (fault == "int")
     assert 2 <= int(checkpoint.name[5:]) <= 4
     assert "Traceback" not in output
+
+
+def test_a_second_ctrl_c_ends_training_at_once(tmp_path: Path) -> None:
+    process = start(tmp_path, "flow", "twice@20", steps=1000)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode not in {0, EXIT_REQUEUE}, output[-2000:]
+    assert "KeyboardInterrupt" in output
+    assert not list(tmp_path.glob("generator/checkpoints/step-*"))
 
 
 @pytest.mark.parametrize(

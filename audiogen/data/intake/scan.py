@@ -28,6 +28,10 @@ SUFFIXES = " ".join(sorted(AUDIO_SUFFIXES))
 MIN_SECONDS = 0.01
 MAX_LABEL_LINES = 60
 MAX_WARNED_PATHS = 20
+FEW_CLIPS, FEW_SECONDS = 8, 60.0
+"""A label with fewer of both is learned by heart, if at all."""
+LEAST_HELD_OUT, LEAST_TRAINING = 2, 3
+"""Clips without which there is no distance between takes and real sounds."""
 INTAKE_REASONS: Mapping[str, str] = {
     **REASONS,
     **LICENCE_REASONS,
@@ -141,11 +145,46 @@ def summarise(rows: Sequence[ManifestRow]) -> str:
             f"nothing held out for {names}{more}: a label needs two sources;",
             "a source_id column in metadata.csv says which files are different recordings",
         ]
+    lines += _too_little(used)
     for reason in sorted({row.reason for row in refused}):
         paths = [row.path for row in refused if row.reason == reason]
         lines += ["", f"refused, {reason}: {INTAKE_REASONS.get(reason, 'see the manifest')}"]
         lines += [f"  {_printable(path)}" for path in paths]
     return "\n".join([*lines, *_warning_lines(used)])
+
+
+def _too_little(used: Sequence[ManifestRow]) -> list[str]:
+    """Say what is missing later where little or nothing is held out, or little is learned from."""
+    held = sum(row.split == "held_out" for row in used)
+    lines: list[str] = []
+    if used and not held:
+        lines += [
+            "",
+            "nothing is held out: training works, but the report will have no metrics of held-out",
+            "sounds and no distance of takes to them; to have these, add recordings, or say in a",
+            "source_id column of metadata.csv which files are different recordings",
+        ]
+    elif used and (held < LEAST_HELD_OUT or len(used) - held < LEAST_TRAINING):
+        lines += [
+            "",
+            f"{held} held out and {len(used) - held} to train on: too few for a distance of takes"
+            " to real sounds;",
+            f"the report has one from {LEAST_HELD_OUT} and {LEAST_TRAINING} clips on",
+        ]
+    few = []
+    for label in sorted({row.label for row in used}):
+        learnt = [row for row in used if row.label == label and row.split != "held_out"]
+        seconds = sum(row.seconds for row in learnt)
+        if len(learnt) < 2 or (len(learnt) < FEW_CLIPS and seconds < FEW_SECONDS):
+            name = _printable(label) or "(no label)"
+            clips = f"{len(learnt)} clip{'s' * (len(learnt) != 1)}"
+            few.append(f"  {name}: {clips}, {duration(seconds)}")
+    if few:
+        lines += ["", f"too few clips to learn more than copies from, add some: {len(few)}"]
+        lines += few[:MAX_WARNED_PATHS]
+        if len(few) > MAX_WARNED_PATHS:
+            lines.append(f"  ... and {len(few) - MAX_WARNED_PATHS} more labels")
+    return lines
 
 
 def _warning_lines(used: Sequence[ManifestRow]) -> list[str]:

@@ -29,7 +29,7 @@ WEIGHTS: tuple[WeightKind, ...] = ("fp32", "bf16", "int8")
 
 
 def density(config: ExperimentConfig, pipeline: Pipeline) -> Likelihood | None:
-    """How well held-out and training clips are predicted, given their prompts.
+    """How well held-out clips, if any, and training clips are predicted, given their prompts.
 
     None for generators without a density, and where `evaluate.likelihood_clips` is 0. A few-step
     model has none: it jumps to the end of a path, and is no denoiser any more.
@@ -50,15 +50,16 @@ def _of_latents(
     """Mean bits per latent dimension; every clip is an ODE to solve, so there are few."""
     found = {}
     for split in SPLITS:
-        rows = _some(config, split, config.evaluate.likelihood_clips)
+        rows = thinned(read_split(config.run.manifest, split), config.evaluate.likelihood_clips)
+        if not rows:
+            continue
         clips = _clips(config, pipeline, rows, generator.window_frames)
         bits = generator.bits_per_dimension(clips, seeds=range(len(rows)))
-        found[split] = Bits(
-            mean=float(bits.mean()), std=float(bits.std(correction=0)), clips=len(rows)
-        )
+        spread = float(bits.std(correction=0))
+        found[split] = Bits(mean=float(bits.mean()), std=spread, clips=len(rows))
     return Likelihood(
         per="latent dimension",
-        held_out=found["held_out"],
+        held_out=found.get("held_out"),
         train=found["train"],
         structureless=0.5 * math.log2(2 * math.pi * math.e),
         noise_level=NOISE_LEVEL,
@@ -75,7 +76,9 @@ def _of_tokens(
     found, reduced = {}, dict[str, float]()
     spec = pipeline.codec.spec
     for split in SPLITS:
-        rows = _some(config, split, TOKEN_CLIPS)
+        rows = thinned(read_split(config.run.manifest, split), TOKEN_CLIPS)
+        if not rows:
+            continue
         clips = _clips(config, pipeline, rows, generator.window_frames)
         frames = clips.mask.sum(dim=1)
         for weights in WEIGHTS if split == "held_out" else WEIGHTS[:1]:
@@ -96,16 +99,11 @@ def _of_tokens(
             )
     return Likelihood(
         per="second of sound",
-        held_out=found["held_out"],
+        held_out=found.get("held_out"),
         train=found["train"],
         structureless=spec.bits_per_second(),
         held_out_with=reduced,
     )
-
-
-def _some(config: ExperimentConfig, split: Split, count: int) -> list[ManifestRow]:
-    """At most `count` rows of a split, spread over it."""
-    return thinned(read_split(config.run.manifest, split), count)
 
 
 def _clips(

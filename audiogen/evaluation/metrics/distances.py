@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.spatial.distance import cdist, pdist
 from torch import Tensor
 
 from audiogen.audio.measure.texture import Array
@@ -61,14 +61,9 @@ def mmd(a: Array, b: Array, *, bandwidth: float) -> float:
     """
     _check_points("mmd", a, b)
 
-    def kernel(x: Array, y: Array) -> NDArray[np.float64]:
-        squares = np.square(x[:, None].astype(np.float64) - y[None]).sum(axis=2)
-        return np.asarray(np.exp(-squares / (2 * bandwidth**2)))
-
-    def within(x: Array) -> float:
-        return float((kernel(x, x).sum() - len(x)) / (len(x) * (len(x) - 1)))
-
-    return within(a) + within(b) - 2 * float(kernel(a, b).mean())
+    within = sum(np.exp(-np.square(pdist(x)) / (2 * bandwidth**2)).mean() for x in (a, b))
+    between = np.exp(-cdist(a, b, "sqeuclidean") / (2 * bandwidth**2)).mean()
+    return float(within - 2 * between)
 
 
 def matched(
@@ -96,12 +91,7 @@ def diversity(takes: Array, real: Array) -> float:
     `frechet_distance`; takes and clips should have the same length in seconds.
     """
     _check_points("diversity", takes, real)
-    return _mean_distance(takes) / max(_mean_distance(real), 1e-9)
-
-
-def _mean_distance(points: Array) -> float:
-    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
-    return float(distances[np.triu_indices(len(points), 1)].mean())
+    return float(pdist(takes).mean() / max(pdist(real).mean(), 1e-9))
 
 
 def _check_points(name: str, a: Array, b: Array) -> None:

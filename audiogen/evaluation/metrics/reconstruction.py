@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from statistics import fmean
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -89,11 +89,8 @@ def _mean_of(real: Sounds, decoded: Sounds, rate: int) -> Reconstruction:
         reconstruction_metrics(clip, guess, rate)
         for clip, guess in zip(real.wavs, decoded.wavs, strict=True)
     ]
-    return Reconstruction(
-        stft_distance=float(np.mean([one.stft_distance for one in found])),
-        mel_distance=float(np.mean([one.mel_distance for one in found])),
-        si_sdr_db=float(np.mean([one.si_sdr_db for one in found])),
-    )
+    names = Reconstruction.model_fields
+    return Reconstruction(**{name: fmean(getattr(one, name) for one in found) for name in names})
 
 
 def reconstruction_metrics(reference: Tensor, estimate: Tensor, sample_rate: int) -> Reconstruction:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.distance import pdist
 
 from audiogen.audio.measure.texture import Array
 
@@ -53,9 +54,7 @@ class FeatureSpace:
         if kept < 1:
             raise ValueError("FeatureSpace.fit: all training clips have the same features")
         axes = rotation[:kept].T / (singular[:kept] / math.sqrt(len(training) - 1))
-        points = standard @ axes
-        distances = np.linalg.norm(points[:, None] - points[None], axis=2)
-        bandwidth = float(np.median(distances[np.triu_indices(len(points), 1)]))
+        bandwidth = float(np.median(pdist(standard @ axes)))
         return cls(mean, scale, axes.astype(np.float32), bandwidth)
 
     def project(self, features: Array) -> Array:

@@ -9,17 +9,7 @@ from collections.abc import Iterable, Sequence
 from audiogen.data.intake.scan import INTAKE_REASONS
 from audiogen.data.manifest import ManifestRow
 from audiogen.pages.charts import bar
-from audiogen.pages.markup import (
-    DASH,
-    Markup,
-    duration,
-    fold,
-    join,
-    missing,
-    section,
-    table,
-    tag,
-)
+from audiogen.pages.markup import DASH, Markup, duration, fold, join, missing, section, table, tag
 
 _LABELS_OPEN = 40  # a longer table of labels is folded
 _ROWS_SHOWN = 3000  # of a long table; the manifest has the rest
@@ -31,12 +21,7 @@ def total_length(rows: Iterable[ManifestRow]) -> str:
 
 
 def data_section(manifest: Sequence[ManifestRow], problem: str) -> Markup:
-    """Say what was trained on, under which licences, by whom, and what was refused.
-
-    Args:
-        manifest: all rows, used and refused.
-        problem: why there are none, "" when the manifest was read.
-    """
+    """Say what was trained on and what was refused; without rows it says the problem."""
     title = "Data"
     if not manifest:
         words = problem or "manifest.jsonl has no rows."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from audiogen.evaluation.report.players import take_anchor
 from audiogen.evaluation.scores import (
+    NOTHING_HELD_OUT,
     Bits,
     CodecScores,
     Copies,
@@ -38,32 +39,33 @@ _MMD = "Kernel distance on the same statistics; it needs fewer sounds to be sure
 
 
 def metrics_section(scores: Scores | None, problem: str) -> Markup:
-    """Return the section of all metrics.
-
-    Args:
-        scores: what was measured; None when nothing was.
-        problem: why there are none, "" when there are some.
-    """
+    """Return the section of all metrics; without scores it says the problem."""
     title = "Metrics"
     if scores is None:
         return section("metrics", title, missing(problem, "audiogen evaluate RECIPE"))
     blocks = [_recognised(scores.recognised)]
     if (takes := scores.takes) is not None:
         blocks += [
-            _distance("Fréchet distance", takes.frechet, _FRECHET),
-            _distance("MMD", takes.mmd, _MMD),
-            _diversity(takes.diversity),
-            _copies(takes.copies),
+            _distance(title, distance, words)
+            for title, distance, words in (
+                ("Fréchet distance", takes.frechet, _FRECHET),
+                ("MMD", takes.mmd, _MMD),
+            )
+            if distance is not None
         ]
-    blocks.append(_codec(scores.codec))
+        blocks += [_diversity(takes.diversity), _copies(takes.copies)]
+    if scores.codec is not None:
+        blocks.append(_codec(scores.codec))
     if takes is not None:
         blocks.append(_cost(takes))
-    if scores.codec.codebooks:
+    if scores.codec is not None and scores.codec.codebooks:
         blocks.append(_codebooks(scores.codec))
     if scores.likelihood is not None:
         blocks.append(_likelihood(scores.likelihood))
     where = tag("p", f"Measured on {scores.machine}.", class_="quiet")
     lead = "Measured on held-out recordings, with no downloaded network."
+    if scores.codec is None:
+        lead = NOTHING_HELD_OUT
     return section("metrics", title, *blocks, where, lead=lead)
 
 
@@ -169,10 +171,8 @@ def _codec(codec: CodecScores) -> Markup:
     names = ("Multi-resolution STFT distance", "Mel distance", "SI-SDR")
     columns = [names, _distances(codec), *([_distances(other)] if other else []), read]
     rows: list[tuple[object, ...]] = list(zip(*columns, strict=True))
-    for name, speed in (
-        ("Encode", codec.encode_times_realtime),
-        ("Decode", codec.decode_times_realtime),
-    ):
+    speeds = {"Encode": codec.encode_times_realtime, "Decode": codec.decode_times_realtime}
+    for name, speed in speeds.items():
         beside = [DASH] if other else []
         rows.append((name, f"{number(speed)}{TIMES}", *beside, "faster than real time"))
     header = ("", "codec", "Griffin-Lim", "") if other else ("", "", "")
@@ -223,7 +223,8 @@ def _likelihood(found: Likelihood) -> Markup:
         each = ", ".join(f"{value:.0f}" for value in bits.perplexity)
         return (name, number(bits.mean), number(bits.std), number(bits.clips), each)
 
-    rows = [row("Held-out clips", found.held_out), row("Training clips", found.train)]
+    rows = [row("Held-out clips", found.held_out)] if found.held_out else []
+    rows.append(row("Training clips", found.train))
     rows += [
         (f"Held-out clips, {kind} weights", number(bits), DASH, DASH, DASH)
         for kind, bits in found.held_out_with.items()
@@ -232,7 +233,7 @@ def _likelihood(found: Likelihood) -> Markup:
     what = "the codec's tokens"
     if found.noise_level is not None:
         what = f"latents with a noise of {number(found.noise_level)}"
-    if not found.held_out.perplexity:
+    if not found.train.perplexity:
         header, rows = header[:-1], [one[:-1] for one in rows]
     words = (
         f"Exact likelihood of {what}, given their prompts; lower is better. Without any structure"

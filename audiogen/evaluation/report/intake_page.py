@@ -16,13 +16,9 @@ from audiogen.audio.io.sandbox import run_contained
 from audiogen.data.intake.scan import INTAKE_REASONS, INTAKE_WARNINGS
 from audiogen.data.manifest import ManifestRow
 from audiogen.evaluation.report.data_section import data_section, total_length
-from audiogen.pages.charts import screen
+from audiogen.pages.charts import screen, svg_path
 from audiogen.pages.markup import Markup, duration, fill_page, join, section, table, tag, tiles
-from audiogen.pages.pictures import (
-    FloatArray,
-    shared_reference,
-    spectrogram,
-)
+from audiogen.pages.pictures import FloatArray, shared_reference, spectrogram
 from audiogen.storage import atomic_write_text
 
 MAX_PICTURES = 96  # of each section; a page of some megabytes
@@ -34,12 +30,9 @@ Sound = tuple[torch.Tensor, int]  # (1, T) and its rate in Hz
 
 
 def write_intake_page(target: Path, folder: Path, rows: Sequence[ManifestRow]) -> None:
-    """Write the page.
+    """Write the HTML file `target` about the rows that `scan_folder` returned of a folder.
 
-    Args:
-        target: an HTML file; missing folders are made.
-        folder: of the sounds, which are decoded again, in child processes.
-        rows: what `scan_folder` returned.
+    Its sounds are decoded again, in child processes; missing folders of `target` are made.
     """
     used = [row for row in rows if row.verdict == "used"]
     warned = [row for row in used if row.warnings]
@@ -98,13 +91,8 @@ def _gallery(
         f"The loudest channel, at most {PREVIEW_SECONDS:.0f} s: log-mel spectrogram, Hz upwards,"
         f" and waveform between -1 and 1.{note}"
     )
-    return tag(
-        "div",
-        tag("p", how, class_="how"),
-        tag("div", *cards, class_="cards"),
-        id=anchor,
-        class_="group",
-    )
+    shown = tag("div", *cards, class_="cards")
+    return tag("div", tag("p", how, class_="how"), shown, id=anchor, class_="group")
 
 
 def _spread(rows: Sequence[ManifestRow], codes: Mapping[str, Sequence[str]]) -> list[ManifestRow]:
@@ -133,15 +121,10 @@ def _card(row: ManifestRow, codes: Sequence[str], sound: Sound | None) -> Markup
         picture = join([screen(image, reference_db=reference, alt=alt), _waveform(sound[0])])
     length = f"{duration(row.seconds)}, {row.sample_rate:,} Hz, " if row.seconds else ""
     of = tag("p", "copy of ", row.copy_of, class_="quiet") if row.copy_of else ""
-    words = tag(
-        "p", length + ", ".join(codes), title="; ".join(_MEANINGS.get(code, code) for code in codes)
-    )
-    return tag(
-        "figure",
-        picture,
-        tag("figcaption", tag("div", tag("b", row.path), words, of)),
-        class_="player",
-    )
+    meanings = "; ".join(_MEANINGS.get(code, code) for code in codes)
+    words = tag("p", length + ", ".join(codes), title=meanings)
+    caption = tag("figcaption", tag("div", tag("b", row.path), words, of))
+    return tag("figure", picture, caption, class_="player")
 
 
 def _waveform(wav: torch.Tensor) -> Markup:
@@ -153,10 +136,9 @@ def _waveform(wav: torch.Tensor) -> Markup:
     low = middle * (1 - np.minimum.reduceat(levels, starts)) + 0.5  # silence is a thin line
     across = np.linspace(0, WIDTH, len(starts))
     points = [*zip(across, high, strict=True), *zip(across[::-1], low[::-1], strict=True)]
-    path = "M" + "L".join(f"{x:.0f},{y:.1f}" for x, y in points) + "Z"
     return tag(
         "svg",
-        tag("path", d=path, fill="currentColor"),
+        tag("path", d=f"{svg_path(points)}Z", fill="currentColor"),
         viewBox=f"0 0 {WIDTH} {WAVE_HEIGHT}",
         preserveAspectRatio="none",
         role="img",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pydantic import ConfigDict
 
 from audiogen.audio.io.decoding import AUDIO_SUFFIXES, AudioReadError
 from audiogen.audio.io.files import read_audio
+from audiogen.evaluation.scores import NOTHING_HELD_OUT, Scores
 from audiogen.pages.charts import screen
 from audiogen.pages.markup import Markup, join, missing, number, section, tag
 from audiogen.pages.pictures import (
@@ -61,8 +63,6 @@ class Sound:
     """One sound file of the run, read.
 
     Attributes:
-        path: the file.
-        caption: what its JSON file says.
         wav: (C, T) in [-1, 1], or None when the file cannot be read.
         sample_rate: Hz.
         image: its spectrogram; None with `wav`.
@@ -71,10 +71,10 @@ class Sound:
 
     path: Path
     caption: Caption
-    wav: torch.Tensor | None
-    sample_rate: int
-    image: Spectrogram | None
-    problem: str
+    wav: torch.Tensor | None = None
+    sample_rate: int = 1
+    image: Spectrogram | None = None
+    problem: str = ""
 
     @property
     def seconds(self) -> float:
@@ -85,9 +85,7 @@ class Sound:
 def takes_section(run_dir: Path, near_copies: Sequence[str]) -> tuple[Markup, Markup]:
     """Return the section of the takes and the strip of pictures for the head of the page.
 
-    Args:
-        run_dir: the run folder; reads evaluation/takes/.
-        near_copies: file names of takes that the copy check flags.
+    `near_copies` are the file names of takes that the copy check flags.
     """
     title, files = "Takes", sound_files(RunFolder(run_dir).evaluated_takes)
     if not files:
@@ -120,7 +118,7 @@ def takes_section(run_dir: Path, near_copies: Sequence[str]) -> tuple[Markup, Ma
     return body, tag("nav", *strip, class_="strip", aria_label="Takes")
 
 
-def pairs_section(run_dir: Path) -> Markup:
+def pairs_section(run_dir: Path, scores: Scores | None) -> Markup:
     """Return the section that sets held-out recordings beside what the codec makes of them."""
     title, folder = "Codec: real and reconstructed", RunFolder(run_dir).reconstructions
     pairs = [
@@ -130,6 +128,8 @@ def pairs_section(run_dir: Path) -> Markup:
     ]
     if not pairs:
         body = missing("There are no reconstructions.", "audiogen evaluate RECIPE")
+        if scores is not None and scores.codec is None:
+            body = tag("p", NOTHING_HELD_OUT, class_="quiet")
         return section("codec", title, body)
     chosen = _spread(pairs, MAX_PAIRS)
     read = [tuple(_read(path, _caption(pair[0]), width=512) for path in pair) for pair in chosen]
@@ -273,23 +273,17 @@ def _read(path: Path, caption: Caption, *, width: int = 384) -> Sound:
     try:
         wav, sample_rate = read_audio(path)
     except (AudioReadError, OSError) as error:
-        why = str(error).removeprefix(f"{path}: ")
-        return Sound(path=path, caption=caption, wav=None, sample_rate=1, image=None, problem=why)
+        return Sound(path=path, caption=caption, problem=str(error).removeprefix(f"{path}: "))
     image = spectrogram(wav, sample_rate, width=width)
-    return Sound(
-        path=path, caption=caption, wav=wav, sample_rate=sample_rate, image=image, problem=""
-    )
+    return Sound(path=path, caption=caption, wav=wav, sample_rate=sample_rate, image=image)
 
 
 def _take_caption(path: Path) -> Caption:
     """What is said of a take."""
-    try:
-        take = read_take(path)
-    except (OSError, ValueError):
-        take = None
-    if take is None:
-        return Caption(is_known=False)
-    return Caption(prompt=take.prompt, label=take.label, seed=take.seed)
+    with contextlib.suppress(OSError, ValueError):
+        if take := read_take(path):
+            return Caption(prompt=take.prompt, label=take.label, seed=take.seed)
+    return Caption(is_known=False)
 
 
 def _caption(path: Path) -> Caption:

@@ -40,15 +40,10 @@ _SECTIONS = ("takes", "codec", "demos", "metrics", "training", "data", "machine"
 
 @dataclass(frozen=True, kw_only=True)
 class RunFiles:
-    """What the text files of a run folder say.
+    """What the text files of a run folder say; nothing for a file that is absent or damaged.
 
     Attributes:
-        config: of the run; None when config.yaml is not there or damaged.
-        config_text: text of config.yaml.
-        environment: environment.json.
-        rows: manifest.jsonl.
         training: the curves of metrics.jsonl by stage.
-        scores: evaluation/metrics.json.
         problems: file name -> why it is not used ("config.yaml is not there.").
     """
 
@@ -81,13 +76,12 @@ def write_report(run_dir: Path) -> Path:
     takes, strip = Markup(""), Markup("")
     if not run.codec_only:
         scored = run.scores.takes if run.scores else None
-        takes, strip = takes_section(
-            run_dir, [one.take for one in scored.copies.near] if scored else []
-        )
+        near = scored.copies.near if scored else []
+        takes, strip = takes_section(run_dir, [one.take for one in near])
     stages = ("codec",) if run.codec_only else ("codec", "generator")
     body = [
         takes,
-        pairs_section(run_dir),
+        pairs_section(run_dir, run.scores),
         demos_section(run_dir),
         metrics_section(run.scores, run.problems.get("evaluation/metrics.json", "")),
         training_section(run.training, stages, run.problems),
@@ -181,13 +175,14 @@ def _key_figures(run: RunFiles) -> list[tuple[str, str]]:
         words = f"real {number(heard.all.real, 2)}, chance {number(heard.chance, 2)}"
         figures.append((number(share, 2), f"of {kind} recognised; {words}"))
     if takes is not None:
-        way = takes.frechet.all.way_to_noise
+        way = takes.frechet.all.way_to_noise if takes.frechet else None
         if way is not None:
             figures.append((f"{100 * way:.0f} %", "of the way from real to noise (Fréchet)"))
         if takes.seconds_per_take is not None:
             figures.append((f"{number(takes.seconds_per_take, 2)} s", "to make a take"))
-    speed = number(run.scores.codec.decode_times_realtime, 2)
-    figures.append((f"{speed}{TIMES}", "real time, codec decoding"))
+    if run.scores.codec is not None:
+        speed = number(run.scores.codec.decode_times_realtime, 2)
+        figures.append((f"{speed}{TIMES}", "real time, codec decoding"))
     return figures
 
 

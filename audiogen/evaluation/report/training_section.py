@@ -50,12 +50,9 @@ def read_curves(content: str) -> tuple[dict[str, Curves], int]:
 def training_section(
     training: Mapping[str, Curves], stages: Sequence[str], problems: Mapping[str, str]
 ) -> Markup:
-    """Draw the curves of the stages.
+    """Draw the curves of the `stages` that the run should have, then of others that it has.
 
-    Args:
-        training: of `read_curves`.
-        stages: that the run should have; others that it has are drawn after them.
-        problems: why metrics.jsonl is not used, and under "lines" what of it is not.
+    `problems` says why metrics.jsonl is not used, and under "lines" what of it is not.
     """
     title, command = "Training", "audiogen train RECIPE"
     if not training:

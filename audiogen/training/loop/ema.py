@@ -37,7 +37,7 @@ class EMA:
         """Move the averages towards the module's present weights, after update number `step`."""
         weight = 1 - self.decay_at(step)
         shadows = [own_rows(shadow) for shadow in self._shadow.values()]
-        present = [own_rows(value).float() for value in _averaged(self._module).values()]
+        present = [own_rows(one).to(torch.float32) for one in _averaged(self._module).values()]
         torch._foreach_lerp_(shadows, present, weight)
 
     def tensors(self) -> dict[str, Tensor]:
