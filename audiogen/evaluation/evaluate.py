@@ -51,7 +51,7 @@ from audiogen.experiment import ExperimentConfig
 from audiogen.judge.judge import train_judge
 from audiogen.locking import hold
 from audiogen.pipeline import Pipeline
-from audiogen.run_folder import find_model, model_digest
+from audiogen.run_folder import find_model, how_far, model_digest
 from audiogen.stage_settings import require_known_sounds
 from audiogen.storage import sha256_file
 
@@ -105,7 +105,7 @@ def _digest(config: ExperimentConfig) -> str:
     weights = config.run.model("codec") / "weights.safetensors"
     if not weights.is_file():
         raise FileNotFoundError(
-            f"{config.run_dir}: no finished codec here\n"
+            f"{config.run_dir}: no finished codec here{how_far(config.run_dir)}\n"
             f"  expected {weights}; `audiogen train` makes it"
         )
     return sha256_file(weights)[:16]
