@@ -21,7 +21,7 @@ from audiogen.generators import (
     check_kind,
 )
 from audiogen.generators.abilities import HasPaths
-from audiogen.limits import MAX_SEED
+from audiogen.limits import MAX_SEED, MAX_WINDOWS, MIN_SECONDS
 from audiogen.run_folder import RunFolder
 from audiogen.schema import Config, ConfigError, UserPath, by_type, parse_config, read_config
 from audiogen.storage import digest_of
@@ -247,6 +247,13 @@ class ExperimentConfig(Config):
         if self.distil is not None and self.generator is None:
             raise ValueError("distil needs a generator to learn from; add a generator section")
         if self.generator is not None:
+            most = MAX_WINDOWS * self.data.clip_seconds
+            if not MIN_SECONDS <= self.evaluate.seconds <= most:
+                raise ValueError(
+                    f"evaluate.seconds={self.evaluate.seconds:g}: a model of clips of"
+                    f" {self.data.clip_seconds:g} s (data.clip_seconds) makes {MIN_SECONDS:g} to"
+                    f" {most:g} s"
+                )
             if (kind := kind_of(self.codec)) is not None:
                 check_kind(self.generator, kind)
             generator = GENERATORS[type(self.generator)]

@@ -194,13 +194,13 @@ def _texture_scores(
 
     Each is left out where there are too few sounds for it.
     """
-    if len(training.wavs) < LEAST_TRAINING:
-        return {}, Diversity()
     noise = replace(real, wavs=noise_like(real.wavs, config.evaluate.seed))
     sounds = {"training": training, "held_out": real, "takes": made, "noise": noise}
     features = {
         kind: texture_features(found.wavs, rate) for kind, found in sounds.items() if found.wavs
     }
+    if len(np.unique(features["training"], axis=0)) < LEAST_TRAINING:
+        return {}, Diversity()
     space = FeatureSpace.fit(features["training"])
     points = {kind: space.project(found) for kind, found in features.items()}
     functions: dict[str, Callable[[Array, Array], float]] = {

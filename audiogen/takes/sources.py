@@ -19,7 +19,7 @@ from audiogen.audio.dsp import (
 )
 from audiogen.audio.io.files import read_audio
 from audiogen.pipeline import Pipeline
-from audiogen.storage import free_path, sha256_file
+from audiogen.storage import free_path, make_folder, sha256_file
 from audiogen.take_request import TakeRequest
 from audiogen.takes.take import Edit, SourceFile, Take, read_take, write_take
 from audiogen.types import LatentSpec
@@ -132,7 +132,7 @@ def write_edit(
     seconds = wav.shape[1] / pipeline.codec.spec.sample_rate
     whole = request.model_copy(update={"seconds": seconds})
     take = Take.made_by(pipeline, whole, edit=Edit(sources=tuple(files), **edit))
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     path = free_path(out, stem)
     write_take(path, wav, take)
     return path

@@ -68,6 +68,11 @@ def prepare_held(config: ExperimentConfig) -> str:
             own=run.path,
         )
         require_same_run(config, begun, rows)
+        if not any(row.split == "train" for row in rows if row.verdict == "used"):
+            raise ValueError(
+                f"{folder}: nothing to train on\n  its metadata hold out every recording; give some"
+                " the split `train`, or leave the split of some empty"
+            )
         _encode_captions(config, rows)
         write_manifest(run.manifest, rows)
         atomic_write_text(run.environment, json.dumps(_environment(), indent=1))

@@ -160,9 +160,8 @@ def _too_little(used: Sequence[ManifestRow]) -> list[str]:
     if used and not held:
         lines += [
             "",
-            "nothing is held out: training works, but the report will have no metrics of held-out",
-            "sounds and no distance of takes to them; to have these, add recordings, or say in a",
-            "source_id column of metadata.csv which files are different recordings",
+            "nothing is held out at all: training works, but the report will have no metrics of",
+            "held-out sounds and no distance of takes to them; to have these, add recordings",
         ]
     elif used and (held < LEAST_HELD_OUT or len(used) - held < LEAST_TRAINING):
         lines += [
