@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 from pathlib import Path
 
@@ -56,8 +57,8 @@ def scanned(folder: Path, wav: Tensor, rate: int, suffix: str = ".wav") -> Manif
 
 @pytest.fixture
 def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is longer than a second counts as long, and comes in small blocks."""
-    monkeypatch.setattr(clips, "LONG_SECONDS", 1.0)
+    """What has more than a few samples counts as long, and comes in small blocks."""
+    monkeypatch.setattr(clips, "LONG_SAMPLES", 10_000)
     monkeypatch.setattr(decoding, "BLOCK_FRAMES", 10_007)
 
 
@@ -107,7 +108,7 @@ def test_excerpts_and_beginnings_are_those_of_the_whole(
         return [*cut, *read_clips(tmp_path, [row], spec(), 0.7)]
 
     whole = excerpts()
-    monkeypatch.setattr(clips, "LONG_SECONDS", 1.0)
+    monkeypatch.setattr(clips, "LONG_SAMPLES", 10_000)
 
     def never(*_: object, **__: object) -> Tensor:
         raise AssertionError("the whole file was read")
@@ -138,7 +139,7 @@ def test_latents_and_measures_are_those_of_the_whole(
         )
 
     whole = encoded()
-    monkeypatch.setattr(clips, "LONG_SECONDS", 1.0)
+    monkeypatch.setattr(clips, "LONG_SAMPLES", 10_000)
     monkeypatch.setattr(decoding, "BLOCK_FRAMES", 10_007)
     parts = encoded()
     assert len(parts) == len(whole) == versions
@@ -217,7 +218,27 @@ def test_a_long_member_of_an_archive_is_read_in_parts(tmp_path: Path, in_parts: 
     whole = read_clip(tmp_path / "data", row, spec())
     long = clips.long_sound(tmp_path / "data", row, spec(), window_seconds=0.3)
     assert long is not None
+    with long.sound.open("rb") as file:
+        assert not isinstance(file, io.BytesIO)  # which would be the whole of it
     torch.testing.assert_close(long.part(9000, 9900), whole[:, 9000:9900], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rate", "channels", "is_long"),
+    [
+        (250, 44_100, 2, False),
+        (3 * 3600, 44_100, 2, True),
+        (3 * 3600, 8_000, 1, True),  # much more at the codec's rate
+        (200, 192_000, 8, True),  # minutes that take gigabytes
+    ],
+)
+def test_what_is_long_is_told_by_the_memory_it_would_take(
+    seconds: float, rate: int, channels: int, is_long: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clips, "measure_long", lambda *_, **__: "in parts")
+    row = ManifestRow(path="x.wav", seconds=seconds, sample_rate=rate, channels=channels)
+    found = clips.long_sound(Path(), row, spec(), window_seconds=5)
+    assert found == ("in parts" if is_long else None)
 
 
 @pytest.mark.parametrize("level", [1.0, 1e-2, 1e-6])

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from audiogen.audio.dsp import resample, resample_blocks, set_loudness, to_channels
 from audiogen.audio.io.files import read_audio
 from audiogen.data.loading.long_sounds import (
-    LONG_SECONDS,
+    LONG_SAMPLES,
     MAX_GAIN_DB,
     LongSound,
     measure_long,
@@ -53,7 +53,9 @@ def long_sound(
     Raises:
         AudioReadError: the file has changed since intake; looked at once in each process.
     """
-    if row.seconds <= max(LONG_SECONDS, 2 * window_seconds):
+    rate = max(row.sample_rate, spec.sample_rate)
+    held = row.seconds * rate * max(row.channels, spec.audio_channels)
+    if held <= LONG_SAMPLES or row.seconds <= 2 * window_seconds:
         return None
     cancels = "inverted_polarity" in row.warnings
     return measure_long(row.sound(folder), row.sha256, row.sample_rate, spec, cancels=cancels)

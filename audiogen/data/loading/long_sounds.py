@@ -16,8 +16,8 @@ from audiogen.audio.io.member import Sound
 from audiogen.audio.loudness import LoudnessMeter
 from audiogen.types import LatentSpec
 
-LONG_SECONDS = 300.0
-"""What is longer is read in parts."""
+LONG_SAMPLES = 300 * 44_100 * 2
+"""Of all channels, in the file or at the codec's rate; what has more is read in parts."""
 CONTEXT_SECONDS = 0.1
 """On both sides of a part that is resampled: more than the filter reaches at the lowest rate."""
 MAX_GAIN_DB = 40.0
