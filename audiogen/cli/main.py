@@ -96,7 +96,9 @@ def _report(error: ValueError | OSError) -> int:
 
 def _words(error: ValueError | OSError) -> str:
     """What is wrong, where, and how to mend it; what the system refuses comes without the last."""
-    if not isinstance(error, OSError) or error.strerror is None:
+    from audiogen.storage import DiskError
+
+    if not isinstance(error, OSError) or isinstance(error, DiskError) or error.strerror is None:
         return str(error)
     place = error.filename2 or error.filename
     where = "" if place is None else f"{os.fsdecode(place)}: "
