@@ -23,6 +23,7 @@ from audiogen.experiment import ExperimentConfig, Stage
 from audiogen.generators import build_generator
 from audiogen.generators.abilities import HasPaths
 from audiogen.judge.judge import train_judge
+from audiogen.limits import MIN_SECONDS
 from audiogen.locking import hold
 from audiogen.model_folder import Model, write_model
 from audiogen.pipeline import Pipeline
@@ -232,7 +233,8 @@ def _demo(config: ExperimentConfig, pipeline: Pipeline) -> Demo:
     seeds = range(DEMO_SEED, DEMO_SEED + len(prompts))
 
     def demo(step: int, tracker: Tracker) -> None:
-        wavs = pipeline(prompts, seconds=config.data.clip_seconds, seeds=seeds)
+        seconds = max(MIN_SECONDS, config.data.clip_seconds)
+        wavs = pipeline(prompts, seconds=seconds, seeds=seeds)
         for number, (prompt, wav) in enumerate(zip(prompts, wavs, strict=True)):
             tracker.audio(step, f"{number:02d}", wav, pipeline.codec.spec.sample_rate, prompt)
 

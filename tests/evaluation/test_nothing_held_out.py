@@ -164,6 +164,20 @@ def test_nothing_to_train_on_is_an_error_of_prepare(tmp_path: Path) -> None:
     assert not config.run.manifest.exists()
 
 
+def test_a_control_of_one_clip_is_an_error_of_prepare(tmp_path: Path) -> None:
+    write_sounds(tmp_path / "sounds", ONE_FILE, seconds=1.0)
+    config = experiment(tmp_path, "diffusion", "generator.conditioner.controls={brightness: auto}")
+    with pytest.raises(ValueError, match="one clip to train on, of which no control"):
+        prepare(config)
+    assert not config.run.manifest.exists()
+
+
+def test_demos_are_no_shorter_than_a_take_may_be(tmp_path: Path) -> None:
+    write_sounds(tmp_path / "sounds", ONE_EACH)
+    config = experiment(tmp_path, "diffusion", "data.clip_seconds=0.3")
+    assert measured(config).takes is not None
+
+
 @pytest.mark.parametrize(("seconds", "is_fine"), [(0.4, False), (12, True), (20, False)])
 def test_takes_too_long_to_evaluate_are_an_error_of_the_recipe(
     tmp_path: Path, seconds: float, is_fine: bool
