@@ -17,7 +17,7 @@ Prompts = Annotated[
     typer.Option(help='What it should sound like; may be repeated; "" leaves it to the model.'),
 ]
 PromptFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="A text file with one prompt per line.")
+    Path | None, typer.Option(metavar="FILE", help="Prompts as .txt (one a line), .csv or .yaml.")
 ]
 TakesOut = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Where they go.  [default: RUN/takes]")
@@ -151,9 +151,9 @@ def whois(
 
 def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
     """The prompts of the command line, then those of the file; there has to be one."""
-    from audiogen.pack.prompts import prompt_lines
+    from audiogen.pack.prompts import bare_prompts
 
-    listed = [] if file is None else list(prompt_lines(file).values())
+    listed = [] if file is None else bare_prompts(file)
     if not given and not listed:
         hint = 'give --prompt TEXT or --prompts FILE (--prompt "" leaves it to the model)'
         raise typer.BadParameter(hint, param_hint="--prompt")
