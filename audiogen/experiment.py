@@ -21,9 +21,9 @@ from audiogen.generators import (
     check_kind,
 )
 from audiogen.generators.abilities import HasPaths
+from audiogen.limits import MAX_SEED, MAX_WINDOWS, MIN_SECONDS
 from audiogen.run_folder import RunFolder
-from audiogen.schema import Config, ConfigError, by_type, parse_config, read_config
-from audiogen.seeds import MAX_SEED
+from audiogen.schema import Config, ConfigError, UserPath, by_type, parse_config, read_config
 from audiogen.storage import digest_of
 
 Stage = Literal["codec", "generator", "distil"]
@@ -41,7 +41,7 @@ class TexturesConfig(Config):
 class DataConfig(LicenceTerms):
     """Which sounds, under which licences, and how they are split and cut."""
 
-    path: Path | None = None
+    path: UserPath | None = None
     """Folder of sounds; None makes the procedural set of textures."""
     textures: TexturesConfig = TexturesConfig()
     clip_seconds: float = Field(default=5.0, gt=0, le=600)
@@ -203,7 +203,7 @@ class ExperimentConfig(Config):
     """One recipe: codec, text, generator, data, training, sampling and evaluation."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
-    run_dir: Path = Field(default_factory=lambda config: Path("runs") / config.get("name", ""))
+    run_dir: UserPath = Field(default_factory=lambda config: Path("runs") / config.get("name", ""))
     """Where everything that the run makes is written; runs/NAME where nothing is said."""
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
     codec: AnyCodec
@@ -247,6 +247,13 @@ class ExperimentConfig(Config):
         if self.distil is not None and self.generator is None:
             raise ValueError("distil needs a generator to learn from; add a generator section")
         if self.generator is not None:
+            most = MAX_WINDOWS * self.data.clip_seconds
+            if not MIN_SECONDS <= self.evaluate.seconds <= most:
+                raise ValueError(
+                    f"evaluate.seconds={self.evaluate.seconds:g}: a model of clips of"
+                    f" {self.data.clip_seconds:g} s (data.clip_seconds) makes {MIN_SECONDS:g} to"
+                    f" {most:g} s"
+                )
             if (kind := kind_of(self.codec)) is not None:
                 check_kind(self.generator, kind)
             generator = GENERATORS[type(self.generator)]

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from audiogen.storage import make_folder, writing
+
 LOCK_FILE = ".lock"
 """It stays there: whether it is held is known to the system alone, not by the file."""
 _log = logging.getLogger(__name__)
@@ -33,8 +35,10 @@ def hold(folder: Path, work: str = "at work here") -> Iterator[None]:
         BusyError: another process holds it; tells which.
     """
     is_new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK_FILE).open("a+", encoding="utf-8", errors="replace") as file:
+    make_folder(folder)
+    with writing(folder):
+        lock = (folder / LOCK_FILE).open("a+", encoding="utf-8", errors="replace")
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):

@@ -16,14 +16,11 @@ from audiogen.conditioning.text import TextEncoder
 from audiogen.generators import AnySampling, Start
 from audiogen.generators.abilities import EndsSounds
 from audiogen.generators.request import Request
+from audiogen.limits import MAX_WINDOWS, MIN_SECONDS
 from audiogen.model_folder import Model, read_model, write_model
 from audiogen.storage import publish_folder
 from audiogen.take_request import TakeRequest
 from audiogen.types import Conditions
-
-MIN_SECONDS = 0.5
-MAX_WINDOWS = 12
-"""Longest take, in training windows."""
 
 
 class Pipeline:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from audiogen.seal import sealed_sha256
+from audiogen.trees import ConfigError, did_you_mean, read_yaml, value_at
 
 WEIGHTS = "generator.safetensors"
 """Of a model folder: the generator's weights."""
@@ -85,11 +86,56 @@ def find_model(path: Path) -> Path:
     """Return the model folder of a run folder, or `path` itself when it is one."""
     for folder in model_folders(path):
         return folder
-    raise FileNotFoundError(
-        f"{path}: no finished model here\n"
-        "  expected a run folder (with generator/model/) or a model folder; `audiogen train`"
+    state = how_far(path)
+    mend = (
+        "  the command that trains it goes on where it stopped"
+        if state
+        else "  expected a run folder (with generator/model/) or a model folder; `audiogen train`"
         " makes one"
     )
+    raise FileNotFoundError(f"{path}: no finished model here{did_you_mean(path)}{state}\n{mend}")
+
+
+def how_far(path: Path) -> str:
+    """Say how far the training of a run is, which stage and which step; empty where none began."""
+    run, said = RunFolder(path), list[str]()
+    try:
+        settings = read_yaml(run.config)
+    except ValueError:  # there is none, or it is damaged
+        return ""
+    for stage, block in (
+        ("codec", "train.codec"),
+        ("generator", "train.generator"),
+        ("distil", "distil.train"),
+    ):
+        if value_at(settings, stage) is None:
+            continue
+        saved = sorted(run.checkpoints(stage).glob("step-*[0-9]"))
+        if run.model(stage).is_dir():
+            said.append(f"{stage} done")
+        elif saved:
+            steps = value_at(settings, f"{block}.steps")
+            done = int(saved[-1].name.rpartition("-")[2])
+            said.append(f"{stage} at step {done} of {steps}")
+        else:
+            said.append(f"{stage} not begun")
+    if all(one.endswith("done") for one in said):
+        return ""
+    return f"; it is not trained to the end: {', '.join(said)}"
+
+
+def training_window(run: Path) -> float:
+    """Return the seconds that the model of a run folder was trained on at once.
+
+    Raises:
+        FileNotFoundError: there is no finished model.
+        ConfigError: it does not say.
+    """
+    file = find_model(run) / CONFIG
+    seconds = value_at(read_yaml(file), "clip_seconds")
+    if not isinstance(seconds, int | float):
+        raise ConfigError(f"{file}: clip_seconds: expected seconds (got {seconds!r})")
+    return float(seconds)
 
 
 def model_folders(path: Path) -> list[Path]:

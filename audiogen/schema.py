@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -29,6 +36,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "OneOf",
+    "UserPath",
     "by_type",
     "dump_config",
     "parse_config",
@@ -36,6 +44,22 @@ __all__ = [
 ]
 
 ConfigT = TypeVar("ConfigT", bound="Config")
+
+
+def _not_empty(path: object) -> object:
+    """Refuse the empty text, which would be the current folder."""
+    if path == "":
+        raise ValueError("an empty path; the current folder is .")
+    return path
+
+
+def _from_home(path: Path) -> Path:
+    """Put the home folder for a `~` in front, which a shell leaves alone behind a `=`."""
+    return Path.home().joinpath(*path.parts[1:]) if path.parts[:1] == ("~",) else path
+
+
+UserPath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_from_home)]
+"""A path as a user writes it; `~` is the home folder."""
 
 _QUOTE_HINT = frozenset({"string_type", "path_type"})
 

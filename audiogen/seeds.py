@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-MAX_SEED = 2**63 - 1
+from audiogen.limits import MAX_SEED
 
 Stream = Literal[
     "start",  # noise that a take begins from, or chances by which its tokens are drawn

@@ -8,6 +8,7 @@ real name; `remove_leftovers` clears it away later.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -27,7 +28,67 @@ if TYPE_CHECKING:  # digests and text must not cost the import of torch
 _LEFTOVER = re.compile(r".+\.tmp-([0-9a-f]{8})-(\d+)")
 _FOREIGN_SECONDS = 24 * 3600
 """Age at which a temporary of another machine, whose processes cannot be seen, counts as dead."""
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _open_temporaries: set[Path] = set()  # tells this process's live temporaries from a dead namesake's
+
+
+class DiskError(OSError):
+    """A disk that refuses to be written to: where, why, and what to do, in three lines."""
+
+    def __init__(self, place: Path, error: OSError) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.place = place
+
+    def __str__(self) -> str:
+        todo = "the disk may be failing: write to another one"
+        if self.errno in _CLOSED:
+            todo = "name a folder that you may write to, or change whose this one is"
+        elif self.errno in _FULL:
+            there = next(
+                one for one in (self.place, *self.place.absolute().parents) if one.exists()
+            )
+            free = shutil.disk_usage(there).free / 1e6
+            todo = f"free on that disk: {free:,.0f} MB; make room, or write to another disk"
+        return (
+            f"{self.place}: could not be written ({self.strerror})\n"
+            f"  {todo}; then give the command again\n"
+            "  what was finished before stays, and nothing is left half written"
+        )
+
+
+@contextlib.contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Turn what a disk refuses while `place` is written into a `DiskError` that names it.
+
+    Errors of files that are elsewhere, such as one that is only read, are left as they are.
+    """
+    try:
+        yield
+    except DiskError as error:
+        if not _belongs(error.place, place):
+            raise
+        raise DiskError(place, error) from error  # not the temporary inside
+    except OSError as error:
+        is_here = not isinstance(error.filename, str) or _belongs(Path(error.filename), place)
+        if not is_here or error.errno not in {errno.EIO, *_FULL, *_CLOSED}:
+            raise
+        raise DiskError(place, error) from error
+
+
+def _belongs(path: Path, place: Path) -> bool:
+    """Whether `path` is `place`, its temporary, in one of these, or a folder that they are in."""
+    path, folder = path.resolve(), place.parent.resolve()
+    if folder.is_relative_to(path):
+        return True
+    first = path.relative_to(folder).parts[0] if path.is_relative_to(folder) else ""
+    return first == place.name or first.startswith((f"{place.name[-200:]}.", f"{place.name}.old-"))
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those that it is in; raises DiskError where that is refused."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def sha256_file(path: Path) -> str:
@@ -81,17 +142,19 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
 def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """Give a temporary name to write; on success the file becomes `path`, on failure it vanishes.
 
-    Missing folders are made. Whatever goes wrong, `path` stays as it was. Who writes thousands of
+    Missing folders are made. Whatever goes wrong, `path` stays as it was; of a disk that refuses,
+    `DiskError` says what to do. Who writes thousands of
     files asks for no `flush` of each, and flushes the disk once behind the last.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _temporary(path) as temporary:
-        yield temporary
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _temporary(path) as temporary:
+            yield temporary
+            if flush:
+                fsync(temporary)
+            temporary.replace(path)
         if flush:
-            fsync(temporary)
-        temporary.replace(path)
-    if flush:
-        fsync(path.parent)
+            fsync(path.parent)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -113,6 +176,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     try:
         save_file(plain, path)
     except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number:
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
         raise OSError(f"{path}: {error}") from error
     fsync(path)
 
@@ -139,17 +205,18 @@ def publish_folder(final: Path) -> Iterator[Path]:
         with publish_folder(run / "model") as folder:
             write_tensors(folder / "weights.safetensors", tensors)
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(final.parent)
-    _put_back(final)
-    with _temporary(final) as temporary:
-        temporary.mkdir()
-        yield temporary
-        for path in sorted(temporary.rglob("*"), reverse=True):
-            fsync(path)
-        fsync(temporary)
-        _exchange(temporary, final)
-    fsync(final.parent)
+    with writing(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(final.parent)
+        _put_back(final)
+        with _temporary(final) as temporary:
+            temporary.mkdir()
+            yield temporary
+            for path in sorted(temporary.rglob("*"), reverse=True):
+                fsync(path)
+            fsync(temporary)
+            _exchange(temporary, final)
+        fsync(final.parent)
     for old in _set_aside(final):
         shutil.rmtree(old, ignore_errors=True)
 

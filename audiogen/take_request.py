@@ -11,8 +11,9 @@ from torch import Tensor
 
 from audiogen.audio.io.decoding import SAMPLE_RATES_HZ
 from audiogen.generators import AnySampling
+from audiogen.limits import MAX_SEED
 from audiogen.schema import Config
-from audiogen.seeds import MAX_SEED, noise_source
+from audiogen.seeds import noise_source
 from audiogen.types import LatentSpec
 
 Seed = Annotated[int, Field(strict=True, ge=0, le=MAX_SEED)]

@@ -112,10 +112,23 @@ def _parse_yaml(text: str) -> Any:
 def _other_files(path: Path) -> str:
     """Return a hint at the YAML files that stand where `path` should, nearest name first."""
     names = sorted(other.name for other in path.parent.glob("*.yaml"))
-    near = get_close_matches(path.with_suffix(".yaml").name, names, n=1)
-    if near:
-        return f"; did you mean {path.with_name(near[0])}?"
-    return f"; there are: {listing(names)}" if names else ""
+    hint = did_you_mean(path) or did_you_mean(path.with_suffix(".yaml"))
+    return hint or (f"; there are: {listing(names)}" if names else "")
+
+
+def did_you_mean(path: Path) -> str:
+    """Return a hint at the file or folder whose name is near to the one that is not there.
+
+    It is empty where there is none, or where `path` is there.
+    """
+    if path.exists():
+        return ""
+    try:
+        names = sorted(other.name for other in path.parent.iterdir())
+    except OSError:  # the folder is not there either, or may not be read
+        return ""
+    near = get_close_matches(path.name, [name for name in names if not name.startswith(".")], n=1)
+    return f"; did you mean {path.with_name(near[0])}?" if near else ""
 
 
 # Files that are derived from others
@@ -167,10 +180,15 @@ def value_at(tree: Any, path: str) -> Any:
 
 
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
-    """Read `key.path=value` overrides as a tree; ConfigError names one that is ill-formed."""
-    tree: dict[str, Any] = {}
+    """Read `key.path=value` overrides as a tree; ConfigError names those that are ill-formed."""
+    tree, problems = dict[str, Any](), list[str]()
     for override in overrides:
-        tree = override_tree(tree, override)
+        try:
+            tree = override_tree(tree, override)
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n  ".join(problems))
     return tree
 
 
@@ -187,6 +205,8 @@ def override_tree(tree: Mapping[str, Any], override: str) -> dict[str, Any]:
         raise ConfigError(
             f"override {override!r}: expected key.path=value, such as data.path=sounds"
         )
+    if not text.strip():  # such as "data.path=$SOUNDS" of a variable that is not set
+        raise ConfigError(f"override {override!r}: no value; write {path}=null to set none")
     try:
         value = _value(text.strip())
     except yaml.YAMLError:
@@ -219,12 +239,11 @@ def _value(text: str) -> Any:
     """Return the value an override's text means: flow YAML, a JSON scalar, or the text itself.
 
     Text stays text where plain YAML would see a mapping, a comment or a date, so that
-    `data.path=rain: takes #2` is that folder; `3e-4` and `yes` are left to the field's own type.
+    `data.path=rain: takes #2` is that folder; `3e-4`, `yes` and `~` are left to the field's
+    own type.
     """
     if text.startswith(("[", "{", '"', "'")):
         return _parse_yaml(text)
-    if text in {"", "~"}:
-        return None
     try:
         return json.loads(text)
     except json.JSONDecodeError:

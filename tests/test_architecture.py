@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "audiogen"
 LAYERS = (  # a module may import from its own package and from rows above it, never from below
-    {"items"},
+    {"items", "limits"},
     {"types", "seeds", "trees", "schema", "storage", "seal", "run_folder", "locking"},
     {"audio", "pages"},
     {"nn", "judge"},
@@ -34,6 +34,8 @@ RANK = {name: row for row, names in enumerate(LAYERS) for name in names}
 SAME_ROW = {
     ("schema", "trees"),  # a typed file is read as a tree first
     ("seal", "storage"),  # what is sealed has been written
+    ("locking", "storage"),  # a folder that refuses the lock is told as any other
+    ("run_folder", "trees"),  # how far a run is, its settings tell
     ("run_folder", "seal"),  # the names of weights come from seals
     ("pages", "audio"),  # spectrograms are drawn of sounds
 }

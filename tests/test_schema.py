@@ -11,7 +11,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import Field, model_validator
 
-from audiogen.schema import Config, ConfigError, OneOf, dump_config, parse_config, read_config
+from audiogen.schema import (
+    Config,
+    ConfigError,
+    OneOf,
+    UserPath,
+    dump_config,
+    parse_config,
+    read_config,
+)
 
 
 class Mel(Config):
@@ -32,7 +40,7 @@ class Train(Config):
     steps: int
     lr: float = 1e-3
     precision: Literal["bf16", "fp32"] = "fp32"
-    path: Path | None = None
+    path: UserPath | None = None
     note: str = ""
 
     @model_validator(mode="after")
@@ -176,6 +184,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 OVERRIDES = {
     "no value": ("train", "override 'train': expected key.path=value, such as data.path=sounds"),
     "no key": ("=3", "override '=3': expected key.path=value, such as data.path=sounds"),
+    "unset": ("train.path=", "override 'train.path=': no value; write train.path=null to set none"),
     "hole": ("a..b=3", "override 'a..b=3': expected key.path=value, such as data.path=sounds"),
     "into a value": (
         "train.steps.x=3",
@@ -215,7 +224,8 @@ def test_a_bad_override_is_told(tmp_path: Path, override: str, expected: str) ->
         ("train.note='7'", "7"),
         ("train.note=2024-01-01", "2024-01-01"),
         ("train.path=my sounds/Größe: 2", Path("my sounds/Größe: 2")),
-        ("train.path=", None),
+        ("train.path=~/sounds", Path.home() / "sounds"),
+        ("train.path=~", Path.home()),
         ("train.path=null", None),
         ("train.path='2024'", Path("2024")),
         ("codec={type: vae, latent_dim: 3}", VAE(latent_dim=3)),

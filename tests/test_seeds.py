@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from audiogen.generators.tokens.drawing import draw_chances, sources_of
+from audiogen.limits import MAX_SEED
 from audiogen.nn.chance import draws_of, randn
 from audiogen.seeds import (
-    MAX_SEED,
     Stream,
     hashed_seed,
     later_seed,

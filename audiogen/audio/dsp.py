@@ -82,11 +82,12 @@ def resample_blocks(blocks: Iterable[Tensor], from_rate: int, to_rate: int) -> I
         yield torch.from_numpy(stream.resample_chunk(rest, last=True).T)
 
 
-def to_channels(wav: Tensor, audio_channels: int) -> Tensor:
+def to_channels(wav: Tensor, audio_channels: int, *, cancels: bool | None = None) -> Tensor:
     """Return (audio_channels, T): unchanged where it fits, else the mean of all, repeated.
 
     Of two channels that cancel each other, the second has its polarity turned first: their mean
-    would be what is left of dither and noise.
+    would be what is left of dither and noise. Whether they do is measured, unless `cancels` says
+    it, as for a part of a sound.
 
     Raises:
         ValueError: if `audio_channels` is below 1.
@@ -99,7 +100,9 @@ def to_channels(wav: Tensor, audio_channels: int) -> Tensor:
         raise ValueError(f"audio_channels must be at least 1, got {audio_channels}.")
     if wav.shape[0] == audio_channels:
         return wav
-    if wav.shape[0] == 2 and (stereo_correlation(wav) or 0) <= INVERTED_CORRELATION:
+    if cancels is None:
+        cancels = (stereo_correlation(wav) or 0) <= INVERTED_CORRELATION
+    if wav.shape[0] == 2 and cancels:
         wav = torch.stack([wav[0], -wav[1]])
     return wav.mean(dim=0, keepdim=True).repeat(audio_channels, 1)
 
@@ -153,10 +156,15 @@ def set_loudness(wav: Tensor, sample_rate: int, *, max_gain_db: float = math.inf
     lufs = loudness_lufs(wav, sample_rate)
     if lufs == -math.inf:
         return wav
-    peak = float(wav.abs().max())
+    return wav * loudness_gain(lufs, float(wav.abs().max()), max_gain_db=max_gain_db)
+
+
+def loudness_gain(lufs: float, peak: float, *, max_gain_db: float = math.inf) -> float:
+    """Factor that `set_loudness` scales a sound of such a loudness and peak by; 1 for silence."""
+    if lufs == -math.inf:
+        return 1.0
     gain_db = min(TARGET_LUFS - lufs, max_gain_db)
-    gain = min(10 ** (gain_db / 20), 10 ** (PEAK_DB / 20) / peak)
-    return wav * gain
+    return min(10 ** (gain_db / 20), 10 ** (PEAK_DB / 20) / peak)
 
 
 def below_full_scale(wav: Tensor) -> Tensor:

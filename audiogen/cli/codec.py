@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from audiogen.cli.options import seed_option
+
 codec = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -51,7 +53,7 @@ def decode(
     *,
     model: CodecModel,
     out: Out = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random fine detail.")] = 0,
+    seed: Annotated[int, seed_option("Of the random fine detail.")] = 0,
     codebooks: Codebooks = None,
 ) -> None:
     """Decode token files to 24-bit WAV, by the codec that encoded them.

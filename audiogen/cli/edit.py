@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audiogen.cli.options import Model, SoundFile, Steps
+from audiogen.cli.options import (
+    MAX_TAKES,
+    Model,
+    SoundFile,
+    Steps,
+    check_length,
+    finite,
+    seed_option,
+)
 
 if TYPE_CHECKING:
     from audiogen.takes.sources import EditRequest
@@ -22,10 +30,22 @@ edit = typer.Typer(
 EditOut = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Where it goes.  [default: RUN/edits]")
 ]
-EditSeed = Annotated[int, typer.Option(min=0, help="Of what is new.")]
+EditSeed = Annotated[int, seed_option("Of what is new.")]
 EditPrompt = Annotated[
     str | None, typer.Option(help="What it should sound like.  [default: as the file's JSON says]")
 ]
+
+
+def _regions(texts: list[str]) -> list[str]:
+    """Refuse regions that are none, whatever the sound."""
+    from audiogen.takes.regions import read_region
+
+    for text in texts:
+        try:
+            read_region(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+    return texts
 
 
 @edit.command()
@@ -33,8 +53,11 @@ def vary(
     file: SoundFile,
     *,
     model: Model,
-    amount: Annotated[float, typer.Option(help="From 0, the same, to 1, a new sound.")] = 0.3,
-    count: Annotated[int, typer.Option(min=1, help="Variations.")] = 1,
+    amount: Annotated[
+        float,
+        typer.Option(min=0, max=1, callback=finite, help="From 0, the same, to 1, a new sound."),
+    ] = 0.3,
+    count: Annotated[int, typer.Option(min=1, max=MAX_TAKES, help="Variations.")] = 1,
     seed: EditSeed = 0,
     prompt: EditPrompt = None,
     steps: Steps = None,
@@ -44,9 +67,9 @@ def vary(
 
     A take of the model is varied from its seed, any other sound from what is heard.
     """
+    request = _request(model, out, seed=seed, prompt=prompt, steps=steps)
     from audiogen.takes.edit import vary as vary_file
 
-    request = _request(model, out, seed=seed, prompt=prompt, steps=steps)
     for path in vary_file(model, file, request, amount=amount, count=count):
         typer.echo(path)
 
@@ -58,7 +81,11 @@ def inpaint(
     model: Model,
     region: Annotated[
         list[str],
-        typer.Option(metavar="START:STOP", help="Seconds, such as 1.2:2.0; may be repeated."),
+        typer.Option(
+            metavar="START:STOP",
+            callback=_regions,
+            help="Seconds, such as 1.2:2.0; may be repeated.",
+        ),
     ],
     seed: EditSeed = 0,
     prompt: EditPrompt = None,
@@ -69,9 +96,9 @@ def inpaint(
 
     Outside of the regions its samples stay as they are.
     """
+    request = _request(model, out, seed=seed, prompt=prompt, steps=steps)
     from audiogen.takes.edit import inpaint as inpaint_file
 
-    request = _request(model, out, seed=seed, prompt=prompt, steps=steps)
     typer.echo(inpaint_file(model, file, request, regions=region))
 
 
@@ -80,7 +107,7 @@ def extend(
     file: SoundFile,
     *,
     model: Model,
-    seconds: Annotated[float, typer.Option(help="Length of the result.")],
+    seconds: Annotated[float, typer.Option(min=0, callback=finite, help="Length of the result.")],
     before: Annotated[
         bool, typer.Option("--before", help="Put what is new before the sound, not behind it.")
     ] = False,
@@ -93,19 +120,24 @@ def extend(
 
     Its own samples stay as they are.
     """
+    request = _request(model, out, seed=seed, prompt=prompt, steps=steps)
+    check_length(model, seconds, loop=True)
     from audiogen.takes.edit import extend as extend_file
 
-    request = _request(model, out, seed=seed, prompt=prompt, steps=steps)
     typer.echo(extend_file(model, file, request, seconds=seconds, before=before))
 
 
 @edit.command()
 def morph(
-    first: SoundFile,
-    second: SoundFile,
+    first: Annotated[Path, typer.Argument(metavar="FIRST", help="The sound at one end.")],
+    second: Annotated[
+        Path, typer.Argument(metavar="SECOND", help="The sound at the other; both are only read.")
+    ],
     *,
     model: Model,
-    steps: Annotated[int, typer.Option(min=2, help="Sounds, both ends included.")] = 8,
+    steps: Annotated[
+        int, typer.Option(min=2, max=MAX_TAKES, help="Sounds, both ends included.")
+    ] = 8,
     seed: EditSeed = 0,
     prompt: EditPrompt = None,
     out: EditOut = None,
@@ -114,9 +146,9 @@ def morph(
 
     Between takes of the model, their seeds and prompts are mixed; between others, what is heard.
     """
+    request = _request(model, out, seed=seed, prompt=prompt)
     from audiogen.takes.morph import morph as morph_files
 
-    request = _request(model, out, seed=seed, prompt=prompt)
     for path in morph_files(model, first, second, request, count=steps):
         typer.echo(path)
 
@@ -125,7 +157,9 @@ def _request(
     model: Path, out: Path | None, *, seed: int, prompt: str | None, steps: int | None = None
 ) -> EditRequest:
     """What every edit is told; its sounds go to the run's folder of edits unless it is said."""
-    from audiogen.run_folder import RunFolder
+    from audiogen.run_folder import RunFolder, find_model
+
+    find_model(model)  # before what takes seconds to import
     from audiogen.takes.sources import EditRequest
 
     return EditRequest(out=out or RunFolder(model).edits, seed=seed, prompt=prompt, steps=steps)

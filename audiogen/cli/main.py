@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import audiogen
 from audiogen.cli.codec import codec
@@ -24,7 +26,37 @@ ERROR_LINES = 4  # of an error that lists no config mistakes
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
+DENIED = "choose a folder where you may write, or change the rights of this one"
+FULL = "free some space, or choose another folder; what is finished stays"
+MENDS = {  # of what the system refuses, by its number
+    errno.EACCES: DENIED,
+    errno.EPERM: DENIED,
+    errno.EROFS: DENIED,
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.ENOENT: "give the path of one that is there",
+    errno.EEXIST: "give the path of a folder: a file has this name",
+    errno.ENOTDIR: "give the path of a folder: a part of this one is a file",
+    errno.EISDIR: "give the path of a file: this is a folder",
+    errno.ENAMETOOLONG: "give a shorter name",
+}
+
+
+class _Commands(TyperGroup):
+    """The commands; what is wrong with their words is said with a hint where one is known."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if "unexpected extra argument" in (said := str(getattr(error, "message", ""))):
+                hint = f'{said.rstrip(".")}; a text with spaces needs quotes, as in "light rain"'
+                raise typer.BadParameter(hint, ctx=getattr(error, "ctx", None)) from None
+            raise
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -54,12 +86,22 @@ def _report(error: ValueError | OSError) -> int:
     """Print the error to stderr and return the exit code that tells its kind."""
     from audiogen.schema import ConfigError
 
-    lines = str(error).splitlines() or [type(error).__name__]
+    lines = _words(error).splitlines() or [type(error).__name__]
     wrong_settings = isinstance(error, ConfigError)
     if not wrong_settings:  # a config error has one line per mistake, and all of them count
         lines = lines[:ERROR_LINES]
     typer.secho("\n".join(["error: " + lines[0], *lines[1:]]), fg="red", err=True)
     return EXIT_USAGE if wrong_settings else EXIT_FAILED
+
+
+def _words(error: ValueError | OSError) -> str:
+    """What is wrong, where, and how to mend it; what the system refuses comes without the last."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    place = error.filename2 or error.filename
+    where = "" if place is None else f"{os.fsdecode(place)}: "
+    mend = MENDS.get(error.errno or 0)
+    return f"{where}{error.strerror}" + (f"\n  {mend}" if mend else "")
 
 
 def _show_version(wanted: bool) -> None:

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from audiogen.experiment import ExperimentConfig
 
 recipes = typer.Typer()
 
@@ -39,10 +43,10 @@ Own = Annotated[
 @recipes.command()
 def config(recipe: Recipe, overrides: Overrides = None) -> None:
     """Print a recipe with every default."""
-    from audiogen.experiment import load_config
+    resolved = _load(recipe, overrides or (), must_find=False)
     from audiogen.schema import dump_config
 
-    typer.echo(dump_config(load_config(recipe, overrides or (), must_find=False)), nl=False)
+    typer.echo(dump_config(resolved), nl=False)
 
 
 @recipes.command()
@@ -58,11 +62,10 @@ def prepare(
     Finds captions, splits the recordings, writes the manifest, and sums up what is used and why
     the rest is not.
     """
-    from audiogen.experiment import load_config
+    resolved = _load(recipe, _with_terms(overrides, licence_policy, i_own_these))
     from audiogen.training.preparation import prepare as prepare_sounds
 
-    given = _with_terms(overrides, licence_policy, i_own_these)
-    typer.echo(prepare_sounds(load_config(recipe, given)))
+    typer.echo(prepare_sounds(resolved))
 
 
 @recipes.command()
@@ -81,12 +84,12 @@ def train(
 
     The same command again goes on where it stopped, and does nothing once all is done.
     """
-    from audiogen.experiment import load_config
-    from audiogen.training.stages import train as train_stages
-
     given = _with_terms(overrides, licence_policy, i_own_these)
     given += ["train.allow_change=true"] if allow_change else []
-    typer.echo(f"model: {train_stages(load_config(recipe, given))}")
+    resolved = _load(recipe, given)
+    from audiogen.training.stages import train as train_stages
+
+    typer.echo(f"model: {train_stages(resolved)}")
 
 
 @recipes.command()
@@ -107,11 +110,11 @@ def plan(
 
     Parameters, memory per GPU, and steps per day at best. No sound is read, nothing is written.
     """
-    from audiogen.experiment import load_config
+    resolved = _load(recipe, overrides or ())
     from audiogen.training.plan import Machine, describe_plan
 
     machine = Machine(gpus=gpus, memory_gb=gpu_memory, tflops=gpu_tflops, utilisation=utilisation)
-    typer.echo(describe_plan(load_config(recipe, overrides or ()), machine))
+    typer.echo(describe_plan(resolved, machine))
 
 
 @recipes.command()
@@ -120,13 +123,13 @@ def evaluate(recipe: RecipeOrRun, overrides: Overrides = None) -> None:
 
     Makes takes and compares them, and the codec, with held-out recordings.
     """
-    from audiogen.evaluation.evaluate import evaluate as evaluate_run
-    from audiogen.experiment import load_config
-
     given = overrides or []
     if recipe.is_dir():  # a run that was moved since is evaluated where it is now
         given = [f"run_dir={recipe}", *given]
-    typer.echo(f"report: {evaluate_run(load_config(recipe, given))}")
+    resolved = _load(recipe, given)
+    from audiogen.evaluation.evaluate import evaluate as evaluate_run
+
+    typer.echo(f"report: {evaluate_run(resolved)}")
 
 
 @recipes.command()
@@ -140,6 +143,18 @@ def compare(
     from audiogen.evaluation.scoreboard import scoreboard
 
     typer.echo(scoreboard(runs))
+
+
+def _load(recipe: Path, overrides: Sequence[str], *, must_find: bool = True) -> ExperimentConfig:
+    """Read a recipe; what is wrong with its file or its overrides is said without a wait."""
+    from audiogen.run_folder import RunFolder
+    from audiogen.trees import parse_overrides, read_derived
+
+    read_derived(RunFolder(recipe).config if recipe.is_dir() else recipe)
+    parse_overrides(overrides)
+    from audiogen.experiment import load_config
+
+    return load_config(recipe, overrides, must_find=must_find)
 
 
 def _with_terms(overrides: list[str] | None, policy: str | None, own: bool) -> list[str]:

@@ -3,12 +3,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from audiogen.cli.options import Bars, BatchSize, Bpm, Runs, Steps, tempo
+from audiogen.cli.options import (
+    MAX_TAKES,
+    Bars,
+    BatchSize,
+    Bpm,
+    Runs,
+    Steps,
+    check_length,
+    check_tempo,
+    existing,
+    finite,
+    seed_option,
+    tempo,
+)
 
 takes = typer.Typer()
 
@@ -17,13 +31,25 @@ Prompts = Annotated[
     typer.Option(help='What it should sound like; may be repeated; "" leaves it to the model.'),
 ]
 PromptFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Prompts as .txt (one a line), .csv or .yaml.")
+    Path | None,
+    typer.Option(
+        metavar="FILE", callback=existing, help="Prompts: .txt (one a line), .csv or .yaml."
+    ),
+]
+Seconds = Annotated[
+    float | None, typer.Option(min=0, callback=finite, help="Length of a take.  [default: 5]")
+]
+ToEnd = Annotated[
+    bool, typer.Option("--to-end", help="Let the model end a take, at --seconds at the latest.")
 ]
 TakesOut = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Where they go.  [default: RUN/takes]")
 ]
 GuidanceScale = Annotated[
-    float | None, typer.Option(help="Weight of the prompt; 1 is off.  [default: the recipe's]")
+    float | None,
+    typer.Option(
+        min=0, callback=finite, help="Weight of the prompt; 1 is off.  [default: the recipe's]"
+    ),
 ]
 NegativePrompt = Annotated[str, typer.Option(help="What it should not sound like; needs guidance.")]
 Settings = Annotated[
@@ -51,20 +77,14 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     prompt: Prompts = None,
     prompts: PromptFile = None,
     negative_prompt: NegativePrompt = "",
-    seconds: Annotated[
-        float | None, typer.Option(min=0, help="Length of a take.  [default: 5]")
-    ] = None,
-    to_end: Annotated[
-        bool, typer.Option("--to-end", help="Let the model end a take, at --seconds at the latest.")
-    ] = False,
+    seconds: Seconds = None,
+    to_end: ToEnd = False,
     loop: Annotated[bool, typer.Option("--loop", help="Make seamless loops.")] = False,
     bpm: Bpm = None,
     bars: Bars = None,
-    beats_per_bar: Annotated[int, typer.Option(min=1, help="Beats of each bar.")] = 4,
-    count: Annotated[int, typer.Option(min=1, help="Takes per prompt.")] = 1,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Of the first take; the next takes count up from it.")
-    ] = 0,
+    beats_per_bar: Annotated[int, typer.Option(min=1, max=64, help="Beats of each bar.")] = 4,
+    count: Annotated[int, typer.Option(min=1, max=MAX_TAKES, help="Takes per prompt.")] = 1,
+    seed: Annotated[int, seed_option("Of the first take; the next takes count up from it.")] = 0,
     out: TakesOut = None,
     steps: Steps = None,
     guidance_scale: GuidanceScale = None,
@@ -76,9 +96,13 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
 
     They are 24-bit WAV files, each beside a JSON file that says how it was made.
     """
-    wanted = _prompts(prompt or [], prompts)
+    _require_prompt(prompt, listed=prompts is not None)
+    check_tempo(bpm, bars)
+    _check_kind(loop=loop, to_end=to_end, bpm=bpm, seconds=seconds)
+    check_length(run, seconds, loop=loop)
     beat = tempo(bpm, bars, beats_per_bar)
-    _check_length(loop=loop, to_end=to_end, bpm=bpm, seconds=seconds)
+    check_length(run, beat.seconds if beat else None, loop=loop)
+    changes = {"steps": steps, "guidance_scale": guidance_scale, **_settings(setting)}
     from audiogen.conditioning.controls import parse_controls
     from audiogen.generators import changed_sampling
     from audiogen.pipeline import Pipeline
@@ -86,10 +110,9 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     from audiogen.seeds import later_seed
     from audiogen.take_request import TakeRequest
     from audiogen.takes.making import write_takes
-    from audiogen.trees import parse_overrides
 
+    wanted = _prompts(prompt or [], prompts)
     controls, pipeline = parse_controls(control or ()), Pipeline.from_pretrained(run)
-    changes = {"steps": steps, "guidance_scale": guidance_scale, **parse_overrides(setting or ())}
     requests = TakeRequest.of_each(
         wanted,
         [later_seed(seed, number) for number in range(count)],
@@ -154,13 +177,25 @@ def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
     from audiogen.pack.prompts import bare_prompts
 
     listed = [] if file is None else bare_prompts(file)
-    if not given and not listed:
-        hint = 'give --prompt TEXT or --prompts FILE (--prompt "" leaves it to the model)'
-        raise typer.BadParameter(hint, param_hint="--prompt")
+    _require_prompt(given, listed=bool(listed))
     return (*given, *listed)
 
 
-def _check_length(*, loop: bool, to_end: bool, bpm: float | None, seconds: float | None) -> None:
+def _require_prompt(given: Sequence[str] | None, *, listed: bool) -> None:
+    """Raise typer.BadParameter where nothing is asked for."""
+    if not given and not listed:
+        hint = 'give --prompt TEXT or --prompts FILE (--prompt "" leaves it to the model)'
+        raise typer.BadParameter(hint, param_hint="--prompt")
+
+
+def _settings(given: list[str] | None) -> dict[str, Any]:
+    """The settings of sampling that are given one by one."""
+    from audiogen.trees import parse_overrides
+
+    return parse_overrides(given or ())
+
+
+def _check_kind(*, loop: bool, to_end: bool, bpm: float | None, seconds: float | None) -> None:
     """Raise typer.BadParameter for lengths that contradict each other."""
     if to_end and loop:
         raise typer.BadParameter("a loop has no end; give --loop or --to-end", param_hint="--loop")

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from audiogen.cli.options import Bars, BatchSize, Bpm, Model, SoundFile, Steps, tempo
+from audiogen.cli.options import (
+    MAX_TAKES,
+    Bars,
+    BatchSize,
+    Bpm,
+    Model,
+    SoundFile,
+    Steps,
+    check_tempo,
+    existing,
+    finite,
+    seed_option,
+    tempo,
+)
 
 if TYPE_CHECKING:
     from audiogen.pack.make import Done, Worker
@@ -29,13 +42,15 @@ Pack = Annotated[Path, typer.Argument(metavar="PACK", help="A folder that `make`
 def make(  # noqa: PLR0913 - a command's parameters are its options
     prompts: Annotated[
         Path,
-        typer.Argument(metavar="LIST", help="Prompts as .txt (one a line), .csv or .yaml."),
+        typer.Argument(
+            metavar="LIST", callback=existing, help="Prompts as .txt (one a line), .csv or .yaml."
+        ),
     ],
     *,
     model: Model,
     out: Annotated[Path, typer.Option("--out", metavar="PACK", help="Folder of the pack.")],
     count: Annotated[
-        int | None, typer.Option(min=1, help="Takes per prompt.  [default: 1]")
+        int | None, typer.Option(min=1, max=MAX_TAKES, help="Takes per prompt.  [default: 1]")
     ] = None,
     seconds: Annotated[
         str | None, typer.Option(metavar="S", help="Length, or a range: 5-10.  [default: 5]")
@@ -45,7 +60,7 @@ def make(  # noqa: PLR0913 - a command's parameters are its options
         int | None,
         typer.Option(min=1, max=64, metavar="N", help="Candidates of each take; the best is kept."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Moves the seeds of all prompts.")] = 0,
+    seed: Annotated[int, seed_option("Moves the seeds of all prompts.")] = 0,
     batch_size: BatchSize = 8,
 ) -> None:
     """Make the takes of a list of prompts.
@@ -113,13 +128,18 @@ def redo(  # noqa: PLR0913 - a command's parameters are its options
     *,
     kept: Annotated[bool, typer.Option("--kept", help="The kept takes.")] = False,
     starred: Annotated[bool, typer.Option("--starred", help="The starred takes.")] = False,
-    seconds: Annotated[float | None, typer.Option(min=0, help="Their new length.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, callback=finite, help="Their new length.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Solver steps.")] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Make them as loops.")] = False,
     bpm: Bpm = None,
     bars: Bars = None,
-    vary: Annotated[int, typer.Option(min=0, help="Variations of each.")] = 0,
-    amount: Annotated[float, typer.Option(help="How far: above 0, to 1, a new sound.")] = 0.3,
+    vary: Annotated[int, typer.Option(min=0, max=MAX_TAKES, help="Variations of each.")] = 0,
+    amount: Annotated[
+        float,
+        typer.Option(min=0, max=1, callback=finite, help="How far: above 0, to 1, a new sound."),
+    ] = 0.3,
     rate: Annotated[
         int | None, typer.Option(metavar="HZ", help="The same takes at another sample rate.")
     ] = None,
@@ -131,6 +151,7 @@ def redo(  # noqa: PLR0913 - a command's parameters are its options
     """
     if kept == starred:
         raise typer.BadParameter("give --kept or --starred", param_hint="--kept")
+    check_tempo(bpm, bars)
     from audiogen.pack.make import Worker
     from audiogen.pack.redo import RedoRequest, redo_pack
 

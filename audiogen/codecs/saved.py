@@ -8,9 +8,11 @@ from typing import Literal
 from pydantic import Field
 
 from audiogen.codecs.config import CodecConfig
-from audiogen.run_folder import CONFIG, RunFolder
+from audiogen.run_folder import CONFIG, RunFolder, how_far
+from audiogen.schema import UserPath
 from audiogen.seal import sealed_sha256
 from audiogen.storage import digest_of
+from audiogen.trees import did_you_mean
 from audiogen.types import Kind
 
 FILES = (CONFIG, "weights.safetensors")
@@ -24,7 +26,7 @@ class SavedConfig(CodecConfig):
     """
 
     type: Literal["saved"] = "saved"
-    path: Path
+    path: UserPath
     """A run folder, a model folder, or the codec's own."""
     hop_length: int = Field(default=1, gt=0)
     """Samples per latent frame; 1 until it is found."""
@@ -68,7 +70,7 @@ def find_codec(path: Path) -> Path:
         if all((folder / name).is_file() for name in FILES):
             return folder
     raise FileNotFoundError(
-        f"{path}: no finished codec here\n"
+        f"{path}: no finished codec here{did_you_mean(path)}{how_far(path)}\n"
         "  expected a run folder (with codec/model/) or a model folder; `audiogen train` makes one"
     )
 

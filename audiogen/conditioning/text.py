@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from audiogen.schema import Config
+from audiogen.schema import Config, UserPath
 from audiogen.storage import sha256_file
 
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
@@ -28,7 +28,7 @@ class MiniLMConfig(Config):
     """all-MiniLM-L6-v2 (Apache-2.0, 22 M parameters, 384 dimensions)."""
 
     type: Literal["minilm"] = "minilm"
-    folder: Path | None = None
+    folder: UserPath | None = None
     """Where its files are; None looks in the installed package, then in the hub's cache."""
     max_tokens: int = Field(default=32, ge=4, le=256)
     """Longer prompts are cut."""

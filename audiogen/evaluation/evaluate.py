@@ -51,7 +51,7 @@ from audiogen.experiment import ExperimentConfig
 from audiogen.judge.judge import train_judge
 from audiogen.locking import hold
 from audiogen.pipeline import Pipeline
-from audiogen.run_folder import find_model, model_digest
+from audiogen.run_folder import find_model, how_far, model_digest
 from audiogen.stage_settings import require_known_sounds
 from audiogen.storage import sha256_file
 
@@ -105,7 +105,7 @@ def _digest(config: ExperimentConfig) -> str:
     weights = config.run.model("codec") / "weights.safetensors"
     if not weights.is_file():
         raise FileNotFoundError(
-            f"{config.run_dir}: no finished codec here\n"
+            f"{config.run_dir}: no finished codec here{how_far(config.run_dir)}\n"
             f"  expected {weights}; `audiogen train` makes it"
         )
     return sha256_file(weights)[:16]
@@ -194,13 +194,13 @@ def _texture_scores(
 
     Each is left out where there are too few sounds for it.
     """
-    if len(training.wavs) < LEAST_TRAINING:
-        return {}, Diversity()
     noise = replace(real, wavs=noise_like(real.wavs, config.evaluate.seed))
     sounds = {"training": training, "held_out": real, "takes": made, "noise": noise}
     features = {
         kind: texture_features(found.wavs, rate) for kind, found in sounds.items() if found.wavs
     }
+    if len(np.unique(features["training"], axis=0)) < LEAST_TRAINING:
+        return {}, Diversity()
     space = FeatureSpace.fit(features["training"])
     points = {kind: space.project(found) for kind, found in features.items()}
     functions: dict[str, Callable[[Array, Array], float]] = {

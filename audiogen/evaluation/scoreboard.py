@@ -13,8 +13,9 @@ from audiogen.evaluation.scores import (
     read_scores,
 )
 from audiogen.experiment import load_config
-from audiogen.run_folder import RunFolder
+from audiogen.run_folder import RunFolder, how_far
 from audiogen.storage import sha256_file
+from audiogen.trees import did_you_mean
 
 HEADER = (
     "run",
@@ -80,7 +81,8 @@ def _scores(run: Path) -> Scores:
     file = RunFolder(run).scores
     if not file.is_file():
         raise FileNotFoundError(
-            f"{run}: not evaluated\n  expected {file}; `audiogen evaluate {run}` makes it"
+            f"{run}: not evaluated{did_you_mean(run)}{how_far(run)}\n"
+            f"  expected {file}; `audiogen evaluate {run}` makes it"
         )
     return read_scores(file)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from audiogen.schema import ConfigError
-from audiogen.storage import atomic_write_text, parse_json, remove_leftovers
+from audiogen.storage import atomic_write_text, make_folder, parse_json, remove_leftovers
 from audiogen.takes.take import Take, take_slug
 
 JOB_FILE = "job.jsonl"
@@ -61,7 +61,7 @@ def update_job(pack: Path, wanted: Iterable[Take], digests: Mapping[str, str]) -
     """
     job = read_job(pack)
     check_models(job, digests)
-    (pack / TAKES_FOLDER).mkdir(parents=True, exist_ok=True)
+    make_folder(pack / TAKES_FOLDER)
     remove_leftovers(pack / TAKES_FOLDER)
     remove_leftovers(pack)
     known = {take.key for take in job}

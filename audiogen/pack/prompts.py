@@ -16,9 +16,10 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from audiogen.conditioning.controls import ControlName, parse_controls
 from audiogen.generators import changed_sampling
-from audiogen.pipeline import MIN_SECONDS, Pipeline
+from audiogen.limits import MAX_SEED, MIN_SECONDS
+from audiogen.pipeline import Pipeline
 from audiogen.schema import Config, ConfigError, ConfigT, parse_config, read_config
-from audiogen.seeds import MAX_SEED, hashed_seed
+from audiogen.seeds import hashed_seed
 from audiogen.storage import digest_of
 from audiogen.take_request import Tempo
 from audiogen.takes.take import Take

@@ -22,6 +22,7 @@ from audiogen.seeds import later_seed
 from audiogen.take_request import TakeRequest, Tempo, Variation
 from audiogen.takes.making import make_batch
 from audiogen.takes.take import Take, read_take, write_take
+from audiogen.trees import did_you_mean
 
 _log = logging.getLogger(__name__)
 
@@ -163,7 +164,8 @@ def _chosen(pack: Path, request: RedoRequest) -> list[Take]:
     if not parents:
         verb = "starred" if request.which == "star" else "kept"
         raise ValueError(
-            f"{pack}: no take is {verb}; choose on its page (`audiogen texture serve {pack}`)"
+            f"{pack}: no take is {verb}{did_you_mean(pack)}\n"
+            f"  choose on its page (`audiogen texture serve {pack}`)"
         )
     return parents
 
@@ -215,7 +217,7 @@ def _changes(before: TakeRequest, request: RedoRequest, pipeline: Pipeline) -> d
 def _require_take(file: Path) -> Take:
     """The take that a file is; ValueError where nothing tells of it, or it is an edit."""
     if not file.is_file():
-        raise ValueError(f"{file}: there is no such file")
+        raise ValueError(f"{file}: there is no such file{did_you_mean(file)}")
     take = read_take(file)
     if take is None:
         raise ValueError(

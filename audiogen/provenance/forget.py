@@ -14,6 +14,7 @@ from audiogen.provenance.croissant import CROISSANT_FILE, read_croissant
 from audiogen.run_folder import MANIFEST, WEIGHTS, RunFolder
 from audiogen.stage_settings import first_few
 from audiogen.storage import sha256_file
+from audiogen.trees import did_you_mean
 
 SHA_PREFIX = re.compile(r"[0-9a-f]{8,64}")
 
@@ -54,7 +55,10 @@ def find_uses(identifier: str, runs: Path) -> Uses:
     if not identifier.strip():
         raise ValueError("data forget: give a path, a sha256 or a source id")
     if not runs.is_dir():
-        raise ValueError(f"{runs}: there is no such folder; --runs names the folder of your runs")
+        raise ValueError(
+            f"{runs}: there is no such folder{did_you_mean(runs)}\n"
+            "  --runs names the folder of your runs"
+        )
     is_it, uses = _matcher(identifier), Uses()
     for run in sorted(path.parent for path in runs.rglob(MANIFEST)):
         _look_into_run(RunFolder(run), is_it, uses)

@@ -15,9 +15,11 @@ from torch import Tensor
 
 from audiogen.audio.dsp import below_full_scale
 from audiogen.generators import Start, changed_sampling
-from audiogen.pipeline import MAX_WINDOWS, Pipeline
+from audiogen.limits import MAX_WINDOWS
+from audiogen.pipeline import Pipeline
 from audiogen.seeds import later_seed
 from audiogen.take_request import TakeRequest, Variation
+from audiogen.takes.regions import find_regions
 from audiogen.takes.sources import (
     STEM_CHARACTERS,
     EditRequest,
@@ -27,7 +29,6 @@ from audiogen.takes.sources import (
 )
 from audiogen.takes.splice import append, replace_region
 
-MIN_REGION_SECONDS = 0.02
 BATCH = 8
 _log = logging.getLogger(__name__)
 
@@ -170,46 +171,6 @@ def inpaint(run: Path, file: Path, request: EditRequest, *, regions: Sequence[st
     seconds = [[start / spec.sample_rate, stop / spec.sample_rate] for start, stop in spans]
     name, seed = f"inpaint-seed{request.seed}", request.seed
     return task.write(wav, name, seed, operation="inpaint", regions=seconds)
-
-
-def find_regions(texts: Sequence[str], length: int, sample_rate: int) -> list[tuple[int, int]]:
-    """Regions as (start, stop) in samples, in order; those that overlap are merged.
-
-    Args:
-        texts: START:STOP in seconds; without START from the beginning, without STOP to the end.
-        length: samples of the file.
-        sample_rate: Hz.
-
-    Raises:
-        ValueError: a region is no such text, reversed, outside of the file, or shorter than a
-            fade.
-    """
-    if not texts:
-        raise ValueError("give at least one region, such as --region 1.2:2.0")
-    total = length / sample_rate
-    found = []
-    for text in texts:
-        try:
-            first, second = text.split(":")
-            start, stop = float(first or 0), float(second or total)
-        except ValueError:
-            message = f"region {text!r}: expected START:STOP in seconds, such as 1.2:2.0"
-            raise ValueError(message) from None
-        if not start < stop:
-            raise ValueError(f"region {text}: expected a START before its STOP, in seconds")
-        if start < 0 or round(stop * sample_rate) > length:
-            raise ValueError(f"region {text}: the file reaches from 0 to {total:.3f} s")
-        if stop - start < MIN_REGION_SECONDS:
-            raise ValueError(f"region {text}: shorter than {1000 * MIN_REGION_SECONDS:.0f} ms")
-        found.append((round(start * sample_rate), round(stop * sample_rate)))
-    merged: list[tuple[int, int]] = []
-    for start, stop in sorted(found):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
-            _log.info("regions that overlap are merged, up to %.3f s", merged[-1][1] / sample_rate)
-        else:
-            merged.append((start, stop))
-    return merged
 
 
 def extend(

@@ -13,6 +13,7 @@ from audiogen.audio.loops import measure_seam
 from audiogen.locking import new_file
 from audiogen.pipeline import Pipeline
 from audiogen.seeds import later_seed
+from audiogen.storage import make_folder
 from audiogen.take_request import TakeRequest
 from audiogen.takes.take import Batch, Take, take_slug, write_take
 
@@ -100,7 +101,7 @@ def write_takes(
         ValueError: see `Pipeline.takes`; before anything is made for what no take may have.
     """
     pipeline.check(requests)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     for first in range(0, len(requests), batch_size):
         for take, wav in make_takes(pipeline, requests[first : first + batch_size]):
             with new_file(out, f"{take_slug(take.prompt)}-seed{take.seed}") as path:

@@ -20,7 +20,7 @@ from audiogen.audio.dsp import (
 from audiogen.audio.io.files import read_audio
 from audiogen.locking import new_file
 from audiogen.pipeline import Pipeline
-from audiogen.storage import sha256_file
+from audiogen.storage import make_folder, sha256_file
 from audiogen.take_request import TakeRequest
 from audiogen.takes.take import Edit, SourceFile, Take, read_take, write_take
 from audiogen.types import LatentSpec
@@ -137,6 +137,7 @@ def write_edit(
     seconds = wav.shape[1] / pipeline.codec.spec.sample_rate
     whole = request.model_copy(update={"seconds": seconds})
     take = Take.made_by(pipeline, whole, edit=Edit(sources=tuple(files), **edit))
+    make_folder(out)
     with new_file(out, stem) as path:
         write_take(path, wav, take)
     return path

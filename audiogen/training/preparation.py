@@ -68,12 +68,30 @@ def prepare_held(config: ExperimentConfig) -> str:
             own=run.path,
         )
         require_same_run(config, begun, rows)
+        _require_enough(config, rows)
         _encode_captions(config, rows)
         write_manifest(run.manifest, rows)
         atomic_write_text(run.environment, json.dumps(_environment(), indent=1))
         atomic_write_text(run.prepared, json.dumps(key))
     atomic_write_text(run.config, dump_config(config))
     return summarise(rows)
+
+
+def _require_enough(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> None:
+    """Raise ValueError where it is plain that training will find too little."""
+    clips = [row for row in rows if row.verdict == "used" and row.split == "train"]
+    if not clips:
+        raise ValueError(
+            f"{config.sounds}: nothing to train on\n  its metadata hold out every recording; give"
+            " some the split `train`, or leave the split of some empty"
+        )
+    controls = config.generator.conditioner.controls if config.generator is not None else {}
+    is_one = len(clips) == config.train.generator.versions == 1
+    if controls and is_one and clips[0].seconds <= config.data.clip_seconds:
+        raise ValueError(
+            f"{config.sounds}: one clip to train on, of which no control can be learnt\n"
+            "  leave out generator.conditioner.controls, or take sounds in which they vary"
+        )
 
 
 def _begun_settings(config: ExperimentConfig) -> dict[str, Mapping[str, Any]]:

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 
 from audiogen.codecs import FILES, build_codec, load_codec, read_codec_config, save_codec
 from audiogen.conditioning.text import TEXT_DIM
-from audiogen.data.loading.clips import ClipDataset, read_clip, read_clips, thinned
+from audiogen.data.loading.clips import ClipDataset, read_beginning, read_clips, thinned
 from audiogen.data.loading.latents import encode_rows
 from audiogen.data.loading.measured import find_ranges
 from audiogen.data.manifest import read_split
@@ -23,6 +23,7 @@ from audiogen.experiment import ExperimentConfig, Stage
 from audiogen.generators import build_generator
 from audiogen.generators.abilities import HasPaths
 from audiogen.judge.judge import train_judge
+from audiogen.limits import MIN_SECONDS
 from audiogen.locking import hold
 from audiogen.model_folder import Model, write_model
 from audiogen.pipeline import Pipeline
@@ -89,7 +90,10 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     frames = spec.num_frames(config.train.codec.crop_seconds)
     dataset = ClipDataset(folder, rows, spec, crop_frames=frames, seed=config.seed)
     shown = {row.label: row for row in reversed(read_split(config.run.manifest, "held_out"))}
-    clips = [(label, read_clip(folder, shown[label], spec)) for label in sorted(shown)[:4]]
+    clips = [
+        (label, read_beginning(folder, shown[label], spec, config.data.clip_seconds))
+        for label in sorted(shown)[:4]
+    ]
 
     def demo(step: int, tracker: Tracker) -> None:
         for number, (label, wav) in enumerate(clips):
@@ -229,7 +233,8 @@ def _demo(config: ExperimentConfig, pipeline: Pipeline) -> Demo:
     seeds = range(DEMO_SEED, DEMO_SEED + len(prompts))
 
     def demo(step: int, tracker: Tracker) -> None:
-        wavs = pipeline(prompts, seconds=config.data.clip_seconds, seeds=seeds)
+        seconds = max(MIN_SECONDS, config.data.clip_seconds)
+        wavs = pipeline(prompts, seconds=seconds, seeds=seeds)
         for number, (prompt, wav) in enumerate(zip(prompts, wavs, strict=True)):
             tracker.audio(step, f"{number:02d}", wav, pipeline.codec.spec.sample_rate, prompt)
 

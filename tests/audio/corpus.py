@@ -113,6 +113,23 @@ def without_xing(content: bytes) -> bytes:
     return content[content.index(content[:2], 2) :]
 
 
+def mp3_in_wav(content: bytes, *, lost: int = 0) -> bytes:
+    """Return a WAV of format tag 0x55, as ffmpeg writes it, some bytes of whose end are lost."""
+    channels = 1 if content[3] >> 6 == 3 else 2
+    form = struct.pack("<HHIIHH", 0x55, channels, RATE, 16000, 576, 0)
+    form += struct.pack("<HHIHHH", 12, 1, 2, 576, 1, 0)
+    body = b"WAVE"
+    for name, chunk in (
+        (b"fmt ", form),
+        (b"LIST", b"INFOISFT\x0e\0\0\0Lavf60.16.100\0"),
+        (b"fact", struct.pack("<I", FRAMES)),
+        (b"data", content),
+    ):
+        body += name + struct.pack("<I", len(chunk)) + chunk + bytes(len(chunk) % 2)
+    whole = b"RIFF" + struct.pack("<I", len(body)) + body
+    return whole[: len(whole) - lost]
+
+
 def floats(*, value: float, subtype: str = "FLOAT") -> bytes:
     """Return a float WAV with one special sample."""
     samples = NOISE.astype(np.float64)
@@ -139,7 +156,11 @@ def locked(path: Path) -> None:
 
 MP3 = encoded("MP3")
 OGG = encoded("OGG")
+CBR = encoded("MP3", bitrate_mode="CONSTANT", compression_level=0.1)
 VBR = encoded("MP3", samples=quiet_then_loud(), bitrate_mode="VARIABLE", compression_level=0.5)
+FADING = encoded(
+    "MP3", samples=quiet_then_loud()[::-1], bitrate_mode="VARIABLE", compression_level=0.5
+)
 UNREAD = {"unreadable", "truncated", "no_samples"}
 
 BAD: Mapping[str, Case] = {
@@ -186,7 +207,11 @@ BAD: Mapping[str, Case] = {
     "ogg_chained.ogg": Case(make=OGG + OGG, expected="several_streams"),
     "mp3_cut.mp3": Case(make=MP3[: len(MP3) // 3], expected={"truncated", "contradictory"}),
     "mp3_head.mp3": Case(make=MP3[:300], expected={"truncated", "unreadable", "contradictory"}),
-    "mp3_vbr_no_length.mp3": Case(make=without_xing(VBR), expected={"unknown_length", "truncated"}),
+    "mp3_vbr_no_length.mp3": Case(make=without_xing(FADING), expected="unknown_length"),
+    "mp3_in_wav_cut.wav": Case(make=mp3_in_wav(without_xing(CBR), lost=500), expected="truncated"),
+    "mp3_in_wav_none.wav": Case(
+        make=mp3_in_wav(bytes(4000)), expected={"unreadable", "no_samples"}
+    ),
     "mp3_doubled.mp3": Case(make=VBR + without_xing(VBR), expected="contradictory"),
     "id3_giant.mp3": Case(
         make=b"ID3\4\0\0\x7f\x7f\x7f\x7f" + MP3, expected={"unreadable", "no_samples"}
@@ -249,9 +274,12 @@ GOOD: Mapping[str, Case] = {
     "mp3_named.wav": Case(make=MP3),
     "mp3_id3.mp3": Case(make=b"ID3\4\0\0\0\0\0\x0a" + bytes(10) + MP3),
     "mp3_vbr.mp3": Case(make=VBR, frames=20 * FRAMES),
-    "mp3_no_length.mp3": Case(
-        make=without_xing(encoded("MP3", bitrate_mode="CONSTANT", compression_level=0.1))
-    ),
+    "mp3_no_length.mp3": Case(make=without_xing(CBR)),
+    "mp3_vbr_no_length_quiet.mp3": Case(make=without_xing(VBR), frames=20 * FRAMES),
+    "mp3_in_wav.wav": Case(make=mp3_in_wav(without_xing(CBR))),
+    "mp3_in_wav_with_length.wav": Case(make=mp3_in_wav(MP3)),
+    "mp3_in_wav_vbr.wav": Case(make=mp3_in_wav(without_xing(VBR)), frames=20 * FRAMES),
+    "mp3_in_wav_tagged.wav": Case(make=mp3_in_wav(without_xing(CBR)) + b"id3 \4\0\0\0ID3\4"),
     "mp3_tag_behind.mp3": Case(make=MP3 + b"TAG" + bytes(125)),
     "ogg_junk_behind.ogg": Case(make=OGG + b"TAG" + bytes(125)),
     "opus.ogg": Case(

@@ -64,6 +64,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     takes = [Path("a.wav"), Path("b.wav")]
     model = SimpleNamespace(config=SimpleNamespace(sample=TokenSamplingConfig()))
     monkeypatch.setattr("audiogen.experiment.load_config", load)
+    monkeypatch.setattr("audiogen.trees.read_derived", lambda _: {})
+    monkeypatch.setattr("audiogen.run_folder.find_model", lambda path: path)
+    monkeypatch.setattr("audiogen.run_folder.training_window", lambda _: 5.0)
     stand_in("training.preparation.prepare", "3 sounds used")
     stand_in("training.stages.train", Path("runs/x/generator/model"))
     stand_in("evaluation.evaluate.evaluate", Path("runs/x/report.html"))
@@ -329,7 +332,23 @@ def test_wrong_usage_is_exit_code_2(
     [
         (ConfigError("r.yaml:\n  a\n  b\n  c\n  d\n  e"), 2, "r.yaml:\n  a\n  b\n  c\n  d\n  e"),
         (ValueError("1\n2\n3\n4\n5"), 1, "1\n2\n3\n4"),
-        (FileNotFoundError(2, "No such file", "x"), 1, "[Errno 2] No such file: 'x'"),
+        (
+            FileNotFoundError(2, "No such file", "x"),
+            1,
+            "x: No such file\n  give the path of one that is there",
+        ),
+        (
+            PermissionError(13, "Permission denied", "/x/takes"),
+            1,
+            "/x/takes: Permission denied\n  choose a folder where you may write, or change the"
+            " rights of this one",
+        ),
+        (
+            OSError(28, "No space left on device", "/x/a.wav"),
+            1,
+            "/x/a.wav: No space left on device\n  free some space, or choose another folder; what"
+            " is finished stays",
+        ),
         (OSError(), 1, "OSError"),
     ],
 )

@@ -14,6 +14,7 @@ from audiogen.evaluation.evaluate import evaluate
 from audiogen.evaluation.scoreboard import scoreboard
 from audiogen.evaluation.scores import NOTHING_HELD_OUT, Scores, read_scores
 from audiogen.experiment import ExperimentConfig, load_config
+from audiogen.schema import ConfigError
 from audiogen.training.preparation import prepare
 from audiogen.training.stages import train
 
@@ -60,7 +61,7 @@ def measured(config: ExperimentConfig) -> Scores:
 def test_prepare_says_what_it_means(tmp_path: Path, files: Mapping[str, str]) -> None:
     write_sounds(tmp_path, files)
     text = " ".join(summarise(scan_folder(tmp_path)).split())
-    assert "nothing is held out: training works, but" in text
+    assert "nothing is held out at all: training works, but" in text
     assert "no metrics of held-out sounds and no distance of takes to them" in text
     assert "source_id" in text
     assert "add recordings" in text
@@ -130,6 +131,64 @@ def test_a_codec_alone_has_a_report_too(tmp_path: Path) -> None:
     assert (scores.codec, scores.takes, scores.recognised) == (None, None, None)
     assert NOTHING_HELD_OUT in config.run.report.read_text(encoding="utf-8")
     assert "None" not in scoreboard([config.run_dir])
+
+
+@pytest.mark.parametrize("recipe", ["mel", "flow-fewstep"])
+def test_other_recipes_do_without_too(tmp_path: Path, recipe: str) -> None:
+    write_sounds(tmp_path / "sounds", {"long.wav": "a"})
+    scores = measured(experiment(tmp_path, recipe))
+    assert scores.codec is None
+    assert (scores.takes is None) == (recipe == "mel")
+
+
+def test_three_equal_clips_span_no_space(tmp_path: Path) -> None:
+    write_sounds(tmp_path / "sounds", {f"Rain/{one}.wav": one for one in "abcde"})
+    rain = tmp_path / "sounds" / "Rain"
+    for one in "bc":
+        (rain / f"{one}.wav").write_bytes((rain / "a.wav").read_bytes())
+    sides = [f"Rain/{one}.wav,{'train' if one in 'abc' else 'test'}\n" for one in "abcde"]
+    (tmp_path / "sounds" / "metadata.csv").write_text("file,split\n" + "".join(sides))
+    scores = measured(experiment(tmp_path, "diffusion"))
+    assert scores.codec is not None
+    assert scores.takes is not None
+    assert scores.takes.frechet is None
+
+
+def test_nothing_to_train_on_is_an_error_of_prepare(tmp_path: Path) -> None:
+    write_sounds(tmp_path / "sounds", ONE_EACH)
+    sides = "".join(f"{name},test\n" for name in ONE_EACH)
+    (tmp_path / "sounds" / "metadata.csv").write_text("file,split\n" + sides)
+    config = experiment(tmp_path, "diffusion")
+    with pytest.raises(ValueError, match=r"nothing to train on\n.*hold out every recording"):
+        prepare(config)
+    assert not config.run.manifest.exists()
+
+
+def test_a_control_of_one_clip_is_an_error_of_prepare(tmp_path: Path) -> None:
+    write_sounds(tmp_path / "sounds", ONE_FILE, seconds=1.0)
+    config = experiment(tmp_path, "diffusion", "generator.conditioner.controls={brightness: auto}")
+    with pytest.raises(ValueError, match="one clip to train on, of which no control"):
+        prepare(config)
+    assert not config.run.manifest.exists()
+
+
+def test_demos_are_no_shorter_than_a_take_may_be(tmp_path: Path) -> None:
+    write_sounds(tmp_path / "sounds", ONE_EACH)
+    config = experiment(tmp_path, "diffusion", "data.clip_seconds=0.3")
+    assert measured(config).takes is not None
+
+
+@pytest.mark.parametrize(("seconds", "is_fine"), [(0.4, False), (12, True), (20, False)])
+def test_takes_too_long_to_evaluate_are_an_error_of_the_recipe(
+    tmp_path: Path, seconds: float, is_fine: bool
+) -> None:
+    given = f"evaluate.seconds={seconds}"
+    if is_fine:
+        assert experiment(tmp_path, "diffusion", given).evaluate.seconds == seconds
+    else:
+        with pytest.raises(ConfigError, match=rf"{given}: .* makes 0\.5 to 12 s"):
+            experiment(tmp_path, "diffusion", given)
+    assert experiment(tmp_path, "mel", given).evaluate.seconds == seconds
 
 
 @pytest.mark.parametrize("count", [2, 3])

@@ -20,8 +20,9 @@ from audiogen.audio.io.files import read_audio, write_audio
 from audiogen.generators import ODESamplingConfig
 from audiogen.pipeline import Pipeline
 from audiogen.take_request import TakeRequest, Variation
-from audiogen.takes.edit import extend, find_regions, inpaint, vary
+from audiogen.takes.edit import extend, inpaint, vary
 from audiogen.takes.morph import between, morph, morph_takes, slerp
+from audiogen.takes.regions import find_regions
 from audiogen.takes.sources import EditRequest, read_source
 
 pytestmark = pytest.mark.usefixtures("fake_text")
@@ -339,7 +340,10 @@ def test_slerp_keeps_the_variance_of_noise_and_the_ends() -> None:
         (["a:b"], "expected START:STOP in seconds"),
         (["2:1"], "a START before its STOP"),
         (["nan:1"], "a START before its STOP"),
-        (["-1:1"], "the file reaches from 0 to 2.000 s"),
+        (["-1:1"], "in seconds from 0 on"),
+        (["1:nan"], "a START before its STOP"),
+        (["0:inf"], "a START before its STOP"),
+        (["3:"], "the file reaches from 0 to 2.000 s"),
         (["1:2.5"], "the file reaches from 0 to 2.000 s"),
         (["0.5:0.51"], "shorter than 20 ms"),
     ],

@@ -18,7 +18,7 @@ from audiogen.audio.io.streams import ContainerError, check_ogg, count_mp3, is_m
 Kind = Literal["WAV", "AIFF", "OGG", "FLAC", "MPEG"]
 UNKNOWN_SIZES = {0x7FFF, 0x8000, 0xFFFF}  # upper half of sizes that recorders write to a pipe
 MAX_CHUNKS = 10_000
-EXTENSIBLE = 0xFFFE
+EXTENSIBLE, MP3_TAG = 0xFFFE, 0x55  # WAVE format tags
 FIXED_WIDTH = {1, 3, 6, 7}  # WAVE format tags whose frames have a fixed size: PCM, float, G.711
 AIFC_FIXED_WIDTH = {b"NONE", b"sowt", b"twos", b"in24", b"in32", b"fl32", b"FL32", b"fl64", b"FL64"}
 
@@ -31,6 +31,7 @@ class Container:
         kind: of format, told by the content.
         found: whether the samples were found; where not, libsndfile must not find them either.
         frames: how many there must be; None when the format does not say.
+        is_mp3: the samples are MP3, in a file of their own or in a WAV, as ffmpeg writes.
         counted: `frames` were counted in an MP3 that itself does not say how many it has.
         md5: FLAC's checksum of all samples; empty when there is none.
         bits: per sample, of FLAC.
@@ -39,6 +40,7 @@ class Container:
     kind: Kind
     found: bool = True
     frames: int | None = None
+    is_mp3: bool = False
     counted: bool = False
     md5: bytes = b""
     bits: int = 0
@@ -68,7 +70,7 @@ def examine(raw: BinaryIO, size: int) -> Container:
         return Container(kind="OGG")
     if start or is_mpeg_sync(head):
         frames, announced = count_mp3(raw, start)
-        return Container(kind="MPEG", frames=frames, counted=not announced)
+        return Container(kind="MPEG", frames=frames, is_mp3=True, counted=not announced)
     raise ContainerError("not_audio")
 
 
@@ -117,6 +119,9 @@ def _wav(raw: BinaryIO, size: int, order: str) -> Container:
         length = size - body if long_size is None else long_size
         stop = size
     _require_sizes(body + length, stop, form_end, size)
+    if _format_tag(raw, chunks, order) == MP3_TAG:
+        frames, announced = count_mp3(raw, body, length)
+        return Container(kind="WAV", frames=frames, is_mp3=True, counted=not announced)
     width = _frame_bytes(raw, chunks, order)
     return Container(kind="WAV", frames=length // width if width else None)
 
@@ -128,6 +133,13 @@ def _long_size(raw: BinaryIO, chunks: Mapping[bytes, tuple[int, int]]) -> int | 
     raw.seek(chunks[b"ds64"][0] + 8)
     field = raw.read(8)
     return int.from_bytes(field, "little") if len(field) == 8 else None
+
+
+def _format_tag(raw: BinaryIO, chunks: Mapping[bytes, tuple[int, int]], order: str) -> int:
+    """Return the WAVE format tag, 0 when there is none."""
+    raw.seek(chunks.get(b"fmt ", (0, 0))[0])
+    field = raw.read(2)
+    return int(struct.unpack(order + "H", field)[0]) if b"fmt " in chunks and field[1:] else 0
 
 
 def _frame_bytes(raw: BinaryIO, chunks: Mapping[bytes, tuple[int, int]], order: str) -> int:

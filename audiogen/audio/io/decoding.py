@@ -18,6 +18,7 @@ import soundfile
 from audiogen.audio.io.containers import Container, examine
 from audiogen.audio.io.member import Member, Sound
 from audiogen.audio.io.streams import ContainerError
+from audiogen.trees import did_you_mean
 
 AUDIO_SUFFIXES: frozenset[str] = frozenset(
     {".wav", ".wave", ".bwf", ".flac", ".ogg", ".mp3", ".mp2", ".mpga", ".aif", ".aiff", ".aifc"}
@@ -48,7 +49,7 @@ REASONS: Mapping[str, str] = {
     "no_samples": "the file has a header but no samples",
     "bad_rate": "the sample rate is outside 4 kHz to 768 kHz",
     "bad_channels": f"the file has more than {MAX_CHANNELS} channels",
-    "unknown_length": "the file does not say how long it is; convert it to WAV",
+    "unknown_length": "the file does not say how long it is; convert it to PCM WAV",
     "several_streams": "an Ogg file of several streams; convert it to WAV",
     "implausible_length": "the header claims far more audio than the bytes can hold",
     "contradictory": "the header contradicts itself or the file; save the sound anew",
@@ -98,12 +99,14 @@ class OpenedAudio:
     @property
     def num_frames(self) -> int:
         """Announced length; an MP3 may turn out a little shorter."""
-        return int(self.file.frames)
+        # Where an MP3 announces none, libsndfile guesses; in a WAV up to ten times too much.
+        counted = self.container.frames if self.container.counted else None
+        return int(self.file.frames if counted is None else min(self.file.frames, counted))
 
     @property
     def slack(self) -> float:
         """By how many frames announced and real length may differ in a sound file."""
-        if self.container.kind != "MPEG":
+        if not self.container.is_mp3:
             return 0.0
         return MP3_SLACK_FRAMES + MP3_SLACK * self.num_frames
 
@@ -164,6 +167,26 @@ def opened(sound: Sound, *, sha256: str = "") -> Iterator[OpenedAudio]:
         yield _open(sound, stack, sha256)
 
 
+def read_part(sound: Sound, start: int, count: int) -> npt.NDArray[np.float32]:
+    """Decode up to `count` frames (n, C) from frame `start` of a file that `opened` found sound.
+
+    Raises:
+        AudioReadError: it is gone, or has changed.
+    """
+    try:
+        with contextlib.ExitStack() as stack:
+            raw = stack.enter_context(sound.open("rb")) if isinstance(sound, Member) else sound
+            file = stack.enter_context(soundfile.SoundFile(raw))
+            file.seek(start)
+            block: npt.NDArray[np.float32] = file.read(count, dtype="float32", always_2d=True)
+            return block
+    except soundfile.LibsndfileError:
+        gone = not isinstance(sound, Member) and not sound.exists()
+        raise AudioReadError(sound, "missing" if gone else "changed") from None
+    except OSError as error:
+        raise AudioReadError(sound, "unreadable", error.strerror or str(error)) from None
+
+
 def _open(sound: Sound, stack: contextlib.ExitStack, sha256: str) -> OpenedAudio:
     """Open a file for as long as `stack` is; see `opened`."""
     try:
@@ -192,7 +215,8 @@ def _open(sound: Sound, stack: contextlib.ExitStack, sha256: str) -> OpenedAudio
         detail = "no frame of audio in it" if "does not exist" in said else said
         raise AudioReadError(sound, "unreadable", detail) from None
     except (FileNotFoundError, NotADirectoryError):
-        raise AudioReadError(sound, "missing") from None
+        near = "" if isinstance(sound, Member) else did_you_mean(sound).strip("; ")
+        raise AudioReadError(sound, "missing", near) from None
     except OSError as error:
         raise AudioReadError(sound, "unreadable", error.strerror or str(error)) from None
     audio = OpenedAudio(sound=sound, container=container, file=stack.enter_context(file))

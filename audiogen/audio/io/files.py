@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,11 +96,28 @@ def write_audio(
         )
     if encoding == "PCM_16":  # libsndfile would round towards minus infinity
         samples = (samples * 32768).round().clip(-32768, 32767).astype(np.int16)
-    with replacing(path) as temporary:
-        soundfile.write(temporary, samples.T, sample_rate, format=container, subtype=encoding)
-        # The sidecar gets its name first: a sound that exists then always has one.
-        if sidecar is not None:
-            _write_sidecar(path.with_suffix(".json"), sidecar, temporary)
+    beside = path.with_suffix(".json")
+    try:
+        with replacing(path) as temporary, _why_refused(temporary):
+            soundfile.write(temporary, samples.T, sample_rate, format=container, subtype=encoding)
+            # The sidecar gets its name first: a sound that exists then always has one.
+            if sidecar is not None:
+                _write_sidecar(beside, sidecar, temporary)
+    except OSError:
+        if sidecar is not None and not path.exists():
+            beside.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _why_refused(temporary: Path) -> Iterator[None]:
+    """Raise the OSError of a disk that refuses; libsndfile does not say why it failed."""
+    try:
+        yield
+    except soundfile.LibsndfileError:
+        with temporary.open("ab") as file:
+            file.write(bytes(1 << 16))
+        raise
 
 
 def _write_sidecar(path: Path, sidecar: Mapping[str, Any], sound: Path) -> None:
@@ -152,6 +170,7 @@ def write_blocks(
     is_long = num_samples * audio_channels * 3 > WAV_BYTES
     with (
         replacing(path) as temporary,
+        _why_refused(temporary),
         soundfile.SoundFile(
             temporary,
             mode="w",

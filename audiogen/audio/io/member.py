@@ -32,17 +32,53 @@ class Member:
     def __str__(self) -> str:
         return f"{self.archive}/{self.name}"
 
-    def open(self, mode: Literal["rb"] = "rb") -> io.BytesIO:
-        """Return the file's bytes, or as many as there are, in memory; see `Path.open`.
+    def open(self, mode: Literal["rb"] = "rb") -> io.BufferedReader | io.BytesIO:
+        """Return the file's bytes, or as many as there are; see `Path.open`.
+
+        Those of a remote archive are in memory.
 
         Raises:
             OSError: the archive cannot be read; a remote one, after several tries.
         """
         if not is_remote(self.archive):
-            with Path(self.archive).open("rb") as file:
-                file.seek(self.offset)
-                return io.BytesIO(file.read(self.num_bytes))
+            return io.BufferedReader(_Range(Path(self.archive), self.offset, self.num_bytes))
         return io.BytesIO(read_range(self.archive, self.offset, self.offset + self.num_bytes))
+
+
+class _Range(io.RawIOBase):
+    """A range of a file's bytes as a file of its own."""
+
+    def __init__(self, path: Path, offset: int, num_bytes: int) -> None:
+        super().__init__()
+        self._file = path.open("rb", buffering=0)
+        end = self._file.seek(0, io.SEEK_END)
+        self._offset, self._size = offset, max(0, min(num_bytes, end - offset))
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        if start + offset < 0:
+            raise ValueError(f"a place before the beginning: {start + offset}")
+        self._place = start + offset
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        count = max(0, min(len(buffer), self._size - self._place))
+        self._file.seek(self._offset + self._place)
+        read = self._file.readinto(memoryview(buffer)[:count]) or 0
+        self._place += read
+        return read
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
 
 
 Sound = Path | Member

@@ -71,7 +71,7 @@ def ogg_checksum(page: bytes) -> int:
     return int.from_bytes(turned.to_bytes(4, "little").translate(_REVERSED), "big")
 
 
-def count_mp3(raw: BinaryIO, start: int) -> tuple[int, bool]:
+def count_mp3(raw: BinaryIO, start: int, length: int = -1) -> tuple[int, bool]:
     """Count the samples of an MP3 without decoding (layout: ISO 11172-3, 2.4.1.3).
 
     Decoders guess the length from the first frame's bit rate when no frame count comes first, and
@@ -80,12 +80,13 @@ def count_mp3(raw: BinaryIO, start: int) -> tuple[int, bool]:
     Args:
         raw: The open file.
         start: The place of the first frame, behind tags.
+        length: Of the MP3 in bytes; -1 is up to the end of the file.
 
     Returns:
         samples per channel, and whether the file itself says how many frames it has.
     """
     raw.seek(start)
-    data = raw.read()
+    data = raw.read(length)
     first = data[:1024]
     announced = b"Xing" in first or b"Info" in first
     samples = place = 0

@@ -21,6 +21,7 @@ from audiogen.data.intake.listing import Listing, list_files, refused_row
 from audiogen.data.manifest import ManifestRow
 from audiogen.data.metadata import Metadata
 from audiogen.pages.markup import duration
+from audiogen.trees import did_you_mean
 from audiogen.trees import listing as on_one_line
 
 SUFFIXES = " ".join(sorted(AUDIO_SUFFIXES))
@@ -88,7 +89,9 @@ def scan_folder(
         raise ValueError(f"held_out is a share from 0 to below 1, got {held_out}.")
     if not folder.is_dir():
         state = "is not a folder" if folder.exists() else "does not exist"
-        raise ValueError(f"{folder} {state}; give a folder of sounds ({SUFFIXES}).")
+        raise ValueError(
+            f"{folder} {state}{did_you_mean(folder)}\n  give a folder of sounds ({SUFFIXES})"
+        )
     listing = list_files(folder, num_workers, own=own)
     _report_others(listing)
     looked_at = list(_look_at(listing, num_workers))
@@ -157,9 +160,8 @@ def _too_little(used: Sequence[ManifestRow]) -> list[str]:
     if used and not held:
         lines += [
             "",
-            "nothing is held out: training works, but the report will have no metrics of held-out",
-            "sounds and no distance of takes to them; to have these, add recordings, or say in a",
-            "source_id column of metadata.csv which files are different recordings",
+            "nothing is held out at all: training works, but the report will have no metrics of",
+            "held-out sounds and no distance of takes to them; to have these, add recordings",
         ]
     elif used and (held < LEAST_HELD_OUT or len(used) - held < LEAST_TRAINING):
         lines += [

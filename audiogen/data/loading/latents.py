@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
 
 from audiogen.codecs import Codec
 from audiogen.conditioning.controls import ControlName
-from audiogen.data.loading.clips import read_clip, versions_of
-from audiogen.data.loading.measured import MeasuredWindow, measure_windows
+from audiogen.data.loading.clips import (
+    SPEED_STEPS,
+    long_sound,
+    read_clip,
+    speeds_of,
+    version_blocks,
+    versions_of,
+)
+from audiogen.data.loading.long_sounds import LongSound
+from audiogen.data.loading.measured import MeasuredWindow, measure_blocks, measure_windows
 from audiogen.data.manifest import ManifestRow
 from audiogen.storage import publish_folder, read_tensors, write_tensors
 
-SHARD_ITEMS = 1024
+SHARD_ITEMS, SHARD_BYTES = 1024, 256 << 20
+"""What a shard has at most; an item of hours is one of its own."""
 INDEX_NAME = "index.json"
 
 
@@ -46,7 +55,9 @@ def encode_rows(
     controls: Sequence[ControlName] = (),
     versions: int = 1,
 ) -> Iterable[LatentItem]:
-    """Encode whole files, one after the other, each as one item or as several versions.
+    """Encode files, one after the other, each as one item or as several versions.
+
+    Long recordings are read and encoded in pieces.
 
     A file shorter than a training window, `min_frames`, is filled up with silence before it is
     encoded, so that what lies behind its end is the latent of silence. For `controls` see
@@ -54,12 +65,36 @@ def encode_rows(
     """
     hop = codec.spec.hop_length
     for row in rows:
+        window_seconds = min_frames * hop / codec.spec.sample_rate
+        sound = long_sound(folder, row, codec.spec, window_seconds=window_seconds)
+        if sound:
+            for speed, sign in speeds_of(versions):
+                yield _encode_long(sound, row, codec, speed, sign, min_frames, controls)
+            continue
         for wav in versions_of(read_clip(folder, row, codec.spec), versions):
             num_frames = -(-wav.shape[1] // hop)
             windows = measure_windows(wav, codec.spec, min_frames, controls)
             padded = F.pad(wav, (0, max(num_frames, min_frames) * hop - wav.shape[1]))
             latents = codec.encode(padded[None].to(codec.device))[0].cpu()
             yield LatentItem(latents=latents, num_frames=num_frames, row=row, windows=windows)
+
+
+def _encode_long(
+    sound: LongSound,
+    row: ManifestRow,
+    codec: Codec,
+    speed: int,
+    sign: int,
+    min_frames: int,
+    controls: Sequence[ControlName],
+) -> LatentItem:
+    """Encode a version of a recording that is longer than `min_frames`, twice read for measures."""
+    blocks = (wav[None].to(codec.device) for wav in version_blocks(sound, speed, sign))
+    latents = torch.cat([piece[0].cpu() for piece in codec.encode_pieces(blocks)], dim=-1)
+    num_samples = min(sound.num_samples, round(sound.num_samples * SPEED_STEPS / speed))
+    again = version_blocks(sound, speed, sign)
+    windows = measure_blocks(again, num_samples, codec.spec, min_frames, controls)
+    return LatentItem(latents=latents, num_frames=latents.shape[-1], row=row, windows=windows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +119,8 @@ def write_latents(final: Path, items: Iterable[LatentItem]) -> None:
     """Write items as shards of safetensors and an index; the folder appears when complete."""
     with publish_folder(final) as folder:
         index: list[_Entry] = []
-        rest = iter(items)
-        while group := list(islice(rest, SHARD_ITEMS)):
-            shard = f"shard-{len(index) // SHARD_ITEMS:05d}.safetensors"
+        for number, group in enumerate(_groups(items)):
+            shard = f"shard-{number:05d}.safetensors"
             write_tensors(folder / shard, {str(key): one.latents for key, one in enumerate(group)})
             index += [
                 _Entry(
@@ -99,6 +133,19 @@ def write_latents(final: Path, items: Iterable[LatentItem]) -> None:
                 for key, item in enumerate(group)
             ]
         (folder / INDEX_NAME).write_bytes(_INDEX.dump_json(index))
+
+
+def _groups(items: Iterable[LatentItem]) -> Iterator[list[LatentItem]]:
+    """Yield what is held and written at once."""
+    group: list[LatentItem] = []
+    for item in items:
+        group.append(item)
+        size = sum(one.latents.nbytes for one in group)
+        if len(group) == SHARD_ITEMS or size >= SHARD_BYTES:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def part_of(final: Path, number: int, count: int) -> Path:

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from audiogen.audio.measure.measures import measure_some
+from audiogen.codecs.frames import FrameStream
 from audiogen.conditioning.controls import (
     KEY_RANGE,
     MEASURES,
@@ -44,22 +45,34 @@ class MeasuredWindow:
 def measure_windows(
     wav: Tensor, spec: LatentSpec, window_frames: int, controls: Sequence[ControlName]
 ) -> tuple[MeasuredWindow, ...]:
+    """Measure the windows of a file's wav (C, T); see `measure_blocks`."""
+    return measure_blocks([wav], wav.shape[1], spec, window_frames, controls)
+
+
+def measure_blocks(
+    blocks: Iterable[Tensor],
+    num_samples: int,
+    spec: LatentSpec,
+    window_frames: int,
+    controls: Sequence[ControlName],
+) -> tuple[MeasuredWindow, ...]:
     """Measure what a model hears of a file at once: the file, or the windows of a long one.
 
     Each number is of the very samples whose latents are an item of training, at the codec's rate
     and channels, without padding. Windows of a long file lie half a window apart, and the last one
-    ends with it; a measure of the file as a whole would be wrong for most of them. The file's wav
-    is (C, T); without controls there are no windows.
+    ends with it; a measure of the file as a whole would be wrong for most of them. The file comes
+    in blocks (C, n), `num_samples` in all; without controls there are no windows.
     """
     if not controls:
         return ()
     hop = spec.hop_length
-    spare = max(0, -(-wav.shape[1] // hop) - window_frames)
+    frames = FrameStream((block[None] for block in blocks), hop)
+    spare = max(0, -(-num_samples // hop) - window_frames)
     starts = [*range(0, spare, max(1, window_frames // 2)), spare]
     attributes = [MEASURES[name].attribute for name in controls]
     windows = []
     for start in starts:
-        heard = wav[:, start * hop : (start + window_frames) * hop]
+        heard = frames.window(start, start + window_frames)[0, :, : num_samples - start * hop]
         found = measure_some(heard, spec.sample_rate, attributes)
         values = {name: found[MEASURES[name].attribute] for name in controls}
         numbers = {

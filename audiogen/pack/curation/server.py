@@ -20,6 +20,7 @@ from audiogen.pack.curation.choices import (
 from audiogen.pack.curation.page import PAGE_FILE
 from audiogen.pack.job import read_job, take_path
 from audiogen.takes.take import Take
+from audiogen.trees import did_you_mean
 
 ADDRESS = "127.0.0.1"
 MAX_BYTES = 16 << 20
@@ -40,9 +41,20 @@ def serving(pack: Path, port: int = 0) -> Iterator[ThreadingHTTPServer]:
         OSError: the port is taken.
     """
     if not (pack / PAGE_FILE).is_file():
-        raise ValueError(f"{pack}: no {PAGE_FILE} here; `audiogen texture page {pack}` makes it")
+        raise ValueError(
+            f"{pack}: no {PAGE_FILE} here{did_you_mean(pack)}\n"
+            f"  `audiogen texture page {pack}` makes it"
+        )
     read_selection(pack)  # a damaged one is said now, and not overwritten
-    with _PackServer(pack, port) as server:
+    try:
+        server = _PackServer(pack, port)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(
+            f"port {port} cannot be used: {reason}\n"
+            "  give another --port, or leave it out, which takes a free one"
+        ) from None
+    with server:
         yield server
 
 

@@ -38,6 +38,7 @@ from audiogen.provenance.attribution import ATTRIBUTION_FILE, read_attribution
 from audiogen.run_folder import find_model, model_digest
 from audiogen.storage import atomic_write_text, publish_folder, sha256_file
 from audiogen.takes.take import Export, Take, amend_take, read_take, write_take
+from audiogen.trees import did_you_mean
 
 RATES_HZ = (44_100, 48_000, 88_200, 96_000)
 _log = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def find_takes(pack: Path) -> list[tuple[Path, Take]]:
         ValueError: there is none, or the selection is damaged or keeps takes that are not there.
     """
     if not pack.is_dir():
-        raise ValueError(f"{pack}: no such folder.")
+        raise ValueError(f"{pack}: no such folder{did_you_mean(pack)}")
     folder = pack / TAKES_FOLDER if (pack / TAKES_FOLDER).is_dir() else pack
     paths = sorted(
         path
