@@ -17,16 +17,25 @@ endif
 
 # make RUN=runs/mine overrides the run folder; else runs/<recipe>, with -cluster and -<data> added,
 # so that a run on own sounds stands beside the default one instead of replacing it.
-DATA_PATH := $(patsubst ~/%,$(HOME)/%,$(DATA))
-ifneq ($(DATA),)
-DATA_NAME := -$(shell basename "$(DATA_PATH)" | tr -cs 'A-Za-z0-9._\n' '-')
+ifeq ($(origin DATA)=$(value DATA),command line=)
+$(error DATA= is empty, as of a variable that is not set: name a folder of sounds, or leave DATA out)
+endif
+
+# Paths are taken as they were typed ($(value) leaves a dollar sign alone) and quoted for the shell.
+quoted = '$(subst ','\'',$1)'
+DATA_PATH := $(value DATA)
+RUN_PATH := $(value RUN)
+CODEC_PATH := $(value CODEC)
+ifneq ($(DATA_PATH),)
+DATA_NAME := -$(shell sh tools/folder_name.sh $(call quoted,$(DATA_PATH)))
 endif
 CLUSTER := $(filter cluster,$(SIZE))
 RECIPE = recipes/$(if $(CLUSTER),cluster/)$*.yaml
 run-of = runs/$1$(CLUSTER:%=-%)$(DATA_NAME)
-RUN_DIR = $(or $(RUN),$(call run-of,$*))
-SAVED = $(if $(CODEC),codec.type=saved "codec.path=$(CODEC)")
-SETTINGS = "run_dir=$(RUN_DIR)" $(if $(DATA),"data.path=$(DATA_PATH)") $(SAVED) $(ARGS)
+RUN_DIR = $(or $(RUN_PATH),$(call run-of,$*))
+SAVED = $(if $(CODEC_PATH),codec.type=saved $(call quoted,codec.path=$(CODEC_PATH)))
+DATA_SETTING = $(if $(DATA_PATH),$(call quoted,data.path=$(DATA_PATH)))
+SETTINGS = $(call quoted,run_dir=$(RUN_DIR)) $(DATA_SETTING) $(SAVED) $(ARGS)
 LAUNCH ?= $(if $(CLUSTER),$(BIN)/accelerate launch -m audiogen,$(BIN)/audiogen)
 
 .DEFAULT_GOAL := help
@@ -47,9 +56,9 @@ FAMILIES := diffusion flow autoregressive
 # The flow takes the VAE that the diffusion recipe has trained, with its settings.
 recipes: ## the three families of generators on the same data, and one table of them [DATA=FOLDER]
 	$(MAKE) --no-print-directory recipe-diffusion
-	$(MAKE) --no-print-directory recipe-flow "CODEC=$(call run-of,diffusion)" ARGS='$(filter-out codec.%,$(ARGS))'
+	$(MAKE) --no-print-directory recipe-flow $(call quoted,CODEC=$(call run-of,diffusion)) ARGS='$(filter-out codec.%,$(ARGS))'
 	$(MAKE) --no-print-directory recipe-autoregressive
-	$(BIN)/audiogen compare $(foreach family,$(FAMILIES),$(call run-of,$(family)))
+	$(BIN)/audiogen compare $(foreach family,$(FAMILIES),$(call quoted,$(call run-of,$(family))))
 
 setup: .venv/.setup ## make .venv with what audiogen runs on [TORCH_INDEX=URL] [PYTHON=python3.12]
 

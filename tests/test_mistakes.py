@@ -1,8 +1,10 @@
 """Forty mistakes of users' hands: each ends in a few lines that say what, where and how to mend."""
 
+import json
 import os
 import shlex
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -94,7 +96,7 @@ MISTAKES = (
     mistake("edit inpaint take.wav --model run --region 0.5:9", 1, "0.5:9", "0 to 1.000 s"),
     mistake("edit inpaint take.wav --model run", 2, "--region"),
     mistake("edit extend take.wav --model run --seconds 0.5", 1, "0.5"),
-    mistake("edit extend take.wav --model run --seconds 500", 2, "--seconds", "500", "12 s"),
+    mistake("edit extend take.wav --model run --seconds 500", 1, "499.5 s", "12 s at the most"),
     mistake("edit extend take.wav --model run --seconds inf", 2, "--seconds", "finite"),
     mistake("edit morph take.wav --model run", 2, "SECOND"),
     mistake("edit morph take.wav tkae.wav --model run", 1, "tkae.wav", "did you mean take.wav?"),
@@ -147,6 +149,34 @@ MISTAKES = (
     mistake("doctor all", 2, "(all)"),
     mistake("doctor --fix", 2, "--fix"),
 )
+
+
+TYPED = (  # what only the settings of a model or a recipe can tell, whose types need torch
+    "--setting stpes",
+    "--control",
+    "--bpm 1 ",
+    "empty.txt",
+    "generator.dmi",
+    f"config {TINY} seed=",
+    "data.path='",
+    "--licence-policy",
+    "codec.type=saved",
+    "--seconds 10-5",
+    "make list.txt --model run --out p --seconds 500",
+    "make take.wav",
+)
+
+CHILD = """
+import json, sys
+from audiogen.cli.main import main
+for words in json.load(sys.stdin):
+    sys.argv = ["audiogen", *words]
+    try:
+        main()
+    except SystemExit as stopped:
+        assert stopped.code == 2, (words, stopped.code)
+    assert "torch" not in sys.modules, words
+"""
 
 
 @pytest.fixture(scope="session")
@@ -248,3 +278,22 @@ def test_a_mistake_is_told_in_four_lines(run: Run, port: int, desk: Path, wrong:
     said = " ".join(err.split())
     missing = [name for name in wrong.names if name.replace("PORT", str(port)) not in said]
     assert not missing, err
+
+
+def test_mistakes_in_arguments_are_told_before_torch_is_imported(desk: Path) -> None:
+    commands = [
+        shlex.split(one.command)
+        for one in MISTAKES
+        if one.code == cli.EXIT_USAGE and not any(part in one.command for part in TYPED)
+    ]
+    assert len(commands) >= 40
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD],
+        input=json.dumps(commands),
+        cwd=desk,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

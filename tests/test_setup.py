@@ -4,6 +4,7 @@ import ast
 import hashlib
 import importlib.util
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -297,19 +298,20 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], 'recipes/diffusion.yaml "run_dir=runs/diffusion"'),
-        (["RUN=runs/mine"], 'recipes/diffusion.yaml "run_dir=runs/mine"'),
+        ([], "recipes/diffusion.yaml 'run_dir=runs/diffusion'"),
+        (["RUN=runs/mine"], "recipes/diffusion.yaml 'run_dir=runs/mine'"),
         (
             ["DATA=../data/esc10"],
-            'recipes/diffusion.yaml "run_dir=runs/diffusion-esc10" "data.path=../data/esc10"',
+            "recipes/diffusion.yaml 'run_dir=runs/diffusion-esc10' 'data.path=../data/esc10'",
         ),
         (
             ["DATA=/x/My sounds/"],
-            'recipes/diffusion.yaml "run_dir=runs/diffusion-My-sounds" "data.path=/x/My sounds/"',
+            "recipes/diffusion.yaml 'run_dir=runs/diffusion-My-sounds-2013642541'"
+            " 'data.path=/x/My sounds/'",
         ),
         (
             ["SIZE=cluster", "ARGS=seed=3"],
-            'recipes/cluster/diffusion.yaml "run_dir=runs/diffusion-cluster" seed=3',
+            "recipes/cluster/diffusion.yaml 'run_dir=runs/diffusion-cluster' seed=3",
         ),
     ],
 )
@@ -334,17 +336,55 @@ def test_make_recipes_trains_each_codec_once_and_hands_it_on() -> None:
     assert done.returncode == 0, done.stderr
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     trained = [line.partition(" train ")[2] for line in lines if "audiogen train" in line]
-    data, ending = '"data.path=../esc10"', "data.i_own_these=true"
+    data, ending = "'data.path=../esc10'", "data.i_own_these=true"
     assert trained == [
-        f'recipes/diffusion.yaml "run_dir=runs/diffusion-esc10" {data} seed=3'
+        f"recipes/diffusion.yaml 'run_dir=runs/diffusion-esc10' {data} seed=3"
         f" codec.hop_length=512 {ending}",
-        f'recipes/flow.yaml "run_dir=runs/flow-esc10" {data} codec.type=saved'
-        f' "codec.path=runs/diffusion-esc10" seed=3 {ending}',
-        f'recipes/autoregressive.yaml "run_dir=runs/autoregressive-esc10" {data} seed=3'
+        f"recipes/flow.yaml 'run_dir=runs/flow-esc10' {data} codec.type=saved"
+        f" 'codec.path=runs/diffusion-esc10' seed=3 {ending}",
+        f"recipes/autoregressive.yaml 'run_dir=runs/autoregressive-esc10' {data} seed=3"
         f" codec.hop_length=512 {ending}",
     ]
-    compared = [f"runs/{name}-esc10" for name in ("diffusion", "flow", "autoregressive")]
+    compared = [f"'runs/{name}-esc10'" for name in ("diffusion", "flow", "autoregressive")]
     assert lines[-1].endswith(f"audiogen compare {' '.join(compared)}")
+
+
+def settings(*arguments: str) -> dict[str, str]:
+    """The settings that make would hand on, as the shell reads them."""
+    [*_, last] = make("recipe-diffusion", *arguments).stdout.splitlines()
+    return dict(word.split("=", 1) for word in shlex.split(last) if "=" in word)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "/x/a$b",
+        "/x/a$(shell touch pwned)`touch pwned`",
+        "/x/it's",
+        '/x/"quoted"; touch pwned',
+        "/x/two  spaces #1, (of 2)",
+        "~/sounds\\new",
+        "/x/雨",
+    ],
+)
+@pytest.mark.parametrize("name", ["DATA", "RUN", "CODEC"])
+def test_a_path_reaches_the_command_as_it_was_typed(name: str, folder: str) -> None:
+    key = {"DATA": "data.path", "RUN": "run_dir", "CODEC": "codec.path"}[name]
+    assert settings(f"{name}={folder}")[key] == folder
+    assert not (ROOT / "pwned").exists()
+
+
+def test_folders_of_different_names_have_different_runs() -> None:
+    names = ["雨", "風", "é", "è", "a b", "a-b", "a$b", "a'b", "a_b", "--", "(", ")"]
+    runs = [settings(f"DATA=/x/{name}")["run_dir"] for name in names]
+    assert len(set(runs)) == len(names), runs
+    assert all(run.startswith("runs/diffusion-") and "/" not in run[5:] for run in runs)
+
+
+def test_an_empty_data_is_a_variable_that_is_not_set() -> None:
+    done = make("recipe-diffusion", "DATA=")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "DATA= is empty" in done.stderr
 
 
 def test_a_wrong_size_is_refused() -> None:

@@ -13,7 +13,6 @@ from audiogen.cli.options import (
     Model,
     SoundFile,
     Steps,
-    check_length,
     finite,
     seed_option,
 )
@@ -121,7 +120,6 @@ def extend(
     Its own samples stay as they are.
     """
     request = _request(model, out, seed=seed, prompt=prompt, steps=steps)
-    check_length(model, seconds, loop=True)
     from audiogen.takes.edit import extend as extend_file
 
     typer.echo(extend_file(model, file, request, seconds=seconds, before=before))

@@ -96,8 +96,8 @@ def _report(error: ValueError | OSError) -> int:
 
 def _words(error: ValueError | OSError) -> str:
     """What is wrong, where, and how to mend it; what the system refuses comes without the last."""
-    if not isinstance(error, OSError) or error.strerror is None:
-        return str(error)
+    if not isinstance(error, OSError) or not str(error).startswith("[Errno"):
+        return str(error)  # in words of our own
     place = error.filename2 or error.filename
     where = "" if place is None else f"{os.fsdecode(place)}: "
     mend = MENDS.get(error.errno or 0)

@@ -99,6 +99,8 @@ def tempo(bpm: float | None, bars: int | None, beats_per_bar: int = 4) -> Tempo 
         typer.BadParameter: one of them is given alone.
     """
     check_tempo(bpm, bars)
+    if bpm is None or bars is None:
+        return None
     from audiogen.take_request import Tempo
 
-    return Tempo(bpm=bpm, bars=bars, beats_per_bar=beats_per_bar) if bpm and bars else None
+    return Tempo(bpm=bpm, bars=bars, beats_per_bar=beats_per_bar)
