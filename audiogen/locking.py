@@ -61,3 +61,43 @@ def hold(folder: Path, work: str = "at work here") -> Iterator[None]:
                 (folder / LOCK_FILE).unlink()
                 folder.rmdir()
             raise
+
+
+@contextmanager
+def in_turn(folder: Path) -> Iterator[None]:
+    """Wait until nobody else is within this for the same folder, which is there already.
+
+    What is held is the folder itself, so that no file of a lock comes to be in it. It is for what
+    takes a moment; `hold` is for the work of a command.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            _log.debug("%s: no locks on this file system (%s)", folder, error.strerror)
+        yield
+    finally:
+        os.close(descriptor)  # which gives the lock back
+
+
+@contextmanager
+def new_file(folder: Path, stem: str, suffix: str = ".wav") -> Iterator[Path]:
+    """Give the name of a new file in `folder`, which nobody else is given until it is written.
+
+    Whoever asks for a name in the same folder meanwhile waits. Missing folders are made.
+
+        with new_file(out, "rain-seed0") as path:
+            write_take(path, wav, take)
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with in_turn(folder):
+        yield _free_path(folder, stem, suffix)
+
+
+def _free_path(folder: Path, stem: str, suffix: str = ".wav") -> Path:
+    """Return `stem` with `suffix` in `folder`, or with a number behind when that is taken."""
+    path, number = folder / f"{stem}{suffix}", 2
+    while path.exists():
+        path, number = folder / f"{stem}-{number}{suffix}", number + 1
+    return path

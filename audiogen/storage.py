@@ -314,11 +314,3 @@ def _is_written(temporary: Path, name: re.Match[str]) -> bool:
 def _machine() -> str:
     """Eight hexadecimal digits that name this machine."""
     return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-
-
-def free_path(folder: Path, stem: str, suffix: str = ".wav") -> Path:
-    """Return `stem` with `suffix` in `folder`, or with a number behind when that is taken."""
-    path, number = folder / f"{stem}{suffix}", 2
-    while path.exists():
-        path, number = folder / f"{stem}-{number}{suffix}", number + 1
-    return path

@@ -32,7 +32,9 @@ Prompts = Annotated[
 ]
 PromptFile = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", callback=existing, help="A text file with one prompt per line."),
+    typer.Option(
+        metavar="FILE", callback=existing, help="Prompts: .txt (one a line), .csv or .yaml."
+    ),
 ]
 Seconds = Annotated[
     float | None, typer.Option(min=0, callback=finite, help="Length of a take.  [default: 5]")
@@ -172,9 +174,9 @@ def whois(
 
 def _prompts(given: list[str], file: Path | None) -> tuple[str, ...]:
     """The prompts of the command line, then those of the file; there has to be one."""
-    from audiogen.pack.prompts import prompt_lines
+    from audiogen.pack.prompts import bare_prompts
 
-    listed = [] if file is None else list(prompt_lines(file).values())
+    listed = [] if file is None else bare_prompts(file)
     _require_prompt(given, listed=bool(listed))
     return (*given, *listed)
 

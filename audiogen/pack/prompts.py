@@ -215,7 +215,7 @@ def read_prompts(path: Path, options: Mapping[str, Any]) -> list[tuple[str, Entr
         rows = {f"prompts.{number}": row for number, row in enumerate(listed.prompts)}
     elif suffix == ".csv":
         rows = _read_csv(path, problems)
-    elif suffix == ".txt":
+    elif suffix in {".txt", ""}:
         rows = {f"line {number}": line for number, line in prompt_lines(path).items()}
     else:
         raise ConfigError(f"{path}: a list of prompts is a .txt, .csv or .yaml file")
@@ -233,6 +233,25 @@ def read_prompts(path: Path, options: Mapping[str, Any]) -> list[tuple[str, Entr
     if total > MAX_WISHES:
         raise ConfigError(f"{path}: expands to {total:,} prompts, more than {MAX_WISHES:,}")
     return [(where, one) for where, entry in entries for one in entry.filled_in()]
+
+
+def bare_prompts(path: Path) -> list[str]:
+    """Read the prompts of a list, as `read_prompts` does, whose takes are all made alike.
+
+    Raises:
+        ConfigError: see `read_prompts`; or an entry has settings of its own.
+    """
+    prompts = []
+    for where, entry in read_prompts(path, {}):
+        own = sorted(_plain(entry).keys() - {"prompt"})
+        if own:
+            raise ConfigError(
+                f"{path}, {where}: has settings of its own ({', '.join(own)})\n"
+                "  here all takes are made alike, by the options; leave them out of the list,\n"
+                "  or make the list as a pack: audiogen texture make LIST --model RUN --out PACK"
+            )
+        prompts.append(entry.prompt or "")
+    return prompts
 
 
 def prompt_lines(path: Path) -> dict[int, str]:
@@ -353,28 +372,41 @@ def _with_defaults(entry: Any, defaults: Mapping[str, Any]) -> Any:
 
 def _read_csv(path: Path, problems: list[str]) -> dict[str, dict[str, str]]:
     """The rows by their lines; a cell that is empty says nothing."""
-    reader = csv.DictReader(io.StringIO(_read_text(path), newline=""), restkey="")
+    # Not strict, the module takes what follows an unclosed quote, other rows included, for text.
+    text = io.StringIO(_read_text(path), newline="")
+    reader = csv.DictReader(text, restkey="", strict=True)
     known = ["prompt", *TakeSettings.model_fields]
-    columns = [str(name).strip() for name in reader.fieldnames or ()]
+    try:
+        columns = [str(name).strip() for name in reader.fieldnames or ()]
+    except csv.Error as error:
+        problems.append(_csv_fault(1, error))
+        return {}
     unknown = [name for name in columns if name not in known]
     problems += [f"line 1: unknown column {name!r}{_near(name, known)}" for name in unknown]
     if "prompt" not in columns:
         problems.append(f"line 1: no column 'prompt'; columns may be {', '.join(known)}")
     if problems:
         return {}
-    rows = {}
+    rows, read = {}, reader.line_num
     try:
         for row in reader:
-            where = f"line {reader.line_num}"
+            where, read = f"line {reader.line_num}", reader.line_num
             if "" in row:
-                text = "more cells than columns; put text with commas in quotes"
-                problems.append(f"{where}: {text}")
+                fault = "more cells than columns; put text with commas in quotes"
+                problems.append(f"{where}: {fault}")
                 continue
             cells = {str(key).strip(): (value or "").strip() for key, value in row.items()}
             rows[where] = {key: value for key, value in cells.items() if value or key == "prompt"}
     except csv.Error as error:
-        problems.append(f"line {reader.line_num + 1}: {error}")
+        problems.append(_csv_fault(read + 1, error))
     return rows
+
+
+def _csv_fault(line: int, error: csv.Error) -> str:
+    """What is wrong in the row that begins in a line."""
+    quote = "expected after" in str(error) or "unexpected end" in str(error)
+    hint = '; a quote is not closed (within quotes, write "" for a quote)' if quote else ""
+    return f"line {line}: {error}{hint}"
 
 
 def _read_text(path: Path) -> str:

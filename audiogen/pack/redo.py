@@ -12,13 +12,13 @@ from typing import Any, Literal
 from audiogen.audio.io.decoding import SAMPLE_RATES_HZ
 from audiogen.audio.io.files import read_audio
 from audiogen.generators import changed_sampling
+from audiogen.locking import new_file
 from audiogen.pack.curation.choices import read_selection
 from audiogen.pack.job import read_job, take_path
 from audiogen.pack.make import Done, Worker, run_job
 from audiogen.pipeline import Pipeline
 from audiogen.run_folder import RunFolder
 from audiogen.seeds import later_seed
-from audiogen.storage import free_path
 from audiogen.take_request import TakeRequest, Tempo, Variation
 from audiogen.takes.making import make_batch
 from audiogen.takes.take import Take, read_take, write_take
@@ -116,8 +116,8 @@ def redo_take(file: Path, model: Path | None, out: Path | None) -> Redone:
         text = f"{file.with_suffix('.json')}: its batch is not as audiogen wrote it"
         raise ValueError(f"{text}\n  {error}") from None
     made, wav = make_batch(pipeline, batch)[0 if take.batch is None else take.batch.place]
-    target = free_path(out or file.parent / "redo", file.stem)
-    write_take(target, wav, made)
+    with new_file(out or file.parent / "redo", file.stem) as target:
+        write_take(target, wav, made)
     one, other = read_audio(file)[0], read_audio(target)[0]
     difference = float((one - other).abs().max()) if one.shape == other.shape else math.inf
     return Redone(path=target, difference=difference, verdict=_verdict(difference, take, made))

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from audiogen.audio.io.files import read_audio
-from audiogen.storage import free_path, sha256_file
+from audiogen.locking import new_file
+from audiogen.storage import sha256_file
 from audiogen.takes.stems import DEFAULT_MODEL, Separator, load_separator
 from audiogen.takes.take import Layer, Take, read_take, write_take
 
@@ -56,10 +57,10 @@ def split(
     layers = split_layers(wav, sample_rate, by=by, ring=take.loop, separator=separator)
     paths = []
     for name, layer in layers.items():
-        path = free_path(out or file.parent, f"{file.stem}-{name}")
         part = Layer(file=file.name, sha256=digest, by=by, layer=name, **about)
         told = take.model_copy(update={"layer": part, "sample_rate": sample_rate})
-        write_take(path, layer, told, encoding="FLOAT")
+        with new_file(out or file.parent, f"{file.stem}-{name}") as path:
+            write_take(path, layer, told, encoding="FLOAT")
         paths.append(path)
     return paths
 

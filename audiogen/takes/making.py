@@ -10,9 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from audiogen.audio.loops import measure_seam
+from audiogen.locking import new_file
 from audiogen.pipeline import Pipeline
 from audiogen.seeds import later_seed
-from audiogen.storage import free_path, make_folder
+from audiogen.storage import make_folder
 from audiogen.take_request import TakeRequest
 from audiogen.takes.take import Batch, Take, take_slug, write_take
 
@@ -103,6 +104,6 @@ def write_takes(
     make_folder(out)
     for first in range(0, len(requests), batch_size):
         for take, wav in make_takes(pipeline, requests[first : first + batch_size]):
-            path = free_path(out, f"{take_slug(take.prompt)}-seed{take.seed}")
-            write_take(path, wav, take)
+            with new_file(out, f"{take_slug(take.prompt)}-seed{take.seed}") as path:
+                write_take(path, wav, take)
             yield path

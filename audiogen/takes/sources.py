@@ -18,8 +18,9 @@ from audiogen.audio.dsp import (
     to_channels,
 )
 from audiogen.audio.io.files import read_audio
+from audiogen.locking import new_file
 from audiogen.pipeline import Pipeline
-from audiogen.storage import free_path, make_folder, sha256_file
+from audiogen.storage import make_folder, sha256_file
 from audiogen.take_request import TakeRequest
 from audiogen.takes.take import Edit, SourceFile, Take, read_take, write_take
 from audiogen.types import LatentSpec
@@ -86,6 +87,10 @@ def read_source(path: Path, pipeline: Pipeline) -> Source:
     except ValueError as error:  # any sound can be edited
         _log.warning("%s", error)
         take = None
+    if take is not None and not take.is_sound(path):
+        text = "%s: not the sound that its JSON file tells of; its prompt and seed are not used"
+        _log.warning(text, path.name)
+        take = None
     request = None if take is None else _request(take, wav, sample_rate, pipeline)
     wav, changes = _fitted(wav, sample_rate, spec)
     if wav.shape[1] < 2 * spec.hop_length:
@@ -133,8 +138,8 @@ def write_edit(
     whole = request.model_copy(update={"seconds": seconds})
     take = Take.made_by(pipeline, whole, edit=Edit(sources=tuple(files), **edit))
     make_folder(out)
-    path = free_path(out, stem)
-    write_take(path, wav, take)
+    with new_file(out, stem) as path:
+        write_take(path, wav, take)
     return path
 
 

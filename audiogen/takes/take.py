@@ -12,7 +12,8 @@ import torch
 from pydantic import ConfigDict, Field, model_validator
 from torch import Tensor
 
-from audiogen.audio.io.files import Encoding, write_audio
+from audiogen.audio.io.decoding import opened
+from audiogen.audio.io.files import Encoding, samples_digest, write_audio
 from audiogen.audio.loops import Seam
 from audiogen.audio.measure.measures import SoundMeasures
 from audiogen.pipeline import Pipeline
@@ -195,6 +196,13 @@ class Take(TakeRequest):
     def request(self) -> TakeRequest:
         """What was asked for, without the rest."""
         return TakeRequest(**{name: getattr(self, name) for name in TakeRequest.model_fields})
+
+    def is_sound(self, sound: Path) -> bool:
+        """Whether a file has the samples that the take was written with, where that is known."""
+        if not self.samples_sha256:
+            return True
+        with opened(sound) as audio:
+            return samples_digest(audio.blocks(), audio.sample_rate) == self.samples_sha256
 
     @property
     def key(self) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from audiogen.pack.prompts import Entry, read_prompts
+from audiogen.pack.prompts import Entry, bare_prompts, read_prompts
 from audiogen.schema import ConfigError
 from audiogen.take_request import Tempo
 
@@ -218,3 +218,45 @@ prompts:
     assert found[-1].startswith("prompts.2, controls: expected a section of keys")
     [found_in_cell] = said(tmp_path, "a.csv", "prompt,controls\nrain,brightness\n")
     assert found_in_cell.startswith("line 2, controls: control 'brightness': expected NAME=VALUE")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('prompt,count\n"rain,1\nwind,2\n', 2),
+        ('prompt,count\nsea,1\n"rain,1\n"wind",2\n', 3),
+        ('"prompt,count\nrain,1\n', 1),
+        ('prompt\n"rain" on tin\n', 2),
+    ],
+)
+def test_a_quote_that_is_not_closed_is_said_with_its_line(
+    tmp_path: Path, text: str, line: int
+) -> None:
+    [found] = said(tmp_path, "a.csv", text)
+    assert found.startswith(f"line {line}: ")
+    assert "a quote is not closed" in found
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.yaml", "prompts:\n  - rain, on tin\n  - prompt: 'wind'\n"),
+        ("a.YML", "prompts: ['rain, on tin', wind]\n"),
+        ("a.csv", 'prompt,count\n"rain, on tin",\nwind,\n'),
+        ("a.txt", "rain, on tin\n\nwind\n"),
+        ("a", "rain, on tin\nwind\n"),
+    ],
+)
+def test_prompts_alone_are_read_from_every_kind_of_list(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert bare_prompts(tmp_path / name) == ["rain, on tin", "wind"]
+
+
+def test_settings_are_not_dropped_where_prompts_alone_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("prompt,count\nrain,\nwind,2\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"line 3: has settings of its own \(count\)") as caught:
+        bare_prompts(path)
+    assert len(str(caught.value).splitlines()) <= 4

@@ -24,8 +24,8 @@ from audiogen.codecs.token_files.header import (
     require_codec,
     write_tokens,
 )
+from audiogen.locking import new_file
 from audiogen.seal import sealed_sha256
-from audiogen.storage import free_path
 
 _log = logging.getLogger(__name__)
 
@@ -105,8 +105,7 @@ def encode_sounds(
     codec, name = load_token_codec(model)
     count = _checked_count(num_codebooks, name.num_codebooks, "this codec")
     for file in files:
-        path = free_path(out or file.parent, file.stem, SUFFIX)
-        yield _encode_sound(codec, name, file, path, count)
+        yield _encode_sound(codec, name, file, out or file.parent, count)
 
 
 def decode_sounds(
@@ -134,14 +133,15 @@ def decode_sounds(
         header, tokens = read_tokens(file)
         require_codec(file, header, name)
         count = _checked_count(num_codebooks, header.num_codebooks, str(file))
-        path = free_path(out or file.parent, file.stem)
-        yield _decode_sound(codec, header, tokens[:count], file, path, seed)
+        with new_file(out or file.parent, file.stem) as path:
+            decoded = _decode_sound(codec, header, tokens[:count], file, path, seed)
+        yield decoded
 
 
 def _encode_sound(
-    codec: Codec, name: TokenCodec, file: Path, path: Path, num_codebooks: int
+    codec: Codec, name: TokenCodec, file: Path, folder: Path, num_codebooks: int
 ) -> Transcoded:
-    """Encode one sound, and write its tokens to `path`."""
+    """Encode one sound, and write its tokens to a new file in `folder`."""
     began = time.perf_counter()
     lengths: list[int] = []
     with opened(file) as source:
@@ -166,7 +166,8 @@ def _encode_sound(
         num_samples=sum(lengths),
         source_rate=source.sample_rate,
     )
-    write_tokens(path, tokens, header)
+    with new_file(folder, file.stem, SUFFIX) as path:
+        write_tokens(path, tokens, header)
     return _report(path, codec, tokens, header, path, began)
 
 

@@ -67,7 +67,7 @@ def make_card(pack: Path, take: Take) -> Card:
     facts = {
         "file": take.file,
         "prompt": take.prompt,
-        "seed": made.seed,
+        "seed": str(made.seed),  # a number of JavaScript is exact up to 2^53 alone
         "seconds": round(wav.shape[1] / rate, 4),
         "samples": wav.shape[1],
         "rate": rate,

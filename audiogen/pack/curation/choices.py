@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from audiogen.locking import in_turn
 from audiogen.schema import Config, parse_config
 from audiogen.storage import atomic_write_text, parse_json
 
@@ -49,6 +50,16 @@ def find_selection(pack: Path) -> Selection | None:
 def parse_selection(content: bytes, source: str) -> Selection:
     """Read choices from JSON; ValueError names `source` and what is wrong."""
     return parse_config(Selection, parse_json(content, source), source)
+
+
+def add_choices(pack: Path, changed: Selection) -> None:
+    """Put choices into those of a pack; of takes that are not named, they stay as they are.
+
+    Several pages may be open at once, also of several servers: none undoes what another chose.
+    """
+    with in_turn(pack):
+        takes = {**read_selection(pack).takes, **changed.takes}
+        write_selection(pack, Selection(takes=takes))
 
 
 def write_selection(pack: Path, selection: Selection) -> None:

@@ -35,13 +35,16 @@ const selectionText = () => JSON.stringify({ takes: choices }, null, 2) + "\n";
 
 function choose(file, change) {
   choices[file] = { ...nothingChosen, ...choices[file], ...change };
+  if (served) changed.add(file);
   paint(file);
   count();
   paintLayers();
   store();
 }
 
-let saving = null, unsaved = false;
+// A server is sent what this page has changed alone: other pages may be open on the same pack.
+const changed = new Set();
+let saving = null;
 function store() {
   if (!served) {
     try {
@@ -50,22 +53,21 @@ function store() {
     } catch (error) { say("Only in this window: download before you close it", true); }
     return;
   }
-  unsaved = true;
   clearTimeout(saving);
   saving = setTimeout(send, 250);
 }
 async function send() {
   clearTimeout(saving);
-  const body = selectionText();
+  const sent = [...changed], body = JSON.stringify({ takes: Object.fromEntries(sent.map((file) => [file, choices[file]])) });
+  changed.clear();
   try {
     const answer = await fetch("selection.json", { method: "PUT", headers: { "Content-Type": "application/json" }, body });
     if (!answer.ok) throw new Error(await answer.text());
-    unsaved = body !== selectionText();
     say("Saved in selection.json", false);
-  } catch (error) { say("Not saved: " + error.message, true); }
+  } catch (error) { sent.forEach((file) => changed.add(file)); say("Not saved: " + error.message, true); }
 }
 function say(text, warn) { $("status").textContent = text; $("status").classList.toggle("warn", warn); }
-addEventListener("beforeunload", (event) => { if (unsaved) { send(); event.preventDefault(); } });
+addEventListener("beforeunload", (event) => { if (changed.size) { send(); event.preventDefault(); } });
 
 function download(name, blob) {
   const link = element("a", { href: URL.createObjectURL(blob), download: name });
@@ -490,6 +492,7 @@ count();
 select(order[0] || null, true, false);
 if (served) {
   fetch("selection.json").then((answer) => answer.json()).then((found) => {
+    for (const file of changed) found.takes[file] = choices[file];  // chosen before it came
     choices = found.takes;
     pack.takes.forEach((one) => paint(one.file));
     count();

@@ -89,16 +89,19 @@ def _tree(pack: Path, cards: Sequence[Card]) -> dict[str, Any]:
         draw = partial(picture_uri, reference_db=reference)
         pictures = list(pool.map(draw, [card.image for card in cards]))
     near = near_duplicates([card.fingerprint for card in cards])
+    first = _firsts(cards)
     takes = [
         {
             **card.facts,
             "picture": picture,
             "near": [
                 [cards[other].facts["file"], round(distance, 1)]
-                for other, distance in others[:NEAREST]
+                for other, distance in [one for one in others if first[one[0]] != first[number]][
+                    :NEAREST
+                ]
             ],
         }
-        for card, picture, others in zip(cards, pictures, near, strict=True)
+        for number, (card, picture, others) in enumerate(zip(cards, pictures, near, strict=True))
     ]
     chosen = pack / SELECTION_FILE
     return {
@@ -109,3 +112,16 @@ def _tree(pack: Path, cards: Sequence[Card]) -> dict[str, Any]:
         "selection_time": chosen.stat().st_mtime * 1000 if chosen.exists() else 0,
         "takes": takes,
     }
+
+
+def _firsts(cards: Sequence[Card]) -> list[str]:
+    """For each card the take that it goes back to: what is made from one is meant to be like it."""
+    parents = {card.facts["file"]: card.facts["parent"] for card in cards}
+    found = []
+    for card in cards:
+        file, seen = card.facts["file"], set[str]()
+        while parents.get(file) and file not in seen:
+            seen.add(file)
+            file = parents[file]
+        found.append(file)
+    return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -14,9 +13,9 @@ from pathlib import Path
 from audiogen.pack.curation.choices import (
     SELECTION_FILE,
     Selection,
+    add_choices,
     parse_selection,
     read_selection,
-    write_selection,
 )
 from audiogen.pack.curation.page import PAGE_FILE
 from audiogen.pack.job import read_job, take_path
@@ -60,7 +59,7 @@ def serving(pack: Path, port: int = 0) -> Iterator[ThreadingHTTPServer]:
 
 
 class _PackServer(ThreadingHTTPServer):
-    """Knows the files that may be asked for, and lets one request at a time write."""
+    """Knows the files that may be asked for."""
 
     daemon_threads = True
 
@@ -68,7 +67,6 @@ class _PackServer(ThreadingHTTPServer):
         super().__init__((ADDRESS, port), _Handler)
         self.pack = pack
         self.takes: dict[str, Take] = {take.file: take for take in read_job(pack)}
-        self.lock = threading.Lock()
         self.hosts = {f"{name}:{self.server_address[1]}" for name in (ADDRESS, "localhost")}
 
 
@@ -100,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.NOT_FOUND, "there is no such page")
 
     def do_PUT(self) -> None:
-        """Save the choices."""
+        """Save the choices that are sent; those of other takes stay."""
         if not self._is_allowed(writes=True):
             return
         if self.path != f"/{SELECTION_FILE}":
@@ -115,8 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             selection = parse_selection(content, "the choices")
             self._check_names(selection)
-            with self.server.lock:
-                write_selection(self.server.pack, selection)
+            add_choices(self.server.pack, selection)
         except ValueError as error:
             self._send(HTTPStatus.BAD_REQUEST, str(error))
         except OSError as error:

@@ -28,7 +28,7 @@ from audiogen.takes.take import Take
 
 STORE_FOLDER = ".cards"
 """Of a pack; it may be deleted at any time."""
-FORMAT = 4
+FORMAT = 5
 """Goes up when cards are measured or drawn in another way."""
 SOUND_BYTES = 36_000_000
 """Of all sounds on a page, at most, unless the smallest are larger: it stays under 40 MB."""

@@ -12,6 +12,7 @@ from audiogen.audio.dsp import resample
 from audiogen.audio.io.decoding import AUDIO_SUFFIXES
 from audiogen.audio.io.files import read_audio
 from audiogen.audio.io.riff import append_chunks
+from audiogen.data.intake.walk import is_hidden
 from audiogen.pack.curation.choices import SELECTION_FILE, Choice, find_selection
 from audiogen.pack.export.documents import (
     SHEET_RATE,
@@ -118,7 +119,11 @@ def find_takes(pack: Path) -> list[tuple[Path, Take]]:
     if not pack.is_dir():
         raise ValueError(f"{pack}: no such folder{did_you_mean(pack)}")
     folder = pack / TAKES_FOLDER if (pack / TAKES_FOLDER).is_dir() else pack
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in AUDIO_SUFFIXES)
+    paths = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in AUDIO_SUFFIXES and not is_hidden(path.name)
+    )
     if not paths:
         raise ValueError(f"{folder}: no sounds in it. A pack is a folder of takes and JSON files.")
     selection = find_selection(pack)
@@ -138,6 +143,13 @@ def find_takes(pack: Path) -> list[tuple[Path, Take]]:
 def _take_of(path: Path, choice: Choice) -> Take:
     """The take that a file is; one of unknown origin where no JSON file lies beside it."""
     take = read_take(path) or Take(prompt="", seconds=0, seed=0)
+    if not take.is_sound(path):
+        raise ValueError(
+            f"{path}: not the sound that its JSON file tells of; its samples are others\n"
+            "  it would go out with the prompt and the licences of another sound: put the take's\n"
+            f"  own sound back, or move {path.with_suffix('.json').name} away, which exports it as"
+            " of unknown origin"
+        )
     told = Export(file=path.name, note=choice.note, star=choice.star)
     return take.model_copy(update={"export": told})
 

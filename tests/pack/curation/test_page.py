@@ -7,6 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ from audiogen.pack.curation.cards import NEAR_DB, fingerprint, near_duplicates
 from audiogen.pack.curation.choices import read_selection
 from audiogen.pack.curation.page import script_json, update_page, write_page
 from audiogen.pack.curation.server import serving
-from audiogen.pack.job import take_path
+from audiogen.pack.job import take_path, write_job
 from audiogen.pages.pictures import spectrogram
-from audiogen.takes.take import Take, write_take
+from audiogen.takes.take import Take, amend_take, write_take
 
 RATE = 16_000
 MakePack = Callable[..., list[Take]]
@@ -65,7 +66,7 @@ def test_the_page_shows_what_the_takes_are(
     first, second = tree["takes"]
     assert (first["prompt"], first["seed"], first["samples"], first["rate"]) == (
         "rain",
-        0,
+        "0",
         8000,
         RATE,
     )
@@ -287,3 +288,53 @@ def test_a_pack_without_a_page_or_with_damaged_choices_is_not_served(
     (tmp_path / "selection.json").write_text("{", encoding="utf-8")
     with pytest.raises(ValueError, match="not valid JSON"), serving(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("seed", [2**53 + 1, 2**60 + 3, 2**63 - 1])
+def test_seeds_beyond_the_numbers_of_a_browser_are_shown_exactly(
+    tmp_path: Path, make_pack_of: MakePack, seed: int
+) -> None:
+    [take] = make_pack_of(tmp_path, ["rain"])
+    amend_take(take_path(tmp_path, take), seed=seed)
+    assert data_of(write_page(tmp_path))["takes"][0]["seed"] == str(seed)
+
+
+def test_variations_of_a_take_do_not_accuse_one_another(
+    tmp_path: Path, make_pack_of: MakePack, ring: Ring
+) -> None:
+    takes = make_pack_of(tmp_path, ["rain", "wind", "sea", "bells"])
+    for take in takes:  # all of them the same sound
+        write_take(
+            take_path(tmp_path, take),
+            ring(0, RATE // 2),
+            take.model_copy(update={"sample_rate": RATE}),
+        )
+    rain, wind, sea, bells = (take.file for take in takes)
+    parents = {wind: rain, sea: wind}
+    write_job(
+        tmp_path, [one.model_copy(update={"parent": parents.get(one.file, "")}) for one in takes]
+    )
+    shown = {one["file"]: one for one in data_of(write_page(tmp_path))["takes"]}
+    for file in (rain, wind, sea):
+        assert [other for other, _ in shown[file]["near"]] == [bells]
+    assert {other for other, _ in shown[bells]["near"]} == {rain, wind, sea}
+
+
+def test_two_servers_of_a_pack_lose_no_choice(tmp_path: Path, make_pack_of: MakePack) -> None:
+    names = [take.file for take in make_pack_of(tmp_path, list("abcdefgh"))]
+    write_page(tmp_path)
+    with serving(tmp_path) as first, serving(tmp_path) as second:
+        for one in (first, second):
+            threading.Thread(target=one.serve_forever, daemon=True).start()
+
+        def keep(number: int) -> tuple[int, str]:
+            body = json.dumps({"takes": {names[number]: {"status": "keep"}}})
+            return ask((first, second)[number % 2], "PUT", "/selection.json", body)
+
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(keep, range(8))) == {(200, "saved")}
+        ask(second, "PUT", "/selection.json", json.dumps({"takes": {names[0]: {}}}))
+        for one in (first, second):
+            one.shutdown()
+    status = {name: choice.status for name, choice in read_selection(tmp_path).takes.items()}
+    assert status == {name: "keep" if name != names[0] else "" for name in names}

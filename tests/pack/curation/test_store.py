@@ -60,7 +60,7 @@ def test_only_new_takes_are_measured_and_the_page_is_the_same(
     write_take(take_path(tmp_path, takes[1]), wav, again)
     page = write_page(tmp_path)
     assert measured == ["card wind-seed1", "sound wind-seed1"]
-    assert (shown(page)[1]["seed"], shown(page)[1]["seconds"]) == (77, 1.0)
+    assert (shown(page)[1]["seed"], shown(page)[1]["seconds"]) == ("77", 1.0)
 
 
 def test_a_changed_sidecar_a_changed_job_and_a_touched_sound_count_as_new(
@@ -77,7 +77,7 @@ def test_a_changed_sidecar_a_changed_job_and_a_touched_sound_count_as_new(
         change()
         page = write_page(tmp_path)
         assert sorted(measured) == ["card rain-seed0", "sound rain-seed0"]
-    assert shown(page)[0]["seed"] == 5
+    assert shown(page)[0]["seed"] == "5"
     measured.clear()
     make_job_of = (tmp_path / "job.jsonl").read_text(encoding="utf-8")
     changed = make_job_of.replace('"prompt": "wind"', '"prompt": "storm"')

@@ -391,3 +391,33 @@ def test_the_commands(pack: Path, tmp_path: Path) -> None:
     ]
     layers = [soundfile.read(tmp_path / f"bed-{name}.wav")[0] for name in ("low", "mid", "high")]
     assert float(np.abs(sum(layers) - soundfile.read(pack / "bed.wav")[0]).max()) < 1e-4
+
+
+def test_hidden_files_are_no_takes(tmp_path: Path) -> None:
+    work = tmp_path / "pack"
+    write_audio(work / "bed.wav", bed(), RATE, sidecar=told("wind"))
+    for name in ("._bed.wav", ".bed.flac", "._bed.json"):
+        (work / name).write_bytes(b"\0\5\x16\7")
+    out = export_pack(work, ExportRequest(to=tmp_path / "out"))
+    assert [row["take"] for row in rows(out)] == ["bed.wav"]
+
+
+@pytest.mark.parametrize("change", ["other", "shorter", "louder"])
+def test_a_foreign_sound_is_not_exported_with_the_prompt_of_a_take(
+    change: str, tmp_path: Path
+) -> None:
+    work = tmp_path / "pack"
+    write_audio(work / "rain.wav", bed(), RATE, sidecar=told("rain on tin"))
+    own, _ = read_audio(work / "rain.wav")
+    write_audio(
+        work / "rain.wav",
+        {"other": shot(), "shorter": own[:, :-9], "louder": 2 * own}[change],
+        RATE,
+    )
+    with pytest.raises(ValueError, match="not the sound that its JSON file tells of") as error:
+        export_pack(work, ExportRequest(to=tmp_path / "out"))
+    assert len(str(error.value).splitlines()) <= 4
+    assert not (tmp_path / "out").exists()
+    (work / "rain.json").rename(tmp_path / "aside.json")
+    out = export_pack(work, ExportRequest(to=tmp_path / "out"))
+    assert [row["prompt"] for row in rows(out)] == [""]
