@@ -56,6 +56,7 @@ def write_audio(
     *,
     sidecar: Mapping[str, Any] | None = None,
     encoding: Encoding = "PCM_24",
+    tags: Mapping[str, str] | None = None,
 ) -> None:
     """Write WAV or FLAC, whole or not at all.
 
@@ -67,6 +68,8 @@ def write_audio(
             of the samples is added as `samples_sha256`; see `samples_digest`.
         encoding: 24 bits; or 16 bits, to which samples are rounded; or, in WAV, floats, which may
             go beyond full scale.
+        tags: Texts in the file itself, by the names that soundfile gives them, such as title or
+            license; in FLAC they are Vorbis comments.
 
     Raises:
         ValueError: on another suffix, shape, rate, NaN, or samples beyond full scale.
@@ -99,7 +102,10 @@ def write_audio(
     beside = path.with_suffix(".json")
     try:
         with replacing(path) as temporary, _why_refused(temporary):
-            soundfile.write(temporary, samples.T, sample_rate, format=container, subtype=encoding)
+            kind = {"format": container, "subtype": encoding}
+            with soundfile.SoundFile(temporary, "w", sample_rate, len(samples), **kind) as file:
+                _tag(file, tags or {})
+                file.write(samples.T)
             # The sidecar gets its name first: a sound that exists then always has one.
             if sidecar is not None:
                 _write_sidecar(beside, sidecar, temporary)
@@ -107,6 +113,12 @@ def write_audio(
         if sidecar is not None and not path.exists():
             beside.unlink(missing_ok=True)
         raise
+
+
+def _tag(file: soundfile.SoundFile, tags: Mapping[str, str]) -> None:
+    """Put texts into a file to which no samples are written yet."""
+    for name, text in tags.items():
+        setattr(file, name, text)
 
 
 @contextlib.contextmanager
