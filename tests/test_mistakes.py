@@ -63,7 +63,7 @@ MISTAKES = (
     mistake("sample run --prompt a --control brightness=2500", 2, "brightness"),
     mistake("sample run --promt a", 2, "--promt", "--prompt"),
     mistake("sample run --prompts lst.txt", 2, "lst.txt", "did you mean list.txt"),
-    mistake("sample run --prompts empty.txt", 2, "--prompt TEXT"),
+    mistake("sample run --prompts empty.txt", 2, "empty.txt", "no prompt"),
     # a folder that is not there, is no run, or is not done
     mistake("sample rnu --prompt a", 1, "rnu", "did you mean run?"),
     mistake("sample sounds --prompt a", 1, "sounds", "generator/model", "audiogen train"),
@@ -130,7 +130,11 @@ MISTAKES = (
     mistake("data fetch esc500 new", 2, "esc500", "esc50"),
     mistake("data fetch esc50 sounds", 1, "sounds"),
     mistake("data forget 17 --runs rnus", 1, "rnus", "--runs"),
-    mistake("data forget ''", 1, "path", "sha256"),
+    mistake("data forget ''", 2, "argument 3", "empty"),
+    mistake("data check ''", 2, "argument 3", "empty", "the current folder is ."),
+    mistake("sample '' --prompt a", 2, "argument 2", "empty"),
+    mistake("sample run --prompt a --out ''", 2, "--out", "empty"),
+    mistake("texture split take.wav --out=", 2, "--out", "empty"),
     # recipes
     mistake(f"config {TINY.with_name('difusion.yaml')}", 2, "did you mean", "diffusion.yaml?"),
     mistake(f"config {TINY} generator.dmi=3", 2, "generator.dmi", "did you mean generator.dim?"),

@@ -57,3 +57,19 @@ def test_a_recipe_says_only_what_differs_and_a_run_is_named_after_it() -> None:
         lines = [line for line in path.read_text("utf-8").splitlines() if line[0] != "#"]
         assert len(lines) <= 12, path
         assert load_config(path).run_dir == Path("runs") / path.stem
+
+
+@pytest.mark.parametrize(
+    ("key", "more"),
+    [("data.path", []), ("run_dir", []), ("codec.path", ["codec.type=saved"])],
+)
+def test_a_tilde_is_the_home_folder(
+    key: str, more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    recipe = ROOT / "recipes" / "tiny" / "diffusion.yaml"
+    for typed, meant in (("~/my sounds", tmp_path / "my sounds"), ("~", tmp_path), ("~1", "~1")):
+        found: object = load_config(recipe, [*more, f"{key}={typed}"], must_find=False)
+        for name in key.split("."):
+            found = getattr(found, name)
+        assert found == Path(meant)

@@ -26,6 +26,7 @@ ERROR_LINES = 4  # of an error that lists no config mistakes
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
+MAY_BE_EMPTY = {"--prompt", "--negative-prompt"}
 DENIED = "choose a folder where you may write, or change the rights of this one"
 FULL = "free some space, or choose another folder; what is finished stays"
 MENDS = {  # of what the system refuses, by its number
@@ -75,11 +76,27 @@ for group, name in ((data, "data"), (edit, "edit"), (codec, "codec"), (texture, 
 def main() -> None:
     """Run the command line; a known kind of error ends in a few lines, not in a traceback."""
     try:
+        _require_words(sys.argv[1:])
         app(prog_name="audiogen")
     except (ValueError, OSError) as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
         sys.exit(_report(error))
+
+
+def _require_words(words: list[str]) -> None:
+    """Refuse an empty word where it is no prompt: a path of it would be the current folder."""
+    for number, word in enumerate(words):
+        before = words[number - 1] if number else ""
+        option, is_set, value = word.partition("=") if word.startswith("--") else ("", "=", word)
+        place = option or (before if before.startswith("--") else f"argument {number + 1}")
+        if is_set and not value and place not in MAY_BE_EMPTY:
+            from audiogen.schema import ConfigError
+
+            raise ConfigError(
+                f"{place}: it is empty, as of a variable that is not set\n"
+                "  say what it is to be; the current folder is ."
+            )
 
 
 def _report(error: ValueError | OSError) -> int:

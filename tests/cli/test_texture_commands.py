@@ -1,5 +1,6 @@
 """`audiogen texture` and `audiogen redo` as they are typed, on a small model."""
 
+import errno
 import json
 import os
 import re
@@ -195,3 +196,65 @@ def test_two_launched_processes_make_the_takes_of_one(
     for name in names:
         one, two = (read_audio(tmp_path / folder / "takes" / name)[0] for folder in ("one", "two"))
         assert float((one - two).abs().max()) <= 1e-5
+
+
+@pytest.mark.parametrize("calls", [2, 9, 14])
+def test_a_full_disk_is_told_in_four_lines_and_what_is_made_stays(
+    calls: int,
+    run: Run,
+    model: Path,
+    listed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pack, fsync, asked = tmp_path / "pack", os.fsync, []
+    make = ("texture", "make", listed, "--model", model, "--out", pack, "--count", 2)
+
+    def full_later(descriptor: int) -> None:
+        asked.append(descriptor)
+        if len(asked) > calls:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full_later)
+        code, _, said = run(*make, "--seconds", "0.6-0.9")
+    assert code == 1
+    assert len(said.splitlines()) <= cli.ERROR_LINES
+    for words in (str(pack), "No space left on device", "make room", "the command again"):
+        assert words in said
+    made = {path: path.read_bytes() for path in pack.rglob("*.wav")}
+    assert all(path.with_suffix(".json").exists() for path in made)
+    code, out, _ = run(*make, "--seconds", "0.6-0.9")
+    assert (code, out.splitlines()[0]) == (
+        0,
+        f"4 takes: {len(made)} were there, {4 - len(made)} made",
+    )
+    assert all(path.read_bytes() == data for path, data in made.items())
+
+
+@pytest.mark.parametrize("command", ["sample", "vary", "split"])
+def test_a_disk_that_refuses_a_sound_is_told_in_four_lines(
+    command: str, run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("sample", model, "--prompt", "rain", "--seconds", 0.6, "--out", tmp_path / "takes")
+    assert run(*asked)[0] == 0
+    [take] = (tmp_path / "takes").glob("*.wav")
+    out = tmp_path / "new"
+    arguments = {
+        "sample": (*asked[:-1], out),
+        "vary": ("edit", "vary", take, "--model", model, "--out", out),
+        "split": ("texture", "split", take, "--out", out),
+    }[command]
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        code, _, said = run(*arguments)
+    assert code == 1
+    assert len(said.splitlines()) <= cli.ERROR_LINES
+    for words in (str(out), os.strerror(errno.EDQUOT), "make room", "the command again"):
+        assert words in said
+    assert list(out.rglob("*.wav")) == []
