@@ -68,8 +68,7 @@ def write_audio(
             of the samples is added as `samples_sha256`; see `samples_digest`.
         encoding: 24 bits; or 16 bits, to which samples are rounded; or, in WAV, floats, which may
             go beyond full scale.
-        tags: Texts in the file itself, by the names that soundfile gives them, such as title or
-            license; in FLAC they are Vorbis comments.
+        tags: Texts in the file, by soundfile's names; in FLAC they are Vorbis comments.
 
     Raises:
         ValueError: on another suffix, shape, rate, NaN, or samples beyond full scale.
@@ -102,10 +101,7 @@ def write_audio(
     beside = path.with_suffix(".json")
     try:
         with replacing(path) as temporary, _why_refused(temporary):
-            kind = {"format": container, "subtype": encoding}
-            with soundfile.SoundFile(temporary, "w", sample_rate, len(samples), **kind) as file:
-                _tag(file, tags or {})
-                file.write(samples.T)
+            _write_samples(temporary, samples.T, sample_rate, container, encoding, tags or {})
             # The sidecar gets its name first: a sound that exists then always has one.
             if sidecar is not None:
                 _write_sidecar(beside, sidecar, temporary)
@@ -115,10 +111,20 @@ def write_audio(
         raise
 
 
-def _tag(file: soundfile.SoundFile, tags: Mapping[str, str]) -> None:
-    """Put texts into a file to which no samples are written yet."""
-    for name, text in tags.items():
-        setattr(file, name, text)
+def _write_samples(
+    path: Path,
+    samples: npt.NDArray[Any],
+    sample_rate: int,
+    container: str,
+    encoding: Encoding,
+    tags: Mapping[str, str],
+) -> None:
+    """Write samples (T, C) behind the texts of a file."""
+    kind = {"format": container, "subtype": encoding}
+    with soundfile.SoundFile(path, "w", sample_rate, samples.shape[1], **kind) as file:
+        for name, text in tags.items():
+            setattr(file, name, text)
+        file.write(samples)
 
 
 @contextlib.contextmanager
