@@ -143,6 +143,10 @@ def redo(  # noqa: PLR0913 - a command's parameters are its options
     rate: Annotated[
         int | None, typer.Option(metavar="HZ", help="The same takes at another sample rate.")
     ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", metavar="RUN", help="Who made them.  [default: as PACK tells]"),
+    ] = None,
     batch_size: BatchSize = 8,
 ) -> None:
     """Make chosen takes anew: longer, with more steps, as loops, varied, or at another rate.
@@ -165,6 +169,7 @@ def redo(  # noqa: PLR0913 - a command's parameters are its options
         amount=amount,
         rate=rate,
         batch_size=batch_size,
+        model=model,
     )
     worker = Worker.launched()
     _finish(pack, redo_pack(pack, request, worker), worker)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
+from audiogen.locking import in_turn
+from audiogen.run_folder import model_folders
 from audiogen.schema import ConfigError
 from audiogen.storage import atomic_write_text, make_folder, parse_json, remove_leftovers
 from audiogen.takes.take import Take, take_slug
@@ -28,6 +31,8 @@ def take_path(pack: Path, take: Take) -> Path:
 def read_job(pack: Path) -> list[Take]:
     """Read the takes of a pack's job, in the order in which they were asked for; none is a job too.
 
+    Their runs are where they lie now, whatever the working directory is.
+
     Raises:
         ValueError: the file is damaged; names its line.
     """
@@ -37,12 +42,16 @@ def read_job(pack: Path) -> list[Take]:
     except FileNotFoundError:
         return []
     lines = text.removesuffix("\n").split("\n")  # prompts may hold other separators of lines
-    return [_read_line(line, f"{path}, line {n}") for n, line in enumerate(lines, start=1)]
+    takes = [_read_line(line, f"{path}, line {n}") for n, line in enumerate(lines, start=1)]
+    runs = {run: _find_run(pack, run) for run in {take.run for take in takes}}
+    return [take.model_copy(update={"run": runs[take.run]}) for take in takes]
 
 
 def write_job(pack: Path, takes: Sequence[Take]) -> None:
-    """Write the job of a pack, whole or not at all."""
-    rows = (json.dumps(one.to_tree(), ensure_ascii=False, allow_nan=False) for one in takes)
+    """Write the job of a pack, whole or not at all; whole paths of runs become relative to it."""
+    home = pack.resolve()
+    trees = (one.to_tree() | {"run": _run_from(home, one.run)} for one in takes)
+    rows = (json.dumps(tree, ensure_ascii=False, allow_nan=False) for tree in trees)
     text = "".join(f"{row}\n" for row in rows)
     atomic_write_text(pack / JOB_FILE, text)
 
@@ -70,15 +79,53 @@ def update_job(pack: Path, wanted: Iterable[Take], digests: Mapping[str, str]) -
     for take in wanted:
         if take.key in known:
             continue
-        stem = f"{take_slug(take.prompt)}-seed{take.seed}"
-        name, number = stem, 2
-        while name in names or (pack / TAKES_FOLDER / f"{name}.wav").exists():
-            name, number = f"{stem}-{number}", number + 1
+        name = _free_name(pack, take, names)
         known.add(take.key)
         names.add(name)
         added.append(take.model_copy(update={"file": name}))
     if added:
         write_job(pack, [*job, *added])
+
+
+def rename_take(pack: Path, planned: Take, made: Take) -> Take:
+    """Give a take that was made at another seed than planned a name that holds its own.
+
+    It is to be written under the name after that: a job that was stopped between the two makes it
+    again, under this name.
+    """
+    if made.seed == planned.seed:
+        return planned
+    with in_turn(pack):
+        job = read_job(pack)
+        names = {take.file for take in job} - {planned.file}
+        renamed = planned.model_copy(update={"file": _free_name(pack, made, names)})
+        write_job(pack, [renamed if take.key == planned.key else take for take in job])
+    return renamed
+
+
+def _free_name(pack: Path, take: Take, names: Set[str]) -> str:
+    """A name for a take that is not among `names`, and is no file yet."""
+    stem = f"{take_slug(take.prompt)}-seed{take.seed}"
+    name, number = stem, 2
+    while name in names or (pack / TAKES_FOLDER / f"{name}.wav").exists():
+        name, number = f"{stem}-{number}", number + 1
+    return name
+
+
+def _run_from(home: Path, run: str) -> str:
+    """A run's path as a row keeps it: found again when the pack and the run are moved together."""
+    return Path(os.path.relpath(run, home)).as_posix() if Path(run).is_absolute() else run
+
+
+def _find_run(pack: Path, run: str) -> str:
+    """Where the run of a row lies: from the pack, from here, or from a folder around the pack."""
+    home, here = pack.resolve(), Path.cwd()
+    inner = Path(*(part for part in Path(run).parts if part != ".."))
+    bases = (here, *home.parents)
+    places = [
+        os.path.normpath(one) for one in (home / run, here / run, *(b / inner for b in bases))
+    ]
+    return next((place for place in places if model_folders(Path(place))), run)
 
 
 def check_models(takes: Iterable[Take], digests: Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -20,6 +21,7 @@ from audiogen.pack.job import (
     check_models,
     open_batches,
     read_job,
+    rename_take,
     take_path,
     update_job,
 )
@@ -107,8 +109,11 @@ def make_pack(
         FileNotFoundError: a model is not there.
         BusyError: another process is making takes in this pack.
     """
-    entries = read_prompts(prompts, options)
-    names = dict.fromkeys(entry.model or str(model) for _, entry in entries)
+    entries = [
+        (where, entry.model_copy(update={"model": _whole_path(entry.model or str(model))}))
+        for where, entry in read_prompts(prompts, options)
+    ]
+    names = dict.fromkeys(str(entry.model) for _, entry in entries)
     models = {name: Pipeline.from_pretrained(name) for name in names}
     planned = plan_takes(entries, models, str(model), seed)
     with worker.holding(out):
@@ -152,13 +157,20 @@ def run_job(
         ):
             for planned, take, wav in _made(work, batch_size):
                 if planned.file in names:
-                    write_take(take_path(pack, planned), wav, take)
-                    make_card(planned)
+                    placed = rename_take(pack, planned, take)
+                    write_take(take_path(pack, placed), wav, take)
+                    make_card(placed)
                     there += worker.count  # the others make as many meanwhile
                 if worker.rank == 0:
                     update(min(there, len(asked)))
     worker.wait()
-    return Done(takes=asked, there_before=len(asked) - len(missing))
+    named = [take for take in read_job(pack) if take.key in keys]
+    return Done(takes=named, there_before=len(asked) - len(missing))
+
+
+def _whole_path(run: str) -> str:
+    """The path of a run from everywhere; what is not there stays as it was given."""
+    return os.path.abspath(run) if Path(run).exists() else run  # noqa: PTH100 - a link stays one
 
 
 def _with_models(
@@ -166,7 +178,8 @@ def _with_models(
 ) -> list[tuple[Pipeline, list[Take]]]:
     """Each batch with its model on `device`; models that are not among `models` are loaded."""
     takes = [batch[0] for batch in batches]
-    others = {take.run for take in takes} - models.keys()
+    at_hand = set(_digests(models).values())
+    others = {take.run for take in takes if take.model_digest not in at_hand} - models.keys()
     models = {**models, **{name: Pipeline.from_pretrained(name) for name in others}}
     check_models(takes, _digests(models))
     for pipeline in models.values():

@@ -56,6 +56,7 @@ class RedoRequest:
         amount: how far variations go, from 0 to 1.
         rate: Hz, of the same takes; the model's samples are resampled at the end.
         batch_size: takes made at once.
+        model: run folder of the model that made them; None takes what the pack's job names.
     """
 
     which: Literal["keep", "star"] = "keep"
@@ -67,6 +68,7 @@ class RedoRequest:
     amount: float = 0.3
     rate: int | None = None
     batch_size: int = 8
+    model: Path | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.amount <= 1:
@@ -147,7 +149,7 @@ def redo_pack(pack: Path, request: RedoRequest, worker: Worker) -> Done:
     """
     parents = _chosen(pack, request)
     with worker.holding(pack):
-        models = {run: Pipeline.from_pretrained(run) for run in {take.run for take in parents}}
+        parents, models = _with_models(pack, parents, request.model)
         wanted = [take for parent in parents for take in _again(pack, parent, request, models)]
         return run_job(pack, wanted, models, worker, request.batch_size)
 
@@ -168,6 +170,35 @@ def _chosen(pack: Path, request: RedoRequest) -> list[Take]:
             f"  choose on its page (`audiogen texture serve {pack}`)"
         )
     return parents
+
+
+def _with_models(
+    pack: Path, parents: list[Take], model: Path | None
+) -> tuple[list[Take], dict[str, Pipeline]]:
+    """The takes with the runs that make them again, and the models by run."""
+    models: dict[str, Pipeline] = {}
+    if model is not None:
+        run, pipeline = str(model.absolute()), Pipeline.from_pretrained(model)
+        models[run] = pipeline
+        if all(take.model_digest != pipeline.digest for take in parents):
+            raise ValueError(
+                f"{model}: none of the chosen takes was made by this model ({pipeline.digest})\n"
+                f"  they were made by {parents[0].model_digest}; give its run folder with --model"
+            )
+        parents = [
+            take.model_copy(update={"run": run}) if take.model_digest == pipeline.digest else take
+            for take in parents
+        ]
+    for take in parents:
+        if take.run not in models:
+            try:
+                models[take.run] = Pipeline.from_pretrained(take.run)
+            except FileNotFoundError:
+                raise ValueError(
+                    f"{pack}: {take.file} was made by the model in {take.run}, which is not there\n"
+                    f"  give the run folder of model {take.model_digest} with --model"
+                ) from None
+    return parents, models
 
 
 def _again(

@@ -244,8 +244,16 @@ def read_take(sound: Path) -> Take | None:
         ) from None
 
 
-def write_take(path: Path, wav: Tensor, take: Take, encoding: Encoding = "PCM_24") -> None:
+def write_take(
+    path: Path,
+    wav: Tensor,
+    take: Take,
+    encoding: Encoding = "PCM_24",
+    tags: Mapping[str, str] | None = None,
+) -> None:
     """Write a sound (C, T) with its JSON file; what is there is replaced.
+
+    `tags` are those of `write_audio`.
 
     Raises:
         ValueError: the sound cannot be written; see `write_audio`.
@@ -253,7 +261,8 @@ def write_take(path: Path, wav: Tensor, take: Take, encoding: Encoding = "PCM_24
     if take.sample_rate is None:
         raise ValueError(f"{path}: a take is written at its sample rate, and this one has none")
     told = take.model_copy(update={"samples": wav.shape[1]})
-    write_audio(path, wav, take.sample_rate, encoding=encoding, sidecar=_beside(told))
+    beside = _beside(told)
+    write_audio(path, wav, take.sample_rate, encoding=encoding, sidecar=beside, tags=tags)
 
 
 def amend_take(sound: Path, **facts: Any) -> None:

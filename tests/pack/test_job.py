@@ -18,9 +18,10 @@ import torch
 
 from audiogen.audio.io.files import read_audio
 from audiogen.pack import make as packs
-from audiogen.pack.job import read_job, take_path
+from audiogen.pack.job import read_job, rename_take, take_path, update_job
 from audiogen.pack.make import Done, Worker, make_pack
 from audiogen.schema import ConfigError
+from audiogen.takes.take import Take
 
 LIST = """\
 defaults: {count: 4, seconds: 0.6-1.2}
@@ -294,3 +295,20 @@ def test_controls_that_a_model_does_not_know_are_said_by_prompt(
     assert found[2] == "prompts.1: brightness: 9e+09 is outside of what this model knows"
     assert found[4].startswith("prompts.2: brightness: this model was trained without controls")
     assert not (tmp_path / "pack").exists()
+
+
+@pytest.mark.parametrize("seed", [1_000_000, 100_000_000, 2**63 - 1])
+def test_a_take_made_at_another_seed_is_named_by_its_own(tmp_path: Path, seed: int) -> None:
+    rows = [
+        Take(prompt="rain", seed=one, seconds=1, run="runs/x", model_digest="0" * 16)
+        for one in (0, 1)
+    ]
+    update_job(tmp_path, rows, {})
+    first, second = read_job(tmp_path)
+    renamed = rename_take(tmp_path, first, first.model_copy(update={"seed": seed}))
+    assert renamed.file == f"rain-seed{seed}"
+    assert (renamed.seed, renamed.key) == (0, first.key)
+    assert read_job(tmp_path) == [renamed, second]
+    also = rename_take(tmp_path, second, second.model_copy(update={"seed": seed}))
+    assert also.file == f"rain-seed{seed}-2"
+    assert rename_take(tmp_path, also, second) == also  # made as it was planned

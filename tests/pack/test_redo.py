@@ -296,3 +296,51 @@ def test_a_pack_without_choices_says_how_to_make_them(pack: Path) -> None:
     (pack / "selection.json").unlink()
     with pytest.raises(ValueError, match=r"no take is kept\n  choose on its page"):
         again(pack, steps=6)
+
+
+@pytest.fixture
+def beside(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with runs/one and packs/one, whose take is kept; made from within it."""
+    home = tmp_path / "home"
+    shutil.copytree(model, home / "runs" / "one")
+    monkeypatch.chdir(home)
+    Path("list.txt").write_text("rain\n")
+    out = Path("packs/one")
+    [take] = make_pack(
+        Path("list.txt"), {"seconds": 1}, model=Path("runs/one"), out=out, worker=Worker()
+    ).takes
+    write_selection(out, Selection(takes={take.file: Choice(status="keep")}))
+    return home
+
+
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("old_row", [False, True])
+def test_a_pack_finds_its_model_from_any_folder(
+    beside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool, old_row: bool
+) -> None:
+    job = beside / "packs" / "one" / "job.jsonl"
+    assert json.loads(job.read_text())["run"] == "../../runs/one"
+    if old_row:  # as it was given where the pack was made
+        job.write_text(job.read_text().replace("../../runs/one", "runs/one"))
+    home = beside.rename(tmp_path / "elsewhere") if moved else beside
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    pack = home / "packs" / "one"
+    assert len(redo_pack(pack, RedoRequest(seconds=1.5), Worker()).takes) == 1
+    [file] = [take_path(pack, take) for take in read_job(pack) if not take.parent]
+    assert redo_take(file, None, tmp_path / "again").difference == 0
+
+
+def test_a_pack_whose_model_went_elsewhere_is_told_where(
+    beside: Path, make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    pack, run = beside / "packs" / "one", tmp_path / "moved"
+    (beside / "runs" / "one").rename(run)
+    with pytest.raises(ValueError, match="with --model") as caught:
+        redo_pack(pack, RedoRequest(seconds=1.5), Worker())
+    assert len(str(caught.value).splitlines()) <= 4
+    other = make_model(audio_channels=2)
+    with pytest.raises(ValueError, match="none of the chosen takes was made by this model"):
+        redo_pack(pack, RedoRequest(seconds=1.5, model=other), Worker())
+    [take] = redo_pack(pack, RedoRequest(seconds=1.5, model=run), Worker()).takes
+    assert take_path(pack, take).exists()

@@ -56,6 +56,7 @@ def write_audio(
     *,
     sidecar: Mapping[str, Any] | None = None,
     encoding: Encoding = "PCM_24",
+    tags: Mapping[str, str] | None = None,
 ) -> None:
     """Write WAV or FLAC, whole or not at all.
 
@@ -67,6 +68,7 @@ def write_audio(
             of the samples is added as `samples_sha256`; see `samples_digest`.
         encoding: 24 bits; or 16 bits, to which samples are rounded; or, in WAV, floats, which may
             go beyond full scale.
+        tags: Texts in the file, by soundfile's names; in FLAC they are Vorbis comments.
 
     Raises:
         ValueError: on another suffix, shape, rate, NaN, or samples beyond full scale.
@@ -99,7 +101,7 @@ def write_audio(
     beside = path.with_suffix(".json")
     try:
         with replacing(path) as temporary, _why_refused(temporary):
-            soundfile.write(temporary, samples.T, sample_rate, format=container, subtype=encoding)
+            _write_samples(temporary, samples.T, sample_rate, container, encoding, tags or {})
             # The sidecar gets its name first: a sound that exists then always has one.
             if sidecar is not None:
                 _write_sidecar(beside, sidecar, temporary)
@@ -107,6 +109,22 @@ def write_audio(
         if sidecar is not None and not path.exists():
             beside.unlink(missing_ok=True)
         raise
+
+
+def _write_samples(
+    path: Path,
+    samples: npt.NDArray[Any],
+    sample_rate: int,
+    container: str,
+    encoding: Encoding,
+    tags: Mapping[str, str],
+) -> None:
+    """Write samples (T, C) behind the texts of a file."""
+    kind = {"format": container, "subtype": encoding}
+    with soundfile.SoundFile(path, "w", sample_rate, samples.shape[1], **kind) as file:
+        for name, text in tags.items():
+            setattr(file, name, text)
+        file.write(samples)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from audiogen.audio.dsp import resample
 from audiogen.audio.io.decoding import AUDIO_SUFFIXES
 from audiogen.audio.io.files import read_audio
 from audiogen.audio.io.riff import append_chunks
+from audiogen.audio.loops import Seam, measure_seam
 from audiogen.data.intake.walk import is_hidden
 from audiogen.pack.curation.choices import SELECTION_FILE, Choice, find_selection
 from audiogen.pack.export.documents import (
@@ -31,6 +33,7 @@ from audiogen.pack.export.sound import (
     describe,
     dithered,
     make_ready,
+    vorbis_comments,
 )
 from audiogen.pack.job import TAKES_FOLDER
 from audiogen.pages.pictures import spectrogram
@@ -168,6 +171,7 @@ def _export(
     wav, from_rate = read_audio(source)
     if wav.shape[0] > 2:
         raise ValueError(f"{source}: a pack holds mono and stereo, not {wav.shape[0]} channels.")
+    before = measure_seam(wav, from_rate) if take.loop and wav.shape[1] >= 16 else None
     try:
         wav, kind, take = make_ready(wav, from_rate, request.rate, take)
     except ValueError as error:
@@ -184,7 +188,10 @@ def _export(
     digest, made = sha256_file(source), source.stat().st_mtime
     told = (take.export or Export(file=source.name)).model_copy(update={"sha256": digest})
     take = take.model_copy(update={"export": told})
-    write_take(path, dithered(wav, digest) if encoding == "PCM_16" else wav, take, encoding)
+    _report_seam(source, take, before)
+    tags = vorbis_comments(take, pack=pack, name=stem) if suffix == ".flac" else {}
+    bits = dithered(wav, digest) if encoding == "PCM_16" else wav
+    write_take(path, bits, take, encoding, tags)
     if suffix == ".wav":
         cut = append_chunks(path, describe(wav, kind, take, pack=pack, name=stem, made=int(made)))
         if cut:  # what did not fit is kept in full beside the sound
@@ -199,6 +206,16 @@ def _export(
         picture=spectrogram(wav, request.rate, width=256),
         sound=resample(wav, request.rate, SHEET_RATE).clamp(-1, 1),
     )
+
+
+def _report_seam(source: Path, take: Take, before: Seam | None) -> None:
+    """Say when a loop's seam is heard at the new rate, and whether that is new."""
+    if take.seam is None or take.seam.passes:
+        return
+    text = "%s: its seam is heard at %d Hz (score %.2f, above 1; before %.2f); give --rate %s"
+    model_rate = "of the take, or make it as another loop (`texture redo --loop --vary 1`)"
+    score = math.nan if before is None else before.score
+    _log.warning(text, source.name, take.sample_rate or 0, take.seam.score, score, model_rate)
 
 
 def _signer(sign: tuple[Path, Path], takes: Sequence[tuple[Path, Take]]) -> FileSigner:

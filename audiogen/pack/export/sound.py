@@ -14,7 +14,7 @@ from torch import Tensor
 import audiogen
 from audiogen.audio.dsp import PEAK_DB, TARGET_LUFS, loudness_lufs, resample
 from audiogen.audio.io.files import Encoding
-from audiogen.audio.io.riff import Acid, Broadcast, Chunks, Cue, Sampler
+from audiogen.audio.io.riff import Acid, Broadcast, Chunks, Cue, Sampler, plain_text
 from audiogen.audio.loops import measure_seam, resample_ring
 from audiogen.audio.measure.measures import PITCHES, SoundMeasures, measure_sound, true_peak_db
 from audiogen.take_request import Tempo
@@ -29,12 +29,17 @@ FORMATS: Mapping[Format, tuple[str, Encoding]] = {
     "flac": (".flac", "PCM_24"),
 }
 EDGE_SECONDS = 0.005
+ATTACK_SECONDS = 0.001
+"""Of a one-shot, faded in before its first sound."""
+LEAD_DB = -60.0
+"""What lies below it, against the peak, in front of a one-shot is silence."""
 ONE_SHOT_SECONDS = 8.0
 """What is longer is a texture, whatever happens in it."""
 ONE_SHOT_STATIONARITY = 0.4
 ONE_SHOT_EVENTS = 3
 SHORT_SECONDS = 0.5
 """What is shorter is a one-shot, however steady."""
+TITLE_CHARACTERS = 1000
 ROOT_OCTAVE = 60  # MIDI note of C4
 
 
@@ -42,7 +47,8 @@ def make_ready(wav: Tensor, from_rate: int, to_rate: int, take: Take) -> tuple[T
     """Bring a sound (C, T) to `to_rate` Hz, without DC, at its level, with its edges.
 
     Loops are resampled on their ring to the length that their tempo asks for, and keep their
-    ends. One-shots have 5 ms faded at both.
+    ends. Textures have 5 ms faded at both; one-shots begin without silence, have 1 ms faded in
+    and 5 ms faded out.
 
     Returns:
         The sound, what it is, and the take with what was measured on it.
@@ -50,14 +56,18 @@ def make_ready(wav: Tensor, from_rate: int, to_rate: int, take: Take) -> tuple[T
     Raises:
         ValueError: a loop does not last the bars that the take tells of.
     """
-    wav = wav - wav.mean(dim=1, keepdim=True)
+    whole = wav
+    wav = _without_dc(whole)
     if take.loop:
         wav = _ring_at(wav, take.tempo, from_rate, to_rate)
     else:
         wav = resample(wav, from_rate, to_rate)
     kind: Kind = "Loops" if take.loop else _kind(measure_sound(wav, to_rate))
     if kind == "OneShots":
-        wav = _faded(wav, max(1, round(EDGE_SECONDS * to_rate)))
+        wav = resample(_without_dc(_without_lead(whole, from_rate)), from_rate, to_rate)
+    if kind != "Loops":
+        attack = ATTACK_SECONDS if kind == "OneShots" else EDGE_SECONDS
+        wav = _faded(wav, round(attack * to_rate), round(EDGE_SECONDS * to_rate))
     wav = _levelled(wav, to_rate, kind)
     has_seam = take.loop and wav.shape[1] >= 16
     facts = {
@@ -90,14 +100,29 @@ def _kind(found: SoundMeasures) -> Kind:
     return "Textures"
 
 
-def _faded(wav: Tensor, width: int) -> Tensor:
-    """Fade both edges with half a raised cosine."""
-    width = min(width, wav.shape[1] // 2)
-    slope = 0.5 - 0.5 * torch.cos(torch.pi * torch.arange(width) / max(1, width))
+def _without_dc(wav: Tensor) -> Tensor:
+    return wav - wav.mean(dim=1, keepdim=True)
+
+
+def _without_lead(wav: Tensor, rate: int) -> Tensor:
+    """Cut the silence in front of a sound, but for what its attack is faded in over."""
+    level = (wav - wav.median(dim=1, keepdim=True).values).abs().amax(dim=0)
+    sounding = (level > level.max() * 10 ** (LEAD_DB / 20)).nonzero()
+    first = int(sounding[0]) if len(sounding) else 0
+    return wav[:, max(0, first - round(ATTACK_SECONDS * rate)) :]
+
+
+def _faded(wav: Tensor, width_in: int, width_out: int) -> Tensor:
+    """Fade both edges with half a raised cosine, over so many samples."""
     wav = wav.clone()
-    wav[:, :width] *= slope
-    wav[:, wav.shape[1] - width :] *= slope.flip(0)
+    half = wav.shape[1] // 2
+    wav[:, : min(width_in, half)] *= _slope(min(width_in, half))
+    wav[:, wav.shape[1] - min(width_out, half) :] *= _slope(min(width_out, half)).flip(0)
     return wav
+
+
+def _slope(width: int) -> Tensor:
+    return 0.5 - 0.5 * torch.cos(torch.pi * torch.arange(width) / max(1, width))
 
 
 def _levelled(wav: Tensor, rate: int, kind: Kind) -> Tensor:
@@ -157,13 +182,7 @@ def describe(wav: Tensor, kind: Kind, take: Take, *, pack: str, name: str, made:
             root_note=ROOT_OCTAVE if root is None else root,
             loops=((0, wav.shape[1]),) if take.loop else (),
         ),
-        acid=Acid(
-            one_shot=kind == "OneShots",
-            root_note=root,
-            beats=0 if tempo is None else tempo.beats,
-            beats_per_bar=4 if tempo is None else tempo.beats_per_bar,
-            bpm=0.0 if tempo is None else tempo.bpm,
-        ),
+        acid=_acid(kind, tempo, root),
         cues=_bar_cues(tempo, wav.shape[1]) if take.loop else (),
         broadcast=Broadcast(
             description=take.prompt,
@@ -177,6 +196,37 @@ def describe(wav: Tensor, kind: Kind, take: Take, *, pack: str, name: str, made:
         ixml={key: value for key, value in fields.items() if value},
         info={key: value for key, value in info.items() if value},
     )
+
+
+def vorbis_comments(take: Take, *, pack: str, name: str) -> dict[str, str]:
+    """Return the metadata of an exported FLAC file, by the names that soundfile gives them.
+
+    Args:
+        take: that the file is.
+        pack: name of the pack.
+        name: of the file, without suffix.
+    """
+    licences = ", ".join(sorted(take.licences))
+    made = f"seed {take.seed}, model {take.model} {take.model_digest}"
+    comments = {
+        "title": plain_text(take.prompt or name)[:TITLE_CHARACTERS],
+        "artist": take.model,
+        "album": pack,
+        "comment": made if take.model else "",
+        "license": "Training sounds: " + (licences or "licences not stated"),
+        "software": f"audiogen {audiogen.__version__}",
+    }
+    return {key: plain_text(value) for key, value in comments.items() if plain_text(value)}
+
+
+def _acid(kind: Kind, tempo: Tempo | None, root: int | None) -> Acid | None:
+    """What a DAW stretches by; None for what has no tempo and is no one-shot."""
+    if kind == "OneShots":
+        return Acid(one_shot=True, root_note=root, beats=0, beats_per_bar=4, bpm=0.0)
+    if tempo is None:
+        return None
+    beats, per_bar = tempo.beats, tempo.beats_per_bar
+    return Acid(one_shot=False, root_note=root, beats=beats, beats_per_bar=per_bar, bpm=tempo.bpm)
 
 
 def _bar_cues(tempo: Tempo | None, length: int) -> tuple[Cue, ...]:

@@ -421,3 +421,77 @@ def test_a_foreign_sound_is_not_exported_with_the_prompt_of_a_take(
     (work / "rain.json").rename(tmp_path / "aside.json")
     out = export_pack(work, ExportRequest(to=tmp_path / "out"))
     assert [row["prompt"] for row in rows(out)] == [""]
+
+
+def comments_of(path: Path) -> dict[str, str]:
+    """The Vorbis comments of a FLAC file, read by the letter of the format (RFC 9639, 8.6)."""
+    data, at, found = path.read_bytes(), 4, dict[str, str]()
+    assert data[:4] == b"fLaC"
+    while True:
+        head, size = data[at], int.from_bytes(data[at + 1 : at + 4], "big")
+        block = data[at + 4 : at + 4 + size]
+        if head & 0x7F == 4:
+            vendor = int.from_bytes(block[:4], "little")
+            place = 4 + vendor
+            count, place = int.from_bytes(block[place : place + 4], "little"), place + 4
+            for _ in range(count):
+                length = int.from_bytes(block[place : place + 4], "little")
+                name, _, text = block[place + 4 : place + 4 + length].decode().partition("=")
+                found[name.upper()] = text
+                place += 4 + length
+        if head & 0x80:
+            return found
+        at += 4 + size
+
+
+@pytest.mark.parametrize("prompt", ["wind", "雨, على", "x" * 10_000, "a\0b\nc"])
+def test_flac_files_tell_what_they_are_in_vorbis_comments(prompt: str, tmp_path: Path) -> None:
+    write_audio(tmp_path / "pack" / "bed.wav", bed(), RATE, sidecar=told(prompt))
+    request = ExportRequest(to=tmp_path / "out", audio_format="flac")
+    [path] = export_pack(tmp_path / "pack", request).rglob("*.flac")
+    found = comments_of(path)
+    assert found["TITLE"] == prompt.replace("\0", " ").replace("\n", " ")[:1000]
+    assert found["ARTIST"] == "small"
+    assert found["COMMENT"] == "seed 3, model small abc"
+    assert found["LICENSE"] == "Training sounds: CC-BY-4.0, CC0-1.0"
+    assert found["ALBUM"] == "pack"
+
+
+@pytest.mark.parametrize("lead", [0.0, 0.1, 0.4])
+def test_one_shots_begin_with_their_sound(lead: float, tmp_path: Path) -> None:
+    wav = torch.cat([torch.zeros(1, round(lead * RATE)), shot()], dim=1) + 0.05
+    write_audio(tmp_path / "pack" / "shot.wav", wav, RATE, sidecar=told("pluck"))
+    [path] = (export_pack(tmp_path / "pack", ExportRequest(to=tmp_path / "out"))).rglob("*.wav")
+    assert path.parent.name == "OneShots"
+    made, rate = read_audio(path)
+    assert float(made[:, 0].abs().max()) < 1e-4
+    assert float(made[:, : round(0.003 * rate)].abs().max()) > 0.3 * float(made.abs().max())
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_textures_have_no_hard_edge_and_nothing_to_be_stretched_by(
+    channels: int, tmp_path: Path
+) -> None:
+    wav = bed().repeat(channels, 1)
+    write_audio(tmp_path / "pack" / "bed.wav", wav, RATE, sidecar=told("wind"))
+    write_audio(tmp_path / "pack" / "ring.wav", ring(2), RATE, sidecar=told("sea", loop=True))
+    out = export_pack(tmp_path / "pack", ExportRequest(to=tmp_path / "out"))
+    [texture_path], [loop] = (list((out / kind).glob("*.wav")) for kind in ("Textures", "Loops"))
+    made, rate = read_audio(texture_path)
+    edge = round(0.001 * rate)
+    for part in (made[:, :edge], made[:, -edge:]):
+        assert float(part.square().mean().sqrt()) < 0.2 * float(made.square().mean().sqrt())
+    assert read_chunks(texture_path).acid is None
+    assert read_chunks(loop).acid is None  # no tempo is known
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 2.0])
+def test_a_seam_that_is_heard_is_said(
+    seconds: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wav = ring(seconds) * torch.linspace(0.1, 1, round(seconds * RATE))
+    write_audio(tmp_path / "pack" / "a.wav", wav, RATE, sidecar=told("sea", loop=True))
+    write_audio(tmp_path / "pack" / "b.wav", ring(seconds), RATE, sidecar=told("b", loop=True))
+    export_pack(tmp_path / "pack", ExportRequest(to=tmp_path / "out", rate=44_100))
+    [said] = [line for line in caplog.messages if "seam is heard at 44100 Hz" in line]
+    assert said.startswith("a.wav: ")
