@@ -16,6 +16,7 @@ from audiogen.data.manifest import read_manifest
 from audiogen.evaluation.evaluate import evaluate
 from audiogen.evaluation.scores import read_scores
 from audiogen.experiment import ExperimentConfig, load_config
+from audiogen.locking import LOCK_FILE
 from audiogen.pipeline import Pipeline
 from audiogen.run_folder import JUDGE
 from audiogen.storage import read_json, read_tensors
@@ -98,7 +99,7 @@ def test_the_metrics_have_their_references(finished: ExperimentConfig) -> None:
 def test_the_same_commands_again_do_nothing(finished: ExperimentConfig) -> None:
     def state() -> dict[str, int]:
         files = [path for path in finished.run_dir.rglob("*") if path.is_file()]
-        rewritten = {"config.yaml"}  # cheap, and equal
+        rewritten = {"config.yaml", LOCK_FILE}  # cheap, and equal; who holds the run
         return {str(p): p.stat().st_mtime_ns for p in files if p.name not in rewritten}
 
     before = state()
