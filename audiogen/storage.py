@@ -112,6 +112,11 @@ def digest_of(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says, or its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def read_json(path: Path) -> Any:
     """Return what a JSON file holds; raises what `parse_json` does, and OSError."""
     return parse_json(path.read_bytes(), str(path))

@@ -130,9 +130,10 @@ def check_torchaudio() -> Check:
     try:
         import torchaudio
     except (ImportError, OSError) as error:
+        from audiogen.storage import first_line
+
         mend = "remove .venv/.setup and run `make setup`, which checks torchaudio's extension"
-        first = str(error).splitlines()[0]
-        return Check(first, "fail", mend)
+        return Check(first_line(error), "fail", mend)
     return Check(torchaudio.__version__)
 
 

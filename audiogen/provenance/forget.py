@@ -13,7 +13,7 @@ from audiogen.provenance.attribution import ATTRIBUTION_FILE, read_attribution
 from audiogen.provenance.croissant import CROISSANT_FILE, read_croissant
 from audiogen.run_folder import MANIFEST, WEIGHTS, RunFolder
 from audiogen.stage_settings import first_few
-from audiogen.storage import sha256_file
+from audiogen.storage import first_line, sha256_file
 from audiogen.trees import did_you_mean
 
 SHA_PREFIX = re.compile(r"[0-9a-f]{8,64}")
@@ -120,7 +120,7 @@ def _look_into_run(run: RunFolder, is_it: Callable[[Row], bool], uses: Uses) -> 
     try:
         rows = [row for row in read_manifest(run.manifest) if row.verdict == "used"]
     except (ValueError, OSError) as error:
-        uses.unreadable.append(_first_line(error))
+        uses.unreadable.append(first_line(error))
         return
     uses.searched += 1
     found = [row for row in rows if is_it(dataclasses.asdict(row))]
@@ -151,8 +151,8 @@ def _look_into_model(folder: Path, is_it: Callable[[Row], bool], uses: Uses) -> 
             try:
                 found = [row["path"] for row in read(path) if is_it(row)]
             except (ValueError, OSError) as error:
-                if _first_line(error) not in uses.unreadable:  # several models have one manifest
-                    uses.unreadable.append(_first_line(error))
+                if first_line(error) not in uses.unreadable:  # several models have one manifest
+                    uses.unreadable.append(first_line(error))
             else:
                 uses.searched += 1
                 if found:
@@ -164,7 +164,3 @@ def _look_into_model(folder: Path, is_it: Callable[[Row], bool], uses: Uses) -> 
 def _training_rows(manifest: Path) -> list[Row]:
     """The sounds of a manifest's training side."""
     return [dataclasses.asdict(row) for row in read_manifest(manifest) if row.split == "train"]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

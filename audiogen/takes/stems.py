@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from audiogen.audio.dsp import resample
 from audiogen.schema import Config, read_config
-from audiogen.storage import parse_json, sha256_file
+from audiogen.storage import first_line, parse_json, sha256_file
 
 REPOSITORIES = {
     "htdemucs": "adefossez/HTDemucs",
@@ -157,7 +157,7 @@ def _find(model: str, name: str) -> Path:
     except OSError as error:
         raise FileNotFoundError(
             f"{model}: {name} is not in the hub's cache, and not to be had\n"
-            f"  ({str(error).splitlines()[0]:.150})\n"
+            f"  ({first_line(error):.150})\n"
             f"  go online once, or name a folder with the files of {REPOSITORIES[model]}"
         ) from error
 
@@ -187,7 +187,7 @@ def _load_part(file: Path) -> nn.Module:
         network: nn.Module = HTDemucs(*args, **{k: v for k, v in settings.items() if k in known})
         network.load_state_dict(weights)
     except (TypeError, ValueError, ArithmeticError, RuntimeError, AssertionError) as error:
-        reason = (str(error).splitlines() or [repr(error)])[0]
+        reason = first_line(error)
         raise ValueError(f"{file}: settings and weights do not fit\n  ({reason:.150})") from error
     return network
 

@@ -219,6 +219,18 @@ def test_a_hostile_window_is_refused(
             read_latents(tmp_path / "latents", rows[:1])
 
 
+def test_a_key_that_the_shard_lacks_is_refused(
+    codec: VAECodec, rows: list[ManifestRow], tmp_path: Path
+) -> None:
+    items = encode_rows(tmp_path, rows, codec, min_frames=WINDOW, controls=[])
+    write_latents(tmp_path / "latents", items)
+    path = tmp_path / "latents" / "index.json"
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps([{**whole[0], "key": "no such"}, *whole[1:]]), encoding="utf-8")
+    with pytest.raises(ValueError, match="lacks the latents of"):
+        read_latents(tmp_path / "latents", rows)
+
+
 def test_clips_are_cut_padded_and_reproducible(
     codec: VAECodec, rows: list[ManifestRow], tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from audiogen.storage import read_json
+from audiogen.storage import first_line, read_json
 
 CONFIG_FILE = "config.json"
 
@@ -85,7 +85,7 @@ class Library(ABC):
         except (RuntimeError, SafetensorError) as error:
             raise ValueError(
                 f"{where}: weights and {CONFIG_FILE} do not fit, or are damaged\n"
-                f"  ({_first_line(error)})"
+                f"  ({first_line(error)})"
             ) from error
         if report["missing_keys"]:
             raise ValueError(
@@ -193,7 +193,7 @@ def _find(source: str, revision: str | None, names: tuple[str, str]) -> Path:
             hint = f"  accept its terms at https://huggingface.co/{repository}, and log in"
         raise FileNotFoundError(
             f"codec.source={source} at {revision}: not in the hub's cache, and not to be had\n"
-            f"  ({_first_line(error)})\n{hint}"
+            f"  ({first_line(error)})\n{hint}"
         ) from error
     return Path(found[0]).parent
 
@@ -203,8 +203,3 @@ def _label_in(file: Path) -> str:
     tree = read_json(file)
     found = tree if isinstance(tree, dict) else {}
     return str(found.get("model_type") or found.get("_class_name") or "no known kind")
-
-
-def _first_line(error: Exception) -> str:
-    """The first line of a message that may be long."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -180,6 +180,12 @@ def read_latents(folder: Path, rows: Sequence[ManifestRow]) -> list[LatentItem]:
         )
     wanted = [(row, shard, entry) for row in rows for shard, entry in known[row.path]]
     shards = {shard: read_tensors(shard) for shard in {shard for _, shard, _ in wanted}}
+    for _, shard, entry in wanted:
+        if entry.key not in shards[shard]:
+            raise ValueError(
+                f"{shard}: lacks the latents of {entry.path};"
+                " delete the folder and run the same command again"
+            )
     return [
         LatentItem(
             latents=shards[shard][entry.key],

@@ -15,7 +15,7 @@ import soundfile
 
 import audiogen
 from audiogen.audio.io.riff import plain_text
-from audiogen.storage import replacing
+from audiogen.storage import first_line, replacing
 from audiogen.takes.take import Take
 
 INSTALL = "pip install 'audiogen[c2pa]'"
@@ -68,7 +68,7 @@ class FileSigner:
                 with c2pa.Reader(kind, target) as reader:
                     results = reader.get_validation_results() or {}
             except c2pa.C2paError as error:
-                reason = (str(error).splitlines() or [type(error).__name__])[0][:150]
+                reason = first_line(error)[:150]
                 raise ValueError(f"{path.name}: cannot be signed ({reason})") from None
             found = results.get("activeManifest", {"failure": [{"code": "no manifest"}]})
             wrong = sorted({str(one["code"]) for one in found["failure"]} - {UNTRUSTED})
