@@ -67,7 +67,7 @@ def vary(
     A take of the model is varied from its seed, any other sound from what is heard.
     """
     request = _request(model, out, seed=seed, prompt=prompt, steps=steps)
-    from audiogen.takes.edit import vary as vary_file
+    from audiogen.takes.editing import vary as vary_file
 
     for path in vary_file(model, file, request, amount=amount, count=count):
         typer.echo(path)
@@ -96,7 +96,7 @@ def inpaint(
     Outside of the regions its samples stay as they are.
     """
     request = _request(model, out, seed=seed, prompt=prompt, steps=steps)
-    from audiogen.takes.edit import inpaint as inpaint_file
+    from audiogen.takes.editing import inpaint as inpaint_file
 
     typer.echo(inpaint_file(model, file, request, regions=region))
 
@@ -120,7 +120,7 @@ def extend(
     Its own samples stay as they are.
     """
     request = _request(model, out, seed=seed, prompt=prompt, steps=steps)
-    from audiogen.takes.edit import extend as extend_file
+    from audiogen.takes.editing import extend as extend_file
 
     typer.echo(extend_file(model, file, request, seconds=seconds, before=before))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audiogen.audio.measure.texture import Array, texture_features
+from audiogen.audio.measure.texture_features import Array, texture_features
 from audiogen.codecs import Codec, load_codec
 from audiogen.data.intake.scan import LEAST_HELD_OUT, LEAST_TRAINING
 from audiogen.data.manifest import read_split
@@ -24,7 +24,6 @@ from audiogen.evaluation.material import (
     takes,
     write_pairs,
 )
-from audiogen.evaluation.metrics.copies import nearest_clips
 from audiogen.evaluation.metrics.density import density
 from audiogen.evaluation.metrics.distances import (
     diversity,
@@ -33,8 +32,9 @@ from audiogen.evaluation.metrics.distances import (
     mmd,
     noise_like,
 )
+from audiogen.evaluation.metrics.feature_space import FeatureSpace
+from audiogen.evaluation.metrics.near_copies import nearest_clips
 from audiogen.evaluation.metrics.reconstruction import codec_scores
-from audiogen.evaluation.metrics.space import FeatureSpace
 from audiogen.evaluation.recognition import recognition
 from audiogen.evaluation.report.run_page import write_report
 from audiogen.evaluation.scoreboard import summary

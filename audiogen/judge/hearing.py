@@ -14,7 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiogen.audio.measure.texture import Array, fft_length, log_mel, mono, texture_statistics
+from audiogen.audio.measure.texture_features import (
+    Array,
+    fft_length,
+    log_mel,
+    mono,
+    texture_statistics,
+)
 from audiogen.audio.spectral import istft, mel_filterbank, stft
 
 _MEL_BANDS = 40

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiogen.audio.measure.texture import Array
+from audiogen.audio.measure.texture_features import Array
 from audiogen.judge.hearing import clip_features, coloured_version
 from audiogen.storage import parse_json, read_tensors, replacing, sha256_file, write_tensors
 

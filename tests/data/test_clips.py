@@ -13,7 +13,7 @@ from audiogen.audio.dsp import loudness_lufs, to_channels
 from audiogen.audio.io.decoding import AudioReadError
 from audiogen.audio.io.files import write_audio
 from audiogen.audio.measure.measures import measure_some
-from audiogen.audio.measure.texture import texture_features
+from audiogen.audio.measure.texture_features import texture_features
 from audiogen.data.intake.scan import scan_folder
 from audiogen.data.loading.clips import read_clip
 from audiogen.types import LatentSpec

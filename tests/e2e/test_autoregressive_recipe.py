@@ -15,7 +15,7 @@ from audiogen.evaluation.scoreboard import scoreboard
 from audiogen.evaluation.scores import read_scores
 from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.pipeline import Pipeline
-from audiogen.takes.edit import extend, inpaint, vary
+from audiogen.takes.editing import extend, inpaint, vary
 from audiogen.takes.sources import EditRequest
 from audiogen.training.stages import train
 

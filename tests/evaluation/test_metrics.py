@@ -5,7 +5,6 @@ from torch import Tensor
 
 from audiogen.data.loading.clips import versions_of
 from audiogen.evaluation.material import Sounds
-from audiogen.evaluation.metrics.copies import nearest_clips
 from audiogen.evaluation.metrics.distances import (
     diversity,
     frechet_distance,
@@ -13,6 +12,7 @@ from audiogen.evaluation.metrics.distances import (
     mmd,
     noise_like,
 )
+from audiogen.evaluation.metrics.near_copies import nearest_clips
 from audiogen.evaluation.metrics.reconstruction import reconstruction_metrics
 
 RATE = 16_000

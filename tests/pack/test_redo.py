@@ -21,7 +21,7 @@ from audiogen.pack.make import Worker, make_pack
 from audiogen.pack.redo import RedoRequest, redo_pack, redo_take
 from audiogen.take_request import Tempo
 from audiogen.takes import making
-from audiogen.takes.edit import extend, vary
+from audiogen.takes.editing import extend, vary
 from audiogen.takes.sources import EditRequest
 from audiogen.takes.take import Take, amend_take
 

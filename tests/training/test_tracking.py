@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from audiogen.audio.io.files import read_audio
-from audiogen.training.loop import progress, wandb_run
+from audiogen.training.loop import wandb_run
 from audiogen.training.loop.tracking import Tracker
 from audiogen.training.loop.wandb_run import WandbMode
 
@@ -109,7 +109,7 @@ def test_plain_lines_come_every_30_seconds_and_at_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(display, "time", SimpleNamespace(monotonic=lambda: now))
     with Tracker(tmp_path, "codec", total_steps=200) as tracker:
         for step in range(1, 101):
             now += 1
@@ -134,7 +134,7 @@ def test_a_terminal_gets_a_bar(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        progress, "Console", lambda **_: Console(stderr=True, force_terminal=True, width=120)
+        display, "Console", lambda **_: Console(stderr=True, force_terminal=True, width=120)
     )
     train(tmp_path, "codec", 1, 40, total=80)
     shown = capsys.readouterr().err

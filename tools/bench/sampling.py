@@ -21,11 +21,11 @@ import numpy as np
 from timing import machine, write_figures
 from torch import Tensor
 
-from audiogen.audio.measure.texture import texture_features
+from audiogen.audio.measure.texture_features import texture_features
 from audiogen.data.manifest import read_split
 from audiogen.evaluation.material import MAX_HELD_OUT, MAX_TRAINING, Sounds, real_sounds
 from audiogen.evaluation.metrics.distances import diversity, frechet_distance, matched
-from audiogen.evaluation.metrics.space import FeatureSpace
+from audiogen.evaluation.metrics.feature_space import FeatureSpace
 from audiogen.experiment import load_config
 from audiogen.generators import SamplingConfig, changed_sampling
 from audiogen.judge.judge import Judge

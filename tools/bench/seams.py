@@ -21,7 +21,7 @@ from audiogen.audio.io.files import read_audio
 from audiogen.audio.loops import INAUDIBLE_FLUX, measure_seam
 from audiogen.pipeline import Pipeline
 from audiogen.take_request import TakeRequest
-from audiogen.takes.edit import inpaint
+from audiogen.takes.editing import inpaint
 from audiogen.takes.making import write_takes
 from audiogen.takes.sources import EditRequest
 from audiogen.takes.take import read_take

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.spatial.distance import cdist, pdist
 from torch import Tensor
 
-from audiogen.audio.measure.texture import Array
+from audiogen.audio.measure.texture_features import Array
 from audiogen.seeds import normal, numbers_of
 
 Distance = Callable[[Array, Array], float]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiogen.audio.measure.texture import fft_length, log_mel, mono
+from audiogen.audio.measure.texture_features import fft_length, log_mel, mono
 from audiogen.audio.spectral import stft
 from audiogen.codecs import Codec
 from audiogen.data.loading.latents import encode_rows

@@ -16,8 +16,8 @@ from audiogen.audio.io.files import write_audio
 from audiogen.pages.pictures import sheet_png, spectrogram
 from audiogen.run_folder import RunFolder
 from audiogen.storage import atomic_write_bytes
+from audiogen.training.loop.display import ProgressDisplay
 from audiogen.training.loop.metrics_file import MetricsFile
-from audiogen.training.loop.progress import ProgressDisplay
 from audiogen.training.loop.wandb_run import WandbMode, WandbRun
 
 DEMO_COLUMNS, DEMO_INCHES = 640, (6.4, 2.6)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.distance import pdist
 
-from audiogen.audio.measure.texture import Array
+from audiogen.audio.measure.texture_features import Array
 
 _SCALE_FLOOR, _SCALE_LIMIT = 0.05, 6.0
 

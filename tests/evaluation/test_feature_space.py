@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from audiogen.audio.io.files import read_audio
-from audiogen.audio.measure.texture import texture_features
-from audiogen.evaluation.metrics.space import FeatureSpace
+from audiogen.audio.measure.texture_features import texture_features
+from audiogen.evaluation.metrics.feature_space import FeatureSpace
 
 
 def test_the_space_whitens_its_training_set() -> None:

@@ -20,7 +20,7 @@ from audiogen.audio.io.files import read_audio, write_audio
 from audiogen.generators import ODESamplingConfig
 from audiogen.pipeline import Pipeline
 from audiogen.take_request import TakeRequest, Variation
-from audiogen.takes.edit import extend, inpaint, vary
+from audiogen.takes.editing import extend, inpaint, vary
 from audiogen.takes.morph import between, morph, morph_takes, slerp
 from audiogen.takes.regions import find_regions
 from audiogen.takes.sources import EditRequest, read_source

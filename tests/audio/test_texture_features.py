@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiogen.audio.measure.texture import (
+from audiogen.audio.measure.texture_features import (
     ENVELOPE_RATE,
     MODULATION_HZ,
     NUM_BANDS,
