@@ -14,7 +14,6 @@ import torch
 from rich.console import Console
 
 from audiogen.audio.io.files import read_audio
-from audiogen.training.loop import wandb_run
 from audiogen.training.loop.tracking import Tracker
 from audiogen.training.loop.wandb_run import WandbMode
 
