@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 
 from audiogen.audio.io.files import read_audio
+from audiogen.training.loop import display, wandb_run
 from audiogen.training.loop.tracking import Tracker
 from audiogen.training.loop.wandb_run import WandbMode
 
