@@ -19,6 +19,8 @@ from audiogen.seeds import normal, numbers_of
 if TYPE_CHECKING:  # a codec codes by these functions
     from audiogen.codecs.base import Codec
 
+FRAMES_AT_ONCE = 16
+"""Of noise that are drawn at once."""
 ALL_FRAMES = 1 << 40
 """More than any sound has."""
 
@@ -71,8 +73,8 @@ def decoded(codec: Codec, latents: Tensor, seeds: Sequence[int], *, ring: bool) 
 def white_frames(seeds: Sequence[int], shape: tuple[int, int]) -> Iterator[Tensor]:
     """Yield white noise of unit variance without end, frame after frame.
 
-    Every frame is drawn by itself, so that frame f of item b depends on f and seed b alone,
-    whatever is decoded with it, before it, or behind it.
+    Frames are drawn in order, so that frame f of item b depends on f and seed b alone, whatever is
+    decoded with it, before it, or behind it; a few at once, which is faster.
 
     Args:
         seeds: one per item.
@@ -80,4 +82,5 @@ def white_frames(seeds: Sequence[int], shape: tuple[int, int]) -> Iterator[Tenso
     """
     sources = [numbers_of("grain", seed) for seed in seeds]
     while True:
-        yield torch.stack([normal(source, *shape) for source in sources])
+        drawn = [normal(source, FRAMES_AT_ONCE, *shape) for source in sources]
+        yield from torch.stack(drawn, dim=1)
