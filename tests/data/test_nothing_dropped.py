@@ -125,7 +125,9 @@ def test_nothing_that_looks_like_a_licence_is_overridden(
     assert used(tmp_path, OWN).keys() == {"b.wav"}
 
 
-@pytest.mark.parametrize("name", ["LICENSE", "Licence.txt", "COPYING", "copyright.md"])
+@pytest.mark.parametrize(
+    "name", ["LICENSE", "Licence.txt", "COPYING", "copyright.md", "LICENSES.txt", "license_info"]
+)
 def test_a_licence_of_a_folder_is_that_of_its_sounds(tmp_path: Path, name: str) -> None:
     sound(tmp_path / "rain" / "deep" / "a.wav")
     sound(tmp_path / "sea" / "b.wav", seed=1)

@@ -18,7 +18,6 @@ import soundfile
 from audiogen.audio.io.containers import Container, examine
 from audiogen.audio.io.member import Member, Sound
 from audiogen.audio.io.streams import ContainerError
-from audiogen.trees import did_you_mean
 
 AUDIO_SUFFIXES: frozenset[str] = frozenset(
     {".wav", ".wave", ".bwf", ".flac", ".ogg", ".mp3", ".mp2", ".mpga", ".aif", ".aiff", ".aifc"}
@@ -215,6 +214,8 @@ def _open(sound: Sound, stack: contextlib.ExitStack, sha256: str) -> OpenedAudio
         detail = "no frame of audio in it" if "does not exist" in said else said
         raise AudioReadError(sound, "unreadable", detail) from None
     except (FileNotFoundError, NotADirectoryError):
+        from audiogen.trees import did_you_mean  # noqa: PLC0415 (children start without it)
+
         near = "" if isinstance(sound, Member) else did_you_mean(sound).strip("; ")
         raise AudioReadError(sound, "missing", near) from None
     except OSError as error:

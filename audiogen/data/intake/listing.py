@@ -40,7 +40,7 @@ UNREAD_SUFFIXES: Mapping[str, str] = {  # with the reason that files are refused
     **dict.fromkeys((".mp4", ".oga", ".opus", ".w64", ".webm", ".wma", ".wv"), "unsupported"),
 }
 
-LICENCE_FILE = re.compile(r"(licen[cs]e|copying|copyright)\b[^/]*$", re.I)
+LICENCE_FILE = re.compile(r"(licen[cs]es?|copying|copyrights?)(?![a-z])", re.I)
 TEXT_LIKE = re.compile(r"\.(csv|tsv|jsonl?|txt|xlsx?|ods|parquet)$", re.I)
 README = re.compile(rf"(^|/)(readme[^/]*|{re.escape(SHARD_LIST)})$", re.I)
 

@@ -43,12 +43,10 @@ def walk(
     for name, subfolders, files in os.walk(root, onerror=unreadable, followlinks=True):
         here = Path(name)
         status = here.stat()
-        is_own = here != root and (
-            here.resolve() == ours or any(mark in files for mark in OWN_OUTPUT)
-        )
+        is_own = here != root and (here.resolve() == ours or not OWN_OUTPUT.isdisjoint(files))
         if is_own:
             refuse(here.relative_to(root).as_posix(), "own_output")
-        if (is_own and here != root) or (status.st_dev, status.st_ino) in seen:
+        if is_own or (status.st_dev, status.st_ino) in seen:
             subfolders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
