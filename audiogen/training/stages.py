@@ -70,10 +70,11 @@ def train(config: ExperimentConfig) -> Path:
             prepare_held(config)
         wait_for_all()
         missing = [stage for stage in config.stages if not is_done(config, stage)]
-        accelerator = make_accelerator(config, state)
-        for stage in missing:
-            _STAGES[stage](config, accelerator)
-            wait_for_all()  # until the main process has published the model
+        if missing:
+            accelerator = make_accelerator(config, state)
+            for stage in missing:
+                _STAGES[stage](config, accelerator)
+                wait_for_all()  # until the main process has published the model
     return config.run.model(config.stages[-1])
 
 
