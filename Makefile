@@ -90,7 +90,7 @@ test-slow: setup-dev ## run the slow tests: whole recipes, small
 	$(BIN)/python -m pytest $(SPREAD) loadfile -m "slow and not nightly"
 
 test-nightly: setup-dev ## run the nightly tests: hundreds of killed and continued trainings
-	$(BIN)/python -m pytest $(SPREAD) worksteal -rP --show-capture=stdout -m nightly
+	$(BIN)/python -m pytest $(SPREAD) worksteal --timeout 0 -rP --show-capture=stdout -m nightly
 
 check: lint types test ## lint, types and the fast tests
 

@@ -1,5 +1,6 @@
 """What every test starts from: no network, few threads, fixed seeds, two clips, real sounds."""
 
+import math
 import os
 import random
 from collections.abc import Callable, Mapping
@@ -24,6 +25,23 @@ ROOT = Path(__file__).resolve().parents[1]
 CLIP_RATE = 22_050  # Hz
 CLIP_SECONDS = 1.0
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """As many workers as this process may use processors, which may be fewer than there are."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(cores or 1, _cores_of_container()))
+
+
+def _cores_of_container() -> int:
+    """How many processors' time the control group of a container gives, of either version."""
+    root = Path("/sys/fs/cgroup")
+    for names in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        if all((root / name).is_file() for name in names):
+            quota, period = " ".join((root / name).read_text() for name in names).split()
+            if quota not in ("max", "-1"):
+                return math.ceil(int(quota) / int(period))
+    return os.cpu_count() or 1
 
 
 @pytest.fixture(autouse=True)

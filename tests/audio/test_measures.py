@@ -4,11 +4,14 @@ import json
 import math
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 import torch
+from numba.np.ufunc.gufunc import GUFunc
 from torch import Tensor
 
 from audiogen.audio.dsp import stereo_correlation
+from audiogen.audio.measure import measures
 from audiogen.audio.measure.measures import (
     measure_some,
     measure_sound,
@@ -151,3 +154,36 @@ def test_some_of_the_numbers_are_those_of_all(wav: Tensor) -> None:
         assert measure_some(wav, RATE, [name]) == {name: value}
     assert measure_some(wav, RATE, whole) == whole
     assert measure_some(wav, RATE, []) == {}
+
+
+def picked(strength: list[float], near: int, around: int) -> int:
+    """What `librosa.util.peak_pick` is documented to pick, place by place."""
+    count, next_one = 0, 0
+    for place, value in enumerate(strength):
+        close = strength[max(0, place - near) : place + near + 1]
+        mean = np.mean(strength[max(0, place - around) : place + around + 1])
+        if place >= next_one and value == max(close) and value >= mean + measures.EVENT_DB:
+            count, next_one = count + 1, place + near + 1
+    return count
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 50, 400])
+def test_events_are_those_of_the_usual_definition(length: int) -> None:
+    for seed in range(20):
+        strength = np.random.default_rng(seed).exponential(3.0, length)
+        padded = np.pad(strength, 4).tolist()
+        expected = picked(padded, 4, round(0.25 * measures.ONSET_HZ)) if length > 1 else 0
+        assert measures._num_events(strength) == expected
+
+
+def test_no_function_is_called_that_two_first_processes_may_break(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Cards are made in many processes and threads: see numba's issue 10128."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a function that numba keeps in two files")
+
+    monkeypatch.setattr(GUFunc, "__call__", refuse)
+    found = measure_sound(tone(440) + clicks(120)[:, : 2 * RATE], RATE)
+    assert found.event_density_hz > 0

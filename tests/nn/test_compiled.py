@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import audiogen
-from audiogen.nn.compiled import compiled, kernels
+from audiogen.locking import in_turn
+from audiogen.nn.compiled import compiled, cpu, kernels
 from audiogen.nn.compiled.graph import Graphed
 from audiogen.nn.decoder import Begin, Decoder
 from audiogen.nn.lowbit import WeightKind, quantised, with_weights
@@ -275,6 +277,18 @@ def test_another_process_loads_what_was_compiled_and_torch_keeps_its_number_of_t
         env={**os.environ, "NUMBA_NUM_THREADS": "2"},
     )
     assert found.stdout.split() == ["1", "1"]
+
+
+def test_two_processes_do_not_compile_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "_seen", set())
+    begin, context = compiled(make(24, 2), "fp32"), make_context(24, (5,))
+    with torch.inference_mode(), ThreadPoolExecutor(1) as pool:
+        with in_turn(Path(kernels.take_step.stats.cache_path)):
+            step = pool.submit(decode, begin, torch.randn(1, 1, 24), context)
+            with pytest.raises(TimeoutError):
+                step.result(timeout=0.5)
+        assert step.result().isfinite().all()
+    assert cpu._seen == {"fp32"}
 
 
 def test_numba_is_imported_in_one_room_only() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.ndimage import maximum_filter1d, uniform_filter1d
 from torch import Tensor
 
 from audiogen.audio.dsp import loudness_lufs, resample, stereo_correlation, to_channels
@@ -290,22 +291,26 @@ def _onset_strength(mono: Tensor, sample_rate: int) -> FloatArray:
 
 
 def _num_events(strength: FloatArray) -> int:
-    """Count the peaks that stand out by `EVENT_DB` from a quarter of a second around."""
-    import librosa  # noqa: PLC0415 (numba is slow to import)
+    """Count the peaks that stand out by `EVENT_DB` from a quarter of a second around.
 
+    As `librosa.util.peak_pick` does, but without numba: functions that numba keeps on disk crash
+    when two processes compiled them at once (numba issue 10128).
+    """
     if len(strength) < 2:
         return 0
     near, around = 4, round(0.25 * ONSET_HZ)
-    found = librosa.util.peak_pick(
-        np.pad(strength, (near, near)),
-        pre_max=near,
-        post_max=near + 1,
-        pre_avg=around,
-        post_avg=around + 1,
-        delta=EVENT_DB,
-        wait=near,
+    padded = np.pad(strength, near)
+    mean, there = (
+        uniform_filter1d(values, 2 * around + 1, mode="constant")
+        for values in (padded, np.ones(len(padded)))
     )
-    return len(found)
+    is_top = padded == maximum_filter1d(padded, 2 * near + 1)
+    is_peak = is_top & (padded >= mean / there + EVENT_DB)
+    count, last = 0, -near - 1
+    for place in np.flatnonzero(is_peak).tolist():
+        if place > last + near:
+            count, last = count + 1, place
+    return count
 
 
 def _tempo(strength: FloatArray) -> float | None:

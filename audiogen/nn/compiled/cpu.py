@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import numba
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from audiogen.locking import in_turn
 from audiogen.nn.attention import rotary_table
 from audiogen.nn.compiled import kernels
 from audiogen.nn.compiled.kernels import Gains, Memory, Scratch, Weights
@@ -24,6 +26,9 @@ from audiogen.nn.decoder import Decoder, Step, bounded
 from audiogen.nn.lowbit import WeightKind, quantised
 from audiogen.nn.transformer import Transformer, TransformerBlock
 from audiogen.types import Context
+
+_seen: set[WeightKind] = set()
+"""Kinds of weights that this process has run a step with."""
 
 
 class CPUDecoder:
@@ -34,7 +39,7 @@ class CPUDecoder:
 
     def __init__(self, decoder: Decoder, kept: Decoder, kind: WeightKind) -> None:
         """Copy float32 weights as those of a kind; `kept` has them so, for steps given at once."""
-        self._kept = kept
+        self._kept, self._kind = kept, kind
         network = cast("Transformer", decoder.backbone)
         self._head_dim = network.head_dim
         self._hidden_dim = cast("TransformerBlock", network.blocks[0]).feed_forward.down.in_features
@@ -75,8 +80,9 @@ class CPUDecoder:
                 with torch.autocast("cpu", enabled=False):
                     return self._kept.last(x, context, cache)
             np.add(_array(x[:, 0]), _array(context.vector), out=scratch.x)
-            with _threads(len(self._weights.numbers)):
-                kernels.take_step(self._weights, self._gains, memory, scratch, int(cache.length))
+            now = int(cache.length)
+            with _threads(len(self._weights.numbers)), _alone_at_first(self._kind):
+                kernels.take_step(self._weights, self._gains, memory, scratch, now)
             cache.length.add_(1)
             return torch.from_numpy(scratch.logits.copy())
 
@@ -97,6 +103,22 @@ def _threads(parts: int) -> Iterator[None]:
             # When numba starts its threads it sets OpenMP's number of them, which is also torch's,
             # and with another number torch's sums end in other bits.
             torch.set_num_threads(of_torch)
+
+
+@contextmanager
+def _alone_at_first(kind: WeightKind) -> Iterator[None]:
+    """Let other processes wait while a step is compiled, or is read from disk.
+
+    Of two that keep a function at once, numba may keep one's code under the other's signature.
+    """
+    if kind in _seen:
+        yield
+        return
+    folder = Path(kernels.take_step.stats.cache_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    with in_turn(folder):
+        yield
+    _seen.add(kind)
 
 
 def _gains(network: Transformer) -> Gains:
