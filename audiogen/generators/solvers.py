@@ -110,18 +110,8 @@ def pingpong(
     return x
 
 
-def karras_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Tensor:
-    """Falling noise levels (steps + 1,), the last one zero (Karras et al. 2022, eq. 5)."""
-    if steps == 1:
-        return torch.tensor([sigma_max, 0.0])
-    ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
-    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
-    sigmas = (high + ramp * (low - high)) ** rho
-    return torch.cat([sigmas, sigmas.new_zeros(1)]).float()
-
-
 def shifted(times: Tensor, shift: Tensor | float) -> Tensor:
-    """Move flow times in [0, 1] towards noise: shift t / (1 + (shift - 1) t).
+    """Move levels of noise in [0, 1] towards noise: shift t / (1 + (shift - 1) t).
 
     With more frames the same noise hides less, so that longer sounds need more of the steps at
     high noise (Esser et al. 2024, arXiv 2403.03206, eq. 23).

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from audiogen.generators.ode.diffusion import preconditioning
-from audiogen.generators.solvers import karras_sigmas
 
 SIGMAS = torch.tensor([0.002, 0.1, 0.5, 1.0, 7.0, 80.0])
 
@@ -30,12 +29,3 @@ def test_preconditioning_equals_that_of_diffusers() -> None:
         expected = scheduler.precondition_outputs(sample, raw, sigma)
         torch.testing.assert_close(c_skip * sample + c_out * raw, expected)
         torch.testing.assert_close(c_in * sample, scheduler.precondition_inputs(sample, sigma))
-
-
-def test_sigmas_equal_those_of_diffusers() -> None:
-    schedulers = pytest.importorskip("diffusers")
-    scheduler = schedulers.EDMEulerScheduler(
-        sigma_min=0.01, sigma_max=60.0, sigma_data=1.0, rho=7.0
-    )
-    scheduler.set_timesteps(12)
-    torch.testing.assert_close(karras_sigmas(12, 0.01, 60.0), scheduler.sigmas, rtol=1e-4, atol=0)

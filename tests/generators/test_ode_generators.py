@@ -1,5 +1,6 @@
 """What diffusion and flow promise beyond the contract of every generator."""
 
+import math
 from dataclasses import replace
 from typing import get_args
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from audiogen.conditioning.controls import KEY_RANGE
 from audiogen.generators import GeneratorConfig, LatentGenerator, ODESamplingConfig, build_generator
+from audiogen.generators.ode.base import ODEGenerator
 from audiogen.generators.ode.diffusion import DiffusionConfig
 from audiogen.generators.ode.flow import FlowConfig
 from audiogen.generators.ode.infill import InfillConfig
@@ -276,3 +278,29 @@ def test_frames_per_token_follow_the_frame_rate(
     )
     config = FlowConfig(dim=32, depth=1, num_heads=1, patch_frames=given)
     assert config.frames_per_token(spec) == expected
+
+
+def test_diffusion_trains_and_samples_at_the_levels_of_a_flow() -> None:
+    """At sigma = t / (1 - t), up to where sampling starts."""
+    diffusion, flow = (build_generator(config, SPEC, TEXT_DIM, WINDOW) for config in CONFIGS)
+    assert isinstance(diffusion, ODEGenerator)
+    assert isinstance(flow, ODEGenerator)
+    lengths = torch.tensor([WINDOW, 4 * WINDOW])
+    for level in (1.0, 0.5):
+        times = flow.times(8, lengths, level)
+        sigmas = diffusion.times(8, lengths, level)
+        torch.testing.assert_close(sigmas, (times / (1 - times)).clamp_max(60))
+        assert bool((sigmas.diff(dim=0) < 0).all())
+        assert times[0].tolist() == pytest.approx([level] * 2)
+        assert not bool(times[-1].any())
+    many = torch.full((20_000,), WINDOW)
+    drawn = []
+    for generator in (flow, diffusion):
+        torch.manual_seed(3)
+        drawn.append(generator.draw_times(many))
+    torch.testing.assert_close(
+        drawn[1], (drawn[0] / (1 - drawn[0])).clamp_max(60), rtol=1e-3, atol=0
+    )
+    logarithms = drawn[1].log()
+    assert float(logarithms.mean()) == pytest.approx(math.log(3), abs=0.03)
+    assert float(logarithms.std()) == pytest.approx(1, abs=0.03)

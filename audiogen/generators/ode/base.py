@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from audiogen.generators.abilities import HasPaths, PredictsLatents
-from audiogen.generators.ode.denoiser import Denoiser
+from audiogen.generators.ode.denoiser import Denoiser, ODEConfig
 from audiogen.generators.ode.infill import draw_kept_frames
 from audiogen.generators.ode.likelihood import bits_per_dimension
 from audiogen.generators.ode.run import Run
 from audiogen.generators.ode.scene import Scene
 from audiogen.generators.request import Request, of_kind
 from audiogen.generators.sampling import ODESamplingConfig, SamplingConfig
+from audiogen.generators.solvers import shifted
 from audiogen.generators.windows import in_batches
 from audiogen.nn.chance import randn
 from audiogen.types import Batch, Kind, LossOutput, PathPoint
@@ -26,11 +27,11 @@ from audiogen.types import Batch, Kind, LossOutput, PathPoint
 class ODEGenerator(Denoiser, HasPaths, PredictsLatents):
     """A generator that solves dx/dt = (x - D(x; t)) / t from noise at the first time to t = 0.
 
-    Subclasses say how clean latents and noise mix (`alpha`), what D is (`denoise`), which times
-    training draws and how it weighs them (`draw_times`, `weight`), and which times sampling visits
-    (`times`).
+    Subclasses say how clean latents and noise mix (`alpha`), what D is (`denoise`), which time
+    belongs to a level of noise (`time_at`), and how training weighs times (`weight`).
     """
 
+    config: ODEConfig
     accepts: ClassVar[Kind] = "continuous"
     sampling = ODESamplingConfig
     loops = True
@@ -38,12 +39,14 @@ class ODEGenerator(Denoiser, HasPaths, PredictsLatents):
     """Times between which the losses of items are logged together, from data to noise."""
 
     @abstractmethod
-    def draw_times(self, num_frames: Tensor) -> Tensor:
-        """Random times (B,) of a training batch, for items of `num_frames` (B,)."""
-
-    @abstractmethod
     def weight(self, t: Tensor) -> Tensor:
         """Weight (B,) of the squared error of `denoise` at times t (B,)."""
+
+    def draw_times(self, num_frames: Tensor) -> Tensor:
+        """Random times (B,) of a training batch, for items of `num_frames` (B,)."""
+        logits = randn(num_frames.shape, num_frames.device)
+        levels = torch.sigmoid(logits * self.config.level_std + self.config.level_mean)
+        return self.time_at(shifted(levels, self.shift(num_frames)))
 
     def draw_noise(self, clean: Tensor, mask: Tensor) -> Tensor:
         """Standard normal noise for latents (B, D, L) with real frames `mask` (B, L)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from audiogen.generators.base import LatentGenerator
 from audiogen.generators.config import NetworkConfig
 from audiogen.generators.ode.infill import InfillConfig
 from audiogen.generators.ode.scene import Scene
+from audiogen.generators.solvers import shifted
 from audiogen.nn.dit import DiT
 from audiogen.types import LatentSpec
 
@@ -25,6 +27,15 @@ class ODEConfig(NetworkConfig):
     patch_frames: int | None = Field(default=None, gt=0)
     """Latent frames per token of the Transformer; null is as many as give about eleven tokens per
     second, so that the Transformer costs the same on every codec."""
+    level_mean: float = 0.0
+    """Mean of logit u while training; a level u is noise / (noise + signal) before the shift, and
+    logit-normal (Esser et al. 2024, arXiv 2403.03206, eq. 19)."""
+    level_std: float = Field(default=1.0, gt=0)
+    """Standard deviation of logit u while training."""
+    level_shift: float = Field(default=3.0, gt=0, le=20)
+    """By how much the ratio of noise to signal is raised, in training and sampling, for sounds as
+    long as the training window; it grows with the square root of the number of frames. What is
+    alike in all frames, such as a pitch or a colour, is decided at high noise."""
     infill: InfillConfig = InfillConfig()
 
     def frames_per_token(self, spec: LatentSpec) -> int:
@@ -39,7 +50,7 @@ class Denoiser(LatentGenerator):
         self, config: ODEConfig, spec: LatentSpec, text_dim: int, window_frames: int
     ) -> None:
         super().__init__(config, spec, text_dim, window_frames)
-        self.infill = config.infill
+        self.infill, self._level_shift = config.infill, config.level_shift
         self.keeps = "anything" if config.infill.is_on else "nothing"
         self.conditioner = Conditioner(config.conditioner, text_dim, config.dim)
         self.network = DiT(
@@ -60,15 +71,22 @@ class Denoiser(LatentGenerator):
         """Estimate clean latents (B, D, L) from noisy x (B, D, L) at times t (B,)."""
 
     @abstractmethod
-    def times(self, steps: int, num_frames: Tensor, level: float) -> Tensor:
-        """Falling times (S + 1,) or (S + 1, B) of a solver, the last one zero.
+    def time_at(self, level: Tensor) -> Tensor:
+        """Times at which noise is `level` of noise plus signal, from 0 (data) to 1 (noise)."""
+
+    def times(self, steps: int, num_frames: Tensor, level: float = 1.0) -> Tensor:
+        """Falling times (S + 1, B) of a solver, the last ones zero.
 
         Args:
-            steps: S.
+            steps: S, even ones before the shift.
             num_frames: of each item (B,).
             level: of the noise that the first time has, from above 0 to 1.
         """
+        shift = self.shift(num_frames)
+        first = shifted(torch.as_tensor(level, device=shift.device), 1 / shift)
+        ramp = torch.linspace(1, 0, steps + 1, device=shift.device)[:, None]
+        return self.time_at(shifted(ramp * first, shift))
 
-    @abstractmethod
-    def time_at(self, part: float) -> float:
-        """The time that lies at `part` of the way from data (0) to noise (1)."""
+    def shift(self, num_frames: Tensor) -> Tensor:
+        """Shift (B,) of the levels of items of `num_frames` (B,)."""
+        return self._level_shift * (num_frames / self.window_frames).sqrt()

@@ -1,4 +1,8 @@
-"""Latent diffusion with EDM preconditioning (Karras et al. 2022) on a DiT."""
+"""Latent diffusion with EDM preconditioning (Karras et al. 2022) on a DiT.
+
+Its levels of noise, in training and in sampling, are those of a flow: sigma = t / (1 - t). Karras's
+own, made for single pictures, land where the class of a sound has long been decided.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,6 @@ from torch import Tensor
 from audiogen.generators.ode.base import ODEGenerator
 from audiogen.generators.ode.denoiser import ODEConfig
 from audiogen.generators.ode.scene import Scene
-from audiogen.generators.solvers import karras_sigmas
-from audiogen.nn.chance import randn
 
 
 class DiffusionConfig(ODEConfig):
@@ -21,14 +23,8 @@ class DiffusionConfig(ODEConfig):
     type: Literal["diffusion"] = "diffusion"
     sigma_data: float = Field(default=1.0, gt=0)
     """Standard deviation of the latents; codecs give one."""
-    sigma_min: float = Field(default=0.01, gt=0)
     sigma_max: float = Field(default=60.0, gt=0)
-    """Where sampling starts: what is alike in all frames, such as a pitch or a colour, is decided
-    at levels of about the square root of their number times its size."""
-    log_sigma_mean: float = 0.8
-    """Mean of ln sigma while training (P_mean in the paper), higher than for single pictures."""
-    log_sigma_std: float = Field(default=1.4, gt=0)
-    """Standard deviation of ln sigma while training (P_std in the paper)."""
+    """Where sampling starts."""
 
 
 class DiffusionGenerator(ODEGenerator):
@@ -52,30 +48,14 @@ class DiffusionGenerator(ODEGenerator):
         denoised: Tensor = c_skip * x + c_out * raw.float()
         return denoised
 
-    def draw_times(self, num_frames: Tensor) -> Tensor:
-        """Levels whose logarithm is normal (Karras et al. 2022, table 1)."""
-        log_sigma = randn(num_frames.shape, num_frames.device)
-        return (log_sigma * self.config.log_sigma_std + self.config.log_sigma_mean).exp()
-
     def weight(self, t: Tensor) -> Tensor:
         """lambda(sigma) of eq. 8, as in table 1."""
         sigma_data = self.config.sigma_data
         return (t**2 + sigma_data**2) / (t * sigma_data) ** 2
 
-    def times(self, steps: int, num_frames: Tensor, level: float) -> Tensor:
-        """Levels of Karras et al.; `level` is noise / (noise + signal), as in a flow."""
-        del num_frames
-        config = self.config
-        highest = config.sigma_max if level == 1 else level / (1 - level)
-        highest = min(max(highest, 1.01 * config.sigma_min), config.sigma_max)
-        return karras_sigmas(steps, config.sigma_min, highest)
-
-    def time_at(self, part: float) -> float:
-        """Noise level at `part` of the way from data (0) to noise (1), on a logarithmic scale."""
-        if part <= 0 or part >= 1:
-            return 0.0 if part <= 0 else float("inf")
-        config = self.config
-        return float(config.sigma_min * (config.sigma_max / config.sigma_min) ** part)
+    def time_at(self, level: Tensor) -> Tensor:
+        """Sigma, up to `sigma_max`."""
+        return (self.config.sigma_data * level / (1 - level)).clamp_max(self.config.sigma_max)
 
 
 def preconditioning(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -72,9 +72,9 @@ def bits_per_dimension(
     clean = batch.latents[..., : mask.shape[1]].float() * mask[:, None]
     draw = noise_source("likelihood", seeds, channels, lengths.tolist())
     noise, signs = draw().to(clean.device), draw().sign().to(clean.device)
-    start = _time_of(generator, NOISE_LEVEL)
+    levels = torch.tensor([NOISE_LEVEL / (1 + NOISE_LEVEL), 1.0], dtype=torch.float64)
+    start, end = (float(t) for t in generator.time_at(levels))
     alpha = float(generator.alpha(torch.tensor(start)))
-    end = float(generator.times(1, lengths, 1.0)[0].max())
     with torch.no_grad():
         scene = Scene(
             context=generator.conditioner(batch.conditions),
@@ -167,11 +167,3 @@ def _check(generator: Denoiser, batch: Batch, seeds: Sequence[int]) -> None:
         )
     if not bool(batch.mask[:, 0].all()):
         raise ValueError("bits_per_dimension: an item has no real frame; leave it out")
-
-
-def _time_of(generator: Denoiser, level: float) -> float:
-    """Time t at which t / alpha(t) is `level`, which is small."""
-    t = level
-    for _ in range(8):  # each round brings it closer by a factor of `level`
-        t = level * float(generator.alpha(torch.tensor(t, dtype=torch.float64)))
-    return t

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -94,7 +95,11 @@ class Run:
             opposite = request.negative or request.conditions.without_prompt()
             double = single.beside(generator.conditioner(opposite))
         guidance = Guidance(sampling, mask)
-        low, high = (generator.time_at(part) for part in sampling.guidance_interval)
+        # Beyond all times at the very end, where rounding must not cut the first one off.
+        low, high = (
+            float(generator.time_at(torch.tensor(level))) if level < 1 else math.inf
+            for level in sampling.guidance_interval
+        )
         turns = torch.Generator().manual_seed(0)  # the same turns of the ring for every take
 
         def drift(x: Tensor, t: Tensor) -> Tensor:
