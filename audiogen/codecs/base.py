@@ -56,7 +56,18 @@ class Codec(nn.Module, ABC):
 
     @abstractmethod
     def decode_chunk(self, latents: Tensor, noise: Tensor) -> Tensor:
-        """Decode latents to wav (B, C, L * hop_length); `noise` (B, C, L * hop_length) is white."""
+        """Decode latents to wav (B, C, L * hop_length); `noise` (B, C, L * hop_length) is white.
+
+        Latents, or tokens, are frames of what `unrolled` gives.
+        """
+
+    def unrolled(self, latents: Tensor, *, ring: bool) -> Tensor:
+        """Latents or tokens as chunks of them are decoded, with what only the whole sound tells.
+
+        In a ring the last frame is followed by the first.
+        """
+        del ring
+        return latents
 
     @abstractmethod
     def forward(self, wav: Tensor) -> CodecOutput:
@@ -133,4 +144,4 @@ class Codec(nn.Module, ABC):
         if len(seeds) != len(latents):
             raise ValueError(f"decode: {len(latents)} items but {len(seeds)} seeds")
         check_latents(latents, self.spec)
-        return decoded(self, latents, seeds, ring=ring)
+        return decoded(self, self.unrolled(latents, ring=ring), seeds, ring=ring)

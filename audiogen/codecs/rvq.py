@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from audiogen.codecs.base import Codec, CodecOutput
@@ -13,7 +13,7 @@ from audiogen.codecs.bottlenecks.quantise import (
     ResidualVQConfig,
     build_bottleneck,
 )
-from audiogen.codecs.trunk import TrunkCodecConfig, build_trunk
+from audiogen.codecs.trunk import HarmonicTrunkConfig, TrunkCodecConfig, build_trunk
 from audiogen.types import Kind
 
 
@@ -25,6 +25,15 @@ class RVQConfig(TrunkCodecConfig):
     """Numbers per latent frame that are quantised."""
     bottleneck: BottleneckConfig = ResidualVQConfig()
     """How latent frames become tokens."""
+
+    @model_validator(mode="after")
+    def _all_is_quantised(self) -> RVQConfig:
+        if isinstance(self.trunk, HarmonicTrunkConfig):
+            raise ValueError(
+                "trunk.type=harmonic measures a pitch, which has no token;"
+                " take trunk.type=fourier, or codec.type=vae"
+            )
+        return self
 
 
 class RVQCodec(Codec):

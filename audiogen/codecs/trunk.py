@@ -11,38 +11,35 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from audiogen.audio.pitch import HIGHEST_HZ, LOWEST_HZ, MIDDLE, context_frames, track_pitch
 from audiogen.codecs.config import CodecConfig
-from audiogen.nn.chance import randn
+from audiogen.nn.chance import rand, randn
 from audiogen.nn.convnet import ConvDecoder, ConvEncoder, contexts
 from audiogen.nn.fourier import FourierDecoder, FourierEncoder, FourierFraming, WavePath
+from audiogen.nn.harmonic import HarmonicDecoder, cycles, pulses, running_phase
 from audiogen.schema import Config, OneOf
 
 
-class FourierTrunkConfig(Config):
+class FramesConfig(Config):
     """STFT frames in, ConvNeXt blocks at the latent rate, inverse STFT out."""
 
-    type: Literal["fourier"] = "fourier"
     n_fft: int = Field(default=1024, gt=0)
     """STFT window in samples; a multiple of `stft_hop`."""
     stft_hop: int = Field(default=256, gt=0)
     """Samples between STFT frames; the codec's hop length is a multiple of it."""
     num_bands: int = Field(default=128, gt=0)
     """Mel bands per STFT frame that the encoder sees."""
-    wave_bins: int = Field(default=0, ge=0)
-    """Lowest MDCT coefficients per latent frame that go straight into the latents and out of them,
-    so that the codec keeps the waveform there, where the bitrate allows it; 0 is magnitudes alone.
-    They reach up to wave_bins / (2 * hop_length) of the sample rate; more than the codec has latent
-    channels begin unheard."""
     encoder_dim: int = Field(default=256, gt=0)
     encoder_depth: int = Field(default=4, gt=0)
     decoder_dim: int = Field(default=384, gt=0)
     decoder_depth: int = Field(default=8, gt=0)
 
     @model_validator(mode="after")
-    def _window_fits(self) -> FourierTrunkConfig:
+    def _window_fits(self) -> Self:
         if self.n_fft % self.stft_hop:
             raise ValueError(f"n_fft={self.n_fft} must be a multiple of stft_hop={self.stft_hop}")
         return self
@@ -53,11 +50,36 @@ class FourierTrunkConfig(Config):
             raise ValueError(
                 f"hop_length={hop_length} must be a multiple of trunk.stft_hop={self.stft_hop}"
             )
+
+
+class FourierTrunkConfig(FramesConfig):
+    """Frames whose magnitudes and phases are learnt, and shaped noise."""
+
+    type: Literal["fourier"] = "fourier"
+    wave_bins: int = Field(default=0, ge=0)
+    """Lowest MDCT coefficients per latent frame that go straight into the latents and out of them,
+    so that the codec keeps the waveform there, where the bitrate allows it; 0 is magnitudes alone.
+    They reach up to wave_bins / (2 * hop_length) of the sample rate; more than the codec has latent
+    channels begin unheard."""
+
+    def check_hop(self, hop_length: int) -> None:
+        """Raise ValueError unless latent frames of `hop_length` samples hold whole STFT frames."""
+        super().check_hop(hop_length)
         if self.wave_bins > hop_length or (self.wave_bins and hop_length % 2):
             raise ValueError(
                 f"trunk.wave_bins={self.wave_bins} must be at most hop_length={hop_length}, and"
                 " hop_length even"
             )
+
+
+class HarmonicTrunkConfig(FramesConfig):
+    """Frames of filtered pulses and noise; two more latent channels are measured, not learnt.
+
+    They hold pitch and periodicity, so that pitch can be heard, moved and modelled. One source at
+    a time has a pitch: chords and bells become noise of their envelope as before.
+    """
+
+    type: Literal["harmonic"] = "harmonic"
 
 
 class ConvTrunkConfig(Config):
@@ -94,8 +116,8 @@ class ConvTrunkConfig(Config):
 
 
 TrunkConfig = Annotated[
-    FourierTrunkConfig | ConvTrunkConfig,
-    OneOf(lambda: [FourierTrunkConfig, ConvTrunkConfig], default="fourier"),
+    FourierTrunkConfig | HarmonicTrunkConfig | ConvTrunkConfig,
+    OneOf(lambda: [FourierTrunkConfig, HarmonicTrunkConfig, ConvTrunkConfig], default="fourier"),
 ]
 
 
@@ -117,10 +139,25 @@ class Trunk(nn.Module, ABC):
     Attributes:
         encode_context: latent frames on each side that one encoded frame depends on.
         decode_context: latent frames on each side that one decoded frame depends on.
+        measured: channels that latents have beside those of the bottleneck: nothing is learnt for
+            them, and they follow the others.
     """
 
     encode_context: int
     decode_context: int
+    measured: int = 0
+
+    def measure(self, wav: Tensor) -> Tensor:
+        """What latents say beside what is learnt, (B, measured, L), of wav (B, C, T)."""
+        return wav.new_empty(len(wav), 0, 1)
+
+    def unrolled(self, latents: Tensor, *, ring: bool) -> Tensor:
+        """Latents (B, D, L) as `decode` takes them, with what only the whole sound tells.
+
+        In a ring the last frame is followed by the first.
+        """
+        del ring
+        return latents
 
     @abstractmethod
     def encode(self, wav: Tensor) -> Tensor:
@@ -131,7 +168,7 @@ class Trunk(nn.Module, ABC):
         """Map latents (B, decoder_channels, L) to wav (B, C, L * hop_length), unbounded.
 
         Args:
-            latents: what the bottleneck gives.
+            latents: what the bottleneck gives and `measure`, through `unrolled`.
             noises: white, of unit variance, each in the shape of wav.
 
         Returns:
@@ -196,6 +233,105 @@ class FourierTrunk(Trunk):
         return [wav + wave for wav in wavs]
 
 
+class HarmonicTrunk(Trunk):
+    """ConvNeXt blocks between an STFT and filtered pulses and noise."""
+
+    measured = 2
+
+    def __init__(
+        self,
+        config: HarmonicTrunkConfig,
+        framing: FourierFraming,
+        encoder_channels: int,
+        decoder_channels: int,
+    ) -> None:
+        super().__init__()
+        self.framing = framing
+        self.encoder = FourierEncoder(
+            framing,
+            dim=config.encoder_dim,
+            depth=config.encoder_depth,
+            num_bands=config.num_bands,
+            out_channels=encoder_channels,
+        )
+        self.decoder = HarmonicDecoder(
+            framing,
+            dim=config.decoder_dim,
+            depth=config.decoder_depth,
+            in_channels=decoder_channels,
+        )
+        measured = context_frames(framing.sample_rate, framing.hop_length)
+        self.encode_context = max(self.encoder.context_frames, measured)
+        self.decode_context = self.decoder.context_frames
+
+    def encode(self, wav: Tensor) -> Tensor:
+        """Map wav (B, C, L * hop_length) to features (B, encoder_channels, L)."""
+        features: Tensor = self.encoder(wav)
+        return features
+
+    @torch.no_grad()
+    def measure(self, wav: Tensor) -> Tensor:
+        """Pitch in octaves from `MIDDLE`, and periodicity: (B, 2, L), of the channels' mean."""
+        framing = self.framing
+        with torch.autocast(wav.device.type, enabled=False):
+            mono = wav.float().mean(dim=1)
+            pitch, height = track_pitch(mono, framing.sample_rate, framing.hop_length)
+        return torch.stack([pitch - MIDDLE, height], dim=1)
+
+    def unrolled(self, latents: Tensor, *, ring: bool) -> Tensor:
+        """Add the phase of the pulses, which goes on from chunk to chunk: (B, D + 1, L).
+
+        In a ring the pitch is moved a little, by the same share everywhere, so that it closes after
+        whole cycles.
+        """
+        rate, hop = self.framing.sample_rate, self.framing.hop_length
+        pitch = _bounded(latents[:, -2])
+        if ring:
+            turns = cycles(pitch, rate, hop).sum(dim=1, keepdim=True)
+            pitch = pitch + (turns.round().clamp_min(1) / turns).log2().float()
+        start = torch.zeros(len(latents), device=latents.device)
+        phase = running_phase(pitch, rate, hop, start)
+        added = [pitch[:, None] - MIDDLE, latents[:, -1:].float(), phase[:, None]]
+        return torch.cat([latents[:, :-2].float(), *added], dim=1)
+
+    def decode(self, latents: Tensor, noises: Sequence[Tensor]) -> list[Tensor]:
+        """Map latents (B, D + 3, L) to a wav for each noise; a phase is their last channel."""
+        learnt, (pitch, periodicity, phase) = latents[:, :-3], latents[:, -3:].float().unbind(1)
+        sources = [(phase, noise) for noise in noises]
+        return self._rendered(learnt, pitch + MIDDLE, periodicity, sources)
+
+    def decode_twice(self, latents: Tensor, like_wav: Tensor) -> list[Tensor]:
+        """Decode latents (B, D + 2, L) with two noises, each with a phase of its own to begin."""
+        rate, hop = self.framing.sample_rate, self.framing.hop_length
+        learnt, pitch, periodicity = latents[:, :-2], _bounded(latents[:, -2]), latents[:, -1]
+        sources = []
+        for _ in range(2):
+            start = rand((len(latents),), latents.device)
+            noise = randn(like_wav.shape, like_wav.device)
+            sources.append((running_phase(pitch, rate, hop, start), noise))
+        return self._rendered(learnt, pitch, periodicity, sources)
+
+    def _rendered(
+        self,
+        learnt: Tensor,
+        pitch: Tensor,
+        periodicity: Tensor,
+        sources: Sequence[tuple[Tensor, Tensor]],
+    ) -> list[Tensor]:
+        """A wav for each pair of a phase (B, L) and a noise (B, C, T)."""
+        rate, hop = self.framing.sample_rate, self.framing.hop_length
+        magnitudes = self.decoder.magnitudes(learnt, pitch, periodicity.float().clamp(0, 1))
+        return [
+            self.decoder.synthesise(magnitudes, pulses(pitch, phase, rate, hop), noise)
+            for phase, noise in sources
+        ]
+
+
+def _bounded(pitch: Tensor) -> Tensor:
+    """Octaves above 1 Hz of a pitch from `MIDDLE`; a generator may go beyond what is measured."""
+    return (pitch.float() + MIDDLE).clamp(math.log2(LOWEST_HZ), math.log2(HIGHEST_HZ))
+
+
 class ConvTrunk(Trunk):
     """Strided convolutions; nothing in them is random."""
 
@@ -235,4 +371,6 @@ def build_trunk(config: TrunkCodecConfig, encoder_channels: int, decoder_channel
         stft_hop=trunk.stft_hop,
         hop_length=config.hop_length,
     )
+    if isinstance(trunk, HarmonicTrunkConfig):
+        return HarmonicTrunk(trunk, framing, encoder_channels, decoder_channels)
     return FourierTrunk(trunk, framing, encoder_channels, decoder_channels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -18,7 +19,7 @@ class VAEConfig(TrunkCodecConfig):
 
     type: Literal["vae"] = "vae"
     latent_channels: int = Field(default=32, gt=0)
-    """D, numbers per latent frame."""
+    """Numbers per latent frame that are learnt; a harmonic trunk adds two that are measured."""
     kl_weight: float = Field(default=1e-2, ge=0)
     """Weight of the mean KL divergence per latent number, in nats."""
 
@@ -36,8 +37,9 @@ class VAECodec(ContinuousCodec):
 
     def __init__(self, config: VAEConfig) -> None:
         channels = config.latent_channels
-        super().__init__(config, channels)
-        self.trunk = build_trunk(config, 2 * channels, channels)
+        trunk = build_trunk(config, 2 * channels, channels)
+        super().__init__(config, channels + trunk.measured)
+        self.trunk = trunk
         self.encode_context = self.trunk.encode_context
         self.decode_context = self.trunk.decode_context
 
@@ -48,11 +50,15 @@ class VAECodec(ContinuousCodec):
 
     def encode_chunk(self, wav: Tensor) -> Tensor:
         """Encode wav (B, C, L * hop_length) as scaled posterior means (B, D, L)."""
-        return self.scaled(self.posterior(wav)[0])
+        return self.scaled(self._with_measured(self.posterior(wav)[0], wav))
+
+    def unrolled(self, latents: Tensor, *, ring: bool) -> Tensor:
+        """What the trunk decodes, unscaled."""
+        return self.trunk.unrolled(self.unscaled(latents), ring=ring)
 
     def decode_chunk(self, latents: Tensor, noise: Tensor) -> Tensor:
-        """Decode scaled latents (B, D, L) to wav (B, C, L * hop_length)."""
-        return self.trunk.decode(self.unscaled(latents), [noise])[0]
+        """Decode what `unrolled` gives to wav (B, C, L * hop_length)."""
+        return self.trunk.decode(latents, [noise])[0]
 
     def forward(self, wav: Tensor) -> CodecOutput:
         """Decode one posterior sample of wav (B, C, T), twice where the trunk is random."""
@@ -60,6 +66,12 @@ class VAECodec(ContinuousCodec):
         latents = mean + randn(mean.shape, mean.device) * (log_variance / 2).exp()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         return CodecOutput(
-            reconstructions=self.trunk.decode_twice(latents, wav),
+            reconstructions=self.trunk.decode_twice(self._with_measured(latents, wav), wav),
             losses={"kl": self.config.kl_weight * kl},
         )
+
+    def _with_measured(self, learnt: Tensor, wav: Tensor) -> Tensor:
+        """Put what the trunk measures of wav behind what is learnt (B, D, L)."""
+        if not self.trunk.measured:
+            return learnt
+        return torch.cat([learnt, self.trunk.measure(wav)], dim=1)

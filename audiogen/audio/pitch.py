@@ -1,0 +1,157 @@
+"""Pitch and periodicity of a sound over time, by the autocorrelation of short windows."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+LOWEST_HZ, HIGHEST_HZ = 70.0, 1800.0
+WINDOW_SECONDS = 0.093
+"""More than six periods of the lowest pitch."""
+LAG_RATE = 22_050
+"""Lags per second, at any sample rate: what lies above half of it says nothing about a pitch."""
+PASS_HZ = (50.0, 90.0, 4500.0, 6000.0)
+"""Below the first and above the last nothing counts, between the second and third all."""
+FIRST_SHARE = 0.88
+"""The shortest lag whose peak is as high as this share of the highest is the period; of a period,
+its multiples repeat as well (McLeod and Wyvill 2005)."""
+QUIET = 1e-4
+"""RMS in the pass band (-80 dBFS) below which nothing is periodic."""
+PER_FRAME = 2
+"""Windows in each frame."""
+SURE, UNSURE = 0.8, 0.5
+"""Periodicities from which a pitch is what was measured, and below which what is around it."""
+SMOOTH_FRAMES, REACH_FRAMES = 2.5, 8
+"""Standard deviation and reach of the kernel that smooths a pitch where it is unsure."""
+MIDDLE = math.log2(LOWEST_HZ * HIGHEST_HZ) / 2
+"""Where a pitch goes that nothing tells: halfway between the bounds, in octaves above 1 Hz."""
+
+
+def track_pitch(wav: Tensor, sample_rate: int, hop_length: int) -> tuple[Tensor, Tensor]:
+    """Find the pitch and the periodicity of each frame.
+
+    The autocorrelation of a window is divided by that of its shape (Boersma 1993), so that a
+    periodic sound has 1 at its period, and noise about 0. Where a sound is not periodic, its pitch
+    is that of the periodic frames around it, and far from any `MIDDLE`: it moves smoothly.
+
+    Args:
+        wav: (B, T), T a multiple of `hop_length`. Outside there is silence.
+        sample_rate: in Hz.
+        hop_length: samples per frame.
+
+    Returns:
+        Octaves above 1 Hz, and periodicity from 0 to 1, each (B, T // hop_length).
+
+    >>> tone = torch.sin(2 * math.pi * 440 / 22050 * torch.arange(22528))[None]
+    >>> pitch, periodicity = track_pitch(tone, 22050, 1024)
+    >>> round(2 ** float(pitch[0, 11])), round(float(periodicity[0, 11]), 1)
+    (440, 1.0)
+    """
+    num_frames = wav.shape[-1] // hop_length
+    pitch, height = _of_windows(_windows(wav.float(), sample_rate, hop_length), sample_rate)
+    pitch = pitch.reshape(-1, num_frames, PER_FRAME)
+    height = height.reshape(-1, num_frames, PER_FRAME)
+    weight = height.square() + 1e-6
+    pitch, height = (pitch * weight).sum(dim=2) / weight.sum(dim=2), height.mean(dim=2)
+    return _smoothed(pitch, height), height
+
+
+def context_frames(sample_rate: int, hop_length: int) -> int:
+    """Frames on each side that a frame's pitch depends on."""
+    return REACH_FRAMES + math.ceil(WINDOW_SECONDS * sample_rate / 2 / hop_length) + 1
+
+
+def _windows(wav: Tensor, sample_rate: int, hop_length: int) -> Tensor:
+    """Windows (N, W) of wav (B, T), `PER_FRAME` in each frame, around even places in it."""
+    size = 2 * round(WINDOW_SECONDS * sample_rate / 2)
+    places = torch.arange(wav.shape[-1] // hop_length, device=wav.device)[:, None] * hop_length
+    within = (2 * torch.arange(PER_FRAME, device=wav.device) + 1) * hop_length // (2 * PER_FRAME)
+    starts = (places + within).flatten()  # of a window around a place in a padded signal
+    padded = F.pad(wav, (size // 2, size // 2))
+    return padded.unfold(-1, size, 1)[:, starts].flatten(0, 1)
+
+
+def _of_windows(windows: Tensor, sample_rate: int) -> tuple[Tensor, Tensor]:
+    """Octaves above 1 Hz and periodicity, each (N,), of windows (N, W)."""
+    shape = _Shape.of(windows.shape[1], sample_rate, windows.device)
+    spectrum = torch.fft.rfft(windows * shape.hann, n=shape.n_fft)
+    power = (spectrum.real.square() + spectrum.imag.square()) * shape.passed
+    is_loud = 2 * power.sum(dim=1, keepdim=True) > QUIET**2 * shape.n_fft * shape.energy
+    low, high = int(shape.lag_rate / HIGHEST_HZ), math.ceil(shape.lag_rate / LOWEST_HZ)
+    lags = torch.fft.irfft(power, n=shape.num_lags)[:, : high + 2]
+    lags = lags / lags[:, :1].clamp_min(1e-20) / shape.lags[: high + 2]
+    before, here, after = (lags[:, low - 1 + k : high + k] for k in range(3))
+    peaks = torch.where((here > before) & (here >= after) & is_loud, here, 0.0)
+    best = peaks.amax(dim=1, keepdim=True)
+    first = ((peaks >= FIRST_SHARE * best) & (peaks > 0)).int().argmax(dim=1, keepdim=True)
+    a, b, c = (part.gather(1, first)[:, 0] for part in (before, here, after))
+    is_found = best[:, 0] > 0
+    bend = torch.where(is_found, a - 2 * b + c, -1.0)
+    shift = 0.5 * (a - c) / bend  # to the top of a parabola through three lags
+    octaves = (shape.lag_rate / (first[:, 0] + low + shift)).log2()
+    height = (b - 0.25 * (a - c) * shift).clamp(0, 1)
+    return torch.where(is_found, octaves, MIDDLE), height * is_found
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What all windows of W samples share.
+
+    Attributes:
+        hann: the window (W,).
+        energy: the sum of its squares.
+        n_fft: size of the transform, so long that no lag meets the window's other end.
+        passed: share of the power of each bin that counts (n_fft // 2 + 1,).
+        num_lags: size of the transform back, at about `LAG_RATE`.
+        lag_rate: lags per second.
+        lags: autocorrelation of the window, 1 at no lag.
+    """
+
+    hann: Tensor
+    energy: float
+    n_fft: int
+    passed: Tensor
+    num_lags: int
+    lag_rate: float
+    lags: Tensor
+
+    @staticmethod
+    @functools.lru_cache(maxsize=16)
+    def of(size: int, sample_rate: int, device: torch.device) -> _Shape:
+        """The shape of windows of `size` samples."""
+        n_fft = next_fast_len(size + math.ceil(sample_rate / LOWEST_HZ) + 2, real=True)
+        n_fft += n_fft % 2
+        num_lags = 2 * round(n_fft * LAG_RATE / sample_rate / 2)
+        hann = torch.hann_window(size, device=device)
+        hertz = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1, device=device)
+        stop, low, high, end = PASS_HZ
+        passed = ((hertz - stop) / (low - stop)).clamp(0, 1)
+        passed = (passed * ((end - hertz) / (end - high)).clamp(0, 1)).square()
+        lags = torch.fft.irfft(torch.fft.rfft(hann, n=n_fft).abs().square(), n=num_lags)
+        return _Shape(
+            hann=hann,
+            energy=float(hann.square().sum()),
+            n_fft=n_fft,
+            passed=passed,
+            num_lags=num_lags,
+            lag_rate=sample_rate * num_lags / n_fft,
+            lags=lags / lags[0],
+        )
+
+
+def _smoothed(pitch: Tensor, height: Tensor) -> Tensor:
+    """Replace a pitch (B, L) that is unsure by that of its surroundings."""
+    reach = torch.arange(-REACH_FRAMES, REACH_FRAMES + 1, device=pitch.device)
+    kernel = (-0.5 * (reach / SMOOTH_FRAMES) ** 2).exp()[None, None]
+    weight = ((height - UNSURE + 0.05) / 0.35).clamp(0, 1).square()
+    around = F.conv1d(((pitch - MIDDLE) * weight)[:, None], kernel, padding=REACH_FRAMES)[:, 0]
+    share = F.conv1d(weight[:, None], kernel, padding=REACH_FRAMES)[:, 0]
+    smooth = MIDDLE + around / (share + 0.15)
+    sure = ((height - UNSURE) / (SURE - UNSURE)).clamp(0, 1)
+    return sure * pitch + (1 - sure) * smooth

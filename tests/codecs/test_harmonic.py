@@ -1,0 +1,168 @@
+"""The harmonic trunk: pitch is measured, goes through latents and is heard, also in a ring."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from audiogen.audio.pitch import MIDDLE, track_pitch
+from audiogen.codecs.rvq import RVQConfig
+from audiogen.codecs.vae import VAECodec, VAEConfig
+from audiogen.nn.harmonic import pulses, running_phase
+from audiogen.schema import ConfigError, parse_config
+
+RATE, HOP = 16000, 256
+TRUNK = {
+    "type": "harmonic",
+    "n_fft": 512,
+    "stft_hop": 128,
+    "num_bands": 16,
+    "encoder_dim": 24,
+    "encoder_depth": 2,
+    "decoder_dim": 24,
+    "decoder_depth": 2,
+}
+
+
+def make_codec(audio_channels: int = 1) -> VAECodec:
+    config = VAEConfig.model_validate(
+        {
+            "sample_rate": RATE,
+            "hop_length": HOP,
+            "audio_channels": audio_channels,
+            "latent_channels": 4,
+            "trunk": TRUNK,
+        }
+    )
+    return VAECodec(config).eval()
+
+
+def voice(hertz: Tensor, rate: int = RATE) -> Tensor:
+    """A sound (1, T) of five harmonics whose pitch is `hertz` (T,)."""
+    phase = 2 * math.pi * (hertz.double() / rate).cumsum(dim=0)
+    return 0.1 * sum(((k * phase).sin() / k for k in range(2, 6)), phase.sin()).float()[None]
+
+
+def steady(hertz: float, frames: int = 40, rate: int = RATE, hop: int = HOP) -> Tensor:
+    return voice(torch.full((frames * hop,), hertz), rate)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000])
+@pytest.mark.parametrize("hertz", [80.0, 220.0, 441.7, 1200.0])
+def test_a_steady_pitch_is_found_at_any_rate(hertz: float, rate: int) -> None:
+    pitch, periodicity = track_pitch(steady(hertz, 40, rate, 1024), rate, 1024)
+    assert pitch.shape == periodicity.shape == (1, 40)
+    cents = 1200 * (pitch[0, 5:-5] - math.log2(hertz))
+    assert float(cents.abs().max()) < 25
+    assert float(periodicity[0, 5:-5].min()) > 0.97
+
+
+def test_a_glide_is_followed() -> None:
+    hertz = 150 * torch.linspace(0, 1.5, 100 * HOP).exp2()
+    pitch, _ = track_pitch(voice(hertz), RATE, HOP)
+    expected = hertz.reshape(100, HOP).mean(dim=1).log2()
+    torch.testing.assert_close(pitch[0, 10:-10], expected[10:-10], atol=0.02, rtol=0)
+
+
+def test_noise_and_silence_have_no_pitch() -> None:
+    noise, silence = torch.randn(1, 100 * HOP), torch.zeros(1, 100 * HOP)
+    for wav, most in ((noise, 0.5), (silence, 0.0), (1e-6 * steady(200, 100), 0.0)):
+        pitch, periodicity = track_pitch(wav, RATE, HOP)
+        assert float(periodicity.mean()) <= most
+        assert float((pitch - MIDDLE).abs().mean()) < 0.1
+
+
+def test_a_sound_in_noise_keeps_its_pitch_where_it_pauses() -> None:
+    wav = steady(300, 60)
+    wav[:, 24 * HOP : 36 * HOP] = 0
+    pitch, periodicity = track_pitch(wav + 1e-3 * torch.randn_like(wav), RATE, HOP)
+    assert float(periodicity[0, 30]) < 0.3
+    assert float((pitch[0, 10:50] - math.log2(300)).abs().max()) < 0.25
+
+
+def test_pulses_have_unit_power_and_their_pitch() -> None:
+    pitch = torch.full((1, 60), math.log2(250.0))
+    wav = pulses(pitch, running_phase(pitch, RATE, HOP, torch.zeros(1)), RATE, HOP)
+    assert wav.shape == (1, 60 * HOP)
+    assert float(wav.square().mean()) == pytest.approx(1, abs=0.05)
+    found, periodicity = track_pitch(wav, RATE, HOP)
+    assert float((found[0, 10:-10] - pitch[0, 10:-10]).abs().max()) < 0.01
+    assert float(periodicity[0, 10:-10].min()) > 0.97
+    power = torch.fft.rfft(wav[0] * torch.hann_window(wav.shape[1])).abs().square()
+    hertz = torch.fft.rfftfreq(wav.shape[1], 1 / RATE)
+    near = (hertz / 250 - (hertz / 250).round()).abs() < 0.03
+    assert float(power[near].sum() / power.sum()) > 0.99
+
+
+def test_pulses_go_on_smoothly_while_they_glide() -> None:
+    """Frames are joined in phase, and a harmonic that comes in fades in."""
+    hertz = 100 * torch.linspace(0, 3, 80).exp2()
+    pitch = hertz.log2()[None]
+    phase = running_phase(pitch, RATE, HOP, torch.full((1,), 0.3))
+    whole = pulses(pitch, phase, RATE, HOP)
+    # The same from an oscillator that adds up its frequency sample by sample.
+    places = (torch.arange(80 * HOP) + 0.5) / HOP - 0.5
+    frame = places.floor().clamp(0, 78).long()
+    per_sample = hertz[frame] + (hertz[frame + 1] - hertz[frame]) * (places - frame)
+    angle = 2 * math.pi * (per_sample.double() / RATE).cumsum(dim=0)
+    shift = 2 * math.pi * 0.3 - float(angle[HOP // 2 - 1 : HOP // 2 + 1].mean())
+    first = (angle + shift).cos().float()[HOP:-HOP]
+    heard = whole[0, HOP:-HOP]
+    close = torch.corrcoef(torch.stack([first, heard]))[0, 1]
+    expected = math.sqrt(1 / 30)  # one of about thirty harmonics that are equally loud
+    assert float(close) == pytest.approx(expected, abs=0.1)
+    assert float(heard.diff().abs().max()) < 2 * float(heard.abs().max())
+
+
+@pytest.mark.parametrize("audio_channels", [1, 2])
+def test_latents_say_the_pitch_and_moving_it_moves_the_sound(audio_channels: int) -> None:
+    codec = make_codec(audio_channels)
+    latents = codec.encode(steady(220)[:, None].expand(1, audio_channels, -1))
+    assert latents.shape == (1, 6, 40)
+    assert float((2 ** (latents[0, 4] + MIDDLE))[20]) == pytest.approx(220, abs=2)
+    with torch.no_grad():  # as a trained one: what is periodic is loud, and no noise beside it
+        codec.trunk.get_submodule("decoder.head").bias.fill_(4.0)
+    for octaves in (0.0, 1.0, -0.5):
+        moved = latents.clone()
+        moved[:, 4] += octaves
+        pitch, periodicity = track_pitch(codec.decode(moved).mean(dim=1), RATE, HOP)
+        assert float(pitch[0, 10:-10].median()) == pytest.approx(math.log2(220) + octaves, abs=0.02)
+        assert float(periodicity[0, 10:-10].median()) > 0.8
+
+
+def test_chunks_go_on_in_phase() -> None:
+    codec = make_codec()
+    latents = codec.encode(voice(150 * torch.linspace(0, 1, 100 * HOP).exp2())[:, None])
+    whole = codec.decode(latents)
+    codec.chunk_frames = 17
+    torch.testing.assert_close(codec.decode(latents), whole, atol=1e-4, rtol=1e-3)
+
+
+def test_a_ring_closes_in_phase() -> None:
+    codec = make_codec()
+    latents = codec.encode(steady(217.3)[:, None])
+    latents[:, 4] = latents[:, 4, 20:21]
+    ring = codec.decode(latents, ring=True)
+    turned = codec.decode(latents.roll(13, dims=2), ring=True)
+    raw = codec.unrolled(latents, ring=True)
+    turns = (raw[0, 4].double() + MIDDLE).exp2().sum() * HOP / RATE
+    assert float(turns - turns.round()) == pytest.approx(0, abs=1e-3)
+    assert float((raw[0, 4] - latents[0, 4]).abs().max()) < 0.01
+    again = codec.decode(latents.repeat(1, 1, 2), ring=True)  # twice round: the same turn by turn
+    assert ring.shape == turned.shape
+    pitch, _ = track_pitch(again.mean(dim=1), RATE, HOP)
+    assert float((pitch[0, 30:50] - raw[0, 4, 0] - MIDDLE).abs().max()) < 0.05
+
+
+def test_what_a_generator_makes_beyond_bounds_is_decoded() -> None:
+    codec = make_codec()
+    wild = 50 * torch.randn(1, 6, 30)
+    assert codec.decode(wild).isfinite().all()
+    assert codec.decode(wild, ring=True).isfinite().all()
+    assert codec.decode(wild[..., :1]).isfinite().all()
+
+
+def test_tokens_have_no_place_for_a_pitch() -> None:
+    with pytest.raises(ConfigError, match=r"codec\.type=vae"):
+        parse_config(RVQConfig, {"sample_rate": RATE, "hop_length": HOP, "trunk": TRUNK}, "codec")
