@@ -288,7 +288,7 @@ def test_the_scale_makes_latents_standard(codec: Codec) -> None:
     latents = codec.encode(wav)[0]
     torch.testing.assert_close(latents.mean(dim=1), torch.zeros(len(latents)), atol=1e-3, rtol=0)
     torch.testing.assert_close(latents.std(dim=1), torch.ones(len(latents)), atol=1e-3, rtol=0)
-    torch.testing.assert_close(codec.decode(latents[None]), reference, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(codec.decode(latents[None]), reference, atol=5e-4, rtol=1e-4)
 
 
 def test_wrong_shapes_are_refused(codec: Codec) -> None:
