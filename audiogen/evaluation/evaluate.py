@@ -33,6 +33,7 @@ from audiogen.evaluation.metrics.distances import (
     noise_like,
 )
 from audiogen.evaluation.metrics.feature_space import FeatureSpace
+from audiogen.evaluation.metrics.heard import characters
 from audiogen.evaluation.metrics.near_copies import nearest_clips
 from audiogen.evaluation.metrics.reconstruction import codec_scores
 from audiogen.evaluation.recognition import recognition
@@ -141,6 +142,7 @@ def compare(config: ExperimentConfig, key: Key, codec: Codec, pipeline: Pipeline
         codec=measured,
         takes=take_scores,
         recognised=None if judge is None else recognition(judge, sounds),
+        character=characters(sounds, spec.sample_rate),
         likelihood=likelihood,
     )
 

@@ -157,6 +157,21 @@ class Recognised(Measured):
     """{prompted label: {named label: number of takes}}, without zeros."""
 
 
+class Character(Measured):
+    """What the ear misses first, as the mean over sounds of a kind."""
+
+    periodicity: float
+    """Share of the energy that repeats from period to period, 0 to 1."""
+    regularity: float
+    """Highest autocorrelation of the onset strength at the lags of a rhythm, 0 to 1."""
+    sharpness_db: float
+    """Mean rise of the mel bands at onsets, within a hundredth of a second."""
+    width_db: float | None = None
+    """Energy of the side over that of the mid; None for mono."""
+    high_band_db: float | None = None
+    """Energy above 11 kHz over all; None at sample rates that have none."""
+
+
 class Bits(Measured):
     """Bits that the clips of one split cost."""
 
@@ -194,6 +209,8 @@ class Scores(Measured):
     """None for a codec alone."""
     recognised: Recognised | None = None
     """None where nobody knows labels."""
+    character: dict[str, dict[str, Character]] = Field(default_factory=dict)
+    """{label: {"real", "reconstructions" or "takes": the mean of its sounds}}."""
     likelihood: Likelihood | None = None
     """None for a generator without one."""
 

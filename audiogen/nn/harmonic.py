@@ -64,13 +64,14 @@ def pulses(pitch: Tensor, phase: Tensor, sample_rate: int, hop_length: int) -> T
         pitch, phase = pitch.expand(-1, 2), phase.expand(-1, 2)
     places = (torch.arange(count * hop_length, device=pitch.device).double() + 0.5) / hop_length
     frame = (places - 0.5).floor().clamp(0, pitch.shape[1] - 2).long()
-    share = places - 0.5 - frame
     turns = cycles(pitch, sample_rate, hop_length)
-    here, rise = turns[:, frame], turns.diff(dim=1)[:, frame]
-    cycle = phase.double()[:, frame] + here * share + rise * share.square() / 2
+    share = places - 0.5 - frame
+    gone, rise = share.clamp(0, 1), turns.diff(dim=1)[:, frame]
+    rate = turns[:, frame] + rise * gone  # before the first middle and behind the last it holds
+    cycle = phase.double()[:, frame] + (turns[:, frame] + rate) * gone / 2 + rate * (share - gone)
     angle = (2 * math.pi * (cycle % 1)).float()
     # So many harmonics have a closed form; the next one fades in, so that none begins at once.
-    limit = (TOP_SHARE * hop_length / 2) / (here + rise * share).float()
+    limit = (TOP_SHARE * hop_length / 2) / rate.float()
     whole = limit.floor()
     half = (angle / 2).sin()
     near = half.abs() < 1e-4

@@ -95,6 +95,14 @@ def test_pulses_have_unit_power_and_their_pitch() -> None:
     assert float(power[near].sum() / power.sum()) > 0.99
 
 
+def test_pulses_are_finite_where_a_pitch_leaps_at_an_end() -> None:
+    for octaves in ([6.2, 10.8, 10.8], [10.8, 6.2], [6.2, 10.8], [8.0]):
+        pitch = torch.tensor([octaves])
+        wav = pulses(pitch, running_phase(pitch, RATE, HOP, torch.zeros(1)), RATE, HOP)
+        assert wav.isfinite().all()
+        assert float(wav.square().mean()) == pytest.approx(1, abs=0.4)
+
+
 def test_pulses_go_on_smoothly_while_they_glide() -> None:
     """Frames are joined in phase, and a harmonic that comes in fades in."""
     hertz = 100 * torch.linspace(0, 3, 80).exp2()

@@ -113,7 +113,7 @@ def measure_some(wav: Tensor, sample_rate: int, names: Iterable[str]) -> dict[st
 
     @functools.cache
     def onsets() -> FloatArray:
-        return _onset_strength(mono, sample_rate)
+        return onset_strength(mono, sample_rate)
 
     @functools.cache
     def tonality() -> float:
@@ -124,7 +124,7 @@ def measure_some(wav: Tensor, sample_rate: int, names: Iterable[str]) -> dict[st
         "loudness_lufs": lambda: lufs,
         "true_peak_db": lambda: true_peak_db(wav, sample_rate),
         "brightness_hz": lambda: _brightness(samples, sample_rate),
-        "event_density_hz": lambda: _num_events(onsets()) / seconds,
+        "event_density_hz": lambda: len(find_events(onsets())) / seconds,
         "roughness": lambda: _roughness(samples, sample_rate),
         "stationarity": lambda: _stationarity(samples, sample_rate),
         "tonality": tonality,
@@ -272,7 +272,7 @@ def _key(samples: FloatArray, sample_rate: int) -> str | None:
     return best if clear else None
 
 
-def _onset_strength(mono: Tensor, sample_rate: int) -> FloatArray:
+def onset_strength(mono: Tensor, sample_rate: int) -> FloatArray:
     """Mean rise of the mel bands from hop to hop, dB, at `ONSET_HZ`."""
     import librosa  # noqa: PLC0415 (numba is slow to import)
 
@@ -290,14 +290,14 @@ def _onset_strength(mono: Tensor, sample_rate: int) -> FloatArray:
     return strength
 
 
-def _num_events(strength: FloatArray) -> int:
-    """Count the peaks that stand out by `EVENT_DB` from a quarter of a second around.
+def find_events(strength: FloatArray) -> list[int]:
+    """Places of the peaks that stand out by `EVENT_DB` from a quarter of a second around.
 
     As `librosa.util.peak_pick` does, but without numba: functions that numba keeps on disk crash
     when two processes compiled them at once (numba issue 10128).
     """
     if len(strength) < 2:
-        return 0
+        return []
     near, around = 4, round(0.25 * ONSET_HZ)
     padded = np.pad(strength, near)
     mean, there = (
@@ -306,11 +306,11 @@ def _num_events(strength: FloatArray) -> int:
     )
     is_top = padded == maximum_filter1d(padded, 2 * near + 1)
     is_peak = is_top & (padded >= mean / there + EVENT_DB)
-    count, last = 0, -near - 1
+    places: list[int] = []
     for place in np.flatnonzero(is_peak).tolist():
-        if place > last + near:
-            count, last = count + 1, place
-    return count
+        if not places or place > places[-1] + near:
+            places.append(place)
+    return [place - near for place in places]
 
 
 def _tempo(strength: FloatArray) -> float | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from audiogen.evaluation.report.players import take_anchor
 from audiogen.evaluation.scores import (
     NOTHING_HELD_OUT,
     Bits,
+    Character,
     CodecScores,
     Copies,
     Distance,
@@ -35,6 +38,13 @@ _FRECHET = (
     "Distance between the statistics of takes and of held-out sounds (envelope moments,"
     " modulation power and cross-band correlations of a cochlear filterbank)."
 )
+_CHARACTER = {
+    "periodicity": "Periodic share of the energy",
+    "regularity": "Regularity of onsets",
+    "sharpness_db": "Rise at onsets, dB",
+    "width_db": "Side over mid, dB",
+    "high_band_db": "Energy above 11 kHz, dB",
+}
 _MMD = "Kernel distance on the same statistics; it needs fewer sounds to be sure."
 
 
@@ -43,7 +53,7 @@ def metrics_section(scores: Scores | None, problem: str) -> Markup:
     title = "Metrics"
     if scores is None:
         return section("metrics", title, missing(problem, "audiogen evaluate RECIPE"))
-    blocks = [_recognised(scores.recognised)]
+    blocks = [_recognised(scores.recognised), _character(scores.character)]
     if (takes := scores.takes) is not None:
         blocks += [
             _distance(title, distance, words)
@@ -125,6 +135,26 @@ def _recognised(found: Recognised | None) -> Markup:
         join([tag("h4", "What the takes are taken for"), heat]) if heat else "",
         anchor="recognised",
     )
+
+
+def _character(found: Mapping[str, Mapping[str, Character]]) -> Markup:
+    """Tables of pitch, rhythm and room: takes and reconstructions beside real clips."""
+    known = {kind for kinds in found.values() for kind in kinds}
+    kinds = [kind for kind in ("real", "reconstructions", "takes") if kind in known]
+    tables = []
+    for name, title in _CHARACTER.items():
+        rows = [
+            [label, *(_cell(getattr(of_kind.get(kind), name, None)) for kind in kinds)]
+            for label, of_kind in sorted(found.items())
+        ]
+        if any(cell != DASH for row in rows for cell in row[1:]):
+            tables.append(join([tag("h4", title), table(("", *kinds), rows, "figures")]))
+    words = "What the ear misses first. Takes should be like real clips, neither above nor below."
+    return _block("Pitch, rhythm and room", words, *tables) if tables else join([])
+
+
+def _cell(value: float | None) -> object:
+    return DASH if value is None else number(value, 2)
 
 
 def _diversity(found: Diversity) -> Markup:

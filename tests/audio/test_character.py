@@ -1,0 +1,84 @@
+"""Pitch, rhythm, attacks, width and brilliance of sounds that are known."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from audiogen.audio.measure.character import high_band_db, periodicity, rhythm, width_db
+
+RATE = 44_100
+
+
+def clock(seconds: float) -> Tensor:
+    return torch.arange(round(seconds * RATE), dtype=torch.float64) / RATE
+
+
+def voice(hertz: float, seconds: float = 4.0) -> Tensor:
+    phase = 2 * math.pi * hertz * clock(seconds)
+    return 0.1 * sum(((k * phase).sin() / k for k in range(2, 6)), phase.sin()).float()[None]
+
+
+def hiss(seconds: float = 4.0, channels: int = 1) -> Tensor:
+    return 0.1 * torch.randn(channels, round(seconds * RATE))
+
+
+def ticks(places: list[float], seconds: float = 6.0, slow: float = 0.0) -> Tensor:
+    """Bursts at times in seconds, which take `slow` seconds to come in."""
+    wav = 1e-4 * torch.randn(1, round(seconds * RATE))
+    time = clock(0.1 + slow)
+    shape = (-time / 0.01).exp() if slow == 0 else (time / slow).clamp_max(1) * (slow + 0.1 - time)
+    burst = 0.3 * torch.randn(len(time)) * (shape / shape.max()).float()
+    for place in places:
+        start = round(place * RATE)
+        wav[0, start : start + len(burst)] += burst[: wav.shape[1] - start]
+    return wav
+
+
+def test_a_voice_is_periodic_and_noise_is_not() -> None:
+    assert periodicity(voice(220), RATE) > 0.97
+    assert periodicity(hiss(), RATE) < 0.3
+    both = torch.cat([voice(220), 1e-3 * hiss()], dim=1)  # what is quiet hardly counts
+    assert periodicity(both, RATE) > 0.95
+    assert periodicity(voice(220) + hiss(), RATE) == pytest.approx(0.5, abs=0.25)
+    assert periodicity(torch.zeros(1, RATE), RATE) == 0
+    assert periodicity(torch.zeros(1, 3), RATE) == 0
+
+
+def test_a_clock_is_regular_and_rain_is_not() -> None:
+    even = [0.3 + 0.5 * number for number in range(11)]
+    generator = torch.Generator().manual_seed(4)
+    uneven = sorted((0.2 + 5.6 * torch.rand(11, generator=generator)).tolist())
+    regular, _ = rhythm(ticks(even), RATE)
+    chance, _ = rhythm(ticks(uneven), RATE)
+    noise, _ = rhythm(hiss(6.0), RATE)
+    assert regular > 0.7
+    assert regular > 1.5 * chance
+    assert noise < 0.3
+    assert rhythm(torch.zeros(1, RATE), RATE) == (0.0, 0.0)
+    assert rhythm(hiss(0.2), RATE)[0] == 0  # too short for a rhythm
+
+
+def test_a_slow_attack_is_less_sharp() -> None:
+    even = [0.5 + 0.7 * number for number in range(7)]
+    _, fast = rhythm(ticks(even), RATE)
+    _, slow = rhythm(ticks(even, slow=0.1), RATE)
+    assert fast > 1.5 * slow > 0
+
+
+def test_width_is_side_over_mid() -> None:
+    mono, wide = hiss(), hiss(channels=2)
+    assert width_db(mono) is None
+    assert width_db(mono.expand(2, -1)) == -100
+    assert width_db(wide) == pytest.approx(0, abs=0.2)
+    mid, side = mono, 0.1 * hiss()
+    assert width_db(torch.cat([mid + side, mid - side])) == pytest.approx(-20, abs=0.2)
+    assert width_db(torch.cat([mono, -mono])) == 100
+
+
+def test_brilliance_is_what_lies_above_eleven_kilohertz() -> None:
+    assert high_band_db(hiss(), RATE) == pytest.approx(10 * math.log10(0.5011), abs=0.1)
+    assert high_band_db(voice(200), RATE) == pytest.approx(-100, abs=40)
+    assert high_band_db(hiss(), 22_050) is None
+    assert high_band_db(torch.zeros(1, RATE), RATE) == -100
