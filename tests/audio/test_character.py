@@ -41,7 +41,7 @@ def test_a_voice_is_periodic_and_noise_is_not() -> None:
     assert periodicity(hiss(), RATE) < 0.3
     both = torch.cat([voice(220), 1e-3 * hiss()], dim=1)  # what is quiet hardly counts
     assert periodicity(both, RATE) > 0.95
-    assert periodicity(voice(220) + hiss(), RATE) == pytest.approx(0.5, abs=0.25)
+    assert 0.5 < periodicity(voice(220) + hiss(), RATE) < 0.9
     assert periodicity(torch.zeros(1, RATE), RATE) == 0
     assert periodicity(torch.zeros(1, 3), RATE) == 0
 
