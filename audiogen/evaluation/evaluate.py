@@ -43,6 +43,7 @@ from audiogen.evaluation.scores import (
     Distance,
     Diversity,
     Key,
+    Recognised,
     Referenced,
     Scores,
     TakeScores,
@@ -122,7 +123,8 @@ def compare(config: ExperimentConfig, key: Key, codec: Codec, pipeline: Pipeline
     training = real_sounds(config, spec, read_split(config.run.manifest, "train"), MAX_TRAINING)
     real = real_sounds(config, spec, held_out, MAX_HELD_OUT)
     sounds: dict[str, Sounds] = {}
-    measured = take_scores = likelihood = None
+    measured = take_scores = likelihood = second = None
+    copies = replace(training, wavs=[], labels=[], names=[])
     if held_out:
         decoded, speed = reconstructions(config, codec, real)
         write_pairs(config.run.reconstructions, real, decoded, spec.sample_rate)
@@ -134,7 +136,10 @@ def compare(config: ExperimentConfig, key: Key, codec: Codec, pipeline: Pipeline
         judge = pipeline.judge
         made, cost = takes(config, pipeline, _prompts(config, training))
         sounds = {"takes": made, **sounds}
-        take_scores = _take_scores(config, pipeline, training, real, made, cost)
+        if held_out:
+            copies, _ = reconstructions(config, codec, training)
+            second = _second(real, made, training, copies, spec.sample_rate)
+        take_scores = _take_scores(config, pipeline, (training, copies), real, made, cost)
         likelihood = density(config, pipeline)
     return Scores(
         key=key,
@@ -142,9 +147,20 @@ def compare(config: ExperimentConfig, key: Key, codec: Codec, pipeline: Pipeline
         codec=measured,
         takes=take_scores,
         recognised=None if judge is None else recognition(judge, sounds),
+        second=second,
         character=characters(sounds, spec.sample_rate),
         likelihood=likelihood,
     )
+
+
+def _second(
+    real: Sounds, made: Sounds, training: Sounds, copies: Sounds, sample_rate: int
+) -> Recognised | None:
+    """What a judge of the held-out clips hears; None where it could tell no two labels apart."""
+    judge = train_judge(real.wavs, real.labels, sample_rate)
+    if judge is None:
+        return None
+    return recognition(judge, {"takes": made, "real": training, "reconstructions": copies})
 
 
 def _prompts(config: ExperimentConfig, training: Sounds) -> list[tuple[str, str]]:
@@ -162,15 +178,19 @@ def _prompts(config: ExperimentConfig, training: Sounds) -> list[tuple[str, str]
 def _take_scores(
     config: ExperimentConfig,
     pipeline: Pipeline,
-    training: Sounds,
+    learnt: tuple[Sounds, Sounds],
     real: Sounds,
     made: Sounds,
     seconds_per_take: float | None,
 ) -> TakeScores:
-    """Compare the takes with recordings, as sets and one by one."""
+    """Compare the takes with recordings, as sets and one by one.
+
+    What was learnt is given as it was recorded, and through the codec.
+    """
+    training, _ = learnt
     spec, seconds = pipeline.codec.spec, config.evaluate.seconds
     generator = pipeline.generator
-    distances, spread = _texture_scores(config, training, real, made, spec.sample_rate)
+    distances, spread = _texture_scores(config, learnt, real, made, spec.sample_rate)
     return TakeScores(
         frechet=distances.get("frechet"),
         mmd=distances.get("mmd"),
@@ -190,14 +210,21 @@ def _take_scores(
 
 
 def _texture_scores(
-    config: ExperimentConfig, training: Sounds, real: Sounds, made: Sounds, rate: int
+    config: ExperimentConfig, learnt: tuple[Sounds, Sounds], real: Sounds, made: Sounds, rate: int
 ) -> tuple[dict[str, Distance], Diversity]:
     """Fréchet distance, MMD and diversity on texture statistics, per label and over all.
 
     Each is left out where there are too few sounds for it.
     """
     noise = replace(real, wavs=noise_like(real.wavs, config.evaluate.seed))
-    sounds = {"training": training, "held_out": real, "takes": made, "noise": noise}
+    training, copies = learnt
+    sounds = {
+        "training": training,
+        "copies": copies,
+        "held_out": real,
+        "takes": made,
+        "noise": noise,
+    }
     features = {
         kind: texture_features(found.wavs, rate) for kind, found in sounds.items() if found.wavs
     }
@@ -247,9 +274,12 @@ def _is_enough(*sets: Array) -> bool:
 def _with_references(
     distance: Callable[[Array, Array], float], points: dict[str, Array], count: int
 ) -> Referenced:
-    """Distance to held-out clips of takes, of other real clips (floor) and of noise (ceiling)."""
-    takes_, real, noise = (
+    """Distance to held-out clips of takes, of other real clips (floor) and of noise (ceiling).
+
+    Training clips through the codec are what takes would be that are learnt by heart.
+    """
+    takes_, real, noise, copies = (
         matched(distance, points[kind], points["held_out"], num_items=count)
-        for kind in ("takes", "training", "noise")
+        for kind in ("takes", "training", "noise", "copies")
     )
-    return Referenced(takes=takes_, real=real, noise=noise)
+    return Referenced(takes=takes_, real=real, noise=noise, copies=copies)

@@ -9,6 +9,7 @@ from audiogen.evaluation.scores import (
     NOTHING_HELD_OUT,
     CodecScores,
     Likelihood,
+    Referenced,
     Scores,
     read_scores,
 )
@@ -21,7 +22,8 @@ HEADER = (
     "run",
     "method",
     "recognised",
-    "Fréchet",
+    "by a second",
+    "class Fréchet",
     "diversity",
     "likelihood",
     "s/take",
@@ -88,13 +90,15 @@ def _scores(run: Path) -> Scores:
 
 
 def _row(run: Path, scores: Scores) -> tuple[str, ...]:
-    config, takes, heard = load_config(run), scores.takes, scores.recognised
+    config, takes = load_config(run), scores.takes
+    heard, again = scores.recognised, scores.second
     parts = [] if config.generator is None else [config.generator.type]
     return (
         run.name,
         " on ".join([*parts, config.codec.family]),
         _number(heard.all.takes if heard else None),
-        _number(takes.frechet.all.takes if takes and takes.frechet else None),
+        _number(again.all.takes if again else None),
+        _number(frechet.takes if (frechet := _class_frechet(scores)) else None),
         _number(takes.diversity.all if takes else None),
         _likelihood(scores.likelihood),
         _number(takes.seconds_per_take if takes else None),
@@ -111,14 +115,22 @@ def _likelihood(found: Likelihood | None) -> str:
 
 def _references(scores: Scores) -> str:
     """What the figures of a run lie between."""
-    heard, frechet = scores.recognised, scores.takes.frechet if scores.takes else None
-    distance = frechet.all if frechet else None
+    heard, again, distance = scores.recognised, scores.second, _class_frechet(scores)
     return (
         f"references: recognised, real {_number(heard.all.real if heard else None)}"
         f" and chance {_number(heard.chance if heard else None)};"
-        f" Fréchet, real {_number(distance.real if distance else None)}"
+        f" by a second, training clips {_number(again.all.real if again else None)} and through"
+        f" the codec {_number(again.all.reconstructions if again else None)};"
+        f" class Fréchet, real {_number(distance.real if distance else None)},"
+        f" training clips through the codec {_number(distance.copies if distance else None)}"
         f" and noise {_number(distance.noise if distance else None)}; diversity, real 1"
     )
+
+
+def _class_frechet(scores: Scores) -> Referenced | None:
+    """Fréchet distance as the mean over labels; over all sounds where there are no labels."""
+    found = scores.takes.frechet if scores.takes else None
+    return None if found is None else found.of_labels or found.all
 
 
 def _number(value: float | None) -> str:

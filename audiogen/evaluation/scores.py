@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -79,6 +80,8 @@ class Referenced(Measured):
     """Of other real clips: the floor."""
     noise: float
     """Of noise: the ceiling."""
+    copies: float | None = None
+    """Of training clips through the codec: what learning by heart would score."""
 
     @property
     def way_to_noise(self) -> float | None:
@@ -93,6 +96,23 @@ class Distance(Measured):
 
     all: Referenced
     per_label: dict[str, Referenced] = Field(default_factory=dict)
+
+    @property
+    def of_labels(self) -> Referenced | None:
+        """Mean over the labels; None where none has enough clips.
+
+        Over all sounds, what takes of one label lack another's may hide.
+        """
+        found = list(self.per_label.values())
+        if not found:
+            return None
+        copies = [one.copies for one in found if one.copies is not None]
+        return Referenced(
+            takes=fmean(one.takes for one in found),
+            real=fmean(one.real for one in found),
+            noise=fmean(one.noise for one in found),
+            copies=fmean(copies) if len(copies) == len(found) else None,
+        )
 
 
 class Diversity(Measured):
@@ -209,6 +229,9 @@ class Scores(Measured):
     """None for a codec alone."""
     recognised: Recognised | None = None
     """None where nobody knows labels."""
+    second: Recognised | None = None
+    """What a second judge hears, trained on the held-out clips, which no model has seen: of takes,
+    of training clips (`real`) and of those through the codec (`reconstructions`)."""
     character: dict[str, dict[str, Character]] = Field(default_factory=dict)
     """{label: {"real", "reconstructions" or "takes": the mean of its sounds}}."""
     likelihood: Likelihood | None = None

@@ -7,6 +7,7 @@ import numpy as np
 
 from audiogen.evaluation.scores import Scores
 
+KINDS = ("real", "reconstructions", "takes")
 LABELS = ("rain", "sea waves", "clock tick")
 
 
@@ -25,10 +26,14 @@ def make_scores(
         real = 0.75 + 0.25 * rng.random()
         return {"takes": real * 0.7, "reconstructions": real * 0.9, "real": real}
 
+    def character() -> dict[str, float]:
+        return {"periodicity": 0.3 + rng.random() / 2, "regularity": 0.4, "sharpness_db": 9.0}
+
     distance = {
         "all": {"takes": 2.12, "real": 0.7, "noise": 18.3},
         "per_label": {
-            label: {"takes": 3 + 9 * rng.random(), "real": 2.0, "noise": 60.0} for label in labels
+            label: {"takes": 3 + 9 * rng.random(), "real": 2.0, "noise": 60.0, "copies": 3.0}
+            for label in labels
         },
     }
     takes = {
@@ -65,6 +70,12 @@ def make_scores(
                 "decode_times_realtime": 61.0,
             },
             "takes": takes,
+            "second": {
+                "all": {"takes": 0.66, "reconstructions": 0.71, "real": 0.77},
+                "chance": 0.1,
+                "per_label": {},
+            },
+            "character": {label: {kind: character() for kind in KINDS} for label in labels},
             "recognised": {
                 "all": {"takes": 0.84, "reconstructions": 0.9, "real": 0.92},
                 "chance": 0.1,

@@ -81,7 +81,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
 
 def test_the_codec_is_measured_beside_griffin_lim(evaluated: ExperimentConfig) -> None:
     metrics = metrics_of(evaluated)
-    assert metrics.keys() == {"key", "codec", "recognised", "machine"}
+    assert metrics.keys() == {"key", "codec", "recognised", "character", "machine"}
     codec = metrics["codec"]
     assert codec["num_clips"] == len(read_split(evaluated.run.manifest, "held_out"))
     for key in ("stft_distance", "mel_distance"):
@@ -91,6 +91,9 @@ def test_the_codec_is_measured_beside_griffin_lim(evaluated: ExperimentConfig) -
     recognised = metrics["recognised"]
     assert recognised["all"]["real"] > recognised["chance"]
     assert recognised["all"].keys() == {"reconstructions", "real"}
+    for kinds in metrics["character"].values():
+        assert kinds.keys() == {"reconstructions", "real"}
+        assert 0 < kinds["real"]["periodicity"] <= 1
     pairs = list((evaluated.run_dir / "evaluation" / "reconstructions").glob("*.codec.wav"))
     assert len(pairs) == 10
     assert not (evaluated.run_dir / "evaluation" / "takes").exists()

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from scores import LABELS, make_scores
+from scores import KINDS, LABELS, make_scores
 
 from audiogen.data.manifest import ManifestRow, write_manifest
 from audiogen.evaluation.report import players as report_sounds
 from audiogen.evaluation.report.run_page import write_report
 from audiogen.evaluation.scores import Referenced, read_scores
-from audiogen.pages.markup import number
+from audiogen.pages.markup import DASH, number
 from audiogen.pages.pictures import picture_uri, sound_uri, spectrogram
 
 RATE = 22_050
@@ -304,12 +304,14 @@ def test_its_numbers_are_those_of_the_metrics(full_run: Path) -> None:
     rows = [re.sub(r"\s+", " ", row) for row in page.rows]
     assert scores.takes is not None
     for name, distance in [
-        ("all", scores.takes.frechet.all),
+        ("all together", scores.takes.frechet.all),
+        ("mean of labels", scores.takes.frechet.of_labels),
         *scores.takes.mmd.per_label.items(),
     ]:
         way = (distance.takes - distance.real) / (distance.noise - distance.real)
-        values = (distance.real, distance.noise, distance.takes)
-        assert f"{name} {' '.join(map(number, values))} {100 * way:.0f} %" in rows
+        values = [distance.real, distance.noise, distance.takes]
+        learnt = DASH if distance.copies is None else number(distance.copies)
+        assert f"{name} {' '.join(map(number, values))} {learnt} {100 * way:.0f} %" in rows
     for one in scores.takes.copies.nearest:
         assert any(row.startswith(f"{one.take} {one.clip} {number(one.distance)}") for row in rows)
     near = [one.take for one in scores.takes.copies.near]
@@ -318,6 +320,12 @@ def test_its_numbers_are_those_of_the_metrics(full_run: Path) -> None:
     for name, shares in scores.recognised.per_label.items():
         found = (shares.takes, shares.reconstructions, shares.real)
         assert f"{name} {' '.join(f'{share:.2f}' for share in found if share)}" in rows
+    assert "training clips through the codec 0.71" in rows
+    for label, kinds in scores.character.items():
+        cells = [
+            number(kinds[kind].periodicity, 2) for kind in ("real", "reconstructions", "takes")
+        ]
+        assert f"{label} {' '.join(cells)}" in rows
     for name, ratio in scores.takes.diversity.per_label.items():
         assert f"{name} {ratio:.2f}" in rows
     assert f"Mel distance {number(scores.codec.mel_distance)} dB 0 is perfect" in rows

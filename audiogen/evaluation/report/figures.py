@@ -53,7 +53,10 @@ def metrics_section(scores: Scores | None, problem: str) -> Markup:
     title = "Metrics"
     if scores is None:
         return section("metrics", title, missing(problem, "audiogen evaluate RECIPE"))
-    blocks = [_recognised(scores.recognised), _character(scores.character)]
+    blocks = [_recognised(scores.recognised)]
+    if scores.second is not None:
+        blocks.append(_second(scores.second))
+    blocks.append(_character(scores.character))
     if (takes := scores.takes) is not None:
         blocks += [
             _distance(title, distance, words)
@@ -89,23 +92,35 @@ def _block(title: str, words: str, *body: object, anchor: str | None = None) -> 
 def _distance(title: str, distance: Distance, words: str) -> Markup:
     """Draw a distance on the scale from real-against-real to noise, in all and for each label."""
     rows = []
-    for name, found in [("all", distance.all), *sorted(distance.per_label.items())]:
+    of_labels = [] if distance.of_labels is None else [("mean of labels", distance.of_labels)]
+    whole = [("all together", distance.all), *of_labels]
+    for name, found in [*whole, *sorted(distance.per_label.items())]:
         way = found.way_to_noise
         rows.append(
             [
-                tag("strong", name) if found is distance.all else name,
+                tag("strong", name) if (name, found) in whole else name,
                 number(found.real),
                 scale(way),
                 number(found.noise),
                 number(found.takes),
+                DASH if found.copies is None else number(found.copies),
                 DASH if way is None else f"{100 * way:.0f} %",
             ]
         )
     read = (
         " Left end: real against real, the floor. Right end: noise, the ceiling."
-        " The tick is half way."
+        " The tick is half way. Learnt by heart: training clips through the codec, as far away as a"
+        " model that only repeats them would be."
     )
-    header = ("", "real", "real ← takes → noise", "noise", "takes", "way to noise")
+    header = (
+        "",
+        "real",
+        "real ← takes → noise",
+        "noise",
+        "takes",
+        "learnt by heart",
+        "way to noise",
+    )
     return _block(title, words + read, table(header, rows, "figures scales"))
 
 
@@ -135,6 +150,25 @@ def _recognised(found: Recognised | None) -> Markup:
         join([tag("h4", "What the takes are taken for"), heat]) if heat else "",
         anchor="recognised",
     )
+
+
+def _second(found: Recognised) -> Markup:
+    """Draw what a judge of the held-out clips hears."""
+    kinds = {
+        "takes": found.all.takes,
+        "training clips": found.all.real,
+        "training clips through the codec": found.all.reconstructions,
+    }
+    rows = [
+        [name, bar(share, kind="takes" if name == "takes" else "real", mark=found.chance)]
+        for name, share in kinds.items()
+        if share is not None
+    ]
+    words = (
+        "The same by a second classifier, trained on the held-out clips: it shares no recording"
+        " with the model. What it names of the training clips is the ceiling."
+    )
+    return _block("Recognised by a second listener", words, table(("", ""), rows, "figures bars"))
 
 
 def _character(found: Mapping[str, Mapping[str, Character]]) -> Markup:
