@@ -322,9 +322,7 @@ def test_its_numbers_are_those_of_the_metrics(full_run: Path) -> None:
         assert f"{name} {' '.join(f'{share:.2f}' for share in found if share)}" in rows
     assert "training clips through the codec 0.71" in rows
     for label, kinds in scores.character.items():
-        cells = [
-            number(kinds[kind].periodicity, 2) for kind in ("real", "reconstructions", "takes")
-        ]
+        cells = [number(kinds[kind].periodicity, 2) for kind in KINDS]
         assert f"{label} {' '.join(cells)}" in rows
     for name, ratio in scores.takes.diversity.per_label.items():
         assert f"{name} {ratio:.2f}" in rows
