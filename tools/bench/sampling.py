@@ -41,6 +41,7 @@ class References:
     held_out: Sounds
     rate: int
     judge: Judge
+    second: Judge
     space: FeatureSpace
 
     @classmethod
@@ -49,27 +50,34 @@ class References:
         config = load_config(run)
         spec = Pipeline.from_pretrained(run).codec.spec
         training = real_sounds(config, spec, read_split(config.run.manifest, "train"), MAX_TRAINING)
+        held_out = real_sounds(
+            config, spec, read_split(config.run.manifest, "held_out"), MAX_HELD_OUT
+        )
         rate = spec.sample_rate
         return cls(
             training,
-            real_sounds(config, spec, read_split(config.run.manifest, "held_out"), MAX_HELD_OUT),
+            held_out,
             rate,
             Judge.fit(training.wavs, training.labels, rate),
+            Judge.fit(held_out.wavs, held_out.labels, rate),
             FeatureSpace.fit(texture_features(training.wavs, rate)),
         )
 
     def score(self, wavs: Sequence[Tensor], labels: Sequence[str]) -> dict[str, float]:
-        """Recognised share, Fréchet distance to held-out clips, and diversity within a prompt."""
+        """Recognised by either judge, Fréchet distances to held-out clips, and diversity."""
         made = self.space.project(texture_features(wavs, self.rate))
         real = self.space.project(texture_features(self.held_out.wavs, self.rate))
         learnt = self.space.project(texture_features(self.training.wavs, self.rate))
-        ratios = []
+        ratios, distances = [], []
         for label in sorted(set(labels)):
             own = [index for index, found in enumerate(labels) if found == label]
             clips = [learnt[self.training.of(label)], real[self.held_out.of(label)]]
             ratios.append(diversity(made[own], np.concatenate(clips)))
+            distances.append(matched(frechet_distance, made[own], clips[1], num_items=len(own)))
         return {
             "recognised": float(np.mean(np.asarray(self.judge.predict(wavs)) == labels)),
+            "second": float(np.mean(np.asarray(self.second.predict(wavs)) == labels)),
+            "class_frechet": float(np.mean(distances)),
             "frechet": matched(frechet_distance, made, real, num_items=len(wavs)),
             "diversity": float(np.mean(ratios)),
         }
@@ -102,8 +110,8 @@ def main() -> None:
     labels = sorted(set(known.training.labels) & set(known.held_out.labels))
     seconds = known.training.wavs[0].shape[1] / known.rate
     rows: list[dict[str, Any]] = []
-    heads = ("model", "settings", "recognised", "Fréchet", "diversity", "s/take")
-    print("{:<40} {:<28} {:>10} {:>8} {:>9} {:>7}".format(*heads))
+    heads = ("model", "settings", "recognised", "second", "class F.", "Fréchet", "diversity", "s")
+    print("{:<32} {:<28} {:>10} {:>7} {:>8} {:>8} {:>9} {:>6}".format(*heads))
     for model in given.models:
         pipeline = Pipeline.from_pretrained(model)
         for settings in given.settings:
@@ -112,8 +120,9 @@ def main() -> None:
             scores = known.score(wavs, asked)
             rows.append({"model": str(model), "settings": settings, **scores, "seconds": cost})
             print(
-                f"{str(model)[-40:]:<40} {settings:<28} {scores['recognised']:>10.3f}"
-                f" {scores['frechet']:>8.2f} {scores['diversity']:>9.2f} {cost:>7.3f}",
+                f"{str(model)[-32:]:<32} {settings:<28} {scores['recognised']:>10.3f}"
+                f" {scores['second']:>7.3f} {scores['class_frechet']:>8.2f}"
+                f" {scores['frechet']:>8.2f} {scores['diversity']:>9.2f} {cost:>6.3f}",
                 flush=True,
             )
     if given.out is not None:
