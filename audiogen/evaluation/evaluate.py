@@ -48,6 +48,7 @@ from audiogen.evaluation.scores import (
     read_scores,
 )
 from audiogen.experiment import ExperimentConfig
+from audiogen.generators.ode.likelihood import UnsolvedError
 from audiogen.judge.judge import train_judge
 from audiogen.locking import hold
 from audiogen.pipeline import Pipeline
@@ -62,8 +63,8 @@ def evaluate(config: ExperimentConfig) -> Path:
     """Evaluate a finished run on its held-out recordings; return the report's path.
 
     A recipe without a generator has its codec evaluated. Where nothing is held out, what needs
-    such recordings is left out. Does nothing when the report is of these
-    weights and these settings already.
+    such recordings is left out, and so is a likelihood that cannot be had; both are said. Does
+    nothing when the report is of these weights and these settings already.
 
     Raises:
         BusyError: another process is at work on the run.
@@ -87,6 +88,8 @@ def evaluate(config: ExperimentConfig) -> Path:
             write_report(config.run_dir)
         for line in summary(scores):
             _log.info("%s", line)
+        for note in scores.notes:
+            _log.warning("%s: %s", config.run_dir, note)
         return report
 
 
@@ -122,6 +125,7 @@ def compare(config: ExperimentConfig, key: Key, codec: Codec, pipeline: Pipeline
     real = real_sounds(config, spec, held_out, MAX_HELD_OUT)
     sounds: dict[str, Sounds] = {}
     measured = take_scores = likelihood = None
+    notes: list[str] = []
     if held_out:
         decoded, speed = reconstructions(config, codec, real)
         write_pairs(config.run.reconstructions, real, decoded, spec.sample_rate)
@@ -134,7 +138,10 @@ def compare(config: ExperimentConfig, key: Key, codec: Codec, pipeline: Pipeline
         made, cost = takes(config, pipeline, _prompts(config, training))
         sounds = {"takes": made, **sounds}
         take_scores = _take_scores(config, pipeline, training, real, made, cost)
-        likelihood = density(config, pipeline)
+        try:
+            likelihood = density(config, pipeline)
+        except UnsolvedError as error:  # one figure, for which nobody shall lose the others
+            notes.append(f"no likelihood: {'; '.join(map(str.strip, str(error).splitlines()))}")
     return Scores(
         key=key,
         machine=f"{processor_name()}, {os.cpu_count()} cores",
@@ -142,6 +149,7 @@ def compare(config: ExperimentConfig, key: Key, codec: Codec, pipeline: Pipeline
         takes=take_scores,
         recognised=None if judge is None else recognition(judge, sounds),
         likelihood=likelihood,
+        notes=tuple(notes),
     )
 
 
