@@ -167,14 +167,6 @@ def test_nothing_to_train_on_is_an_error_of_prepare(tmp_path: Path) -> None:
     assert not config.run.manifest.exists()
 
 
-def test_a_control_of_one_clip_is_an_error_of_prepare(tmp_path: Path) -> None:
-    write_sounds(tmp_path / "sounds", ONE_FILE, seconds=1.0)
-    config = experiment(tmp_path, "diffusion", "generator.conditioner.controls={brightness: auto}")
-    with pytest.raises(ValueError, match="one clip to train on, of which no control"):
-        prepare(config)
-    assert not config.run.manifest.exists()
-
-
 def test_demos_are_no_shorter_than_a_take_may_be(tmp_path: Path) -> None:
     write_sounds(tmp_path / "sounds", ONE_EACH)
     config = experiment(tmp_path, "diffusion", "data.clip_seconds=0.3")
