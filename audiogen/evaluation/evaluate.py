@@ -50,6 +50,7 @@ from audiogen.evaluation.scores import (
     read_scores,
 )
 from audiogen.experiment import ExperimentConfig
+from audiogen.generators.ode.likelihood import UnsolvedError
 from audiogen.judge.judge import train_judge
 from audiogen.locking import hold
 from audiogen.pipeline import Pipeline
@@ -64,8 +65,8 @@ def evaluate(config: ExperimentConfig) -> Path:
     """Evaluate a finished run on its held-out recordings; return the report's path.
 
     A recipe without a generator has its codec evaluated. Where nothing is held out, what needs
-    such recordings is left out. Does nothing when the report is of these
-    weights and these settings already.
+    such recordings is left out, and so is a likelihood that cannot be had; both are said. Does
+    nothing when the report is of these weights and these settings already.
 
     Raises:
         BusyError: another process is at work on the run.
@@ -89,6 +90,8 @@ def evaluate(config: ExperimentConfig) -> Path:
             write_report(config.run_dir)
         for line in summary(scores):
             _log.info("%s", line)
+        for note in scores.notes:
+            _log.warning("%s: %s", config.run_dir, note)
         return report
 
 
@@ -125,6 +128,7 @@ def compare(config: ExperimentConfig, key: Key, codec: Codec, pipeline: Pipeline
     sounds: dict[str, Sounds] = {}
     measured = take_scores = likelihood = second = None
     copies = replace(training, wavs=[], labels=[], names=[])
+    notes: list[str] = []
     if held_out:
         decoded, speed = reconstructions(config, codec, real)
         write_pairs(config.run.reconstructions, real, decoded, spec.sample_rate)
@@ -140,7 +144,10 @@ def compare(config: ExperimentConfig, key: Key, codec: Codec, pipeline: Pipeline
             copies, _ = reconstructions(config, codec, training)
             second = _second(real, made, training, copies, spec.sample_rate)
         take_scores = _take_scores(config, pipeline, (training, copies), real, made, cost)
-        likelihood = density(config, pipeline)
+        try:
+            likelihood = density(config, pipeline)
+        except UnsolvedError as error:  # one figure, for which nobody shall lose the others
+            notes.append(f"no likelihood: {'; '.join(map(str.strip, str(error).splitlines()))}")
     return Scores(
         key=key,
         machine=f"{processor_name()}, {os.cpu_count()} cores",
@@ -150,6 +157,7 @@ def compare(config: ExperimentConfig, key: Key, codec: Codec, pipeline: Pipeline
         second=second,
         character=characters(sounds, spec.sample_rate),
         likelihood=likelihood,
+        notes=tuple(notes),
     )
 
 

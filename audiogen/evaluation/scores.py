@@ -235,7 +235,9 @@ class Scores(Measured):
     character: dict[str, dict[str, Character]] = Field(default_factory=dict)
     """{label: {"real", "reconstructions" or "takes": the mean of its sounds}}."""
     likelihood: Likelihood | None = None
-    """None for a generator without one."""
+    """None for a generator without one, and where it cannot be had; `notes` tell."""
+    notes: tuple[str, ...] = ()
+    """What could not be measured, and why; a line each."""
 
     def write(self, path: Path) -> None:
         """Write it as JSON; what is None is left out."""

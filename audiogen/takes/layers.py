@@ -14,7 +14,7 @@ from audiogen.audio.io.files import read_audio
 from audiogen.locking import new_file
 from audiogen.storage import sha256_file
 from audiogen.takes.stems import DEFAULT_MODEL, Separator, load_separator
-from audiogen.takes.take import Layer, Take, read_take, write_take
+from audiogen.takes.take import Layer, Take, take_of_sound, write_take
 
 By = Literal["hpss", "bands", "stems"]
 FRAME_SECONDS = 0.046
@@ -33,7 +33,8 @@ def split(
     the layers add up to the file within 1e-4. Those of a loop are loops.
 
     Args:
-        file: a sound, which is only read; its JSON file, if any, says whether it is a loop.
+        file: a sound, which is only read. Its JSON file, if any, says whether it is a loop and
+            what the layers are told to be of, unless it tells of another sound.
         by: `hpss` for harmonic, percussive and residual layers, `bands` for low, mid and high,
             `stems` for drums, bass and so on by Demucs, and a residual.
         stems_model: of stems, see `load_separator`; None is its default.
@@ -48,7 +49,7 @@ def split(
             "  add --by stems, or leave out --stems-model"
         )
     wav, sample_rate = read_audio(file)
-    take = read_take(file) or Take(prompt="", seconds=wav.shape[1] / sample_rate, seed=0)
+    take = take_of_sound(file) or Take(prompt="", seconds=wav.shape[1] / sample_rate, seed=0)
     separator = load_separator(stems_model or DEFAULT_MODEL) if by == "stems" else None
     about: dict[str, Any] = {}
     if separator is not None:

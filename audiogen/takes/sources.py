@@ -22,7 +22,7 @@ from audiogen.locking import new_file
 from audiogen.pipeline import Pipeline
 from audiogen.storage import make_folder, sha256_file
 from audiogen.take_request import TakeRequest
-from audiogen.takes.take import Edit, SourceFile, Take, read_take, write_take
+from audiogen.takes.take import Edit, SourceFile, Take, take_of_sound, write_take
 from audiogen.types import LatentSpec
 
 _log = logging.getLogger(__name__)
@@ -83,13 +83,9 @@ def read_source(path: Path, pipeline: Pipeline) -> Source:
     spec = pipeline.codec.spec
     wav, sample_rate = read_audio(path)
     try:
-        take = read_take(path)
+        take = take_of_sound(path)
     except ValueError as error:  # any sound can be edited
         _log.warning("%s", error)
-        take = None
-    if take is not None and not take.is_sound(path):
-        text = "%s: not the sound that its JSON file tells of; its prompt and seed are not used"
-        _log.warning(text, path.name)
         take = None
     request = None if take is None else _request(take, wav, sample_rate, pipeline)
     wav, changes = _fitted(wav, sample_rate, spec)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from audiogen.schema import Config, ConfigError, parse_config
 from audiogen.storage import atomic_write_text, digest_of, read_json
 from audiogen.take_request import Seed, TakeRequest
 
+_log = logging.getLogger(__name__)
 _NOT_BESIDE = {"file", "run"}
 """Of a pack's job, not of a take: its file may be moved, and a folder's name may be private."""
 
@@ -242,6 +244,20 @@ def read_take(sound: Path) -> Take | None:
         raise ValueError(
             "\n  ".join([f"{path}: not the JSON file of a take", *map(str.strip, lines[:3])])
         ) from None
+
+
+def take_of_sound(sound: Path) -> Take | None:
+    """Return what `read_take` does, but None, with a warning, for another sound under its name.
+
+    Raises:
+        ValueError: see `read_take`.
+    """
+    take = read_take(sound)
+    if take is None or take.is_sound(sound):
+        return take
+    text = "%s: not the sound that its JSON file tells of; nothing of what it tells is used"
+    _log.warning(text, sound.name)
+    return None
 
 
 def write_take(

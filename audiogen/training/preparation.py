@@ -12,10 +12,12 @@ from typing import Any
 import torch
 
 import audiogen
+from audiogen.conditioning.controls import ControlName
 from audiogen.conditioning.text import TextEncoder
 from audiogen.data.intake.scan import scan_folder, summarise
 from audiogen.data.intake.walk import walk
 from audiogen.data.loading.examples import TextTable, prompts_of
+from audiogen.data.loading.variety import require_variety
 from audiogen.data.manifest import ManifestRow, read_manifest, write_manifest
 from audiogen.data.synthetic import write_textures
 from audiogen.experiment import ExperimentConfig
@@ -85,13 +87,20 @@ def _require_enough(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> No
             f"{config.sounds}: nothing to train on\n  its metadata hold out every recording; give"
             " some the split `train`, or leave the split of some empty"
         )
-    controls = config.generator.conditioner.controls if config.generator is not None else {}
-    is_one = len(clips) == config.train.generator.versions == 1
-    if controls and is_one and clips[0].seconds <= config.data.clip_seconds:
-        raise ValueError(
-            f"{config.sounds}: one clip to train on, of which no control can be learnt\n"
-            "  leave out generator.conditioner.controls, or take sounds in which they vary"
-        )
+    spec = config.codec.spec(1)  # the channels of its latents play no part in what is measured
+    require_variety(
+        config.sounds,
+        clips,
+        spec,
+        spec.num_frames(config.data.clip_seconds),
+        _controls(config),
+        versions=config.train.generator.versions,
+    )
+
+
+def _controls(config: ExperimentConfig) -> list[ControlName]:
+    """The controls that are to be learnt."""
+    return [] if config.generator is None else sorted(config.generator.conditioner.controls)
 
 
 def _begun_settings(config: ExperimentConfig) -> dict[str, Mapping[str, Any]]:
@@ -115,12 +124,21 @@ def _preparation_key(config: ExperimentConfig, folder: Path) -> dict[str, str]:
         for path in (here / name for name in names)
         if path.is_file()
     ]
-    settings: Mapping[str, Any] = {
+    settings: dict[str, Any] = {
         "held_out": config.data.held_out,
         "seed": config.seed,
         "terms": config.terms.model_dump(mode="json"),
         "text": config.text.model_dump(mode="json"),
     }
+    if controls := _controls(config):  # that they vary depends on how they are measured
+        settings["controls"] = [
+            controls,
+            config.data.clip_seconds,
+            config.train.generator.versions,
+            config.codec.sample_rate,
+            config.codec.audio_channels,
+            config.codec.hop_length,
+        ]
     return {"files": digest_of(listing), "settings": digest_of(settings)}
 
 

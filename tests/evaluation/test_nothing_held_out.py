@@ -1,12 +1,14 @@
-"""Sounds of which none can be held out: prepare says so, and the report does without."""
+"""What cannot be measured, as of sounds of which none is held out: the report does without."""
 
+import html
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 import torch
 from fake_text import FakeTextEncoder
+from torch import Tensor
 
 from audiogen.audio.io.files import write_audio
 from audiogen.data.intake.scan import scan_folder, summarise
@@ -14,6 +16,7 @@ from audiogen.evaluation.evaluate import evaluate
 from audiogen.evaluation.scoreboard import scoreboard
 from audiogen.evaluation.scores import NOTHING_HELD_OUT, Scores, read_scores
 from audiogen.experiment import ExperimentConfig, load_config
+from audiogen.generators.ode import likelihood
 from audiogen.schema import ConfigError
 from audiogen.training.preparation import prepare
 from audiogen.training.stages import train
@@ -164,14 +167,6 @@ def test_nothing_to_train_on_is_an_error_of_prepare(tmp_path: Path) -> None:
     assert not config.run.manifest.exists()
 
 
-def test_a_control_of_one_clip_is_an_error_of_prepare(tmp_path: Path) -> None:
-    write_sounds(tmp_path / "sounds", ONE_FILE, seconds=1.0)
-    config = experiment(tmp_path, "diffusion", "generator.conditioner.controls={brightness: auto}")
-    with pytest.raises(ValueError, match="one clip to train on, of which no control"):
-        prepare(config)
-    assert not config.run.manifest.exists()
-
-
 def test_demos_are_no_shorter_than_a_take_may_be(tmp_path: Path) -> None:
     write_sounds(tmp_path / "sounds", ONE_EACH)
     config = experiment(tmp_path, "diffusion", "data.clip_seconds=0.3")
@@ -200,3 +195,51 @@ def test_too_few_held_out_clips_give_no_distance(tmp_path: Path, count: int) -> 
     assert scores.takes.frechet is None
     assert scores.likelihood is not None
     assert scores.likelihood.held_out is not None
+
+
+def no_step(patch: pytest.MonkeyPatch) -> str:
+    patch.setattr(likelihood, "MAX_STEPS", 1)
+    return "no step of the solver meets a tolerance of 0.0001"
+
+
+def not_finite(patch: pytest.MonkeyPatch) -> str:
+    patch.setattr(likelihood, "estimated_trace", lambda out, x, signs: out.sum(dim=(1, 2)) / 0)
+    return "the generator's output at t=0.01 is not finite; its training has failed"
+
+
+def not_finite_later(patch: pytest.MonkeyPatch) -> str:
+    def trace(out: Tensor, x: Tensor, signs: Tensor) -> Tensor:
+        return 1 / (x.std(dim=(1, 2)) < 2)
+
+    patch.setattr(likelihood, "estimated_trace", trace)
+    return "is not finite; its training has failed"
+
+
+@pytest.mark.parametrize("broken", [no_step, not_finite, not_finite_later])
+def test_a_likelihood_that_cannot_be_had_takes_nothing_with_it(
+    tmp_path: Path,
+    broken: Callable[[pytest.MonkeyPatch], str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write_sounds(tmp_path / "sounds", ONE_EACH)
+    config = experiment(tmp_path, "diffusion")
+    reason = broken(monkeypatch)
+    scores = measured(config)
+    assert scores.likelihood is None
+    assert scores.takes is not None
+    [note] = scores.notes
+    assert reason in note
+    assert note in html.unescape(config.run.report.read_text(encoding="utf-8"))
+    [warned] = [one for one in caplog.records if "no likelihood" in one.message]
+    assert (warned.levelname, warned.message) == ("WARNING", f"{config.run_dir}: {note}")
+    assert "None" not in scoreboard([config.run_dir])
+
+
+def test_a_likelihood_that_is_asked_for_wrongly_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_sounds(tmp_path / "sounds", ONE_FILE)
+    monkeypatch.setattr(likelihood, "_check", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        measured(experiment(tmp_path, "diffusion"))

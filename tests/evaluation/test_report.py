@@ -342,6 +342,15 @@ def test_unreadable_take_is_named_and_the_rest_shown(own_run: Path) -> None:
     assert len(page.all("audio")) == 2 + 2 + 4 - 1
 
 
+@pytest.mark.parametrize("name", ["._rain-0.wav", "._rain-0.json", ".hidden.flac"])
+def test_hidden_files_are_no_takes(own_run: Path, name: str) -> None:
+    before = len(Page(write_report(own_run)).all("audio"))
+    (own_run / "evaluation" / "takes" / name).write_bytes(b"\0\5\x16\7")
+    page = Page(write_report(own_run))
+    assert len(page.all("audio")) == before
+    assert "cannot be read" not in page.text["takes"]
+
+
 def test_no_such_run() -> None:
     with pytest.raises(ValueError, match="no such run folder"):
         write_report(Path("runs/nowhere"))

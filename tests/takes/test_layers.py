@@ -87,6 +87,48 @@ def test_layers_of_a_loop_do_not_depend_on_where_it_begins(by: Any) -> None:
         assert energy(open_ended[name] - wanted) > 10 * energy(there[name] - wanted)
 
 
+FACTS = {
+    "prompt": "rain",
+    "seed": 7,
+    "seconds": 2.0,
+    "loop": True,
+    "model": "diffusion",
+    "licences": {"CC-BY-4.0": 3},
+    "i_own_these": True,
+}
+
+
+@pytest.mark.parametrize("change", ["other", "shorter", "louder", "other rate"])
+def test_layers_of_a_foreign_sound_have_no_facts_of_the_take_whose_name_it_has(
+    change: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "a.wav"
+    write_audio(file, tone(440), RATE, sidecar=FACTS)
+    own, _ = read_audio(file)
+    foreign = {"other": clicks(), "shorter": own[:, :-9], "louder": 1.5 * own, "other rate": own}
+    rate = 2 * RATE if change == "other rate" else RATE
+    write_audio(file, foreign[change], rate)
+    for path in split(file, by="bands"):
+        note = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        assert note["prompt"] == ""
+        assert note["seed"] == 0
+        assert not note.keys() & {"loop", "model", "licences", "i_own_these"}
+        assert note["layer"]["file"] == "a.wav"
+    [warning] = caplog.messages
+    assert warning.startswith("a.wav: not the sound that its JSON file tells of")
+
+
+def test_layers_of_the_take_itself_have_its_facts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "a.wav"
+    write_audio(file, tone(440), RATE, sidecar=FACTS)
+    for path in split(file, by="bands"):
+        note = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        assert FACTS.items() <= note.items()
+    assert not caplog.messages
+
+
 def test_a_sidecar_that_is_none_is_named(tmp_path: Path) -> None:
     file = tmp_path / "a.wav"
     write_audio(file, tone(440), RATE)

@@ -68,6 +68,17 @@ def read_beginning(folder: Path, row: ManifestRow, spec: LatentSpec, seconds: fl
     return sound.part(0, length) if sound else read_clip(folder, row, spec)[:, :length]
 
 
+def in_parts(
+    folder: Path, row: ManifestRow, spec: LatentSpec, *, window_seconds: float
+) -> tuple[int, Callable[[int, int], Tensor]]:
+    """Return the length of a file in samples, and what gives its samples (C, n) by start and stop.
+
+    They are those of `read_clip`; for the arguments see `long_sound`.
+    """
+    sound = long_sound(folder, row, spec, window_seconds=window_seconds)
+    return (sound.num_samples, sound.part) if sound else _in_memory(read_clip(folder, row, spec))
+
+
 def read_clips(
     folder: Path, rows: Sequence[ManifestRow], spec: LatentSpec, seconds: float
 ) -> list[Tensor]:
@@ -99,6 +110,11 @@ def speeds_of(count: int) -> Iterator[tuple[int, int]]:
         place = (number + 1) // 2
         change = round(SPEED_RANGE * SPEED_STEPS * place / (count // 2))
         yield SPEED_STEPS + (change if number % 2 else -change), -1 if place % 2 else 1
+
+
+def version_length(sound: LongSound, speed: int) -> int:
+    """Samples of one of the versions of a long recording; see `versions_of`."""
+    return min(sound.num_samples, round(sound.num_samples * SPEED_STEPS / speed))
 
 
 def version_blocks(sound: LongSound, speed: int, sign: int) -> Iterator[Tensor]:

@@ -16,11 +16,11 @@ from torch import Tensor
 from audiogen.codecs import Codec
 from audiogen.conditioning.controls import ControlName
 from audiogen.data.loading.clips import (
-    SPEED_STEPS,
     long_sound,
     read_clip,
     speeds_of,
     version_blocks,
+    version_length,
     versions_of,
 )
 from audiogen.data.loading.long_sounds import LongSound
@@ -91,9 +91,8 @@ def _encode_long(
     """Encode a version of a recording that is longer than `min_frames`, twice read for measures."""
     blocks = (wav[None].to(codec.device) for wav in version_blocks(sound, speed, sign))
     latents = torch.cat([piece[0].cpu() for piece in codec.encode_pieces(blocks)], dim=-1)
-    num_samples = min(sound.num_samples, round(sound.num_samples * SPEED_STEPS / speed))
     again = version_blocks(sound, speed, sign)
-    windows = measure_blocks(again, num_samples, codec.spec, min_frames, controls)
+    windows = measure_blocks(again, version_length(sound, speed), codec.spec, min_frames, controls)
     return LatentItem(latents=latents, num_frames=latents.shape[-1], row=row, windows=windows)
 
 

@@ -91,19 +91,29 @@ def find_ranges(
     Raises:
         ValueError: a control has fewer than two values, of which nothing can be learnt.
     """
-    measured = [window.measures for window in windows]
+    found = list(windows)
     ranges: dict[ControlName, Span] = {}
     for name in controls:
-        values = np.array(
-            [one[name] for one in measured if not math.isnan(one.get(name, math.nan))]
-        )
-        low, high = np.percentile(values, PERCENTILES) if len(values) else (0.0, 0.0)
-        low, high = (float(f"{value:.{RANGE_DIGITS}g}") for value in (low, high))
+        count, (low, high) = spread_of(found, name, PERCENTILES)
         if low >= high:
             raise ValueError(
                 f"generator.conditioner.controls: {name} cannot be learnt: no two different values"
-                f"\n  {len(values)} of {len(measured)} training windows have one"
+                f"\n  {count} of {len(found)} training windows have one"
                 "\n  leave it out, or take sounds in which it varies"
             )
         ranges[name] = KEY_RANGE if name == "key" else (low, high)
     return ranges
+
+
+def spread_of(
+    windows: Sequence[MeasuredWindow], name: ControlName, percentiles: tuple[int, int]
+) -> tuple[int, Span]:
+    """How many windows have a number of a control, and two percentiles of these; 0 of none."""
+    measured = [window.measures.get(name, math.nan) for window in windows]
+    values = np.array([value for value in measured if not math.isnan(value)])
+    low, high = np.percentile(values, percentiles) if len(values) else (0.0, 0.0)
+    return len(values), (_rounded(low), _rounded(high))
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{RANGE_DIGITS}g}")

@@ -75,6 +75,7 @@ def metrics_section(scores: Scores | None, problem: str) -> Markup:
         blocks.append(_codebooks(scores.codec))
     if scores.likelihood is not None:
         blocks.append(_likelihood(scores.likelihood))
+    blocks += [tag("p", f"Not measured: {note}.", class_="missing") for note in scores.notes]
     where = tag("p", f"Measured on {scores.machine}.", class_="quiet")
     lead = "Measured on held-out recordings, with no downloaded network."
     if scores.codec is None:

@@ -14,6 +14,7 @@ from pydantic import ConfigDict
 
 from audiogen.audio.io.decoding import AUDIO_SUFFIXES, AudioReadError
 from audiogen.audio.io.files import read_audio
+from audiogen.data.intake.walk import is_hidden
 from audiogen.evaluation.scores import NOTHING_HELD_OUT, Scores
 from audiogen.pages.charts import screen
 from audiogen.pages.markup import Markup, join, missing, number, section, tag
@@ -165,7 +166,7 @@ def sound_files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
+        if path.suffix.lower() in AUDIO_SUFFIXES and not is_hidden(path.name)
     )
 
 

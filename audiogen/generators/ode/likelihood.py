@@ -37,6 +37,10 @@ TOLERANCE = 1e-4
 """Of the solver; far below a hundredth of a bit, while clips differ by tenths."""
 
 
+class UnsolvedError(ValueError):
+    """The likelihood of clips cannot be had of this generator; says why."""
+
+
 def bits_per_dimension(
     generator: Denoiser, batch: Batch, *, seeds: Sequence[int], tolerance: float = TOLERANCE
 ) -> Tensor:
@@ -62,8 +66,8 @@ def bits_per_dimension(
         Bits per latent dimension (B,).
 
     Raises:
-        ValueError: shapes or seeds do not fit, the generator is in training mode, or the solver
-            meets no tolerance.
+        ValueError: shapes or seeds do not fit, or the generator is in training mode.
+        UnsolvedError: its output is not finite, or the solver meets no tolerance.
     """
     _check(generator, batch, seeds)
     lengths = batch.mask[:, : generator.window_frames].sum(dim=1)
@@ -116,7 +120,7 @@ def _drift(generator: Denoiser, scene: Scene, mask: Tensor, signs: Tensor) -> Dr
             rate = (x - generator.denoise(x, t, scene)) * mask[:, None]
             divergence = estimated_trace(rate, x, signs)
         if not bool(rate.isfinite().all() and divergence.isfinite().all()):
-            raise ValueError(
+            raise UnsolvedError(
                 f"bits_per_dimension: the generator's output at t={float(t[0]):.3g} is not finite\n"
                 "  its training has failed, or the latents are not those of its codec"
             )
@@ -126,7 +130,7 @@ def _drift(generator: Denoiser, scene: Scene, mask: Tensor, signs: Tensor) -> Dr
 
 
 def _solved(drift: Drift, state: State, interval: tuple[float, float], tolerance: float) -> State:
-    """Solve an ODE by Dormand and Prince's method of order 5(4), or raise ValueError.
+    """Solve an ODE by Dormand and Prince's method of order 5(4), or raise UnsolvedError.
 
     All items share one step, which is accepted when the error of each of them meets the
     tolerance; so an item's result varies with its batch, but only within the tolerance.
@@ -138,7 +142,7 @@ def _solved(drift: Drift, state: State, interval: tuple[float, float], tolerance
             drift, state, times, rtol=tolerance, atol=tolerance, method="dopri5", options=options
         )
     except AssertionError as error:  # how torchdiffeq says that it found no step
-        raise ValueError(
+        raise UnsolvedError(
             f"bits_per_dimension: no step of the solver meets a tolerance of {tolerance:g}\n"
             f"  torchdiffeq: {str(error)[:80]}"
         ) from None
