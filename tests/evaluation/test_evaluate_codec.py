@@ -81,7 +81,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
 
 def test_the_codec_is_measured_beside_griffin_lim(evaluated: ExperimentConfig) -> None:
     metrics = metrics_of(evaluated)
-    assert metrics.keys() == {"key", "codec", "recognised", "character", "machine"}
+    assert metrics.keys() == {"key", "codec", "recognised", "character", "machine", "notes"}
     codec = metrics["codec"]
     assert codec["num_clips"] == len(read_split(evaluated.run.manifest, "held_out"))
     for key in ("stft_distance", "mel_distance"):
