@@ -1,7 +1,8 @@
-"""The two networks that codecs put their bottleneck into: Fourier frames, or strided convolutions.
+"""The networks that codecs put their bottleneck into: Fourier frames, or strided convolutions.
 
-A codec chooses its trunk and its bottleneck apart. The Fourier trunk costs tens of times less
-for equally many parameters; the strided network is that of DAC and Oobleck.
+A codec chooses its trunk and its bottleneck apart. Those of Fourier frames cost tens of times less
+for equally many parameters; one learns magnitudes and phases, one filters pulses of a pitch that is
+measured. The strided network is that of DAC and Oobleck.
 """
 
 from __future__ import annotations
@@ -180,6 +181,16 @@ class Trunk(nn.Module, ABC):
         return self.decode(latents, [randn(like_wav.shape, like_wav.device) for _ in range(2)])
 
 
+def _encoder(config: FramesConfig, framing: FourierFraming, out_channels: int) -> FourierEncoder:
+    return FourierEncoder(
+        framing,
+        dim=config.encoder_dim,
+        depth=config.encoder_depth,
+        num_bands=config.num_bands,
+        out_channels=out_channels,
+    )
+
+
 class FourierTrunk(Trunk):
     """ConvNeXt blocks between an STFT and its inverse; random fine detail."""
 
@@ -191,13 +202,7 @@ class FourierTrunk(Trunk):
         decoder_channels: int,
     ) -> None:
         super().__init__()
-        self.encoder = FourierEncoder(
-            framing,
-            dim=config.encoder_dim,
-            depth=config.encoder_depth,
-            num_bands=config.num_bands,
-            out_channels=encoder_channels,
-        )
+        self.encoder = _encoder(config, framing, encoder_channels)
         self.decoder = FourierDecoder(
             framing,
             dim=config.decoder_dim,
@@ -247,13 +252,7 @@ class HarmonicTrunk(Trunk):
     ) -> None:
         super().__init__()
         self.framing = framing
-        self.encoder = FourierEncoder(
-            framing,
-            dim=config.encoder_dim,
-            depth=config.encoder_depth,
-            num_bands=config.num_bands,
-            out_channels=encoder_channels,
-        )
+        self.encoder = _encoder(config, framing, encoder_channels)
         self.decoder = HarmonicDecoder(
             framing,
             dim=config.decoder_dim,

@@ -286,13 +286,18 @@ def test_diffusion_trains_and_samples_at_the_levels_of_a_flow() -> None:
     assert isinstance(diffusion, ODEGenerator)
     assert isinstance(flow, ODEGenerator)
     lengths = torch.tensor([WINDOW, 4 * WINDOW])
-    for level in (1.0, 0.5):
+    for level in (60 / 61, 0.5):
         times = flow.times(8, lengths, level)
         sigmas = diffusion.times(8, lengths, level)
-        torch.testing.assert_close(sigmas, (times / (1 - times)).clamp_max(60))
-        assert bool((sigmas.diff(dim=0) < 0).all())
+        torch.testing.assert_close(sigmas, times / (1 - times), rtol=1e-4, atol=0)
         assert times[0].tolist() == pytest.approx([level] * 2)
         assert not bool(times[-1].any())
+    torch.testing.assert_close(
+        diffusion.times(8, lengths, 1.0), diffusion.times(8, lengths, 60 / 61)
+    )
+    for steps in (1, 8, 100, 1000):  # a solver divides by the distance of two times
+        for one in (diffusion, flow):
+            assert bool((one.times(steps, lengths).diff(dim=0) < 0).all())
     many = torch.full((20_000,), WINDOW)
     drawn = []
     for generator in (flow, diffusion):

@@ -62,6 +62,11 @@ class Denoiser(LatentGenerator):
             infill=config.infill.is_on,
         )
 
+    @property
+    def highest_level(self) -> float:
+        """The level of noise where sampling starts."""
+        return 1.0
+
     @abstractmethod
     def alpha(self, t: Tensor) -> Tensor:
         """Share of the clean latents in x = alpha clean + t noise."""
@@ -83,7 +88,8 @@ class Denoiser(LatentGenerator):
             level: of the noise that the first time has, from above 0 to 1.
         """
         shift = self.shift(num_frames)
-        first = shifted(torch.as_tensor(level, device=shift.device), 1 / shift)
+        highest = torch.as_tensor(min(level, self.highest_level), device=shift.device)
+        first = shifted(highest, 1 / shift)
         ramp = torch.linspace(1, 0, steps + 1, device=shift.device)[:, None]
         return self.time_at(shifted(ramp * first, shift))
 

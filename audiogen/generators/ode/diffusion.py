@@ -53,6 +53,11 @@ class DiffusionGenerator(ODEGenerator):
         sigma_data = self.config.sigma_data
         return (t**2 + sigma_data**2) / (t * sigma_data) ** 2
 
+    @property
+    def highest_level(self) -> float:
+        """That of `sigma_max`."""
+        return self.config.sigma_max / (self.config.sigma_max + self.config.sigma_data)
+
     def time_at(self, level: Tensor) -> Tensor:
         """Sigma, up to `sigma_max`."""
         return (self.config.sigma_data * level / (1 - level)).clamp_max(self.config.sigma_max)
