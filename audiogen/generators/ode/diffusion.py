@@ -1,7 +1,6 @@
 """Latent diffusion with EDM preconditioning (Karras et al. 2022) on a DiT.
 
-Its levels of noise, in training and in sampling, are those of a flow: sigma = t / (1 - t). Karras's
-own, made for single pictures, land where the class of a sound has long been decided.
+Its levels of noise, in training and in sampling, are those of a flow: sigma = t / (1 - t).
 """
 
 from __future__ import annotations
