@@ -107,6 +107,24 @@ def to_channels(wav: Tensor, audio_channels: int, *, cancels: bool | None = None
     return wav.mean(dim=0, keepdim=True).repeat(audio_channels, 1)
 
 
+def mid_side(wav: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean of left and right, and half their difference, each (..., T).
+
+    Args:
+        wav: The stereo signal (..., 2, T).
+
+    >>> mid_side(torch.tensor([[1.0], [0.5]]))
+    (tensor([0.7500]), tensor([0.2500]))
+    """
+    left, right = wav.unbind(-2)
+    return (left + right) / 2, (left - right) / 2
+
+
+def left_right(middle: Tensor, side: Tensor) -> Tensor:
+    """Return the stereo signal (..., 2, T) of `mid_side`."""
+    return torch.stack([middle + side, middle - side], dim=-2)
+
+
 def loudness_lufs(wav: Tensor, sample_rate: int) -> float:
     """Measure integrated loudness, ITU-R BS.1770-4.
 

@@ -26,7 +26,7 @@ class DiscriminatorConfig(Config):
 class STFTDiscriminator(nn.Module):
     """Convolutions over time and frequency of one compressed complex spectrum."""
 
-    def __init__(self, window: int, audio_channels: int, channels: int) -> None:
+    def __init__(self, window: int, channels: int) -> None:
         super().__init__()
         self.window = window
         plan = (  # out channels, kernel and stride over (time, frequency)
@@ -36,7 +36,7 @@ class STFTDiscriminator(nn.Module):
             (4 * channels, (3, 3), (1, 1)),
         )
         self.layers = nn.ModuleList()
-        width = 2 * audio_channels
+        width = 2  # real and imaginary part
         for out_channels, kernel, stride in plan:
             padding = (kernel[0] // 2, kernel[1] // 2)
             conv = nn.Conv2d(width, out_channels, kernel, stride, padding)
@@ -47,7 +47,7 @@ class STFTDiscriminator(nn.Module):
         self.score = weight_norm(nn.Conv2d(width, 1, (3, 3), padding=1))
 
     def forward(self, wav: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Score wav (B, C, T): scores (B, 1, M', F') and the feature maps of each layer."""
+        """Score wav (B, 1, T): scores (B, 1, M', F') and the feature maps of each layer."""
         with torch.autocast(wav.device.type, enabled=False):
             hop = self.window // 4
             spectrum = stft(nn.functional.pad(wav, (0, -wav.shape[-1] % hop)), self.window, hop)
@@ -65,13 +65,13 @@ class STFTDiscriminator(nn.Module):
 class Discriminators(nn.Module):
     """One STFT discriminator per resolution."""
 
-    def __init__(self, config: DiscriminatorConfig, audio_channels: int) -> None:
+    def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
         self.members = nn.ModuleList(
-            STFTDiscriminator(window, audio_channels, config.channels) for window in config.windows
+            STFTDiscriminator(window, config.channels) for window in config.windows
         )
 
     def forward(self, wav: Tensor) -> tuple[list[Tensor], list[list[Tensor]]]:
-        """Scores and feature maps of wav (B, C, T), one entry per resolution."""
+        """Scores and feature maps of wav (B, 1, T), one entry per resolution."""
         scored = [member(wav) for member in self.members]
         return [score for score, _ in scored], [maps for _, maps in scored]

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from audiogen.audio.dsp import mid_side
 from audiogen.audio.spectral import mel_filterbank, stft
 from audiogen.nn.chance import shared_generator
 from audiogen.nn.processes import mean_over_processes
@@ -22,6 +24,8 @@ from audiogen.schema import Config
 
 MULTI_RESOLUTION = (2048, 1024, 512)
 """STFT windows of `multi_resolution_loss` in samples, each with a hop of a quarter."""
+SIDE_FLOOR = 1e-2
+"""RMS of a recording under which a side that is not its own counts less."""
 LOG_FLOOR = 1e-4
 """Unit-energy magnitude (-80 dBFS of white noise) under which details do not count."""
 
@@ -30,7 +34,7 @@ class SpectralLossConfig(Config):
     """Multi-resolution STFT and mel distances."""
 
     windows: tuple[int, ...] = (2048, 1024, 512, 256, 128)
-    """STFT windows in samples, each with a hop of a quarter; mel distances use all of them."""
+    """STFT windows in samples, each with a hop of a half; mel distances use all of them."""
     bin_windows: tuple[int, ...] = (2048, 512, 128)
     """The windows whose single bins are compared, by log magnitude and as complex numbers."""
     windows_per_step: int = Field(default=3, ge=1)
@@ -60,7 +64,7 @@ class SpectralDistance(nn.Module):
         config = self.config
         found: list[tuple[str, Tensor]] = []
         for window in windows:
-            hop = window // 4
+            hop = window // 2
             spectrum = stft(F.pad(wav, (0, -wav.shape[-1] % hop)), window, hop)
             power = spectrum.real.square() + spectrum.imag.square()
             # The small constants bound the gradient of the root at zero magnitude.
@@ -105,6 +109,62 @@ class SpectralDistance(nn.Module):
         chance = shared_generator(torch.device("cpu"))
         order = torch.randperm(len(windows), generator=chance)
         return tuple(windows[index] for index in order[:count].tolist())
+
+
+@dataclass(frozen=True)
+class Views:
+    """Signals of one channel in which two stereo sounds are to be alike, as rows of a batch.
+
+    Of a stereo recording these are the middle and the side, or left and right: each pair alone
+    leaves open what the other tells, and in the mean of steps both count. Of one whose sides are
+    equal it is the middle: its stereo costs nothing.
+
+    Attributes:
+        items: which item of the batch each row is of (N,).
+        mix: what of its channels is added up (N, C).
+    """
+
+    items: Tensor
+    mix: Tensor
+
+    @classmethod
+    def of(cls, reference: Tensor) -> Views:
+        """Those of recordings (B, C, T); the pair is drawn, the same for all."""
+        batch, channels, _ = reference.shape
+        every = torch.arange(batch, device=reference.device)
+        if channels == 1:
+            return cls(every, reference.new_ones(batch, 1))
+        wide = every[is_wide(reference)]
+        chance = shared_generator(torch.device("cpu"))
+        if int(torch.randint(2, (), generator=chance)):
+            first, second = (1.0, 0.0), (0.0, 1.0)
+        else:
+            first, second = (0.5, 0.5), (0.5, -0.5)
+        narrow = every[~is_wide(reference)]
+        rows = ((narrow, (0.5, 0.5)), (wide, first), (wide, second))
+        mixes = [reference.new_tensor(mix).expand(len(items), 2) for items, mix in rows]
+        return cls(torch.cat([items for items, _ in rows]), torch.cat(mixes))
+
+    def __call__(self, wav: Tensor) -> Tensor:
+        """The rows (N, 1, T) of sounds (B, C, T)."""
+        return (wav[self.items] * self.mix[..., None]).sum(dim=1, keepdim=True)
+
+
+def is_wide(wav: Tensor) -> Tensor:
+    """Whether each of stereo sounds (B, 2, T) has a side that counts: (B,)."""
+    return mid_side(wav)[1].square().mean(dim=1).sqrt() > LOG_FLOOR
+
+
+def side_loss(reference: Tensor, *estimates: Tensor) -> Tensor:
+    """How loud the side of stereo sounds (B, 2, T) is whose recording has none.
+
+    The RMS of the side over that of the recording; the mean over those recordings and estimates.
+    """
+    narrow = ~is_wide(reference)
+    level = reference[narrow].square().mean(dim=(1, 2)).sqrt() + SIDE_FLOOR
+    sides = [mid_side(estimate[narrow])[1] for estimate in estimates]
+    shares = [(side.square().mean(dim=1) + 1e-12).sqrt() / level for side in sides]
+    return torch.stack(shares).sum() / max(1, len(estimates) * int(narrow.sum()))
 
 
 def multi_resolution_loss(reference: Tensor, estimate: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -69,4 +70,5 @@ class RVQCodec(Codec):
     def forward(self, wav: Tensor) -> CodecOutput:
         """Decode quantised latents of wav (B, C, T), twice where the trunk is random."""
         quantised, _, losses = self.bottleneck(self.trunk.encode(wav))
-        return CodecOutput(reconstructions=self.trunk.decode_twice(quantised, wav), losses=losses)
+        output = self.trunk.decode_twice(quantised, wav)
+        return replace(output, losses={**output.losses, **losses})

@@ -17,11 +17,14 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from audiogen.audio.pitch import HIGHEST_HZ, LOWEST_HZ, MIDDLE, context_frames, track_pitch
+from audiogen.codecs.base import CodecOutput
 from audiogen.codecs.config import CodecConfig
+from audiogen.codecs.losses import is_wide
 from audiogen.nn.chance import rand, randn
 from audiogen.nn.convnet import ConvDecoder, ConvEncoder, contexts
 from audiogen.nn.fourier import FourierDecoder, FourierEncoder, FourierFraming, WavePath
-from audiogen.nn.harmonic import HarmonicDecoder, cycles, pulses, running_phase
+from audiogen.nn.harmonic import HarmonicDecoder, HarmonicEncoder
+from audiogen.nn.pulses import cycles, pulses, running_phase
 from audiogen.schema import Config, OneOf
 
 
@@ -176,19 +179,10 @@ class Trunk(nn.Module, ABC):
             A wav for each noise; a single one of a trunk in which nothing is random.
         """
 
-    def decode_twice(self, latents: Tensor, like_wav: Tensor) -> list[Tensor]:
-        """Decode with two noises in the shape of a wav, for the energy distance of `losses`."""
-        return self.decode(latents, [randn(like_wav.shape, like_wav.device) for _ in range(2)])
-
-
-def _encoder(config: FramesConfig, framing: FourierFraming, out_channels: int) -> FourierEncoder:
-    return FourierEncoder(
-        framing,
-        dim=config.encoder_dim,
-        depth=config.encoder_depth,
-        num_bands=config.num_bands,
-        out_channels=out_channels,
-    )
+    def decode_twice(self, latents: Tensor, wav: Tensor) -> CodecOutput:
+        """Decode latents of wav with two noises, for the energy distance of `losses`."""
+        noises = [randn(wav.shape, wav.device) for _ in range(2)]
+        return CodecOutput(reconstructions=self.decode(latents, noises), losses={})
 
 
 class FourierTrunk(Trunk):
@@ -202,7 +196,13 @@ class FourierTrunk(Trunk):
         decoder_channels: int,
     ) -> None:
         super().__init__()
-        self.encoder = _encoder(config, framing, encoder_channels)
+        self.encoder = FourierEncoder(
+            framing,
+            dim=config.encoder_dim,
+            depth=config.encoder_depth,
+            num_bands=config.num_bands,
+            out_channels=encoder_channels,
+        )
         self.decoder = FourierDecoder(
             framing,
             dim=config.decoder_dim,
@@ -252,7 +252,13 @@ class HarmonicTrunk(Trunk):
     ) -> None:
         super().__init__()
         self.framing = framing
-        self.encoder = _encoder(config, framing, encoder_channels)
+        self.encoder = HarmonicEncoder(
+            framing,
+            dim=config.encoder_dim,
+            depth=config.encoder_depth,
+            num_bands=config.num_bands,
+            out_channels=encoder_channels,
+        )
         self.decoder = HarmonicDecoder(
             framing,
             dim=config.decoder_dim,
@@ -296,34 +302,39 @@ class HarmonicTrunk(Trunk):
     def decode(self, latents: Tensor, noises: Sequence[Tensor]) -> list[Tensor]:
         """Map latents (B, D + 3, L) to a wav for each noise; a phase is their last channel."""
         learnt, (pitch, periodicity, phase) = latents[:, :-3], latents[:, -3:].float().unbind(1)
-        sources = [(phase, noise) for noise in noises]
-        return self._rendered(learnt, pitch + MIDDLE, periodicity, sources)
+        pitch = pitch + MIDDLE
+        envelope = self.decoder.envelope(learnt, pitch, periodicity.clamp(0, 1))
+        wide = torch.zeros(len(latents), dtype=torch.bool, device=latents.device)
+        if envelope.side:
+            wide = (envelope.side.gain > 0).flatten(1).any(dim=1)
+        train = self._pulses(pitch, phase)
+        return [self.decoder.synthesise(envelope, train, noise, wide) for noise in noises]
 
-    def decode_twice(self, latents: Tensor, like_wav: Tensor) -> list[Tensor]:
-        """Decode latents (B, D + 2, L) with two noises, each with a phase of its own to begin."""
-        rate, hop = self.framing.sample_rate, self.framing.hop_length
+    def decode_twice(self, latents: Tensor, wav: Tensor) -> CodecOutput:
+        """Decode latents (B, D + 2, L) with two noises, each with a phase of its own to begin.
+
+        Where the recording has no side, none is made, and how loud it would be is a loss.
+        """
+        framing = self.framing
         learnt, pitch, periodicity = latents[:, :-2], _bounded(latents[:, -2]), latents[:, -1]
-        sources = []
+        envelope = self.decoder.envelope(learnt, pitch, periodicity.float().clamp(0, 1))
+        wide = torch.zeros(len(wav), dtype=torch.bool, device=wav.device)
+        losses = {}
+        if envelope.side:
+            wide = is_wide(wav)
+            narrow = envelope.side.gain[~wide]
+            losses["width"] = narrow.sum() / (envelope.side.gain[0].numel() * len(wav))
+        wavs = []
         for _ in range(2):
             start = rand((len(latents),), latents.device)
-            noise = randn(like_wav.shape, like_wav.device)
-            sources.append((running_phase(pitch, rate, hop, start), noise))
-        return self._rendered(learnt, pitch, periodicity, sources)
+            phase = running_phase(pitch, framing.sample_rate, framing.hop_length, start)
+            noise = randn(wav.shape, wav.device)
+            wavs.append(self.decoder.synthesise(envelope, self._pulses(pitch, phase), noise, wide))
+        return CodecOutput(reconstructions=wavs, losses=losses)
 
-    def _rendered(
-        self,
-        learnt: Tensor,
-        pitch: Tensor,
-        periodicity: Tensor,
-        sources: Sequence[tuple[Tensor, Tensor]],
-    ) -> list[Tensor]:
-        """A wav for each pair of a phase (B, L) and a noise (B, C, T)."""
-        rate, hop = self.framing.sample_rate, self.framing.hop_length
-        magnitudes = self.decoder.magnitudes(learnt, pitch, periodicity.float().clamp(0, 1))
-        return [
-            self.decoder.synthesise(magnitudes, pulses(pitch, phase, rate, hop), noise)
-            for phase, noise in sources
-        ]
+    def _pulses(self, pitch: Tensor, phase: Tensor) -> Tensor:
+        """A train of them (B, T)."""
+        return pulses(pitch, phase, self.framing.sample_rate, self.framing.hop_length)
 
 
 def _bounded(pitch: Tensor) -> Tensor:

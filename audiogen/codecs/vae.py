@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -65,10 +66,9 @@ class VAECodec(ContinuousCodec):
         mean, log_variance = self.posterior(wav)
         latents = mean + randn(mean.shape, mean.device) * (log_variance / 2).exp()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-        return CodecOutput(
-            reconstructions=self.trunk.decode_twice(self._with_measured(latents, wav), wav),
-            losses={"kl": self.config.kl_weight * kl},
-        )
+        output = self.trunk.decode_twice(self._with_measured(latents, wav), wav)
+        losses = {**output.losses, "kl": self.config.kl_weight * kl}
+        return replace(output, losses=losses)
 
     def _with_measured(self, learnt: Tensor, wav: Tensor) -> Tensor:
         """Put what the trunk measures of wav behind what is learnt (B, D, L)."""

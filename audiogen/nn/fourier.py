@@ -53,6 +53,11 @@ class FourierFraming:
         """Latent frames that half an STFT window reaches over."""
         return math.ceil(self.n_fft / self.hop_length)
 
+    def folded(self, features: Tensor) -> Tensor:
+        """Put those of STFT frames (B, C, K, M) into latent frames (B, L, C * frames * K)."""
+        parted = features.unflatten(3, (-1, self.frames_per_latent))
+        return parted.permute(0, 3, 1, 4, 2).flatten(2)
+
 
 class ConvNeXtBlock(nn.Module):
     """Depthwise convolution over time and an MLP over channels (Liu et al. 2022)."""
@@ -114,14 +119,15 @@ class FourierEncoder(nn.Module):
         depth: int,
         num_bands: int,
         out_channels: int,
+        beside: int = 0,
     ) -> None:
-        """Make a stack over `num_bands` mel bands per STFT frame."""
+        """Make a stack over `num_bands` mel bands per STFT frame, and `beside` more features."""
         super().__init__()
         self.framing = framing
         bank = mel_filterbank(num_bands, framing.n_fft, framing.sample_rate)
         self.register_buffer("bank", bank, persistent=False)
         in_dim = framing.audio_channels * framing.frames_per_latent * num_bands
-        self.stack = ConvNeXtStack(in_dim, dim, depth)
+        self.stack = ConvNeXtStack(in_dim + beside, dim, depth)
         self.head = nn.Linear(dim, out_channels)
 
     @property
@@ -129,16 +135,15 @@ class FourierEncoder(nn.Module):
         """Latent frames on each side that one output frame depends on."""
         return self.stack.context_frames + self.framing.window_frames
 
-    def forward(self, wav: Tensor) -> Tensor:
-        """Map wav (B, C, L * hop_length) to (B, out_channels, L)."""
+    def forward(self, wav: Tensor, beside: Tensor | None = None) -> Tensor:
+        """Map wav (B, C, L * hop_length), and features (B, L, beside), to (B, out_channels, L)."""
         spectrum = stft(wav, self.framing.n_fft, self.framing.stft_hop)  # (B, C, F, M)
         with torch.autocast(wav.device.type, enabled=False):
             bands = self.bank @ spectrum.abs()
             features = (bands + LOG_FLOOR).log() / 3 + 2  # about zero mean, unit variance
-        batch, channels, per_frame, num_frames = features.shape
-        per_latent = self.framing.frames_per_latent
-        folded = features.reshape(batch, channels, per_frame, num_frames // per_latent, per_latent)
-        folded = folded.permute(0, 3, 1, 4, 2).flatten(2)  # (B, L, C * per_latent * per_frame)
+        folded = self.framing.folded(features)
+        if beside is not None:
+            folded = torch.cat([folded, beside], dim=2)
         out: Tensor = self.head(self.stack(folded)).transpose(1, 2)
         return out
 

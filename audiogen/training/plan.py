@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from audiogen.codecs import Codec, build_codec
 from audiogen.codecs.discriminators import Discriminators
-from audiogen.codecs.losses import SpectralDistance
+from audiogen.codecs.losses import SpectralDistance, Views
 from audiogen.conditioning.controls import CONTROL_NAMES, CONTROL_RANGES
 from audiogen.conditioning.text import TEXT_DIM
 from audiogen.experiment import ExperimentConfig, LoopConfig
@@ -129,18 +129,19 @@ def _codec_need(codec: Codec, config: ExperimentConfig, machine: Machine) -> Nee
     """Of the codec and its discriminators, when they have come in."""
     plan, spec = config.train.codec, codec.spec
     items = _share(plan.batch_size, machine.gpus, "train.codec")
-    critic = Discriminators(plan.discriminators, spec.audio_channels)
+    critic = Discriminators(plan.discriminators)
     distance = SpectralDistance(plan.spectral, spec.sample_rate)
     length = spec.num_frames(plan.crop_seconds) * spec.hop_length
     wav = 0.1 * torch.randn(1, spec.audio_channels, length)
+    views = Views.of(wav)
 
     def reconstruct() -> Tensor:
         output = codec(wav)
-        distance(wav, *output.reconstructions)
+        distance(*map(views, (wav, *output.reconstructions)))
         return cast("Tensor", output.reconstructions[0])
 
     kept, operations = _probe(codec, config, reconstruct)
-    rival_kept, rival_operations = _probe(critic, config, lambda: critic(wav))
+    rival_kept, rival_operations = _probe(critic, config, lambda: critic(views(wav)))
     is_rivalry = plan.adversarial_start < 1
     # The discriminators learn from two sounds; then they judge one, passing a gradient on.
     judged = (2 * BACKWARD + 2) * rival_operations if is_rivalry else 0

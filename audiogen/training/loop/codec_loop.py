@@ -13,9 +13,11 @@ from audiogen.codecs import Codec
 from audiogen.codecs.discriminators import Discriminators
 from audiogen.codecs.losses import (
     SpectralDistance,
+    Views,
     adversarial_loss,
     discriminator_loss,
     feature_matching_loss,
+    side_loss,
 )
 from audiogen.experiment import CodecTrainConfig
 from audiogen.nn.chance import draws_of
@@ -35,7 +37,7 @@ def train_codec(codec: Codec, examples: Examples, config: CodecTrainConfig, run:
     accelerator, optim = run.accelerator, config.optim
     codec.to(accelerator.device).train()
     prepare_blocks(codec, run.config)
-    discriminators = Discriminators(config.discriminators, codec.spec.audio_channels)
+    discriminators = Discriminators(config.discriminators)
     discriminators.to(accelerator.device)
     distance = SpectralDistance(config.spectral, codec.spec.sample_rate).to(accelerator.device)
     optimizer = build_optimizer(codec, optim, accelerator.mixed_precision)
@@ -78,15 +80,18 @@ class _Update:
         set_lr(self.optimizer, lr)
         undo = [Undo(self.codec.buffers())]  # codebooks learn in the forward pass
         output = self.codec(wav)
-        losses = {**self.distance(wav, *output.reconstructions), **output.losses}
+        views = Views.of(wav)
+        real, *fakes = map(views, (wav, *output.reconstructions))
+        losses = {**self.distance(real, *fakes), **output.losses}
+        if wav.shape[1] == 2:
+            losses["side"] = side_loss(wav, *output.reconstructions)
         told, rival_norm = {}, 0.0
         if step >= config.adversarial_start * config.steps:
             set_lr(self.rival, config.discriminator_lr * lr / config.optim.lr)
             undo.append(Undo(self.discriminators.state_dict().values(), self.rival))
-            fake = output.reconstructions[0]
-            rivalry, rival_norm, real_maps = self._train_discriminators(wav, fake)
+            rivalry, rival_norm, real_maps = self._train_discriminators(real, fakes[0])
             told["discriminator"] = rivalry
-            losses |= self._judge(real_maps, fake)
+            losses |= self._judge(real_maps, fakes[0])
         loss = torch.stack(list(losses.values())).sum()
         norm = self._gradient(self.optimizer, self.codec, loss)
         fault = self.guard.judge(loss, norm + rival_norm, phase=len(losses))
