@@ -50,6 +50,11 @@ class Codec(nn.Module, ABC):
     trainable: bool = True
     """Whether there is anything to train; a codec without it only has its scale set."""
 
+    @property
+    def spread(self) -> Tensor | None:
+        """Standard deviation (D, 1) of what the encoder leaves open; None where it leaves none."""
+        return None
+
     @abstractmethod
     def encode_chunk(self, wav: Tensor) -> Tensor:
         """Encode wav (B, C, L * hop_length) as (B, D, L) latents or (B, K, L) tokens."""

@@ -12,11 +12,15 @@ from audiogen.codecs.config import CodecConfig
 class ContinuousCodec(Codec):
     """A codec whose latents are scaled to zero mean and unit variance per channel.
 
-    Before `set_scale` the scaling changes nothing.
+    Before `set_scale` the scaling changes nothing. Where the encoder leaves latents open, as that
+    of a VAE does, the variance is that of a draw: a channel that says nothing stays noise, and is
+    not blown up.
     """
 
     latent_mean: Tensor
     latent_std: Tensor
+    open_variance: Tensor
+    """Of what the encoder leaves open (D, 1), before scaling; a codec that leaves any sets it."""
 
     def __init__(self, config: CodecConfig, channels: int) -> None:
         super().__init__()
@@ -24,6 +28,12 @@ class ContinuousCodec(Codec):
         self.spec = config.spec(channels)
         self.register_buffer("latent_mean", torch.zeros(channels, 1))
         self.register_buffer("latent_std", torch.ones(channels, 1))
+        self.register_buffer("open_variance", torch.zeros(channels, 1))
+
+    @property
+    def spread(self) -> Tensor:
+        """Standard deviation (D, 1) of what the encoder leaves open, in the latents of `encode`."""
+        return self.open_variance.sqrt() / self.latent_std
 
     def scaled(self, raw: Tensor) -> Tensor:
         """Scale raw latents (B, D, L) to those that `encode` returns."""
@@ -35,8 +45,9 @@ class ContinuousCodec(Codec):
 
     @torch.no_grad()
     def set_scale(self, latents: Tensor) -> None:
-        """Make `encode` return zero mean and unit variance on data like `latents` (D, L)."""
+        """Make draws around what `encode` returns of zero mean and unit variance: (D, L)."""
         mean = latents.mean(dim=1, keepdim=True)
-        std = latents.std(dim=1, keepdim=True).clamp_min(1e-4)
+        variance = latents.var(dim=1, keepdim=True) + self.spread.square()
+        std = variance.sqrt().clamp_min(1e-4)
         self.latent_mean.add_(mean * self.latent_std)
         self.latent_std.mul_(std)

@@ -13,6 +13,10 @@ from audiogen.codecs.base import CodecOutput
 from audiogen.codecs.continuous import ContinuousCodec
 from audiogen.codecs.trunk import TrunkCodecConfig, build_trunk
 from audiogen.nn.chance import randn
+from audiogen.nn.processes import mean_over_processes
+
+OPEN_PACE = 0.02
+"""Share by which the variance that is left open follows that of a training step."""
 
 
 class VAEConfig(TrunkCodecConfig):
@@ -26,7 +30,7 @@ class VAEConfig(TrunkCodecConfig):
 
 
 class VAECodec(ContinuousCodec):
-    """Encodes to the posterior mean, scaled to zero mean and unit variance per channel.
+    """Encodes to the posterior mean, scaled so that draws have zero mean and unit variance.
 
     >>> codec = VAECodec(VAEConfig(trunk={"encoder_dim": 16, "decoder_dim": 16}))
     >>> latents = codec.encode(torch.zeros(1, 1, 22050))
@@ -65,10 +69,18 @@ class VAECodec(ContinuousCodec):
         """Decode one posterior sample of wav (B, C, T), twice where the trunk is random."""
         mean, log_variance = self.posterior(wav)
         latents = mean + randn(mean.shape, mean.device) * (log_variance / 2).exp()
+        if self.training:
+            self._note_open(log_variance)
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         output = self.trunk.decode_twice(self._with_measured(latents, wav), wav)
         losses = {**output.losses, "kl": self.config.kl_weight * kl}
         return replace(output, losses=losses)
+
+    @torch.no_grad()
+    def _note_open(self, log_variance: Tensor) -> None:
+        """Let the variance of what is left open follow that of the posterior (B, D, L)."""
+        found = mean_over_processes(log_variance.exp().mean(dim=(0, 2)))
+        self.open_variance[: len(found), 0].lerp_(found, OPEN_PACE)
 
     def _with_measured(self, learnt: Tensor, wav: Tensor) -> Tensor:
         """Put what the trunk measures of wav behind what is learnt (B, D, L)."""

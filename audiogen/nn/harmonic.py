@@ -31,7 +31,7 @@ SPLIT_HZ, SPLIT_KNEE_HZ = 60.0, 600.0
 """The same, of those that have a periodic share."""
 SIDE_HZ, SIDE_KNEE_HZ = 150.0, 750.0
 """The same, of those that have a width."""
-GAIN_SECONDS = 0.003
+GAIN_SECONDS = 0.0029
 """Spacing of the gains that shape the waveform, at least; an STFT window smears what is shorter."""
 GAIN_BANDS = 4
 """Mel bands whose levels the encoder sees at that spacing."""

@@ -21,7 +21,6 @@ from audiogen.experiment import ExperimentConfig
 from audiogen.storage import digest_of, sha256_file
 from audiogen.training.distributed.waiting import wait_for_all
 from audiogen.training.loop.stage import Examples
-from audiogen.types import LatentSpec
 
 
 def encoded_files(
@@ -66,14 +65,16 @@ def encoded_files(
 
 
 def window_examples(
-    config: ExperimentConfig, items: Sequence[LatentItem], spec: LatentSpec
+    config: ExperimentConfig, items: Sequence[LatentItem], codec: Codec
 ) -> Examples:
-    """Windows of encoded files."""
+    """Windows of files that `codec` encoded."""
+    spec = codec.spec
     dataset = LatentDataset(
         items,
         window_frames=spec.num_frames(config.data.clip_seconds),
         frame_rate=spec.frame_rate,
         seed=config.seed,
+        spread=codec.spread,
     )
     return Examples(
         items=dataset,

@@ -145,7 +145,7 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
     codec = load_codec(config.run.model("codec")).to(accelerator.device)
     window = codec.spec.num_frames(config.data.clip_seconds)
     items = encoded_files(config, codec, accelerator)
-    examples = window_examples(config, items, codec.spec)
+    examples = window_examples(config, items, codec)
     if config.generator is None:
         raise ValueError("generator: missing; this recipe trains a codec alone")
     windows = (window for item in items for window in item.windows)
@@ -176,7 +176,7 @@ def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     if plan is None or not isinstance(generator, HasPaths):
         raise ValueError("distil: only diffusion and flow have paths to learn from")
     codec = pipeline.codec
-    examples = window_examples(config, encoded_files(config, codec, accelerator), codec.spec)
+    examples = window_examples(config, encoded_files(config, codec, accelerator), codec)
     asked = {
         "teacher": sha256_file(teacher / WEIGHTS),
         "seed": config.seed,

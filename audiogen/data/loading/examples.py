@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -16,7 +17,7 @@ from audiogen.conditioning.text import TextStates
 from audiogen.data.loading.clips import Position
 from audiogen.data.loading.latents import LatentItem
 from audiogen.data.manifest import ManifestRow
-from audiogen.seeds import numbers_of
+from audiogen.seeds import normal, numbers_of
 from audiogen.storage import publish_folder, read_json, read_tensors, write_tensors
 from audiogen.types import Batch, Conditions
 
@@ -24,6 +25,16 @@ from audiogen.types import Batch, Conditions
 def prompts_of(row: ManifestRow) -> list[str]:
     """The texts that may describe a clip while training: its caption and its label."""
     return list(dict.fromkeys(text for text in (row.prompt, row.label) if text.strip())) or [""]
+
+
+def drawn(latents: Tensor, spread: Tensor | None, random: np.random.Generator) -> Tensor:
+    """Latents (D, W) with what their codec leaves open, of standard deviation `spread` (D, 1).
+
+    A generator that only ever sees the mean of what is open learns clips by heart.
+    """
+    if spread is None or not bool((spread > 0).any()):
+        return latents
+    return latents + spread * normal(random, *latents.shape)
 
 
 class TextTable:
@@ -85,9 +96,17 @@ class LatentDataset(Dataset[Example]):
     """Windows of encoded files for generator training; a pure function of seed and position."""
 
     def __init__(
-        self, items: Sequence[LatentItem], *, window_frames: int, frame_rate: float, seed: int
+        self,
+        items: Sequence[LatentItem],
+        *,
+        window_frames: int,
+        frame_rate: float,
+        seed: int,
+        spread: Tensor | None = None,
     ) -> None:
+        """Cut windows of items; what the codec leaves open, `spread` (D, 1), is drawn each time."""
         self._window, self._frame_rate, self._seed = window_frames, frame_rate, seed
+        self._spread = None if spread is None else spread.cpu()
         self._items = [
             item for item in items for _ in range(max(1, round(item.num_frames / window_frames)))
         ]
@@ -117,7 +136,7 @@ class LatentDataset(Dataset[Example]):
         prompt = prompts[int(random.integers(len(prompts)))]
         num_frames = min(item.num_frames, self._window)
         return Example(
-            latents=item.latents[:, start : start + self._window],
+            latents=drawn(item.latents[:, start : start + self._window], self._spread, random),
             num_frames=num_frames,
             prompt=prompt,
             seconds=num_frames / self._frame_rate,

@@ -10,7 +10,7 @@ import torch
 
 from audiogen.conditioning.controls import make_controls
 from audiogen.data.loading.clips import thinned
-from audiogen.data.loading.examples import prompts_of
+from audiogen.data.loading.examples import drawn, prompts_of
 from audiogen.data.loading.latents import encode_rows
 from audiogen.data.manifest import ManifestRow, read_split
 from audiogen.evaluation.scores import Bits, Likelihood
@@ -19,6 +19,7 @@ from audiogen.generators.abilities import PredictsLatents, PredictsTokens
 from audiogen.generators.ode.likelihood import NOISE_LEVEL
 from audiogen.nn.lowbit import WeightKind
 from audiogen.pipeline import Pipeline
+from audiogen.seeds import numbers_of
 from audiogen.types import Batch, Conditions
 
 TOKEN_CLIPS = 256
@@ -109,7 +110,7 @@ def _of_tokens(
 def _clips(
     config: ExperimentConfig, pipeline: Pipeline, rows: Sequence[ManifestRow], window: int
 ) -> Batch:
-    """Encode the first window of each file."""
+    """Encode the first window of each file, and draw what the codec leaves open."""
     codec = pipeline.codec
     items = list(encode_rows(config.sounds, rows, codec, min_frames=window))
     frames = [min(item.num_frames, window) for item in items]
@@ -122,8 +123,13 @@ def _clips(
     conditions = Conditions(
         text=states.states, text_mask=states.mask, pooled=states.pooled, controls=controls
     )
+    spread = None if codec.spread is None else codec.spread.cpu()
+    latents = [
+        drawn(item.latents[:, :window], spread, numbers_of("likelihood", 0, item.row.path))
+        for item in items
+    ]
     batch = Batch(
-        latents=torch.stack([item.latents[:, :window] for item in items]),
+        latents=torch.stack(latents),
         mask=mask,
         conditions=conditions,
     )
