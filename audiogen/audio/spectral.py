@@ -26,6 +26,15 @@ def _window(n_fft: int, device: torch.device) -> Tensor:
     return window / window.square().sum().sqrt()
 
 
+def fft_length(seconds: float, sample_rate: int) -> int:
+    """The number of samples nearest to `seconds`, on a logarithmic scale, that is a power of two.
+
+    >>> fft_length(0.046, 22050), fft_length(0.046, 44100)
+    (1024, 2048)
+    """
+    return int(2 ** round(math.log2(seconds * sample_rate)))
+
+
 def stft(wav: Tensor, n_fft: int, hop_length: int) -> Tensor:
     """Short-time Fourier transform of unit-energy frames.
 

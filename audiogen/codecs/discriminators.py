@@ -7,7 +7,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from audiogen.audio.spectral import stft
+from audiogen.audio.spectral import fft_length, stft
+from audiogen.codecs.losses import Milliseconds
 from audiogen.schema import Config
 
 SLOPE = 0.1
@@ -17,8 +18,8 @@ SLOPE = 0.1
 class DiscriminatorConfig(Config):
     """Discriminators on complex spectra of several resolutions."""
 
-    windows: tuple[int, ...] = (2048, 1024, 256)
-    """STFT windows in samples, each with a hop of a quarter."""
+    windows_ms: tuple[Milliseconds, ...] = (93, 46, 12)
+    """STFT windows, to the nearest power of two in samples, each with a hop of a quarter."""
     channels: int = Field(default=24, gt=0)
     """Channels of the first layer; later layers have two and four times as many."""
 
@@ -65,10 +66,11 @@ class STFTDiscriminator(nn.Module):
 class Discriminators(nn.Module):
     """One STFT discriminator per resolution."""
 
-    def __init__(self, config: DiscriminatorConfig) -> None:
+    def __init__(self, config: DiscriminatorConfig, sample_rate: int) -> None:
         super().__init__()
         self.members = nn.ModuleList(
-            STFTDiscriminator(window, config.channels) for window in config.windows
+            STFTDiscriminator(fft_length(window / 1000, sample_rate), config.channels)
+            for window in config.windows_ms
         )
 
     def forward(self, wav: Tensor) -> tuple[list[Tensor], list[list[Tensor]]]:

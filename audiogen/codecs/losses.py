@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from audiogen.audio.dsp import mid_side
-from audiogen.audio.spectral import mel_filterbank, stft
+from audiogen.audio.spectral import fft_length, mel_filterbank, stft
 from audiogen.nn.chance import shared_generator
 from audiogen.nn.processes import mean_over_processes
 from audiogen.schema import Config
@@ -30,12 +31,16 @@ LOG_FLOOR = 1e-4
 """Unit-energy magnitude (-80 dBFS of white noise) under which details do not count."""
 
 
+Milliseconds = Annotated[float, Field(gt=0, le=1000)]
+
+
 class SpectralLossConfig(Config):
     """Multi-resolution STFT and mel distances."""
 
-    windows: tuple[int, ...] = (2048, 1024, 512, 256, 128)
-    """STFT windows in samples, each with a hop of a half; mel distances use all of them."""
-    bin_windows: tuple[int, ...] = (2048, 512, 128)
+    windows_ms: tuple[Milliseconds, ...] = (93, 46, 23, 12, 6)
+    """STFT windows, to the nearest power of two in samples, each with a hop of a half; mel
+    distances use all of them."""
+    bin_windows_ms: tuple[Milliseconds, ...] = (93, 23, 6)
     """The windows whose single bins are compared, by log magnitude and as complex numbers."""
     windows_per_step: int = Field(default=3, ge=1)
     """Windows drawn at random in each training step; the mean over steps is that of all."""
@@ -51,7 +56,11 @@ class SpectralDistance(nn.Module):
     def __init__(self, config: SpectralLossConfig, sample_rate: int) -> None:
         super().__init__()
         self.config = config
-        for window in config.windows:
+        self.windows, self.bin_windows = (
+            tuple(fft_length(one / 1000, sample_rate) for one in windows)
+            for windows in (config.windows_ms, config.bin_windows_ms)
+        )
+        for window in self.windows:
             num_bands = max(8, window // 12)
             bank = mel_filterbank(min(num_bands, 128), window, sample_rate)
             self.register_buffer(f"bank_{window}", bank, persistent=False)
@@ -71,7 +80,7 @@ class SpectralDistance(nn.Module):
             magnitude = (power + 1e-12).sqrt()
             bands = getattr(self, f"bank_{window}") @ magnitude
             found.append(("mel", _scaled((bands + LOG_FLOOR).log(), config.mel_weight)))
-            if window in config.bin_windows:
+            if window in self.bin_windows:
                 found.append(("stft", _scaled((magnitude + LOG_FLOOR).log(), config.stft_weight)))
                 compressed = torch.view_as_real(spectrum) * (magnitude + 1e-3).rsqrt()[..., None]
                 compressed = compressed.movedim(-1, 2).flatten(2, 3)
@@ -96,14 +105,14 @@ class SpectralDistance(nn.Module):
             distance = torch.stack([_norm(clean - g[index][1]) for g in guesses]).mean()
             if len(guesses) == 2:
                 distance = distance - 0.5 * _norm(guesses[0][index][1] - guesses[1][index][1])
-            share = len(self.config.windows) / len(windows)
-            count = len(self.config.windows if name == "mel" else self.config.bin_windows)
+            share = len(self.windows) / len(windows)
+            count = len(self.windows if name == "mel" else self.bin_windows)
             totals[name] = totals.get(name, distance.new_zeros(())) + distance * share / count
         return totals
 
     def _draw(self) -> tuple[int, ...]:
         """All windows, or while training a random few of them."""
-        windows, count = self.config.windows, self.config.windows_per_step
+        windows, count = self.windows, self.config.windows_per_step
         if not self.training or count >= len(windows):
             return windows
         chance = shared_generator(torch.device("cpu"))

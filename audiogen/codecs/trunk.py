@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from audiogen.audio.pitch import HIGHEST_HZ, LOWEST_HZ, MIDDLE, context_frames, track_pitch
+from audiogen.audio.spectral import fft_length
 from audiogen.codecs.base import CodecOutput
 from audiogen.codecs.config import CodecConfig
 from audiogen.codecs.losses import is_wide
@@ -27,14 +28,18 @@ from audiogen.nn.harmonic import HarmonicDecoder, HarmonicEncoder
 from audiogen.nn.pulses import cycles, pulses, running_phase
 from audiogen.schema import Config, OneOf
 
+LATENT_SECONDS = 0.0464
+"""Length of a latent frame where nothing else is said."""
+
 
 class FramesConfig(Config):
     """STFT frames in, ConvNeXt blocks at the latent rate, inverse STFT out."""
 
-    n_fft: int = Field(default=1024, gt=0)
-    """STFT window in samples; a multiple of `stft_hop`."""
-    stft_hop: int = Field(default=256, gt=0)
-    """Samples between STFT frames; the codec's hop length is a multiple of it."""
+    n_fft: int | None = Field(default=None, gt=0)
+    """STFT window in samples, a multiple of `stft_hop`; None is the codec's hop length."""
+    stft_hop: int | None = Field(default=None, gt=0)
+    """Samples between STFT frames, of which the hop length is a multiple; None is a quarter of it.
+    """
     num_bands: int = Field(default=128, gt=0)
     """Mel bands per STFT frame that the encoder sees."""
     encoder_dim: int = Field(default=256, gt=0)
@@ -42,18 +47,25 @@ class FramesConfig(Config):
     decoder_dim: int = Field(default=384, gt=0)
     decoder_depth: int = Field(default=8, gt=0)
 
-    @model_validator(mode="after")
-    def _window_fits(self) -> Self:
-        if self.n_fft % self.stft_hop:
-            raise ValueError(f"n_fft={self.n_fft} must be a multiple of stft_hop={self.stft_hop}")
-        return self
+    frames_per_latent: ClassVar[int] = 4
+    """STFT frames in a latent frame where nothing else is said."""
+
+    def sizes(self, hop_length: int) -> tuple[int, int]:
+        """Samples of an STFT window and between STFT frames, beside latent frames of `hop_length`.
+
+        Raises:
+            ValueError: a window or a latent frame does not hold whole STFT frames.
+        """
+        n_fft = self.n_fft or hop_length
+        stft_hop = self.stft_hop or max(1, hop_length // self.frames_per_latent)
+        for name, size in (("hop_length", hop_length), ("trunk.n_fft", n_fft)):
+            if size % stft_hop:
+                raise ValueError(f"{name}={size} must be a multiple of trunk.stft_hop={stft_hop}")
+        return n_fft, stft_hop
 
     def check_hop(self, hop_length: int) -> None:
         """Raise ValueError unless latent frames of `hop_length` samples hold whole STFT frames."""
-        if hop_length % self.stft_hop:
-            raise ValueError(
-                f"hop_length={hop_length} must be a multiple of trunk.stft_hop={self.stft_hop}"
-            )
+        self.sizes(hop_length)
 
 
 class FourierTrunkConfig(FramesConfig):
@@ -84,6 +96,10 @@ class HarmonicTrunkConfig(FramesConfig):
     """
 
     type: Literal["harmonic"] = "harmonic"
+    stft_hop: int | None = Field(default=None, gt=0)
+    """Samples between STFT frames, of which the hop length is a multiple; None is a half of it.
+    What is shorter, gains of the waveform tell."""
+    frames_per_latent: ClassVar[int] = 2
 
 
 class ConvTrunkConfig(Config):
@@ -126,8 +142,18 @@ TrunkConfig = Annotated[
 
 
 class TrunkCodecConfig(CodecConfig):
-    """A codec of a trunk and a bottleneck; its hop length is as the trunk allows."""
+    """A codec of a trunk and a bottleneck; its hop length is as the trunk allows.
 
+    >>> TrunkCodecConfig(type="vae").hop_length
+    1024
+    >>> TrunkCodecConfig(type="vae", sample_rate=44100).hop_length
+    2048
+    """
+
+    hop_length: int = Field(
+        default_factory=lambda data: fft_length(LATENT_SECONDS, data["sample_rate"]), gt=0
+    )
+    """Samples per latent frame; where nothing is said, a power of two of about 46 ms."""
     trunk: TrunkConfig = FourierTrunkConfig()
     """The network around the bottleneck."""
 
@@ -374,11 +400,12 @@ def build_trunk(config: TrunkCodecConfig, encoder_channels: int, decoder_channel
     trunk = config.trunk
     if isinstance(trunk, ConvTrunkConfig):
         return ConvTrunk(trunk, config.audio_channels, encoder_channels, decoder_channels)
+    n_fft, stft_hop = trunk.sizes(config.hop_length)
     framing = FourierFraming(
         sample_rate=config.sample_rate,
         audio_channels=config.audio_channels,
-        n_fft=trunk.n_fft,
-        stft_hop=trunk.stft_hop,
+        n_fft=n_fft,
+        stft_hop=stft_hop,
         hop_length=config.hop_length,
     )
     if isinstance(trunk, HarmonicTrunkConfig):

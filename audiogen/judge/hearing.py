@@ -16,12 +16,11 @@ from torch import Tensor
 
 from audiogen.audio.measure.texture_features import (
     Array,
-    fft_length,
     log_mel,
     mono,
     texture_statistics,
 )
-from audiogen.audio.spectral import istft, mel_filterbank, stft
+from audiogen.audio.spectral import fft_length, istft, mel_filterbank, stft
 
 _MEL_BANDS = 40
 _RANGE_DB = 70.0

@@ -12,6 +12,7 @@ middle, and as like it as a correlation says: parametric stereo (Breebaart et al
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -31,14 +32,14 @@ SPLIT_HZ, SPLIT_KNEE_HZ = 60.0, 600.0
 """The same, of those that have a periodic share."""
 SIDE_HZ, SIDE_KNEE_HZ = 150.0, 750.0
 """The same, of those that have a width."""
-GAIN_SECONDS = 0.0029
-"""Spacing of the gains that shape the waveform, at least; an STFT window smears what is shorter."""
+GAIN_SECONDS = 0.003
+"""Spacing of the gains that shape the waveform, about; an STFT window smears what is shorter."""
 GAIN_BANDS = 4
 """Mel bands whose levels the encoder sees at that spacing."""
 NARROW = -2.0
 """Log gain of the side relative to the middle that an untrained decoder starts from."""
-MONO_GAIN = 0.003
-"""Gain of the side (-50 dB) under which a decoded sound has none."""
+MONO_GAIN = 0.01
+"""Gain of the side (-40 dB) under which a decoded sound has none."""
 
 
 @functools.lru_cache(maxsize=32)
@@ -63,9 +64,10 @@ def frequency_points(spacing: float, knee: float, n_fft: int, sample_rate: int) 
 
 
 def gains_per_frame(framing: FourierFraming) -> int:
-    """Gains of the waveform in a latent frame: as many as divide it into an even length."""
-    most = round(framing.hop_length / framing.sample_rate / GAIN_SECONDS)
-    return next((count for count in range(most, 1, -1) if framing.hop_length % (2 * count) == 0), 1)
+    """Gains of the waveform in a latent frame, which they divide into equal, even lengths."""
+    wanted = framing.hop_length / framing.sample_rate / GAIN_SECONDS
+    counts = [n for n in range(2, math.ceil(2 * wanted)) if framing.hop_length % (2 * n) == 0]
+    return min(counts, key=lambda count: abs(math.log(count / wanted)), default=1)
 
 
 class HarmonicEncoder(nn.Module):

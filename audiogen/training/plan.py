@@ -129,7 +129,7 @@ def _codec_need(codec: Codec, config: ExperimentConfig, machine: Machine) -> Nee
     """Of the codec and its discriminators, when they have come in."""
     plan, spec = config.train.codec, codec.spec
     items = _share(plan.batch_size, machine.gpus, "train.codec")
-    critic = Discriminators(plan.discriminators)
+    critic = Discriminators(plan.discriminators, spec.sample_rate)
     distance = SpectralDistance(plan.spectral, spec.sample_rate)
     length = spec.num_frames(plan.crop_seconds) * spec.hop_length
     wav = 0.1 * torch.randn(1, spec.audio_channels, length)

@@ -9,10 +9,10 @@ from audiogen.audio.measure.texture_features import (
     NUM_BANDS,
     cochlear_envelopes,
     erb_rate,
-    fft_length,
     log_mel,
     texture_statistics,
 )
+from audiogen.audio.spectral import fft_length
 
 RATE = 22_050
 SECONDS = 2.0

@@ -206,7 +206,7 @@ def test_what_is_trained_has_parameters(codec: Codec) -> None:
 def test_every_parameter_gets_a_gradient(trainable: Codec) -> None:
     codec = trainable
     output = codec(waves(codec, 16))
-    distance = SpectralDistance(SpectralLossConfig(windows=(256,), bin_windows=(256,)), 16000)
+    distance = SpectralDistance(SpectralLossConfig(windows_ms=(16,), bin_windows_ms=(16,)), 16000)
     losses = distance(waves(codec, 16), output.reconstructions[0])
     (sum(losses.values()) + sum(output.losses.values())).backward()
     silent = [
@@ -224,7 +224,7 @@ def test_it_learns_one_batch(trainable: Codec) -> None:
     time = torch.arange(frames * codec.spec.hop_length) / codec.spec.sample_rate
     tones = torch.stack([torch.sin(2 * torch.pi * hz * time) for hz in (300, 700)])
     wav = 0.3 * tones[:, None].expand(-1, codec.spec.audio_channels, -1)
-    distance = SpectralDistance(SpectralLossConfig(windows=(512, 128), bin_windows=(512,)), 16000)
+    distance = SpectralDistance(SpectralLossConfig(windows_ms=(32, 8), bin_windows_ms=(32,)), 16000)
     optimizer = torch.optim.AdamW(codec.parameters(), lr=5e-3)
     losses = []
     for _ in range(steps):

@@ -42,7 +42,7 @@ def test_any_length_is_compared(distance: SpectralDistance) -> None:
     first, second = noise(0)[..., :8000], noise(1)[..., :8000]
     found = float(total(distance(first, second)))
     assert found == pytest.approx(float(total(distance(noise(0), noise(1)))), rel=0.05)
-    scores, _ = Discriminators(DiscriminatorConfig(channels=2))(first)
+    scores, _ = Discriminators(DiscriminatorConfig(channels=2), RATE)(first)
     assert len(scores) == 3
 
 
@@ -82,7 +82,7 @@ def test_random_windows_have_the_same_mean(distance: SpectralDistance) -> None:
 
 
 def test_discriminators_learn_to_tell_noise_from_tone() -> None:
-    critic = Discriminators(DiscriminatorConfig(windows=(512, 128), channels=4))
+    critic = Discriminators(DiscriminatorConfig(windows_ms=(32, 8), channels=4), RATE)
     optimizer = torch.optim.AdamW(critic.parameters(), lr=2e-3)
     tone = 0.1 * torch.sin(torch.arange(8192) * 0.3).expand(4, 1, -1)
     for step in range(30):
@@ -96,7 +96,7 @@ def test_discriminators_learn_to_tell_noise_from_tone() -> None:
 
 
 def test_feature_matching_is_zero_for_equal_features() -> None:
-    critic = Discriminators(DiscriminatorConfig(windows=(256,), channels=4))
+    critic = Discriminators(DiscriminatorConfig(windows_ms=(16,), channels=4), RATE)
     _, maps = critic(noise(0))
     _, others = critic(noise(1))
     assert float(feature_matching_loss(maps, maps).detach()) == 0

@@ -47,8 +47,11 @@ def test_overrides_reach_into_trunk_and_bottleneck() -> None:
 @pytest.mark.parametrize(
     ("tree", "words"),
     [
-        ({"hop_length": 1000}, "hop_length=1000 must be a multiple of trunk.stft_hop=256"),
-        ({"trunk": {"n_fft": 1000}}, "n_fft=1000 must be a multiple of stft_hop=256"),
+        (
+            {"hop_length": 1000, "trunk": {"stft_hop": 256}},
+            "hop_length=1000 must be a multiple of trunk.stft_hop=256",
+        ),
+        ({"trunk": {"n_fft": 1000}}, "trunk.n_fft=1000 must be a multiple of trunk.stft_hop=256"),
         (
             {"trunk": {"wave_bins": 1025}},
             "trunk.wave_bins=1025 must be at most hop_length=1024, and hop_length even",

@@ -98,11 +98,6 @@ def log_mel(signal: Array, sample_rate: int, *, num_bands: int, n_fft: int, hop:
     return 20 * torch.log10(bands.clamp_min(1e-4))
 
 
-def fft_length(seconds: float, sample_rate: int) -> int:
-    """The power of two nearest to `seconds` (on a logarithmic scale)."""
-    return int(2 ** round(math.log2(seconds * sample_rate)))
-
-
 def mono(wav: Tensor, sample_rate: int) -> Array:
     """Check a clip (C, T) and average its channels to (T,) float32."""
     if wav.ndim != 2 or wav.shape[0] == 0:

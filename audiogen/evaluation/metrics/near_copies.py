@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audiogen.audio.measure.texture_features import Array, fft_length, log_mel, mono
+from audiogen.audio.measure.texture_features import Array, log_mel, mono
+from audiogen.audio.spectral import fft_length
 from audiogen.data.loading.clips import versions_of
 from audiogen.evaluation.material import Sounds
 from audiogen.evaluation.scores import Copies, NearestClip

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiogen.audio.measure.texture_features import fft_length, log_mel, mono
-from audiogen.audio.spectral import stft
+from audiogen.audio.measure.texture_features import log_mel, mono
+from audiogen.audio.spectral import fft_length, stft
 from audiogen.codecs import Codec
 from audiogen.data.loading.latents import encode_rows
 from audiogen.data.manifest import read_split

@@ -37,7 +37,7 @@ def train_codec(codec: Codec, examples: Examples, config: CodecTrainConfig, run:
     accelerator, optim = run.accelerator, config.optim
     codec.to(accelerator.device).train()
     prepare_blocks(codec, run.config)
-    discriminators = Discriminators(config.discriminators)
+    discriminators = Discriminators(config.discriminators, codec.spec.sample_rate)
     discriminators.to(accelerator.device)
     distance = SpectralDistance(config.spectral, codec.spec.sample_rate).to(accelerator.device)
     optimizer = build_optimizer(codec, optim, accelerator.mixed_precision)
