@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from audiogen.audio.dsp import mid_side
 from audiogen.audio.spectral import fft_length, mel_filterbank, stft
-from audiogen.nn.chance import shared_generator
+from audiogen.nn.chance import rand, shared_generator
 from audiogen.nn.processes import mean_over_processes
 from audiogen.schema import Config
 
@@ -120,43 +119,30 @@ class SpectralDistance(nn.Module):
         return tuple(windows[index] for index in order[:count].tolist())
 
 
-@dataclass(frozen=True)
-class Views:
-    """Signals of one channel in which two stereo sounds are to be alike, as rows of a batch.
+VIEWS = ((0.5, 0.5), (0.5, -0.5), (1.0, 0.0), (0.0, 1.0))
+"""What of left and right is in the middle, in the side, and in each of the two."""
 
-    Of a stereo recording these are the middle and the side, or left and right: each pair alone
-    leaves open what the other tells, and in the mean of steps both count. Of one whose sides are
-    equal it is the middle: its stereo costs nothing.
 
-    Attributes:
-        items: which item of the batch each row is of (N,).
-        mix: what of its channels is added up (N, C).
+def draw_views(reference: Tensor) -> Tensor:
+    """Draw in which signal of one channel sounds are to be like recordings (B, C, T).
+
+    Of a stereo recording it is the middle, the side, left or right: each alone leaves open what the
+    others tell, and in the mean over steps all count. Of one whose sides are equal it is the
+    middle, so that stereo costs nothing where there is none.
+
+    Returns:
+        What of each channel is in it (B, C), for `viewed`.
     """
+    batch, channels, _ = reference.shape
+    if channels == 1:
+        return reference.new_ones(batch, 1)
+    drawn = (len(VIEWS) * rand((batch,), reference.device)).long().clamp_max(len(VIEWS) - 1)
+    return reference.new_tensor(VIEWS)[drawn * is_wide(reference)]
 
-    items: Tensor
-    mix: Tensor
 
-    @classmethod
-    def of(cls, reference: Tensor) -> Views:
-        """Those of recordings (B, C, T); the pair is drawn, the same for all."""
-        batch, channels, _ = reference.shape
-        every = torch.arange(batch, device=reference.device)
-        if channels == 1:
-            return cls(every, reference.new_ones(batch, 1))
-        wide = every[is_wide(reference)]
-        chance = shared_generator(torch.device("cpu"))
-        if int(torch.randint(2, (), generator=chance)):
-            first, second = (1.0, 0.0), (0.0, 1.0)
-        else:
-            first, second = (0.5, 0.5), (0.5, -0.5)
-        narrow = every[~is_wide(reference)]
-        rows = ((narrow, (0.5, 0.5)), (wide, first), (wide, second))
-        mixes = [reference.new_tensor(mix).expand(len(items), 2) for items, mix in rows]
-        return cls(torch.cat([items for items, _ in rows]), torch.cat(mixes))
-
-    def __call__(self, wav: Tensor) -> Tensor:
-        """The rows (N, 1, T) of sounds (B, C, T)."""
-        return (wav[self.items] * self.mix[..., None]).sum(dim=1, keepdim=True)
+def viewed(wav: Tensor, views: Tensor) -> Tensor:
+    """The signals (B, 1, T) of `views` (B, C) in sounds (B, C, T)."""
+    return torch.einsum("bct,bc->bt", wav, views)[:, None]
 
 
 def is_wide(wav: Tensor) -> Tensor:

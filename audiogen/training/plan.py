@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from audiogen.codecs import Codec, build_codec
 from audiogen.codecs.discriminators import Discriminators
-from audiogen.codecs.losses import SpectralDistance, Views
+from audiogen.codecs.losses import SpectralDistance, draw_views, viewed
 from audiogen.conditioning.controls import CONTROL_NAMES, CONTROL_RANGES
 from audiogen.conditioning.text import TEXT_DIM
 from audiogen.experiment import ExperimentConfig, LoopConfig
@@ -133,15 +133,15 @@ def _codec_need(codec: Codec, config: ExperimentConfig, machine: Machine) -> Nee
     distance = SpectralDistance(plan.spectral, spec.sample_rate)
     length = spec.num_frames(plan.crop_seconds) * spec.hop_length
     wav = 0.1 * torch.randn(1, spec.audio_channels, length)
-    views = Views.of(wav)
+    views = draw_views(wav)
 
     def reconstruct() -> Tensor:
         output = codec(wav)
-        distance(*map(views, (wav, *output.reconstructions)))
+        distance(*(viewed(one, views) for one in (wav, *output.reconstructions)))
         return cast("Tensor", output.reconstructions[0])
 
     kept, operations = _probe(codec, config, reconstruct)
-    rival_kept, rival_operations = _probe(critic, config, lambda: critic(views(wav)))
+    rival_kept, rival_operations = _probe(critic, config, lambda: critic(viewed(wav, views)))
     is_rivalry = plan.adversarial_start < 1
     # The discriminators learn from two sounds; then they judge one, passing a gradient on.
     judged = (2 * BACKWARD + 2) * rival_operations if is_rivalry else 0

@@ -13,11 +13,12 @@ from audiogen.codecs import Codec
 from audiogen.codecs.discriminators import Discriminators
 from audiogen.codecs.losses import (
     SpectralDistance,
-    Views,
     adversarial_loss,
     discriminator_loss,
+    draw_views,
     feature_matching_loss,
     side_loss,
+    viewed,
 )
 from audiogen.experiment import CodecTrainConfig
 from audiogen.nn.chance import draws_of
@@ -80,8 +81,8 @@ class _Update:
         set_lr(self.optimizer, lr)
         undo = [Undo(self.codec.buffers())]  # codebooks learn in the forward pass
         output = self.codec(wav)
-        views = Views.of(wav)
-        real, *fakes = map(views, (wav, *output.reconstructions))
+        views = draw_views(wav)
+        real, *fakes = (viewed(one, views) for one in (wav, *output.reconstructions))
         losses = {**self.distance(real, *fakes), **output.losses}
         if wav.shape[1] == 2:
             losses["side"] = side_loss(wav, *output.reconstructions)
