@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from audiogen.audio.dsp import mid_side
 from audiogen.audio.spectral import fft_length, mel_filterbank, stft
-from audiogen.nn.chance import rand, shared_generator
+from audiogen.nn.chance import randint, shared_generator
 from audiogen.nn.processes import mean_over_processes
 from audiogen.schema import Config
 
@@ -136,7 +136,7 @@ def draw_views(reference: Tensor) -> Tensor:
     batch, channels, _ = reference.shape
     if channels == 1:
         return reference.new_ones(batch, 1)
-    drawn = (len(VIEWS) * rand((batch,), reference.device)).long().clamp_max(len(VIEWS) - 1)
+    drawn = randint(len(VIEWS), (batch,), reference.device)
     return reference.new_tensor(VIEWS)[drawn * is_wide(reference)]
 
 
