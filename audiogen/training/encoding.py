@@ -33,7 +33,7 @@ def encoded_files(
     """
     rows = read_split(config.run.manifest, "train")
     window = codec.spec.num_frames(config.data.clip_seconds)
-    versions = config.train.generator.versions
+    versions, words = config.train.generator.versions, config.train.generator.words
     controls = sorted(config.generator.conditioner.controls) if config.generator else []
     made_from = {
         "codec": sha256_file(config.run.model("codec") / "weights.safetensors"),
@@ -42,6 +42,7 @@ def encoded_files(
         "manifest": sha256_file(config.run.manifest),
         "controls": controls,
         "versions": versions,
+        "words": words,
     }
     final = config.run.latents(digest_of(made_from))
     if not final.is_dir():
@@ -55,6 +56,7 @@ def encoded_files(
                 min_frames=window,
                 controls=controls,
                 versions=versions,
+                traits=words,
             )
             write_latents(part, items)
         wait_for_all()

@@ -14,17 +14,12 @@ from torch.utils.data import Dataset
 
 from audiogen.conditioning.controls import Role, make_controls
 from audiogen.conditioning.text import TextStates
+from audiogen.data.loading.captions import Captions
 from audiogen.data.loading.clips import Position
 from audiogen.data.loading.latents import LatentItem
-from audiogen.data.manifest import ManifestRow
 from audiogen.seeds import normal, numbers_of
 from audiogen.storage import publish_folder, read_json, read_tensors, write_tensors
 from audiogen.types import Batch, Conditions
-
-
-def prompts_of(row: ManifestRow) -> list[str]:
-    """The texts that may describe a clip while training: its caption and its label."""
-    return list(dict.fromkeys(text for text in (row.prompt, row.label) if text.strip())) or [""]
 
 
 def drawn(latents: Tensor, spread: Tensor | None, random: np.random.Generator) -> Tensor:
@@ -107,6 +102,7 @@ class LatentDataset(Dataset[Example]):
         """Cut windows of items; what the codec leaves open, `spread` (D, 1), is drawn each time."""
         self._window, self._frame_rate, self._seed = window_frames, frame_rate, seed
         self._spread = None if spread is None else spread.cpu()
+        self._captions = Captions(items)
         self._items = [
             item for item in items for _ in range(max(1, round(item.num_frames / window_frames)))
         ]
@@ -126,19 +122,17 @@ class LatentDataset(Dataset[Example]):
         item = self._items[position.index]
         random = numbers_of("clip", self._seed, position.epoch, position.index)
         spare = max(0, item.num_frames - self._window)
-        places = len(item.windows) or spare + 1
-        start = int(random.integers(places))
+        measured = [window for window in item.windows if window.measures]
+        start = int(random.integers(len(measured) or spare + 1))
         measures: dict[str, float] = {}
-        if item.windows:
-            window = item.windows[start]
+        if measured:
+            window = measured[start]
             start, measures = window.start, {str(name): at for name, at in window.measures.items()}
-        prompts = prompts_of(item.row)
-        prompt = prompts[int(random.integers(len(prompts)))]
         num_frames = min(item.num_frames, self._window)
         return Example(
             latents=drawn(item.latents[:, start : start + self._window], self._spread, random),
             num_frames=num_frames,
-            prompt=prompt,
+            prompt=self._captions.draw(item, start, random),
             seconds=num_frames / self._frame_rate,
             role="slice" if spare > 0 else item.row.role,
             measures=measures,
