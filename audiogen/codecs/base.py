@@ -51,7 +51,7 @@ class Codec(nn.Module, ABC):
     """Whether there is anything to train; a codec without it only has its scale set."""
 
     @property
-    def spread(self) -> Tensor | None:
+    def open_std(self) -> Tensor | None:
         """Standard deviation (D, 1) of what the encoder leaves open; None where it leaves none."""
         return None
 

@@ -31,7 +31,7 @@ class ContinuousCodec(Codec):
         self.register_buffer("open_variance", torch.zeros(channels, 1))
 
     @property
-    def spread(self) -> Tensor:
+    def open_std(self) -> Tensor:
         """Standard deviation (D, 1) of what the encoder leaves open, in the latents of `encode`."""
         return self.open_variance.sqrt() / self.latent_std
 
@@ -47,7 +47,7 @@ class ContinuousCodec(Codec):
     def set_scale(self, latents: Tensor) -> None:
         """Make draws around what `encode` returns of zero mean and unit variance: (D, L)."""
         mean = latents.mean(dim=1, keepdim=True)
-        variance = latents.var(dim=1, keepdim=True) + self.spread.square()
+        variance = latents.var(dim=1, keepdim=True) + self.open_std.square()
         std = variance.sqrt().clamp_min(1e-4)
         self.latent_mean.add_(mean * self.latent_std)
         self.latent_std.mul_(std)

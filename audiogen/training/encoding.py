@@ -76,7 +76,7 @@ def window_examples(
         window_frames=spec.num_frames(config.data.clip_seconds),
         frame_rate=spec.frame_rate,
         seed=config.seed,
-        spread=codec.spread,
+        open_std=codec.open_std,
     )
     return Examples(
         items=dataset,

@@ -22,14 +22,14 @@ from audiogen.storage import publish_folder, read_json, read_tensors, write_tens
 from audiogen.types import Batch, Conditions
 
 
-def drawn(latents: Tensor, spread: Tensor | None, random: np.random.Generator) -> Tensor:
-    """Latents (D, W) with what their codec leaves open, of standard deviation `spread` (D, 1).
+def drawn(latents: Tensor, open_std: Tensor | None, random: np.random.Generator) -> Tensor:
+    """Latents (D, W) with what their codec leaves open, of standard deviation `open_std` (D, 1).
 
     A generator that only ever sees the mean of what is open learns clips by heart.
     """
-    if spread is None or not bool((spread > 0).any()):
+    if open_std is None or not bool((open_std > 0).any()):
         return latents
-    return latents + spread * normal(random, *latents.shape)
+    return latents + open_std * normal(random, *latents.shape)
 
 
 class TextTable:
@@ -97,11 +97,11 @@ class LatentDataset(Dataset[Example]):
         window_frames: int,
         frame_rate: float,
         seed: int,
-        spread: Tensor | None = None,
+        open_std: Tensor | None = None,
     ) -> None:
-        """Cut windows of items; what the codec leaves open, `spread` (D, 1), is drawn each time."""
+        """Cut windows of items; what the codec leaves open, `open_std` (D, 1), is drawn each time."""
         self._window, self._frame_rate, self._seed = window_frames, frame_rate, seed
-        self._spread = None if spread is None else spread.cpu()
+        self._open_std = None if open_std is None else open_std.cpu()
         self._captions = Captions(items)
         self._items = [
             item for item in items for _ in range(max(1, round(item.num_frames / window_frames)))
@@ -130,7 +130,7 @@ class LatentDataset(Dataset[Example]):
             start, measures = window.start, {str(name): at for name, at in window.measures.items()}
         num_frames = min(item.num_frames, self._window)
         return Example(
-            latents=drawn(item.latents[:, start : start + self._window], self._spread, random),
+            latents=drawn(item.latents[:, start : start + self._window], self._open_std, random),
             num_frames=num_frames,
             prompt=self._captions.draw(item, start, random),
             seconds=num_frames / self._frame_rate,

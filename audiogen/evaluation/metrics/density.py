@@ -123,9 +123,9 @@ def _clips(
     conditions = Conditions(
         text=states.states, text_mask=states.mask, pooled=states.pooled, controls=controls
     )
-    spread = None if codec.spread is None else codec.spread.cpu()
+    open_std = None if codec.open_std is None else codec.open_std.cpu()
     latents = [
-        drawn(item.latents[:, :window], spread, numbers_of("likelihood", 0, item.row.path))
+        drawn(item.latents[:, :window], open_std, numbers_of("likelihood", 0, item.row.path))
         for item in items
     ]
     batch = Batch(
