@@ -117,6 +117,9 @@ class GeneratorTrainConfig(Config):
     words: bool = True
     """Whether sounds are also called bright or dull, sparse or dense, smooth or rough, and soft or
     heavy, where they measure so among those of their label."""
+    mixtures: float = Field(default=0.2, ge=0, le=0.9)
+    """Share of the training examples that are two sounds of different labels at once, "rain and
+    bell", or one after the other, "rain, then bell"; there are none with fewer than two labels."""
     optim: OptimConfig = OptimConfig(lr=6e-4, warmup_steps=40)
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
 

@@ -88,7 +88,10 @@ class Example:
 
 
 class LatentDataset(Dataset[Example]):
-    """Windows of encoded files for generator training; a pure function of seed and position."""
+    """Windows of encoded files for generator training; a pure function of seed and position.
+
+    A share of its places has mixtures, each time any of them.
+    """
 
     def __init__(
         self,
@@ -98,29 +101,41 @@ class LatentDataset(Dataset[Example]):
         frame_rate: float,
         seed: int,
         open_std: Tensor | None = None,
+        mixtures: Sequence[LatentItem] = (),
+        mixture_share: float = 0.0,
     ) -> None:
-        """Cut windows of items; what the codec leaves open, `open_std` (D, 1), is drawn each time."""
+        """Cut windows of items; what the codec leaves open (D, 1) is drawn each time."""
         self._window, self._frame_rate, self._seed = window_frames, frame_rate, seed
         self._open_std = None if open_std is None else open_std.cpu()
         self._captions = Captions(items)
         self._items = [
             item for item in items for _ in range(max(1, round(item.num_frames / window_frames)))
         ]
+        self._mixtures = mixtures
+        places = len(self._items) * mixture_share / (1 - mixture_share)
+        self._length = len(self._items) + (round(places) if mixtures else 0)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return self._length
 
     def name_of(self, position: Position) -> str:
-        """File that an item is cut from."""
-        return self._items[position.index].row.path
+        """File, or files, that an item is cut from."""
+        item, _ = self._drawn(position)
+        return item.row.path
+
+    def _drawn(self, position: Position) -> tuple[LatentItem, np.random.Generator]:
+        """What is at a position, and the source of all else that is random there."""
+        random = numbers_of("clip", self._seed, position.epoch, position.index)
+        if position.index < len(self._items):
+            return self._items[position.index], random
+        return self._mixtures[int(random.integers(len(self._mixtures)))], random
 
     def __getitem__(self, position: Position) -> Example:
         """A window at a random place of a long file, or a whole short one with its padding.
 
         Where windows were measured, it is one of those.
         """
-        item = self._items[position.index]
-        random = numbers_of("clip", self._seed, position.epoch, position.index)
+        item, random = self._drawn(position)
         spare = max(0, item.num_frames - self._window)
         measured = [window for window in item.windows if window.measures]
         start = int(random.integers(len(measured) or spare + 1))
