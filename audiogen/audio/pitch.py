@@ -74,20 +74,50 @@ def _windows(wav: Tensor, sample_rate: int, hop_length: int) -> Tensor:
     within = (2 * torch.arange(PER_FRAME, device=wav.device) + 1) * hop_length // (2 * PER_FRAME)
     starts = (places + within).flatten()  # of a window around a place in a padded signal
     padded = F.pad(wav, (size // 2, size // 2))
-    return padded.unfold(-1, size, 1)[:, starts].flatten(0, 1)
+    # By index: the gradient of a view of all windows is as large as all of them.
+    samples = starts[:, None] + torch.arange(size, device=wav.device)
+    return padded[:, samples].flatten(0, 1)
 
 
-def _of_windows(windows: Tensor, sample_rate: int) -> tuple[Tensor, Tensor]:
-    """Octaves above 1 Hz and periodicity, each (N,), of windows (N, W)."""
+def periodicity_at(wav: Tensor, pitch: Tensor, sample_rate: int, hop_length: int) -> Tensor:
+    """How much a sound repeats after one period of a pitch that is given, differentiable.
+
+    Args:
+        wav: (B, T), T a multiple of `hop_length`.
+        pitch: octaves above 1 Hz (B, T // hop_length).
+        sample_rate: in Hz.
+        hop_length: samples per frame.
+
+    Returns:
+        Autocorrelation at that lag (B, T // hop_length), 1 of a sound that repeats; 0 of silence.
+    """
+    num_frames = wav.shape[-1] // hop_length
+    lags, shape = _autocorrelation(_windows(wav.float(), sample_rate, hop_length), sample_rate)
+    place = shape.lag_rate / pitch.float().exp2()
+    place = place.reshape(-1, 1).expand(-1, PER_FRAME).reshape(-1, 1).clamp(0, lags.shape[1] - 2)
+    below = place.floor().long()
+    share = place - below
+    found = lags.gather(1, below) * (1 - share) + lags.gather(1, below + 1) * share
+    return found.reshape(-1, num_frames, PER_FRAME).mean(dim=2)
+
+
+def _autocorrelation(windows: Tensor, sample_rate: int) -> tuple[Tensor, _Shape]:
+    """Autocorrelation (N, lags) of windows (N, W), 1 at no lag, 0 of what is too quiet to tell."""
     shape = _Shape.of(windows.shape[1], sample_rate, windows.device)
     spectrum = torch.fft.rfft(windows * shape.hann, n=shape.n_fft)
     power = (spectrum.real.square() + spectrum.imag.square()) * shape.passed
     is_loud = 2 * power.sum(dim=1, keepdim=True) > QUIET**2 * shape.n_fft * shape.energy
+    lags = torch.fft.irfft(power, n=shape.num_lags)[:, : math.ceil(shape.lag_rate / LOWEST_HZ) + 2]
+    lags = lags / lags[:, :1].clamp_min(1e-20) / shape.lags[: lags.shape[1]]
+    return lags * is_loud, shape
+
+
+def _of_windows(windows: Tensor, sample_rate: int) -> tuple[Tensor, Tensor]:
+    """Octaves above 1 Hz and periodicity, each (N,), of windows (N, W)."""
+    lags, shape = _autocorrelation(windows, sample_rate)
     low, high = int(shape.lag_rate / HIGHEST_HZ), math.ceil(shape.lag_rate / LOWEST_HZ)
-    lags = torch.fft.irfft(power, n=shape.num_lags)[:, : high + 2]
-    lags = lags / lags[:, :1].clamp_min(1e-20) / shape.lags[: high + 2]
     before, here, after = (lags[:, low - 1 + k : high + k] for k in range(3))
-    peaks = torch.where((here > before) & (here >= after) & is_loud, here, 0.0)
+    peaks = torch.where((here > before) & (here >= after), here, 0.0)
     best = peaks.amax(dim=1, keepdim=True)
     first = ((peaks >= FIRST_SHARE * best) & (peaks > 0)).int().argmax(dim=1, keepdim=True)
     a, b, c = (part.gather(1, first)[:, 0] for part in (before, here, after))

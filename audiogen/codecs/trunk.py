@@ -16,7 +16,14 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from audiogen.audio.pitch import HIGHEST_HZ, LOWEST_HZ, MIDDLE, context_frames, track_pitch
+from audiogen.audio.pitch import (
+    HIGHEST_HZ,
+    LOWEST_HZ,
+    MIDDLE,
+    context_frames,
+    periodicity_at,
+    track_pitch,
+)
 from audiogen.audio.spectral import fft_length
 from audiogen.codecs.base import CodecOutput
 from audiogen.codecs.config import CodecConfig
@@ -28,6 +35,10 @@ from audiogen.nn.harmonic import HarmonicDecoder, HarmonicEncoder
 from audiogen.nn.pulses import cycles, pulses, running_phase
 from audiogen.schema import Config, OneOf
 
+PERIODICITY_WEIGHT = 1.0
+"""Of the periodicity's error beside the spectral distances."""
+QUIET_POWER = 1e-6
+"""Power (-60 dBFS) of a recording under which its periodicity counts less."""
 LATENT_SECONDS = 0.0464
 """Length of a latent frame where nothing else is said."""
 
@@ -356,7 +367,23 @@ class HarmonicTrunk(Trunk):
             phase = running_phase(pitch, framing.sample_rate, framing.hop_length, start)
             noise = randn(wav.shape, wav.device)
             wavs.append(self.decoder.synthesise(envelope, self._pulses(pitch, phase), noise, wide))
+        losses["periodicity"] = self._periodicity_loss(pitch, wav, wavs)
         return CodecOutput(reconstructions=wavs, losses=losses)
+
+    def _periodicity_loss(self, pitch: Tensor, wav: Tensor, wavs: Sequence[Tensor]) -> Tensor:
+        """How far periodicity is from that of wav, the mean over frames as loud as they are.
+
+        Spectra alone are content with harmonics that are drowned in noise of their envelope.
+        """
+        rate, hop = self.framing.sample_rate, self.framing.hop_length
+        with torch.autocast(wav.device.type, enabled=False):
+            middle = wav.float().mean(dim=1)
+            power = middle.unflatten(1, (-1, hop)).square().mean(dim=2)
+            weight = power / (power.mean(dim=1, keepdim=True) + QUIET_POWER)
+            wanted = periodicity_at(middle, pitch, rate, hop)
+            found = [periodicity_at(one.float().mean(dim=1), pitch, rate, hop) for one in wavs]
+            errors = torch.stack([(one - wanted).abs() for one in found])
+        return PERIODICITY_WEIGHT * (errors * weight).mean()
 
     def _pulses(self, pitch: Tensor, phase: Tensor) -> Tensor:
         """A train of them (B, T)."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiogen.audio.pitch import MIDDLE, track_pitch
+from audiogen.audio.pitch import MIDDLE, periodicity_at, track_pitch
 from audiogen.codecs.rvq import RVQConfig
 from audiogen.codecs.vae import VAECodec, VAEConfig
 from audiogen.nn.pulses import pulses, running_phase
@@ -79,6 +79,46 @@ def test_a_sound_in_noise_keeps_its_pitch_where_it_pauses() -> None:
     pitch, periodicity = track_pitch(wav + 1e-3 * torch.randn_like(wav), RATE, HOP)
     assert float(periodicity[0, 30]) < 0.3
     assert float((pitch[0, 10:50] - math.log2(300)).abs().max()) < 0.25
+
+
+def test_periodicity_at_a_pitch_is_what_tracking_finds_there_and_has_a_gradient() -> None:
+    tone, noise = steady(300, 40), 0.05 * torch.randn(1, 40 * HOP)
+    for wav in (tone, noise, tone + noise):
+        pitch, periodicity = track_pitch(wav, RATE, HOP)
+        sure = periodicity > 0.8  # elsewhere a pitch is smoothed
+        found = periodicity_at(wav, pitch, RATE, HOP)
+        assert found.shape == periodicity.shape
+        torch.testing.assert_close(found[sure], periodicity[sure], atol=0.06, rtol=0)
+    pitch = torch.full((1, 40), math.log2(300))
+    shares = [float(periodicity_at(one, pitch, RATE, HOP)[0, 20]) for one in (tone, tone + noise)]
+    assert shares[0] == pytest.approx(1, abs=0.02)
+    assert shares[1] < 0.95
+    loud = (tone + noise).requires_grad_()
+    (-periodicity_at(loud, pitch, RATE, HOP).sum()).backward()
+    assert loud.grad is not None
+    assert loud.grad.isfinite().all()
+    moved = (loud - 0.02 * loud.grad / loud.grad.abs().max()).detach()
+    assert (
+        periodicity_at(moved, pitch, RATE, HOP).sum() > periodicity_at(loud, pitch, RATE, HOP).sum()
+    )
+    silence = torch.zeros(1, 40 * HOP, requires_grad=True)
+    periodicity_at(silence, pitch, RATE, HOP).sum().backward()
+    assert silence.grad is not None
+    assert silence.grad.isfinite().all()
+
+
+def test_a_decoder_that_drowns_a_voice_in_noise_pays_for_it() -> None:
+    codec = make_codec().train()
+    wav = steady(300, 40)[:, None]
+    head = codec.trunk.get_submodule("decoder.head")
+    sizes = codec.trunk.get_submodule("decoder").sizes  # type: ignore[union-attr]
+    losses = []
+    with torch.no_grad():
+        for split in (-8.0, 8.0):
+            head.bias[sizes[0] : sizes[0] + sizes[1]] = split  # type: ignore[index, operator]
+            losses.append(float(codec(wav).losses["periodicity"]))
+    assert losses[0] > 0.4
+    assert losses[1] < 0.15
 
 
 def test_pulses_have_unit_power_and_their_pitch() -> None:

@@ -234,7 +234,7 @@ def test_every_part_of_the_side_gets_a_gradient() -> None:
     codec = make_codec().train()
     wav = torch.cat([wide_noise(0.2), wide_noise(1.0)])
     output = codec(wav)
-    assert set(output.losses) == {"kl", "width"}
+    assert set(output.losses) == {"kl", "periodicity", "width"}
     total = sum(one.square().mean() for one in output.reconstructions)
     (total + sum(output.losses.values())).backward()
     for name, weight in codec.named_parameters():
