@@ -9,6 +9,7 @@ import numpy as np
 import pyloudnorm
 import soxr
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from audiogen.audio.io.decoding import SAMPLE_RATES_HZ
@@ -165,6 +166,15 @@ def loudness_gain(lufs: float, peak: float, *, max_gain_db: float = math.inf) ->
         return 1.0
     gain_db = min(TARGET_LUFS - lufs, max_gain_db)
     return min(10 ** (gain_db / 20), 10 ** (PEAK_DB / 20) / peak)
+
+
+def loudest_part(wav: Tensor, length: int) -> Tensor:
+    """Cut (C, T) to the `length` samples that hold the most energy; a shorter one stays whole."""
+    if wav.shape[1] <= length:
+        return wav
+    energy = F.pad(wav.double().square().sum(dim=0).cumsum(dim=0), (1, 0))
+    start = int((energy[length:] - energy[:-length]).argmax())
+    return wav[:, start : start + length]
 
 
 def below_full_scale(wav: Tensor) -> Tensor:

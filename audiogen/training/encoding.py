@@ -1,8 +1,9 @@
-"""What a generator is trained on: the training files, encoded once, and measured where asked."""
+"""What a generator is trained on: training files and mixtures, encoded once, and measured."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
 
 from accelerate import Accelerator
 
@@ -16,6 +17,7 @@ from audiogen.data.loading.latents import (
     read_latents,
     write_latents,
 )
+from audiogen.data.loading.mixtures import encode_mixtures, plan_mixtures
 from audiogen.data.manifest import read_split
 from audiogen.experiment import ExperimentConfig
 from audiogen.storage import digest_of, sha256_file
@@ -24,17 +26,24 @@ from audiogen.training.loop.stage import Examples
 from audiogen.types import LatentSpec
 
 
-def encoded_files(
-    config: ExperimentConfig, codec: Codec, accelerator: Accelerator
-) -> list[LatentItem]:
-    """Latents of the training files; when they are not there, each process encodes its share.
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """Latents of the training files, in their versions, and of mixtures of two of them."""
+
+    files: list[LatentItem]
+    mixtures: list[LatentItem]
+
+
+def encoded_files(config: ExperimentConfig, codec: Codec, accelerator: Accelerator) -> Encoded:
+    """What a generator learns; when it is not there, each process encodes its share.
 
     They are keyed by what made them, so that another codec, another crop or other measures never
     meet a stale cache.
     """
     rows = read_split(config.run.manifest, "train")
     window = codec.spec.num_frames(config.data.clip_seconds)
-    versions = config.train.generator.versions
+    plan = config.train.generator
+    mixtures = plan_mixtures(rows, seed=config.seed) if plan.mixtures else []
     controls = sorted(config.generator.conditioner.controls) if config.generator else []
     made_from = {
         "codec": sha256_file(config.run.model("codec") / "weights.safetensors"),
@@ -42,7 +51,9 @@ def encoded_files(
         "window": window,
         "manifest": sha256_file(config.run.manifest),
         "controls": controls,
-        "versions": versions,
+        "versions": plan.versions,
+        "words": plan.words,
+        "mixtures": [config.seed] if mixtures else [],
     }
     final = config.run.latents(digest_of(made_from))
     if not final.is_dir():
@@ -55,25 +66,30 @@ def encoded_files(
                 codec,
                 min_frames=window,
                 controls=controls,
-                versions=versions,
+                versions=plan.versions,
+                traits=plan.words,
             )
-            write_latents(part, items)
+            own = mixtures[rank::count]
+            mixed = encode_mixtures(config.sounds, own, codec, num_frames=window)
+            write_latents(part, chain(items, mixed))
         wait_for_all()
         if accelerator.is_main_process:
             join_latents(final, count)
         wait_for_all()
-    return read_latents(final, rows)
+    items = read_latents(final, [*rows, *(one.row for one in mixtures)])
+    count = len(items) - len(mixtures)
+    return Encoded(files=items[:count], mixtures=items[count:])
 
 
-def window_examples(
-    config: ExperimentConfig, items: Sequence[LatentItem], spec: LatentSpec
-) -> Examples:
-    """Windows of encoded files."""
+def window_examples(config: ExperimentConfig, encoded: Encoded, spec: LatentSpec) -> Examples:
+    """Windows of encoded files, and mixtures."""
     dataset = LatentDataset(
-        items,
+        encoded.files,
         window_frames=spec.num_frames(config.data.clip_seconds),
         frame_rate=spec.frame_rate,
         seed=config.seed,
+        mixtures=encoded.mixtures,
+        mixture_share=config.train.generator.mixtures,
     )
     return Examples(
         items=dataset,

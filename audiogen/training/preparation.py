@@ -16,7 +16,9 @@ from audiogen.conditioning.controls import ControlName
 from audiogen.conditioning.text import TextEncoder
 from audiogen.data.intake.scan import scan_folder, summarise
 from audiogen.data.intake.walk import walk
-from audiogen.data.loading.examples import TextTable, prompts_of
+from audiogen.data.loading.captions import possible_texts
+from audiogen.data.loading.examples import TextTable
+from audiogen.data.loading.mixtures import plan_mixtures
 from audiogen.data.loading.variety import require_variety
 from audiogen.data.manifest import ManifestRow, read_manifest, write_manifest
 from audiogen.data.synthetic import write_textures
@@ -110,9 +112,11 @@ def _begun_settings(config: ExperimentConfig) -> dict[str, Mapping[str, Any]]:
 
 
 def _encode_captions(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> None:
-    """Encode every prompt that training may use, once."""
-    used = [row for row in rows if row.verdict == "used"]
-    prompts = sorted({prompt for row in used for prompt in prompts_of(row)} | {""})
+    """Encode every text that training may say, once."""
+    rows = [row for row in rows if row.verdict == "used" and row.split == "train"]
+    plan = config.train.generator
+    mixed = [one.row for one in plan_mixtures(rows, seed=config.seed)] if plan.mixtures else []
+    prompts = sorted(possible_texts([*rows, *mixed], words=plan.words))
     TextTable.write(config.run.text, prompts, TextEncoder(config.text)(prompts))
 
 
@@ -129,6 +133,7 @@ def _preparation_key(config: ExperimentConfig, folder: Path) -> dict[str, str]:
         "seed": config.seed,
         "terms": config.terms.model_dump(mode="json"),
         "text": config.text.model_dump(mode="json"),
+        "captions": [config.train.generator.words, config.train.generator.mixtures > 0],
     }
     if controls := _controls(config):  # that they vary depends on how they are measured
         settings["controls"] = [

@@ -144,11 +144,11 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
     """Encode the training files if need be, train the generator, and publish generator/model."""
     codec = load_codec(config.run.model("codec")).to(accelerator.device)
     window = codec.spec.num_frames(config.data.clip_seconds)
-    items = encoded_files(config, codec, accelerator)
-    examples = window_examples(config, items, codec.spec)
+    encoded = encoded_files(config, codec, accelerator)
+    examples = window_examples(config, encoded, codec.spec)
     if config.generator is None:
         raise ValueError("generator: missing; this recipe trains a codec alone")
-    windows = (window for item in items for window in item.windows)
+    windows = (window for item in encoded.files for window in item.windows)
     ranges = find_ranges(windows, config.generator.conditioner.controls)
     wanted = config.generator.with_ranges(ranges)
     torch.manual_seed(hashed_seed("weights", config.seed))

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from fake_text import FakeTextEncoder
 from torch import Tensor
 
 from audiogen.audio.io.files import write_audio
+from audiogen.audio.measure.traits import TRAITS
 from audiogen.codecs.trunk import FourierTrunkConfig
 from audiogen.codecs.vae import VAECodec, VAEConfig
 from audiogen.conditioning.text import TextStates
+from audiogen.data.loading.captions import possible_texts
 from audiogen.data.loading.clips import ClipDataset, Position, versions_of
 from audiogen.data.loading.examples import Collate, LatentDataset, TextTable
 from audiogen.data.loading.latents import (
@@ -54,7 +57,7 @@ def rows(tmp_path: Path) -> list[ManifestRow]:
                 seconds=seconds,
                 sample_rate=16000,
                 channels=1,
-                prompt=f"sound {number}",
+                prompt=f"creak {number}",
                 label="noise",
                 split="train",
             )
@@ -133,9 +136,9 @@ def test_parts_of_processes_are_joined_to_the_same(
 
 
 def table() -> TextTable:
-    prompts = ["noise", "sound 0", "sound 1", "sound 2"]
-    mask = torch.arange(8)[None] < torch.tensor([[2], [3], [3], [4]])
-    states = TextStates(states=torch.randn(4, 8, 6), mask=mask, pooled=torch.randn(4, 6))
+    prompts = ["noise", "creak 0", "creak 1", "creak 2", "the sound of noise"]
+    mask = torch.arange(8)[None] < torch.tensor([[2], [3], [3], [4], [4]])
+    states = TextStates(states=torch.randn(5, 8, 6), mask=mask, pooled=torch.randn(5, 6))
     return TextTable(prompts, states)
 
 
@@ -157,7 +160,7 @@ def test_windows_masks_and_conditions(
     assert batch.mask.sum(dim=1).tolist() == [32, 50, 50, 50, 50]
     assert batch.conditions.text.shape[1] <= 4  # cut to the longest prompt
     prompts = {dataset[Position(epoch, 0)].prompt for epoch in range(20)}
-    assert prompts == {"noise", "sound 0"}
+    assert prompts == {"noise", "the sound of noise", "creak 0"}
 
 
 def test_measured_windows_come_back_and_are_what_training_sees(
@@ -165,7 +168,12 @@ def test_measured_windows_come_back_and_are_what_training_sees(
 ) -> None:
     for rank in (0, 1):
         items = encode_rows(
-            tmp_path, rows[rank::2], codec, min_frames=WINDOW, controls=["brightness", "tempo"]
+            tmp_path,
+            rows[rank::2],
+            codec,
+            min_frames=WINDOW,
+            controls=["brightness", "tempo"],
+            traits=True,
         )
         write_latents(part_of(tmp_path / "latents", rank, 2), items)
     join_latents(tmp_path / "latents", 2)
@@ -175,6 +183,7 @@ def test_measured_windows_come_back_and_are_what_training_sees(
         [0],
         [0, 25, 50, 75, 100],
     ]
+    assert all(window.traits.keys() == set(TRAITS) for item in items for window in item.windows)
     dataset = LatentDataset(items, window_frames=WINDOW, frame_rate=62.5, seed=0)
     seen = set()
     for epoch in range(40):
@@ -188,12 +197,25 @@ def test_measured_windows_come_back_and_are_what_training_sees(
         seen.add(window.start)
     assert seen == {0, 25, 50, 75, 100}
     examples = [dataset[Position(0, index)] for index in range(5)]
-    controls = Collate(table())(examples).conditions.controls
+    prompts = sorted(possible_texts(rows, words=True))
+    every = TextTable(prompts, FakeTextEncoder()(prompts))
+    controls = Collate(every)(examples).conditions.controls
     assert controls.keys() == {"seconds", "role", "brightness", "tempo"}
     assert controls["brightness"].tolist() == pytest.approx(
         [example.measures["brightness"] for example in examples]
     )
     assert bool(controls["tempo"].isnan().all())  # noise has none
+
+
+def test_traits_alone_leave_every_place_of_a_file_to_training(
+    codec: VAECodec, rows: list[ManifestRow], tmp_path: Path
+) -> None:
+    items = list(encode_rows(tmp_path, rows, codec, min_frames=WINDOW, versions=3, traits=True))
+    assert [len(item.windows) for item in items] == [1, 0, 0, 1, 0, 0, 5, 0, 0]
+    dataset = LatentDataset(items, window_frames=WINDOW, frame_rate=62.5, seed=0)
+    places = {float(dataset[Position(epoch, 7)].latents[0, 0]) for epoch in range(40)}
+    assert len(places) > 5
+    assert dataset[Position(0, 7)].measures == {}
 
 
 def test_a_hostile_window_is_refused(
@@ -213,6 +235,7 @@ def test_a_hostile_window_is_refused(
         [{"start": 0, "measures": []}],
         [{"start": 0, "measures": {"x": 1}}],
         [{"start": 0, "measures": {"density": "many"}}],
+        [{"start": 0, "measures": {}, "traits": {"x": 1}}],
     ):
         path.write_text(json.dumps([{**whole[0], "windows": windows}]), encoding="utf-8")
         with pytest.raises(ValueError, match="not an index of latents"):
@@ -246,11 +269,11 @@ def test_clips_are_cut_padded_and_reproducible(
 
 def test_text_tables_come_back(tmp_path: Path) -> None:
     made = table()
-    prompts = ["noise", "sound 0", "sound 1", "sound 2"]
+    prompts = ["noise", "creak 0", "creak 1", "creak 2", "the sound of noise"]
     TextTable.write(tmp_path / "text", prompts, made._states)
     again = TextTable.read(tmp_path / "text")
     first, second = (
-        t.conditions(["sound 2", "noise"], [1.0, 2.0], [None, "loop"]) for t in (made, again)
+        t.conditions(["creak 2", "noise"], [1.0, 2.0], [None, "loop"]) for t in (made, again)
     )
     assert torch.equal(first.text, second.text)
     assert bool(second.controls["role"].isnan()[0])

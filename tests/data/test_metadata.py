@@ -95,7 +95,9 @@ def test_what_is_said_comes_before_what_names_tell() -> None:
     assert describe(path, Metadata(file="a")).prompt == "rain"
     flat = describe(PurePosixPath("03_tin-roof 2.wav"), Metadata(file="a"))
     assert (flat.prompt, flat.label) == ("tin roof", "")
-    assert describe(PurePosixPath("0001.wav"), Metadata(file="a")).prompt == ""
+    for name in ("0001.wav", "5-12345-A-10.wav", "IMG_2034.wav", "new recording (2).wav"):
+        assert describe(PurePosixPath(name), Metadata(file="a")).prompt == "", name
+    assert describe(PurePosixPath("storm-2.wav"), Metadata(file="a")).prompt == "storm"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -36,9 +37,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
     return config
 
 
-def test_windows_are_measured_and_stored(finished: ExperimentConfig) -> None:
-    [index] = (finished.run_dir / "latents").rglob("index.json")
+def entries_of(config: ExperimentConfig) -> list[dict[str, Any]]:
+    """What is said of the encoded files; nothing is measured of mixtures."""
+    [index] = (config.run_dir / "latents").rglob("index.json")
     entries = read_json(index)
+    assert all(not one["windows"] for one in entries if one["path"].startswith("mixture "))
+    return [one for one in entries if not one["path"].startswith("mixture ")]
+
+
+def test_windows_are_measured_and_stored(finished: ExperimentConfig) -> None:
+    entries = entries_of(finished)
     rows = read_manifest(finished.run_dir / "manifest.jsonl")
     assert len(entries) == sum(row.split == "train" for row in rows)
     for entry in entries:
@@ -49,10 +57,9 @@ def test_windows_are_measured_and_stored(finished: ExperimentConfig) -> None:
 
 
 def test_models_of_both_stages_know_their_ranges(finished: ExperimentConfig) -> None:
-    [index] = (finished.run_dir / "latents").rglob("index.json")
     found = [
         window["measures"]["brightness"]
-        for entry in read_json(index)
+        for entry in entries_of(finished)
         for window in entry["windows"]
     ]
     for stage in ("generator", "distil"):

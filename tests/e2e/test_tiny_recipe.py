@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
+from accelerate import Accelerator
 from sampled import sampled
 
+from audiogen.codecs import load_codec
+from audiogen.data.loading.clips import Position
 from audiogen.data.manifest import read_manifest
 from audiogen.evaluation.evaluate import evaluate
 from audiogen.evaluation.scores import read_scores
@@ -20,6 +23,7 @@ from audiogen.locking import LOCK_FILE
 from audiogen.pipeline import Pipeline
 from audiogen.run_folder import JUDGE
 from audiogen.storage import read_json, read_tensors
+from audiogen.training.encoding import encoded_files, window_examples
 from audiogen.training.loop.tracking import Tracker
 from audiogen.training.preparation import prepare
 from audiogen.training.stages import train
@@ -66,6 +70,31 @@ def test_every_part_leaves_its_file(finished: ExperimentConfig) -> None:
         assert (run / name).is_file(), name
     assert len(list((run / "latents").iterdir())) == 1
     assert len(list((run / "demos" / "generator").iterdir())) == 2  # before the first, at the end
+
+
+def test_mixtures_are_of_training_sounds_and_every_text_is_encoded(
+    finished: ExperimentConfig,
+) -> None:
+    rows = read_manifest(finished.run.manifest)
+    codec = load_codec(finished.run.model("codec"))
+    encoded = encoded_files(finished, codec, Accelerator(cpu=True))
+    named = [item.row.path for item in encoded.mixtures]
+    assert len(named) == sum(row.split == "train" for row in rows)
+    held_out = [row.path for row in rows if row.split == "held_out"]
+    assert held_out
+    assert not any(path in name for path in held_out for name in named)
+    examples = window_examples(finished, encoded, codec.spec)
+    assert len(examples.items) == round(len(encoded.files) / 0.8)
+    drawn = [
+        examples.items[Position(epoch, index)]
+        for epoch in range(20)
+        for index in range(len(examples.items))
+    ]
+    batch = examples.collate(drawn)  # looks every text up
+    assert len(batch.conditions) == len(drawn)
+    said = {example.prompt for example in drawn}
+    assert any(text.startswith("bright ") for text in said)
+    assert any(", then " in text for text in said)
 
 
 def test_the_recogniser_is_in_the_seal_and_is_the_one_that_evaluates(

@@ -11,6 +11,11 @@ from audiogen.data.metadata import Metadata
 ESC_NAME = re.compile(r"\d-(?P<source>\d+)-[A-Z](-\d+)?")  # ESC-10 and ESC-50: FOLD-ID-TAKE(-CLASS)
 TAKE_MARK = re.compile(r"([\s_.-]+(take[\s_.-]*)?([A-Za-z]|\d{1,3})|\s*\(\d{1,3}\))$", re.I)
 NUMBER = re.compile(r"(\d|\(\d+\))$")
+EMPTY_WORDS = frozenset(
+    {"aif", "aiff", "audio", "clip", "dsc", "file", "flac", "img", "mp", "new", "ogg", "rec"}
+    | {"recording", "sample", "sfx", "snd", "sound", "take", "track", "untitled", "wav", "zoom"}
+)
+"""Of names that programs and recorders give."""
 
 
 def describe(path: PurePosixPath, told: Metadata) -> Metadata:
@@ -19,7 +24,7 @@ def describe(path: PurePosixPath, told: Metadata) -> Metadata:
     folder = "" if parent.endswith(".tar") else clean_name(parent)  # an archive says nothing
     label = told.label or folder
     stem = clean_name(TAKE_MARK.sub("", path.stem) or path.stem)
-    named = stem if any(letter.isalpha() for letter in stem) else ""  # "0001" describes nothing
+    named = stem if says_something(stem) else ""
     found = {
         "label": label,
         "prompt": told.prompt or label or named,
@@ -27,6 +32,18 @@ def describe(path: PurePosixPath, told: Metadata) -> Metadata:
         "source_id": told.source_id or source_of(path),
     }
     return told.model_copy(update=found)
+
+
+def says_something(name: str) -> bool:
+    """Whether a name has a word in it: "0001", "IMG_2034" and "5-12345-A-10" have none.
+
+    A word has two letters, or is one of another script, and no digits in the midst of it.
+    """
+    words = (word.strip("0123456789") for word in re.split(r"[\W_]+", name.lower()))
+    return any(
+        word.isalpha() and word not in EMPTY_WORDS and (len(word) > 1 or not word.isascii())
+        for word in words
+    )
 
 
 def clean_name(name: str) -> str:

@@ -7,23 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from audiogen.conditioning.controls import Role, make_controls
 from audiogen.conditioning.text import TextStates
+from audiogen.data.loading.captions import Captions
 from audiogen.data.loading.clips import Position
 from audiogen.data.loading.latents import LatentItem
-from audiogen.data.manifest import ManifestRow
 from audiogen.seeds import numbers_of
 from audiogen.storage import publish_folder, read_json, read_tensors, write_tensors
 from audiogen.types import Batch, Conditions
-
-
-def prompts_of(row: ManifestRow) -> list[str]:
-    """The texts that may describe a clip while training: its caption and its label."""
-    return list(dict.fromkeys(text for text in (row.prompt, row.label) if text.strip())) or [""]
 
 
 class TextTable:
@@ -82,44 +78,63 @@ class Example:
 
 
 class LatentDataset(Dataset[Example]):
-    """Windows of encoded files for generator training; a pure function of seed and position."""
+    """Windows of encoded files for generator training; a pure function of seed and position.
+
+    A share of its places has mixtures, each time any of them.
+    """
 
     def __init__(
-        self, items: Sequence[LatentItem], *, window_frames: int, frame_rate: float, seed: int
+        self,
+        items: Sequence[LatentItem],
+        *,
+        window_frames: int,
+        frame_rate: float,
+        seed: int,
+        mixtures: Sequence[LatentItem] = (),
+        mixture_share: float = 0.0,
     ) -> None:
         self._window, self._frame_rate, self._seed = window_frames, frame_rate, seed
+        self._captions = Captions(items)
         self._items = [
             item for item in items for _ in range(max(1, round(item.num_frames / window_frames)))
         ]
+        self._mixtures = mixtures
+        places = len(self._items) * mixture_share / (1 - mixture_share)
+        self._length = len(self._items) + (round(places) if mixtures else 0)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return self._length
 
     def name_of(self, position: Position) -> str:
-        """File that an item is cut from."""
-        return self._items[position.index].row.path
+        """File, or files, that an item is cut from."""
+        item, _ = self._drawn(position)
+        return item.row.path
+
+    def _drawn(self, position: Position) -> tuple[LatentItem, np.random.Generator]:
+        """What is at a position, and the source of all else that is random there."""
+        random = numbers_of("clip", self._seed, position.epoch, position.index)
+        if position.index < len(self._items):
+            return self._items[position.index], random
+        return self._mixtures[int(random.integers(len(self._mixtures)))], random
 
     def __getitem__(self, position: Position) -> Example:
         """A window at a random place of a long file, or a whole short one with its padding.
 
         Where windows were measured, it is one of those.
         """
-        item = self._items[position.index]
-        random = numbers_of("clip", self._seed, position.epoch, position.index)
+        item, random = self._drawn(position)
         spare = max(0, item.num_frames - self._window)
-        places = len(item.windows) or spare + 1
-        start = int(random.integers(places))
+        measured = [window for window in item.windows if window.measures]
+        start = int(random.integers(len(measured) or spare + 1))
         measures: dict[str, float] = {}
-        if item.windows:
-            window = item.windows[start]
+        if measured:
+            window = measured[start]
             start, measures = window.start, {str(name): at for name, at in window.measures.items()}
-        prompts = prompts_of(item.row)
-        prompt = prompts[int(random.integers(len(prompts)))]
         num_frames = min(item.num_frames, self._window)
         return Example(
             latents=item.latents[:, start : start + self._window],
             num_frames=num_frames,
-            prompt=prompt,
+            prompt=self._captions.draw(item, start, random),
             seconds=num_frames / self._frame_rate,
             role="slice" if spare > 0 else item.row.role,
             measures=measures,

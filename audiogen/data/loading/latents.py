@@ -37,7 +37,7 @@ INDEX_NAME = "index.json"
 class LatentItem:
     """One encoded file: latents (D, L) or tokens (K, L), and how many frames are sound.
 
-    Where it has measured windows, training uses those alone; else any.
+    Where it has windows with measures, training uses those alone; else any.
     """
 
     latents: Tensor
@@ -54,45 +54,65 @@ def encode_rows(
     min_frames: int,
     controls: Sequence[ControlName] = (),
     versions: int = 1,
+    traits: bool = False,
 ) -> Iterable[LatentItem]:
     """Encode files, one after the other, each as one item or as several versions.
 
     Long recordings are read and encoded in pieces.
 
     A file shorter than a training window, `min_frames`, is filled up with silence before it is
-    encoded, so that what lies behind its end is the latent of silence. For `controls` see
-    `measure_windows`, for `versions` `versions_of`.
+    encoded, so that what lies behind its end is the latent of silence. For `controls` and
+    `traits` see `measure_windows`, for `versions` `versions_of`; traits are those of the file
+    itself, and its versions have none.
     """
     hop = codec.spec.hop_length
     for row in rows:
         window_seconds = min_frames * hop / codec.spec.sample_rate
         sound = long_sound(folder, row, codec.spec, window_seconds=window_seconds)
         if sound:
-            for speed, sign in speeds_of(versions):
-                yield _encode_long(sound, row, codec, speed, sign, min_frames, controls)
+            for number, version in enumerate(speeds_of(versions)):
+                first = traits and number == 0
+                yield _encode_long(sound, row, codec, version, min_frames, controls, traits=first)
             continue
-        for wav in versions_of(read_clip(folder, row, codec.spec), versions):
-            num_frames = -(-wav.shape[1] // hop)
-            windows = measure_windows(wav, codec.spec, min_frames, controls)
-            padded = F.pad(wav, (0, max(num_frames, min_frames) * hop - wav.shape[1]))
-            latents = codec.encode(padded[None].to(codec.device))[0].cpu()
-            yield LatentItem(latents=latents, num_frames=num_frames, row=row, windows=windows)
+        for number, wav in enumerate(versions_of(read_clip(folder, row, codec.spec), versions)):
+            first = traits and number == 0
+            windows = measure_windows(wav, codec.spec, min_frames, controls, traits=first)
+            yield encode_clip(wav, row, codec, min_frames=min_frames, windows=windows)
+
+
+def encode_clip(
+    wav: Tensor,
+    row: ManifestRow,
+    codec: Codec,
+    *,
+    min_frames: int,
+    windows: Sequence[MeasuredWindow] = (),
+) -> LatentItem:
+    """Encode a sound (C, T), filled up with silence to `min_frames`."""
+    hop = codec.spec.hop_length
+    num_frames = -(-wav.shape[1] // hop)
+    padded = F.pad(wav, (0, max(num_frames, min_frames) * hop - wav.shape[1]))
+    latents = codec.encode(padded[None].to(codec.device))[0].cpu()
+    return LatentItem(latents=latents, num_frames=num_frames, row=row, windows=windows)
 
 
 def _encode_long(
     sound: LongSound,
     row: ManifestRow,
     codec: Codec,
-    speed: int,
-    sign: int,
+    version: tuple[int, int],
     min_frames: int,
     controls: Sequence[ControlName],
+    *,
+    traits: bool,
 ) -> LatentItem:
     """Encode a version of a recording that is longer than `min_frames`, twice read for measures."""
+    speed, sign = version
     blocks = (wav[None].to(codec.device) for wav in version_blocks(sound, speed, sign))
     latents = torch.cat([piece[0].cpu() for piece in codec.encode_pieces(blocks)], dim=-1)
     again = version_blocks(sound, speed, sign)
-    windows = measure_blocks(again, version_length(sound, speed), codec.spec, min_frames, controls)
+    length = version_length(sound, speed)
+    windows = measure_blocks(again, length, codec.spec, min_frames, controls, traits=traits)
     return LatentItem(latents=latents, num_frames=latents.shape[-1], row=row, windows=windows)
 
 

@@ -1,10 +1,10 @@
-"""Training windows with what is measured of each: values of the controls that a model learns."""
+"""Training windows with what is measured of each: controls that a model learns, and traits."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from audiogen.audio.measure.measures import measure_some
+from audiogen.audio.measure.traits import Trait, measure_traits
 from audiogen.codecs.frames import FrameStream
 from audiogen.conditioning.controls import (
     KEY_RANGE,
@@ -34,19 +35,26 @@ class MeasuredWindow:
     Attributes:
         start: its first latent frame.
         measures: numbers by control; NaN where the sound has none, such as the tempo of rain.
+        traits: what words are said by, where that is asked for; silence has none.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_inf_nan="strings")
 
     start: Annotated[int, Field(ge=0)]
     measures: Mapping[ControlName, float]
+    traits: Mapping[Trait, float] = field(default_factory=dict)
 
 
 def measure_windows(
-    wav: Tensor, spec: LatentSpec, window_frames: int, controls: Sequence[ControlName]
+    wav: Tensor,
+    spec: LatentSpec,
+    window_frames: int,
+    controls: Sequence[ControlName],
+    *,
+    traits: bool = False,
 ) -> tuple[MeasuredWindow, ...]:
     """Measure the windows of a file's wav (C, T); see `measure_blocks`."""
-    return measure_blocks([wav], wav.shape[1], spec, window_frames, controls)
+    return measure_blocks([wav], wav.shape[1], spec, window_frames, controls, traits=traits)
 
 
 def measure_blocks(
@@ -55,15 +63,17 @@ def measure_blocks(
     spec: LatentSpec,
     window_frames: int,
     controls: Sequence[ControlName],
+    *,
+    traits: bool = False,
 ) -> tuple[MeasuredWindow, ...]:
     """Measure what a model hears of a file at once: the file, or the windows of a long one.
 
     Each number is of the very samples whose latents are an item of training, at the codec's rate
     and channels, without padding. Windows of a long file lie half a window apart, and the last one
     ends with it; a measure of the file as a whole would be wrong for most of them. The file comes
-    in blocks (C, n), `num_samples` in all; without controls there are no windows.
+    in blocks (C, n), `num_samples` in all; without controls and traits there are no windows.
     """
-    if not controls:
+    if not controls and not traits:
         return ()
     hop = spec.hop_length
     frames = FrameStream((block[None] for block in blocks), hop)
@@ -73,13 +83,14 @@ def measure_blocks(
     windows = []
     for start in starts:
         heard = frames.window(start, start + window_frames)[0, :, : num_samples - start * hop]
-        found = measure_some(heard, spec.sample_rate, attributes)
+        found = measure_some(heard, spec.sample_rate, attributes) if controls else {}
         values = {name: found[MEASURES[name].attribute] for name in controls}
         numbers = {
             name: math.nan if value is None else control_number(name, value)
             for name, value in values.items()
         }
-        windows.append(MeasuredWindow(start=start, measures=numbers))
+        said = measure_traits(heard, spec.sample_rate) if traits else {}
+        windows.append(MeasuredWindow(start=start, measures=numbers, traits=said))
     return tuple(windows)
 
 

@@ -10,7 +10,6 @@ import torch
 
 from audiogen.conditioning.controls import make_controls
 from audiogen.data.loading.clips import thinned
-from audiogen.data.loading.examples import prompts_of
 from audiogen.data.loading.latents import encode_rows
 from audiogen.data.manifest import ManifestRow, read_split
 from audiogen.evaluation.scores import Bits, Likelihood
@@ -114,7 +113,7 @@ def _clips(
     items = list(encode_rows(config.sounds, rows, codec, min_frames=window))
     frames = [min(item.num_frames, window) for item in items]
     mask = torch.arange(window)[None] < torch.tensor(frames)[:, None]
-    states = pipeline.text([prompts_of(row)[0] for row in rows])
+    states = pipeline.text([row.prompt or row.label for row in rows])
     controls = make_controls(
         seconds=[number / codec.spec.frame_rate for number in frames],
         roles=["slice" if item.num_frames > window else item.row.role for item in items],

@@ -1,0 +1,126 @@
+"""What is said of a sound while training: its label, its own caption, or how it sounds.
+
+Words for how it sounds are measured: a sound is "bright" where it is among the brightest third of
+its label. Which of all texts is said is drawn anew each time, so that a model learns what each of
+the words in them means.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from audiogen.audio.measure.traits import TRAITS, Trait
+from audiogen.data.intake.naming import says_something
+from audiogen.data.loading.latents import LatentItem
+from audiogen.data.manifest import ManifestRow
+
+WORDS: Mapping[Trait, tuple[str, str]] = {
+    "brightness": ("dull", "bright"),
+    "density": ("sparse", "dense"),
+    "roughness": ("smooth", "rough"),
+    "weight": ("soft", "heavy"),
+}
+"""Of the lowest and of the highest third."""
+TEMPLATES = ("{}", "{}", "the sound of {}")
+MOST_WORDS = 2
+LEAST_SOUNDS = 6
+"""Of a label, for its own thirds; with fewer, those of all sounds count."""
+
+
+def label_texts(row: ManifestRow) -> list[str]:
+    """Ways to name a sound by its label."""
+    return [template.format(row.label) for template in TEMPLATES] if row.label else []
+
+
+def own_texts(row: ManifestRow) -> list[str]:
+    """The caption of a sound, and the title in it; names that say nothing are left out."""
+    if not row.prompt or row.prompt == row.label:
+        return []
+    title = row.prompt.removeprefix(f"{row.label}:").strip()
+    if not says_something(title):
+        return []
+    return [row.prompt] if title == row.prompt else [row.prompt, _readable(title)]
+
+
+def _readable(title: str) -> str:
+    """A title as one writes it: "chainsaw_cutting01" and "DogBarking" are two words each."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", re.sub(r"[\s_.-]+", " ", title))
+    words = (re.sub(r"\d+$", "", word) for word in apart.lower().split())
+    return " ".join(word for word in words if word)
+
+
+def word_texts(label: str, words: Sequence[str]) -> list[str]:
+    """A label with each of the words, and with each two of them."""
+    return [
+        " ".join([*some, label])
+        for count in range(1, MOST_WORDS + 1)
+        for some in itertools.combinations(words, count)
+    ]
+
+
+def possible_texts(rows: Iterable[ManifestRow], *, words: bool) -> set[str]:
+    """All that may be said of sounds, whatever is measured of them; nothing is said of some."""
+    texts, labels = {""}, set()
+    for row in rows:
+        texts.update(label_texts(row), own_texts(row))
+        labels.add(row.label)
+    if words:
+        for label, said in itertools.product(labels - {""}, itertools.product(*WORDS.values())):
+            texts.update(word_texts(label, said))
+    return texts
+
+
+class Captions:
+    """Draws what is said of encoded sounds; which words fit, it takes from all of them."""
+
+    def __init__(self, items: Sequence[LatentItem]) -> None:
+        # Versions of a sound say the same: it is measured, and they are not.
+        self._windows = {item.row.path: item.windows for item in items if _has_traits(item)}
+        labels = {item.row.path: item.row.label for item in items}
+        counts = Counter(labels.values())
+        self._own = {label for label, count in counts.items() if count >= LEAST_SOUNDS}
+        found: dict[tuple[str, Trait], list[float]] = {}
+        for path, windows in self._windows.items():
+            for window, group in itertools.product(windows, {self._group(labels[path]), ""}):
+                for trait, value in window.traits.items():
+                    found.setdefault((group, trait), []).append(value)
+        self._thirds = {
+            key: tuple(np.quantile(values, (1 / 3, 2 / 3)).tolist())
+            for key, values in found.items()
+        }
+
+    def words(self, item: LatentItem, start: int) -> list[str]:
+        """The words that fit what is heard from latent frame `start` on."""
+        windows = self._windows.get(item.row.path, ())
+        if not windows:
+            return []
+        traits = min(windows, key=lambda window: abs(window.start - start)).traits
+        words = []
+        for trait in TRAITS:
+            low, high = self._thirds.get((self._group(item.row.label), trait), (0.0, 0.0))
+            value = traits.get(trait)
+            if value is not None and low < high and not low < value < high:
+                words.append(WORDS[trait][value >= high])
+        return words
+
+    def draw(self, item: LatentItem, start: int, random: np.random.Generator) -> str:
+        """Name, caption and words of a sound are said equally often, as far as it has them."""
+        kinds = [label_texts(item.row), own_texts(item.row)]
+        if item.row.label:
+            kinds.append(word_texts(item.row.label, self.words(item, start)))
+        kinds = [texts for texts in kinds if texts] or [[""]]
+        texts = kinds[int(random.integers(len(kinds)))]
+        return texts[int(random.integers(len(texts)))]
+
+    def _group(self, label: str) -> str:
+        """Whose thirds count for a label: its own, or with the empty one those of all."""
+        return label if label in self._own else ""
+
+
+def _has_traits(item: LatentItem) -> bool:
+    return any(window.traits for window in item.windows)
