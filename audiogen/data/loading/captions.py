@@ -22,7 +22,6 @@ from audiogen.data.manifest import ManifestRow
 WORDS: Mapping[Trait, tuple[str, str]] = {
     "brightness": ("dull", "bright"),
     "density": ("sparse", "dense"),
-    "roughness": ("smooth", "rough"),
     "weight": ("soft", "heavy"),
 }
 """Of the lowest and of the highest third."""
