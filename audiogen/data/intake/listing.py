@@ -216,8 +216,8 @@ def _add_archive(archive: Path | str, content: Mapping[str, Any] | str, listing:
     for name, reason in content["refused"]:
         listing.refuse(f"{label}/{name}", reason)
     for name, text in content["licences"].items():
-        path = PurePosixPath(f"{label}/{name}")
-        listing.licences[str(path.parent)] = _named_licence(text, str(path))
+        place = PurePosixPath(f"{label}/{name}")
+        listing.licences[str(place.parent)] = _named_licence(text, str(place))
     for name in content["others"]:
         reason = UNREAD_SUFFIXES.get(PurePosixPath(name).suffix.lower(), "")
         if reason:
