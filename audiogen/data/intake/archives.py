@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import re
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -83,27 +83,41 @@ def list_archive(archive: Path | str) -> Mapping[str, Any]:
                     others.append(writable(info.name))
     except (tarfile.TarError, EOFError) as error:
         raise AudioReadError(archive, "bad_archive", str(error)) from None
-    told = {}
-    names, unread = by_any_case(beside), set(beside)
-    for sound in list(sounds):
-        own_names = sidecars(sound, names)
-        unread.difference_update(own_names)
-        records = [beside[name] for name in own_names]
-        known = [record for record in records if isinstance(record, Metadata)]
-        reasons = [record for record in records if isinstance(record, str)]
-        if reasons:
-            del sounds[sound]
-            refused.append((sound, reasons[0]))
-        else:
-            own = functools.reduce(joined, known, Metadata(file=sound))
-            told[sound] = {**own.to_record(), "file": sound}
+    told, unfit, unread = _told(sounds, beside)
+    for sound, _ in unfit:
+        del sounds[sound]
     return {
         "sounds": [[name, *place] for name, place in sounds.items()],
         "told": told,
-        "refused": refused,
+        "refused": [*refused, *unfit],
         "licences": licences,
-        "others": [*others, *sorted(map(writable, unread))],
+        "others": [*others, *map(writable, unread)],
     }
+
+
+def _told(
+    sounds: Iterable[str], beside: Mapping[str, Metadata | str]
+) -> tuple[dict[str, Mapping[str, Any]], list[tuple[str, str]], list[str]]:
+    """What is told of each sound, those that cannot be used and why, and texts that tell of none.
+
+    Args:
+        sounds: their names.
+        beside: what each text says, or the reason why its sound is not used.
+    """
+    told, unfit = dict[str, Mapping[str, Any]](), list[tuple[str, str]]()
+    names, unread = by_any_case(beside), set(beside)
+    for sound in sounds:
+        own_names = sidecars(sound, names)
+        unread.difference_update(own_names)
+        records = [beside[name] for name in own_names]
+        reasons = [record for record in records if isinstance(record, str)]
+        if reasons:
+            unfit.append((sound, reasons[0]))
+        else:
+            known = [record for record in records if isinstance(record, Metadata)]
+            own = functools.reduce(joined, known, Metadata(file=sound))
+            told[sound] = {**own.to_record(), "file": sound}
+    return told, unfit, sorted(unread)
 
 
 def _reason(info: tarfile.TarInfo, name: PurePosixPath, sounds: Mapping[str, Any]) -> str:
