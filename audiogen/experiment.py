@@ -115,8 +115,8 @@ class GeneratorTrainConfig(Config):
     """Of each sound that are learnt: itself, and copies of up to 4 % more or less speed, every
     second pair with the polarity reversed. They keep a small set from being learnt by heart."""
     words: bool = True
-    """Whether sounds are also called bright or dull, sparse or dense, smooth or rough, and soft or
-    heavy, where they measure so among those of their label."""
+    """Whether sounds are also called dull or bright, sparse or dense, and soft or heavy, where they
+    measure so among those of their label."""
     mixtures: float = Field(default=0.2, ge=0, le=0.9)
     """Share of the training examples that are two sounds of different labels at once, "rain and
     bell", or one after the other, "rain, then bell"; there are none with fewer than two labels."""

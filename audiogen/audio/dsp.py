@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from audiogen.audio.io.decoding import SAMPLE_RATES_HZ
-from audiogen.audio.measure.inspection import INVERTED_CORRELATION
+from audiogen.audio.measure.polarity import INVERTED_CORRELATION
 
 QUALITY = "HQ"  # of soxr
 TARGET_LUFS = -23.0  # EBU R 128

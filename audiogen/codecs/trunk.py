@@ -378,12 +378,13 @@ class HarmonicTrunk(Trunk):
         rate, hop = self.framing.sample_rate, self.framing.hop_length
         with torch.autocast(wav.device.type, enabled=False):
             middle = wav.float().mean(dim=1)
-            power = middle.unflatten(1, (-1, hop)).square().mean(dim=2)
+            power = middle.reshape(len(middle), -1, hop).square().mean(dim=2)
             weight = power / (power.mean(dim=1, keepdim=True) + QUIET_POWER)
             wanted = periodicity_at(middle, pitch, rate, hop)
             found = [periodicity_at(one.float().mean(dim=1), pitch, rate, hop) for one in wavs]
             errors = torch.stack([(one - wanted).abs() for one in found])
-        return PERIODICITY_WEIGHT * (errors * weight).mean()
+            loss: Tensor = PERIODICITY_WEIGHT * (errors * weight).mean()
+        return loss
 
     def _pulses(self, pitch: Tensor, phase: Tensor) -> Tensor:
         """A train of them (B, T)."""

@@ -55,7 +55,7 @@ class FourierFraming:
 
     def folded(self, features: Tensor) -> Tensor:
         """Put those of STFT frames (B, C, K, M) into latent frames (B, L, C * frames * K)."""
-        parted = features.unflatten(3, (-1, self.frames_per_latent))
+        parted = features.reshape(*features.shape[:3], -1, self.frames_per_latent)
         return parted.permute(0, 3, 1, 4, 2).flatten(2)
 
 

@@ -130,8 +130,9 @@ class HarmonicEncoder(nn.Module):
         powers = [one.real.square() + one.imag.square() for one in (middle, side)]
         common = middle.real * side.real + middle.imag * side.imag
         per_latent = framing.frames_per_latent
+        shape = (len(wav), len(self.side_bank))
         first, second, both = (
-            (self.side_bank @ one).unflatten(2, (-1, per_latent)).mean(dim=3)
+            (self.side_bank @ one).reshape(*shape, -1, per_latent).mean(dim=3)
             for one in (*powers, common)
         )
         share = (second / (first + second + LOG_FLOOR**2)).sqrt()
@@ -238,15 +239,15 @@ class HarmonicDecoder(nn.Module):
 
     def _at_bins(self, values: Tensor, points: Tensor) -> Tensor:
         """Values (B, L, frames * K) of each STFT frame at all bins (B, F, M)."""
-        per_frame = values.unflatten(2, (self.framing.frames_per_latent, -1)).flatten(1, 2)
-        return (per_frame @ points).transpose(1, 2)
+        num_frames = values.shape[1] * self.framing.frames_per_latent
+        return (values.reshape(len(values), num_frames, -1) @ points).transpose(1, 2)
 
     def _side(self, raw: Tensor) -> Side:
         """The side of raw values (B, L, 3K), which change slowly."""
         values = F.interpolate(
             raw.transpose(1, 2), scale_factor=self.framing.frames_per_latent, mode="linear"
         )
-        gain, pan, correlation = values.unflatten(1, (3, -1)).unbind(1)
+        gain, pan, correlation = values.chunk(3, dim=1)
         gain = (gain + NARROW).clamp(max=2).exp()
         if not self.training:
             gain = gain * (gain >= MONO_GAIN)

@@ -20,7 +20,7 @@ from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from audiogen.audio.dsp import resample
+from audiogen.audio.dsp import resample, to_channels
 from audiogen.schema import Config, read_config
 from audiogen.storage import first_line, parse_json, sha256_file
 
@@ -79,7 +79,7 @@ class Separator:
             raise ValueError(f"stems are of mono and stereo, not of {channels} channels")
         network: Any = self.network
         mix = resample(wav, sample_rate, network.samplerate).expand(CHANNELS, -1)
-        level = mix.mean(dim=0)
+        level = to_channels(mix, 1)  # what is left of sides that cancel would be no level
         mean, scale = level.mean(), level.std(correction=0) + SILENCE
         device = "cuda" if torch.cuda.is_available() else "cpu"
         # Without random shifts, so that the same sound has the same stems.

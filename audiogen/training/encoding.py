@@ -7,6 +7,7 @@ from itertools import chain
 
 from accelerate import Accelerator
 
+from audiogen.audio.measure.traits import TRAITS
 from audiogen.codecs import Codec
 from audiogen.data.loading.examples import Collate, LatentDataset, TextTable
 from audiogen.data.loading.latents import (
@@ -51,7 +52,7 @@ def encoded_files(config: ExperimentConfig, codec: Codec, accelerator: Accelerat
         "manifest": sha256_file(config.run.manifest),
         "controls": controls,
         "versions": plan.versions,
-        "words": plan.words,
+        "traits": TRAITS if plan.words else (),
         "mixtures": [config.seed] if mixtures else [],
     }
     final = config.run.latents(digest_of(made_from))

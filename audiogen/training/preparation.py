@@ -16,7 +16,7 @@ from audiogen.conditioning.controls import ControlName
 from audiogen.conditioning.text import TextEncoder
 from audiogen.data.intake.scan import scan_folder, summarise
 from audiogen.data.intake.walk import walk
-from audiogen.data.loading.captions import possible_texts
+from audiogen.data.loading.captions import WORDS, possible_texts
 from audiogen.data.loading.examples import TextTable
 from audiogen.data.loading.mixtures import plan_mixtures
 from audiogen.data.loading.variety import require_variety
@@ -133,7 +133,8 @@ def _preparation_key(config: ExperimentConfig, folder: Path) -> dict[str, str]:
         "seed": config.seed,
         "terms": config.terms.model_dump(mode="json"),
         "text": config.text.model_dump(mode="json"),
-        "captions": [config.train.generator.words, config.train.generator.mixtures > 0],
+        "words": dict(WORDS) if config.train.generator.words else {},
+        "mixtures": config.train.generator.mixtures > 0,
     }
     if controls := _controls(config):  # that they vary depends on how they are measured
         settings["controls"] = [

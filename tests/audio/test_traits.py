@@ -30,11 +30,6 @@ def bursts(count: int) -> Tensor:
     return wav
 
 
-def beating(depth: float) -> Tensor:
-    waves = torch.sin(2 * math.pi * 70 * torch.arange(2 * RATE) / RATE)
-    return tone(1000) * (1 + depth * waves)
-
-
 @pytest.mark.parametrize(
     ("trait", "less", "more"),
     [
@@ -42,7 +37,6 @@ def beating(depth: float) -> Tensor:
         ("brightness", tone(400) + 0.1 * noise(), tone(400) + noise()),
         ("density", bursts(2), bursts(8)),
         ("density", bursts(8), noise()),
-        ("roughness", beating(0.1), beating(0.8)),
         ("weight", tone(2000) + 0.1 * tone(100), tone(2000) + tone(100)),
     ],
 )
@@ -65,12 +59,6 @@ def test_loudness_and_channels_do_not_matter() -> None:
     assert plain.keys() == set(TRAITS)
     for other in (0.05 * wav, wav.expand(2, -1), -wav):
         assert measure_traits(other, RATE) == pytest.approx(plain, rel=1e-3, abs=1e-3)
-
-
-def test_pauses_do_not_make_a_sound_rough() -> None:
-    burst = torch.cat([torch.zeros(1, RATE), tone(1000, 1.0), torch.zeros(1, RATE)], dim=1)
-    steady = measure_traits(tone(1000), RATE)["roughness"]
-    assert measure_traits(burst, RATE)["roughness"] == pytest.approx(steady, abs=0.05)
 
 
 @pytest.mark.parametrize("wav", [torch.zeros(1, RATE), torch.zeros(2, 0)])

@@ -3,6 +3,7 @@
 import http.server
 import io
 import json
+import logging
 import os
 import pickle  # noqa: TID251 - what is to be left alone has to be made
 import shutil
@@ -26,6 +27,7 @@ from audiogen.audio.io.files import read_audio
 from audiogen.audio.io.member import Member, read_range
 from audiogen.cli.main import app
 from audiogen.data.intake.archives import read_addresses
+from audiogen.data.intake.licences import LicenceTerms
 from audiogen.data.intake.scan import INTAKE_REASONS, scan_folder
 from audiogen.data.intake.shards import pack_folder
 from audiogen.data.loading.clips import ClipDataset, Position, read_clip
@@ -164,6 +166,41 @@ def test_what_stands_beside_a_sound_in_an_archive(tmp_path: Path) -> None:
     assert rows["a.tar/3.flac"].verdict == "used"
     assert rows["a.tar/4.wav"].reason == "bad_caption"
     assert len(rows) == 4
+
+
+@pytest.mark.parametrize("front", ["", "./", "./deep/er/"])
+@pytest.mark.parametrize("beside", ["a.b.txt", "a.b.TXT", "a.b.wav.txt", "a.b.json"])
+def test_what_stands_beside_is_found_as_tar_names_it(
+    tmp_path: Path, front: str, beside: str
+) -> None:
+    """`tar -c .` puts a dot in front of every name."""
+    text = b'{"title": "heavy rain"}' if beside.endswith("json") else b"heavy rain"
+    tar(tmp_path / "set.tar", {f"{front}a.b.wav": wav_bytes(), f"{front}{beside}": text})
+    [row] = scan_folder(tmp_path)
+    assert (row.prompt, row.caption_from) == ("heavy rain", "a file beside it")
+
+
+@pytest.mark.parametrize("front", ["", "./", "set/"])
+def test_a_licence_in_an_archive_is_that_of_its_sounds(tmp_path: Path, front: str) -> None:
+    licence = {f"{front}LICENSE": b"All rights reserved.\n"}
+    tar(tmp_path / "set.tar", {f"{front}deep/a.wav": wav_bytes(), **licence})
+    tar(tmp_path / "free.tar", {"b.wav": wav_bytes(1), "LICENSE.txt": b"CC BY 4.0\n"})
+    terms = LicenceTerms(i_own_these=True)
+    rows = {row.path: row for row in scan_folder(tmp_path, terms=terms)}
+    assert rows[f"set.tar/{front}deep/a.wav"].verdict == "refused"
+    assert rows["free.tar/b.wav"].licence == "CC-BY-4.0"
+
+
+def test_what_was_not_read_in_an_archive_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    files = ("metadata.csv", "other.txt", "a.wav.txt", "cover.jpg", "README.md", "b.m4a")
+    tar(tmp_path / "set.tar", {"a.wav": wav_bytes(), **dict.fromkeys(files, b"heavy rain")})
+    rows = {row.path: row.reason for row in scan_folder(tmp_path)}
+    assert rows == {"set.tar/a.wav": "", "set.tar/b.m4a": "unsupported"}
+    assert "captions: set.tar/metadata.csv, set.tar/other.txt\n" in f"{caplog.text}\n"
+    assert "1 .jpg" in caplog.text
 
 
 def test_hostile_archives_run_and_write_nothing(tmp_path: Path) -> None:

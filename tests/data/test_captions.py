@@ -118,10 +118,10 @@ def test_every_kind_of_text_is_drawn_and_can_be_looked_up() -> None:
         assert texts.keys() <= possible
         assert {"rain", "the sound of rain", f"rain: on_roof{number}", "on roof"} <= texts.keys()
         assert ("dull dense rain" in texts) == (number == 0)
-        assert ("bright soft rain" in texts) == (number == 8)
+        assert ("bright heavy rain" in texts) == (number == 8)
         assert texts["rain"] > texts["the sound of rain"]
         own = texts[f"rain: on_roof{number}"] + texts["on roof"]
-        assert own == pytest.approx(300 / (2 if number == 4 else 3), rel=0.25)
+        assert own == pytest.approx(300 / (3 if number == 4 else 5), rel=0.25)
 
 
 def test_all_that_is_measured_can_be_looked_up() -> None:

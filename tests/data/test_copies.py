@@ -55,6 +55,9 @@ CHANGES: dict[str, Callable[[Array], Array]] = {
     "start cut off": lambda wav: wav[30_001:],
     "middle": lambda wav: wav[20_003:60_007],
     "silence before": lambda wav: np.concatenate([np.zeros((30_000, 1)), wav]),
+    "sides that cancel": lambda wav: (
+        np.hstack([wav, -wav]) + np.random.default_rng(0).normal(0, 1e-4, (len(wav), 2))
+    ),
     "stereo": lambda wav: np.repeat(wav, 2, axis=1),
     "noise added": lambda wav: wav + np.random.default_rng(0).normal(0, 1e-3, wav.shape),
     "softer, cut, mp3": lambda wav: recode(0.3 * wav[11_111:77_777], format="MP3"),

@@ -1,6 +1,8 @@
+import json
 import os
 import re
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -256,6 +258,33 @@ def test_runs_packs_and_models_among_the_sounds_are_left_out(tmp_path: Path, mar
     assert rows.keys() == {"rain/a.wav", "made"}
     assert (rows["made"].verdict, rows["made"].reason) == ("refused", "own_output")
     assert scan_folder(tmp_path / "made")[0].path == "takes/b.wav"  # asked for by name
+
+
+OWN = {
+    "take": {"prompt": "rain", "seed": 3, "model_digest": "0123456789abcdef"},
+    "layer": {"prompt": "", "layer": {"file": "a.wav", "by": "hpss"}, "samples_sha256": "ab" * 32},
+}
+
+
+@pytest.mark.parametrize("record", OWN.values(), ids=OWN)
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_audiogen_wrote_beside_the_sounds_is_left_out(
+    tmp_path: Path, record: dict[str, object], packed: bool
+) -> None:
+    """As a layer that was split off beside a sound, or a take that was exported to the folder."""
+    for seed, name in enumerate(("a", "a-harmonic")):
+        sound(tmp_path / "made" / f"{name}.wav", seed=seed)
+    (tmp_path / "made" / "a-harmonic.json").write_text(json.dumps(record), encoding="utf-8")
+    if packed:
+        with tarfile.open(tmp_path / "made.tar", "w") as archive:
+            archive.add(tmp_path / "made", ".")
+        shutil.rmtree(tmp_path / "made")
+    rows = {path.rpartition("/")[2]: row for path, row in by_path(scan_folder(tmp_path)).items()}
+    assert {name: row.reason for name, row in rows.items()} == {
+        "a.wav": "",
+        "a-harmonic.wav": "own_output",
+    }
+    assert "nothing is learnt from it" in summarise(list(rows.values()))
 
 
 def test_the_walk_follows_links_once_and_leaves_out_what_is_hidden(tmp_path: Path) -> None:

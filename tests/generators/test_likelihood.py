@@ -262,6 +262,19 @@ def test_a_tolerance_that_no_step_meets_is_said(monkeypatch: pytest.MonkeyPatch)
         )
 
 
+def test_a_hopeless_path_is_given_up_after_few_steps() -> None:
+    calls: list[float] = []
+
+    def shaking(time: Tensor, state: likelihood.State) -> likelihood.State:
+        calls.append(float(time))
+        return torch.full_like(state[0], 1e5 * math.cos(1e5 * float(time))), state[1]
+
+    start = torch.zeros(1, 1, 1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    with pytest.raises(likelihood.UnsolvedError, match="no step of the solver meets"):
+        likelihood._solved(shaking, start, (0.0, 1.0), likelihood.TOLERANCE)
+    assert len(calls) <= 6 * likelihood.MAX_STEPS + 2 < 2_000
+
+
 def test_every_item_must_meet_the_tolerance() -> None:
     """One hard item among a hundred easy ones is solved as well as alone.
 

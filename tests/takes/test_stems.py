@@ -103,6 +103,23 @@ def test_stems_and_the_residual_read_back_add_up_to_the_file(
     assert torch.equal(layers, torch.stack([read_audio(path)[0] for path in again]))
 
 
+def test_sides_that_cancel_are_heard_at_their_own_level(
+    make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[Tensor] = []
+
+    def listen(network: Any, mix: Tensor, **_: Any) -> Tensor:
+        heard.append(mix)
+        return mix[:, None].repeat(1, len(network.sources), 1, 1)
+
+    monkeypatch.setattr("demucs.apply.apply_model", listen)
+    wav = sound(1, MODEL_RATE).repeat(2, 1) * torch.tensor([[1.0], [-1.0]])
+    wav += 1e-5 * torch.randn(wav.shape, generator=torch.Generator().manual_seed(2))
+    made = load_separator(str(make_folder())).separate(wav, MODEL_RATE)
+    assert float(heard[0].std()) == pytest.approx(1, abs=0.01)
+    torch.testing.assert_close(made["drums"], wav, atol=1e-3, rtol=0)
+
+
 def test_the_network_is_the_one_that_demucs_loads_itself(make_folder: MakeFolder) -> None:
     hf = pytest.importorskip("demucs.hf", reason=WITHOUT)
     folder = make_folder()

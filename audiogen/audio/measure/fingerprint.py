@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
+from audiogen.audio.measure.polarity import mean_of_channels
+
 Words = npt.NDArray[np.uint32]
 
 RATE = 6_000  # Hz
@@ -31,8 +33,8 @@ class Fingerprinter:
         self._energies: list[npt.NDArray[np.float32]] = []
 
     def add(self, block: npt.NDArray[np.float32], *, last: bool = False) -> None:
-        """Take the next samples (n, C); channels are averaged."""
-        mono = np.ascontiguousarray(block.mean(axis=1))
+        """Take the next samples (n, C); channels are averaged, see `mean_of_channels`."""
+        mono = mean_of_channels(block)
         wav = np.concatenate([self._rest, self._resampler.resample_chunk(mono, last=last)])
         while len(wav) >= WINDOW:
             count = min((len(wav) - WINDOW) // HOP + 1, _FRAMES_AT_ONCE)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from audiogen.audio.io.decoding import opened
 from audiogen.audio.io.member import Sound
 from audiogen.audio.measure.fingerprint import Fingerprinter, Words
+from audiogen.audio.measure.polarity import INVERTED_CORRELATION
 
 SILENT_SWING = 1e-4  # -80 dBFS: dither and hum of an open input, not a sound
 QUIET_PEAK = 1e-3  # -60 dBFS
@@ -24,7 +25,6 @@ CLIPPED_PLACES = 10  # of three samples in a row at full scale, at least,
 CLIPPED_SHARE = 1e-4  # and as a share of all samples
 DC_OFFSET = 0.02
 SAME_CHANNELS = 1e-4  # largest difference
-INVERTED_CORRELATION = -0.9
 SHORT_SECONDS = 0.2
 USUAL_RATES_HZ = frozenset(
     {8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000}

@@ -1,6 +1,7 @@
-"""What one calls a sound besides its name: bright or dull, dense or sparse, rough, heavy.
+"""What one calls a sound besides its name: bright or dull, dense or sparse, heavy or soft.
 
-They say nothing of loudness, which is the same for all sounds that a model learns from.
+They say nothing of loudness, which is the same for all sounds that a model learns from, and nothing
+of roughness, of which a codec keeps too little.
 """
 
 from __future__ import annotations
@@ -11,19 +12,15 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from audiogen.audio.dsp import loudest_part, resample, to_channels
+from audiogen.audio.dsp import to_channels
 from audiogen.audio.measure.measures import SILENCE, measure_some
 
-Trait = Literal["brightness", "density", "roughness", "weight"]
+Trait = Literal["brightness", "density", "weight"]
 TRAITS: tuple[Trait, ...] = get_args(Trait)
 FRAME_SECONDS = 0.02
 LOW_HZ = (50.0, 300.0)
 LEAST_WEIGHT_DB = -30.0
 """What is lighter is not heard to be."""
-ROUGHNESS_RATE = 22_050
-"""What beats above its bands is hardly heard, and takes long to measure."""
-ROUGHNESS_SECONDS = 1.0
-"""Of the loudest part: where there are pauses, they would count as beating."""
 
 
 def measure_traits(wav: Tensor, sample_rate: int) -> dict[Trait, float]:
@@ -32,7 +29,6 @@ def measure_traits(wav: Tensor, sample_rate: int) -> dict[Trait, float]:
     Returns:
         brightness: octaves of the spectrum's centroid above 1 kHz.
         density: share of the time that is filled, in dB: 0 for what is always as loud.
-        roughness: of the loudest second; see `SoundMeasures`.
         weight: energy between 50 and 300 Hz over all above 50 Hz, in dB.
     """
     if wav.shape[1] == 0:
@@ -40,13 +36,10 @@ def measure_traits(wav: Tensor, sample_rate: int) -> dict[Trait, float]:
     mono = to_channels(wav.detach().cpu().float(), 1)
     if float(mono.abs().max()) < SILENCE:
         return {}
-    rate = min(sample_rate, ROUGHNESS_RATE)
-    loud = loudest_part(resample(mono, sample_rate, rate), round(ROUGHNESS_SECONDS * rate))
     hertz = measure_some(mono, sample_rate, ["brightness_hz"])["brightness_hz"]
     return {
         "brightness": math.log2(max(hertz, 1.0) / 1000),
         "density": _density(mono[0], sample_rate),
-        "roughness": measure_some(loud, rate, ["roughness"])["roughness"],
         "weight": _weight(mono[0], sample_rate),
     }
 

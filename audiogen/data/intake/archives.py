@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import re
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -19,8 +19,11 @@ from typing import Any, BinaryIO
 from audiogen.audio.io.decoding import AUDIO_SUFFIXES, AudioReadError
 from audiogen.audio.io.member import is_remote, remote
 from audiogen.data.intake.beside import (
+    LICENCE_BYTES,
+    LICENCE_FILE,
     MAX_SIDECAR_BYTES,
     SIDECAR_SUFFIXES,
+    OwnOutputError,
     by_any_case,
     joined,
     read_sidecar,
@@ -40,19 +43,24 @@ HEADER_BYTES = 1 << 14
 def list_archive(archive: Path | str) -> Mapping[str, Any]:
     """List the sounds of an archive as JSON; run in a child process, since archives may be hostile.
 
-    Nothing is unpacked, and files that are neither sounds nor beside one are not opened.
+    Nothing is unpacked, and files that are neither sounds nor beside one, nor called as licences
+    are, are not opened.
 
     Returns:
         sounds: [name, offset, number of bytes] of each file with a sound's suffix.
         told: by name of a sound, what the `.json` or `.txt` beside it says, as `Metadata`.
         refused: [name, reason] of each that cannot be used.
+        licences: by name of a file called LICENSE or the like, how it begins.
+        others: names of files of other kinds, and of texts that stand beside no sound.
 
     Raises:
         AudioReadError: it is no uncompressed tar archive, or ends too early.
     """
     sounds: dict[str, tuple[int, int]] = {}
-    beside: dict[str, Metadata | None] = {}  # None where it cannot be read
+    beside: dict[str, Metadata | str] = {}  # or the reason why its sound is not used
     refused: list[tuple[str, str]] = []
+    licences: dict[str, str] = {}
+    others: list[str] = []
     try:
         with _opened(archive) as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
             for info in tar:
@@ -65,26 +73,51 @@ def list_archive(archive: Path | str) -> Mapping[str, Any]:
                         refused.append((writable(info.name), reason))
                     else:
                         sounds[info.name] = info.offset_data, info.size
+                elif LICENCE_FILE.match(name.name) and info.isreg():
+                    licences[writable(info.name)] = _beginning(tar, info, LICENCE_BYTES).decode(
+                        errors="replace"
+                    )
                 elif name.suffix.lower() in SIDECAR_SUFFIXES and info.isreg():
                     beside[info.name] = _sidecar(tar, info)
+                else:
+                    others.append(writable(info.name))
     except (tarfile.TarError, EOFError) as error:
         raise AudioReadError(archive, "bad_archive", str(error)) from None
-    told = {}
-    names = by_any_case(beside)
-    for sound in list(sounds):
-        records = [beside[name] for name in sidecars(sound, names)]
-        known = [record for record in records if record is not None]
-        if len(known) < len(records):
-            del sounds[sound]
-            refused.append((sound, "bad_caption"))
-        else:
-            own = functools.reduce(joined, known, Metadata(file=sound))
-            told[sound] = {**own.to_record(), "file": sound}
+    told, unfit, unread = _told(sounds, beside)
+    for sound, _ in unfit:
+        del sounds[sound]
     return {
         "sounds": [[name, *place] for name, place in sounds.items()],
         "told": told,
-        "refused": refused,
+        "refused": [*refused, *unfit],
+        "licences": licences,
+        "others": [*others, *map(writable, unread)],
     }
+
+
+def _told(
+    sounds: Iterable[str], beside: Mapping[str, Metadata | str]
+) -> tuple[dict[str, Mapping[str, Any]], list[tuple[str, str]], list[str]]:
+    """What is told of each sound, those that cannot be used and why, and texts that tell of none.
+
+    Args:
+        sounds: their names.
+        beside: what each text says, or the reason why its sound is not used.
+    """
+    told, unfit = dict[str, Mapping[str, Any]](), list[tuple[str, str]]()
+    names, unread = by_any_case(beside), set(beside)
+    for sound in sounds:
+        own_names = sidecars(sound, names)
+        unread.difference_update(own_names)
+        records = [beside[name] for name in own_names]
+        reasons = [record for record in records if isinstance(record, str)]
+        if reasons:
+            unfit.append((sound, reasons[0]))
+        else:
+            known = [record for record in records if isinstance(record, Metadata)]
+            own = functools.reduce(joined, known, Metadata(file=sound))
+            told[sound] = {**own.to_record(), "file": sound}
+    return told, unfit, sorted(unread)
 
 
 def _reason(info: tarfile.TarInfo, name: PurePosixPath, sounds: Mapping[str, Any]) -> str:
@@ -98,13 +131,20 @@ def _reason(info: tarfile.TarInfo, name: PurePosixPath, sounds: Mapping[str, Any
     return "repeated_name" if info.name in sounds else ""
 
 
-def _sidecar(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Metadata | None:
-    """What a caption or a record says; None where it cannot be read."""
+def _sidecar(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Metadata | str:
+    """What a caption or a record says, or the reason why its sound is not used."""
     try:
-        file = tar.extractfile(info)
-        return read_sidecar(info.name, file.read(MAX_SIDECAR_BYTES + 1) if file else b"")
+        return read_sidecar(info.name, _beginning(tar, info, MAX_SIDECAR_BYTES + 1))
+    except OwnOutputError:
+        return "own_output"
     except ValueError:
-        return None
+        return "bad_caption"
+
+
+def _beginning(tar: tarfile.TarFile, info: tarfile.TarInfo, num_bytes: int) -> bytes:
+    """The first bytes of a member."""
+    file = tar.extractfile(info)
+    return file.read(num_bytes) if file else b""
 
 
 @contextmanager

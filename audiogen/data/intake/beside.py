@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -10,6 +11,15 @@ from audiogen.storage import parse_json
 
 SIDECAR_SUFFIXES = (".txt", ".json")
 MAX_SIDECAR_BYTES = 100_000
+LICENCE_FILE = re.compile(r"(licen[cs]es?|copying|copyrights?)(?![a-z])", re.I)
+LICENCE_BYTES = 200
+"""Of which the first line is read: the name of the licence."""
+OWN_MARKS = frozenset({"model_digest", "samples_sha256"})
+"""A record with one of these is of a take, an edit or a layer: audiogen wrote the sound too."""
+
+
+class OwnOutputError(ValueError):
+    """The record beside a sound says that audiogen wrote it."""
 
 
 def by_any_case(names: Iterable[str]) -> dict[str, str]:
@@ -25,7 +35,7 @@ def sidecars(sound: str, names: Mapping[str, str]) -> list[str]:
         sound: its path.
         names: paths of all files, by `by_any_case`.
     """
-    bases = (str(PurePosixPath(sound).with_suffix("")), sound)
+    bases = (sound.removesuffix(PurePosixPath(sound).suffix), sound)  # "./" stays in front
     wanted = [base + suffix for base in bases for suffix in SIDECAR_SUFFIXES]
     found = (names.get(name) or names.get(name.lower()) for name in wanted)
     return list(dict.fromkeys(name for name in found if name))
@@ -35,6 +45,7 @@ def read_sidecar(name: str, content: bytes) -> Metadata:
     """Return what a file beside a sound says of it, under the file's own name.
 
     Raises:
+        OwnOutputError: audiogen wrote the sound.
         ValueError: it is no short UTF-8 text, or no JSON object of texts.
     """
     if len(content) > MAX_SIDECAR_BYTES:
@@ -44,6 +55,8 @@ def read_sidecar(name: str, content: bytes) -> Metadata:
     record = parse_json(content, name)
     if not isinstance(record, dict):
         raise ValueError(f"{name}: not a JSON object")
+    if not OWN_MARKS.isdisjoint(record):
+        raise OwnOutputError(f"{name}: of a sound that audiogen wrote")
     return parse_metadata({**record, "file": name}, name)
 
 

@@ -21,7 +21,10 @@ from audiogen.data.intake.archives import (
     writable,
 )
 from audiogen.data.intake.beside import (
+    LICENCE_BYTES,
+    LICENCE_FILE,
     MAX_SIDECAR_BYTES,
+    OwnOutputError,
     by_any_case,
     joined,
     read_sidecar,
@@ -40,7 +43,6 @@ UNREAD_SUFFIXES: Mapping[str, str] = {  # with the reason that files are refused
     **dict.fromkeys((".mp4", ".oga", ".opus", ".w64", ".webm", ".wma", ".wv"), "unsupported"),
 }
 
-LICENCE_FILE = re.compile(r"(licen[cs]es?|copying|copyrights?)(?![a-z])", re.I)
 TEXT_LIKE = re.compile(r"\.(csv|tsv|jsonl?|txt|xlsx?|ods|parquet)$", re.I)
 README = re.compile(rf"(^|/)(readme[^/]*|{re.escape(SHARD_LIST)})$", re.I)
 
@@ -164,6 +166,9 @@ def _add_file(path: str, beside: Sequence[str], listing: Listing) -> None:
         try:
             with (listing.folder / name).open("rb") as file:
                 told = joined(told, read_sidecar(name, file.read(MAX_SIDECAR_BYTES + 1)))
+        except OwnOutputError:
+            listing.refuse(path, "own_output")
+            return
         except (OSError, ValueError):
             listing.refuse(path, "bad_caption")
             return
@@ -179,10 +184,16 @@ def _licences(listing: Listing) -> dict[str, str]:
     for name in sorted(listing.others):
         if LICENCE_FILE.match(PurePosixPath(name).name):
             listing.read.add(name)
-            with (listing.folder / name).open(encoding="utf-8", errors="replace") as file:
-                said = spdx(file.read(200).strip().partition("\n")[0])
-            found[str(PurePosixPath(name).parent)] = said if said in KINDS else f"see {name}"
+            with (listing.folder / name).open("rb") as file:
+                text = file.read(LICENCE_BYTES).decode(errors="replace")
+            found[str(PurePosixPath(name).parent)] = _named_licence(text, name)
     return found
+
+
+def _named_licence(text: str, name: str) -> str:
+    """The licence that the beginning of a file names, or the file, for whoever has to read it."""
+    said = spdx(text.strip().partition("\n")[0])
+    return said if said in KINDS else f"see {name}"
 
 
 def _add_archive(archive: Path | str, content: Mapping[str, Any] | str, listing: Listing) -> None:
@@ -204,6 +215,15 @@ def _add_archive(archive: Path | str, content: Mapping[str, Any] | str, listing:
             listing.caption_from[path] = "a file beside it"
     for name, reason in content["refused"]:
         listing.refuse(f"{label}/{name}", reason)
+    for name, text in content["licences"].items():
+        place = PurePosixPath(f"{label}/{name}")
+        listing.licences[str(place.parent)] = _named_licence(text, str(place))
+    for name in content["others"]:
+        reason = UNREAD_SUFFIXES.get(PurePosixPath(name).suffix.lower(), "")
+        if reason:
+            listing.refuse(f"{label}/{name}", reason)
+        else:
+            listing.others.append(f"{label}/{name}")
 
 
 def _add_table(

@@ -39,7 +39,8 @@ INTAKE_REASONS: Mapping[str, str] = {
     "too_short": f"shorter than {MIN_SECONDS * 1000:g} ms",
     "unsupported": "a format that is not read; convert it to WAV or FLAC",
     "unreadable_folder": "the folder cannot be opened",
-    "own_output": "a run, a model or a pack that audiogen wrote; nothing is learnt from it",
+    "own_output": "audiogen wrote it (a run, model or pack, or a JSON file beside it says so);"
+    " nothing is learnt from it",
     "outside": "a path outside the data folder, in metadata or in an archive",
     "repeated_name": "the archive has an earlier file of this name, which is used",
     "repeated_row": "the metadata have an earlier row for this file, which is used",

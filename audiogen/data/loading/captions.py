@@ -22,7 +22,6 @@ from audiogen.data.manifest import ManifestRow
 WORDS: Mapping[Trait, tuple[str, str]] = {
     "brightness": ("dull", "bright"),
     "density": ("sparse", "dense"),
-    "roughness": ("smooth", "rough"),
     "weight": ("soft", "heavy"),
 }
 """Of the lowest and of the highest third."""
@@ -109,11 +108,10 @@ class Captions:
         return words
 
     def draw(self, item: LatentItem, start: int, random: np.random.Generator) -> str:
-        """Name, caption and words of a sound are said equally often, as far as it has them."""
-        kinds = [label_texts(item.row), own_texts(item.row)]
-        if item.row.label:
-            kinds.append(word_texts(item.row.label, self.words(item, start)))
-        kinds = [texts for texts in kinds if texts] or [[""]]
+        """Say something; label and words come twice as often as the caption, if there are any."""
+        names, own = label_texts(item.row), own_texts(item.row)
+        words = word_texts(item.row.label, self.words(item, start)) if item.row.label else []
+        kinds = [texts for texts in (names, names, own, words, words) if texts] or [[""]]
         texts = kinds[int(random.integers(len(kinds)))]
         return texts[int(random.integers(len(texts)))]
 

@@ -29,7 +29,9 @@ State = tuple[Tensor, Tensor]
 """Latents (B, D, L), and the change of the log density in nats per number (B,)."""
 Drift = Callable[[Tensor, State], State]
 """(ln t (), state) -> its derivative by ln t."""
-MAX_STEPS = 10_000
+MAX_STEPS = 200
+"""Of the solver, each six calls of the network; generators that have learnt something need 15 to
+30, and one that needs more than this would keep an evaluation for hours."""
 NOISE_LEVEL = 0.01
 """Noise on the latents whose density is asked for, as a share of their standard deviation. Without
 any, the density of latents that fill no volume would not exist."""
