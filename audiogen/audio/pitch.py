@@ -94,7 +94,8 @@ def periodicity_at(wav: Tensor, pitch: Tensor, sample_rate: int, hop_length: int
     num_frames = wav.shape[-1] // hop_length
     lags, shape = _autocorrelation(_windows(wav.float(), sample_rate, hop_length), sample_rate)
     place = shape.lag_rate / pitch.float().exp2()
-    place = place.reshape(-1, 1).expand(-1, PER_FRAME).reshape(-1, 1).clamp(0, lags.shape[1] - 2)
+    place = place.nan_to_num().clamp(0, lags.shape[1] - 2)  # a broken sound has none
+    place = place.reshape(-1, 1).expand(-1, PER_FRAME).reshape(-1, 1)
     below = place.floor().long()
     share = place - below
     found = lags.gather(1, below) * (1 - share) + lags.gather(1, below + 1) * share

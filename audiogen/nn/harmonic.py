@@ -53,14 +53,16 @@ def frequency_points(spacing: float, knee: float, n_fft: int, sample_rate: int) 
     places = [0.0]
     while places[-1] < n_fft // 2:
         places.append(places[-1] + max(1.0, spacing / width) * max(1.0, places[-1] * width / knee))
-    points = torch.tensor(places, dtype=torch.float64)
-    bins = torch.arange(n_fft // 2 + 1)
-    above = torch.searchsorted(points, bins.double(), right=True).clamp(1, len(points) - 1)
-    share = (bins - points[above - 1]) / (points[above] - points[above - 1])
-    matrix = torch.zeros(len(points), len(bins), dtype=torch.float64)
-    matrix[above - 1, bins] = 1 - share
-    matrix[above, bins] += share
-    return matrix.float()
+    # Constants are made on the CPU, and cached, even while a model is built without memory.
+    with torch.device("cpu"):
+        points = torch.tensor(places, dtype=torch.float64)
+        bins = torch.arange(n_fft // 2 + 1)
+        above = torch.searchsorted(points, bins.double(), right=True).clamp(1, len(points) - 1)
+        share = (bins - points[above - 1]) / (points[above] - points[above - 1])
+        matrix = torch.zeros(len(points), len(bins), dtype=torch.float64)
+        matrix[above - 1, bins] = 1 - share
+        matrix[above, bins] += share
+        return matrix.float()
 
 
 def gains_per_frame(framing: FourierFraming) -> int:
