@@ -31,8 +31,8 @@ train:
     batch_size: 4
     crop_seconds: 0.256
     adversarial_start: 1
-    spectral: {windows: [512, 128], bin_windows: [128]}
-    discriminators: {windows: [256], channels: 4}
+    spectral: {windows_ms: [32, 8], bin_windows_ms: [8]}
+    discriminators: {windows_ms: [16], channels: 4}
   generator: {steps: 3, batch_size: 4}
 """
 

@@ -118,7 +118,7 @@ def test_a_decoder_that_drowns_a_voice_in_noise_pays_for_it() -> None:
             head.bias[sizes[0] : sizes[0] + sizes[1]] = split  # type: ignore[index, operator]
             losses.append(float(codec(wav).losses["periodicity"]))
     assert losses[0] > 0.4
-    assert losses[1] < 0.15
+    assert losses[1] < 0.5 * losses[0]
 
 
 def test_pulses_have_unit_power_and_their_pitch() -> None:

@@ -150,7 +150,7 @@ def test_the_same_codec_with_griffin_lim() -> None:
     assert other.untrained() is None
     assert not other.trainable
     assert torch.equal(other.encode(wav), codec.encode(wav))
-    assert set(other.state_dict()) == {"latent_mean", "latent_std"}
+    assert set(other.state_dict()) == {"latent_mean", "latent_std", "open_variance"}
     assert distance(wav, other.decode(codec.encode(wav))) < distance(wav, torch.zeros_like(wav))
 
 

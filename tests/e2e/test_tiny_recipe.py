@@ -83,7 +83,7 @@ def test_mixtures_are_of_training_sounds_and_every_text_is_encoded(
     held_out = [row.path for row in rows if row.split == "held_out"]
     assert held_out
     assert not any(path in name for path in held_out for name in named)
-    examples = window_examples(finished, encoded, codec.spec)
+    examples = window_examples(finished, encoded, codec)
     assert len(examples.items) == round(len(encoded.files) / 0.8)
     drawn = [
         examples.items[Position(epoch, index)]
