@@ -66,6 +66,12 @@ def test_of_silence_nothing_is_said(wav: Tensor) -> None:
     assert measure_traits(wav, RATE) == {}
 
 
+def test_of_a_click_at_the_end_of_silence_nothing_is_said() -> None:
+    wav = torch.zeros(1, 15001)
+    wav[0, -1] = 0.002
+    assert measure_traits(wav, 16000) == {}
+
+
 def test_the_loudest_part_is_cut() -> None:
     wav = torch.cat([0.1 * tone(500, 1.0), tone(500, 0.5), 0.1 * tone(500, 1.0)], dim=1)
     part = loudest_part(wav, RATE // 2)

@@ -24,7 +24,7 @@ LEAST_WEIGHT_DB = -30.0
 
 
 def measure_traits(wav: Tensor, sample_rate: int) -> dict[Trait, float]:
-    """Measure a sound (C, T); of silence nothing is said.
+    """Measure a sound (C, T); nothing is said of silence, or of a click in it.
 
     Returns:
         brightness: octaves of the spectrum's centroid above 1 kHz.
@@ -37,6 +37,8 @@ def measure_traits(wav: Tensor, sample_rate: int) -> dict[Trait, float]:
     if float(mono.abs().max()) < SILENCE:
         return {}
     hertz = measure_some(mono, sample_rate, ["brightness_hz"])["brightness_hz"]
+    if hertz is None:
+        return {}
     return {
         "brightness": math.log2(max(hertz, 1.0) / 1000),
         "density": _density(mono[0], sample_rate),
