@@ -24,11 +24,8 @@ from audiogen.schema import Config
 
 MULTI_RESOLUTION = (2048, 1024, 512)
 """STFT windows of `multi_resolution_loss` in samples, each with a hop of a quarter."""
-SIDE_FLOOR = 1e-2
-"""RMS of a recording under which a side that is not its own counts less."""
 LOG_FLOOR = 1e-4
 """Unit-energy magnitude (-80 dBFS of white noise) under which details do not count."""
-
 
 Milliseconds = Annotated[float, Field(gt=0, le=1000)]
 
@@ -119,16 +116,17 @@ class SpectralDistance(nn.Module):
         return tuple(windows[index] for index in order[:count].tolist())
 
 
-VIEWS = ((0.5, 0.5), (0.5, -0.5), (1.0, 0.0), (0.0, 1.0))
-"""What of left and right is in the middle, in the side, and in each of the two."""
+VIEWS = ((1.0, 0.0), (0.0, 1.0), (0.5, 0.5), (0.5, -0.5))
+"""What of left and right is in each of the two, in the middle, and in the side."""
 
 
 def draw_views(reference: Tensor) -> Tensor:
     """Draw in which signal of one channel sounds are to be like recordings (B, C, T).
 
-    Of a stereo recording it is the middle, the side, left or right: each alone leaves open what the
-    others tell, and in the mean over steps all count. Of one whose sides are equal it is the
-    middle, so that stereo costs nothing where there is none.
+    Of a stereo recording it is left, right, the middle or the side: each alone leaves open what the
+    others tell, and in the mean over steps all count. Of one whose sides are equal it is left or
+    right: silence is no side that a decoder could be asked for whose channels have noises of their
+    own.
 
     Returns:
         What of each channel is in it (B, C), for `viewed`.
@@ -137,7 +135,7 @@ def draw_views(reference: Tensor) -> Tensor:
     if channels == 1:
         return reference.new_ones(batch, 1)
     drawn = randint(len(VIEWS), (batch,), reference.device)
-    return reference.new_tensor(VIEWS)[drawn * is_wide(reference)]
+    return reference.new_tensor(VIEWS)[torch.where(is_wide(reference), drawn, drawn % 2)]
 
 
 def viewed(wav: Tensor, views: Tensor) -> Tensor:
@@ -148,18 +146,6 @@ def viewed(wav: Tensor, views: Tensor) -> Tensor:
 def is_wide(wav: Tensor) -> Tensor:
     """Whether each of stereo sounds (B, 2, T) has a side that counts: (B,)."""
     return mid_side(wav)[1].square().mean(dim=1).sqrt() > LOG_FLOOR
-
-
-def side_loss(reference: Tensor, *estimates: Tensor) -> Tensor:
-    """How loud the side of stereo sounds (B, 2, T) is whose recording has none.
-
-    The RMS of the side over that of the recording; the mean over those recordings and estimates.
-    """
-    narrow = ~is_wide(reference)
-    level = reference[narrow].square().mean(dim=(1, 2)).sqrt() + SIDE_FLOOR
-    sides = [mid_side(estimate[narrow])[1] for estimate in estimates]
-    shares = [(side.square().mean(dim=1) + 1e-12).sqrt() / level for side in sides]
-    return torch.stack(shares).sum() / max(1, len(estimates) * int(narrow.sum()))
 
 
 def multi_resolution_loss(reference: Tensor, estimate: Tensor) -> Tensor:

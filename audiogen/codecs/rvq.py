@@ -14,7 +14,8 @@ from audiogen.codecs.bottlenecks.quantise import (
     ResidualVQConfig,
     build_bottleneck,
 )
-from audiogen.codecs.trunk import HarmonicTrunkConfig, TrunkCodecConfig, build_trunk
+from audiogen.codecs.trunk import build_trunk
+from audiogen.codecs.trunk_config import HarmonicTrunkConfig, TrunkCodecConfig
 from audiogen.types import Kind
 
 

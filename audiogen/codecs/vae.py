@@ -11,7 +11,8 @@ from torch import Tensor
 
 from audiogen.codecs.base import CodecOutput
 from audiogen.codecs.continuous import ContinuousCodec
-from audiogen.codecs.trunk import TrunkCodecConfig, build_trunk
+from audiogen.codecs.trunk import build_trunk
+from audiogen.codecs.trunk_config import TrunkCodecConfig
 from audiogen.nn.chance import randn
 from audiogen.nn.processes import mean_over_processes
 

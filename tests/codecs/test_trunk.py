@@ -7,7 +7,7 @@ import pytest
 
 from audiogen.codecs.bottlenecks.quantise import FSQConfig, ResidualVQConfig
 from audiogen.codecs.rvq import RVQCodec, RVQConfig
-from audiogen.codecs.trunk import ConvTrunkConfig, FourierTrunkConfig
+from audiogen.codecs.trunk_config import ConvTrunkConfig, FourierTrunkConfig
 from audiogen.codecs.vae import VAECodec, VAEConfig
 from audiogen.experiment import load_config
 from audiogen.schema import ConfigError

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from audiogen.audio.io.files import write_audio
 from audiogen.audio.measure.traits import TRAITS
-from audiogen.codecs.trunk import FourierTrunkConfig
+from audiogen.codecs.trunk_config import FourierTrunkConfig
 from audiogen.codecs.vae import VAECodec, VAEConfig
 from audiogen.conditioning.text import TextStates
 from audiogen.data.loading.captions import possible_texts

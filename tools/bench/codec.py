@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from audiogen.codecs.bottlenecks.quantise import ResidualVQConfig
 from audiogen.codecs.rvq import RVQCodec, RVQConfig
-from audiogen.codecs.trunk import FourierTrunkConfig
+from audiogen.codecs.trunk_config import FourierTrunkConfig
 
 SAMPLE_RATE, HOP, CODEBOOKS = 44_100, 512, 9
 TARGET = 20

@@ -17,7 +17,6 @@ from audiogen.codecs.losses import (
     discriminator_loss,
     draw_views,
     feature_matching_loss,
-    side_loss,
     viewed,
 )
 from audiogen.experiment import CodecTrainConfig
@@ -84,8 +83,6 @@ class _Update:
         views = draw_views(wav)
         real, *fakes = (viewed(one, views) for one in (wav, *output.reconstructions))
         losses = {**self.distance(real, *fakes), **output.losses}
-        if wav.shape[1] == 2:
-            losses["side"] = side_loss(wav, *output.reconstructions)
         told, rival_norm = {}, 0.0
         if step >= config.adversarial_start * config.steps:
             set_lr(self.rival, config.discriminator_lr * lr / config.optim.lr)
