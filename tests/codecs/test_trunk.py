@@ -4,8 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from audiogen.codecs import build_codec
 from audiogen.codecs.bottlenecks.quantise import FSQConfig, ResidualVQConfig
+from audiogen.codecs.losses import SpectralDistance, draw_views, viewed
 from audiogen.codecs.rvq import RVQCodec, RVQConfig
 from audiogen.codecs.trunk_config import ConvTrunkConfig, FourierTrunkConfig
 from audiogen.codecs.vae import VAECodec, VAEConfig
@@ -101,6 +104,32 @@ def test_the_spec_and_the_bitrate_follow_the_bottleneck() -> None:
     )
     assert (codec.spec.kind, codec.spec.channels, codec.spec.vocab_size) == ("tokens", 4, 256)
     assert codec.spec.bits_per_second() == 16000 / 512 * 4 * 8
+
+
+@pytest.mark.parametrize(
+    ("words", "rate", "channels", "hop"),
+    [
+        ([], 44100, 2, 2048),
+        (["codec.sample_rate=22050", "codec.audio_channels=1"], 22050, 1, 1024),
+        (["codec.sample_rate=48000"], 48000, 2, 2048),
+    ],
+)
+def test_the_recipe_works_at_another_rate_by_that_setting_alone(
+    words: list[str], rate: int, channels: int, hop: int
+) -> None:
+    small = ["codec.trunk.encoder_depth=1", "codec.trunk.decoder_depth=1"]
+    config = load_config(RECIPE.with_name("diffusion.yaml"), [*small, *words])
+    codec = build_codec(config.codec)
+    assert (codec.spec.sample_rate, codec.spec.audio_channels) == (rate, channels)
+    assert codec.spec.hop_length == hop
+    wav = 0.1 * torch.randn(2, channels, 8 * hop)
+    assert codec.decode(codec.encode(wav)).shape == wav.shape
+    output = codec.train()(wav)
+    distance = SpectralDistance(config.train.codec.spectral, rate)
+    assert sorted(distance.windows) == [hop // 8, hop // 4, hop // 2, hop, 2 * hop]
+    views = draw_views(wav)
+    found = distance(*(viewed(one, views) for one in (wav, *output.reconstructions)))
+    assert all(value.isfinite() for value in found.values())
 
 
 def test_weights_are_drawn_as_before() -> None:
