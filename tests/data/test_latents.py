@@ -17,6 +17,7 @@ from audiogen.data.loading.captions import possible_texts
 from audiogen.data.loading.clips import ClipDataset, Position, versions_of
 from audiogen.data.loading.examples import Collate, LatentDataset, TextTable
 from audiogen.data.loading.latents import (
+    encode_clip,
     encode_rows,
     join_latents,
     part_of,
@@ -114,6 +115,29 @@ def test_versions_come_back_in_the_order_of_the_rows(
         assert not torch.allclose(own[1].latents[:, :30], own[0].latents[:, :30], atol=0.1)
     dataset = LatentDataset(items, window_frames=WINDOW, frame_rate=62.5, seed=0)
     assert len(dataset) == 15  # of each version as many as of the sound
+
+
+def test_a_steady_sound_has_no_gap_at_its_end(codec: VAECodec) -> None:
+    """A last frame that is partly silence would be learnt as a gap, by nearly every sound."""
+    hop = codec.spec.hop_length
+    wav = 0.1 * torch.randn(1, 20 * hop + hop // 3)
+    heard = []
+
+    def spy(padded: Tensor) -> Tensor:
+        heard.append(padded)
+        return torch.zeros(1, codec.spec.channels, padded.shape[2] // hop)
+
+    row = ManifestRow(path="noise.wav", seconds=1.0, sample_rate=16000, channels=1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(codec, "encode", spy)
+        item = encode_clip(wav, row, codec, min_frames=30)
+    assert item.num_frames == 21
+    (padded,) = heard
+    assert padded.shape == (1, 1, 30 * hop)
+    assert torch.equal(padded[0, :, : wav.shape[1]], wav)
+    level = padded[0, 0].reshape(30, hop).square().mean(dim=1).sqrt()
+    assert float(level[20]) == pytest.approx(0.1, rel=0.25)
+    assert float(level[21:].abs().max()) == 0
 
 
 def test_parts_of_processes_are_joined_to_the_same(

@@ -88,12 +88,33 @@ def encode_clip(
     min_frames: int,
     windows: Sequence[MeasuredWindow] = (),
 ) -> LatentItem:
-    """Encode a sound (C, T), filled up with silence to `min_frames`."""
+    """Encode a sound (C, T) in whole frames, filled up with silence to `min_frames`."""
     hop = codec.spec.hop_length
-    num_frames = -(-wav.shape[1] // hop)
-    padded = F.pad(wav, (0, max(num_frames, min_frames) * hop - wav.shape[1]))
+    padded = torch.cat(list(whole_frames([wav], hop)), dim=1)
+    num_frames = padded.shape[1] // hop
+    padded = F.pad(padded, (0, max(0, min_frames - num_frames) * hop))
     latents = codec.encode(padded[None].to(codec.device))[0].cpu()
     return LatentItem(latents=latents, num_frames=num_frames, row=row, windows=windows)
+
+
+def whole_frames(blocks: Iterable[Tensor], hop_length: int) -> Iterator[Tensor]:
+    """Yield blocks (C, n) of a sound, and at its end what fills up the last frame.
+
+    That is what comes before, turned round. Were it silence, nearly every steady sound would have a
+    frame with a gap in it, and a generator would put one anywhere.
+    """
+    length, end = 0, None
+    for block in blocks:
+        yield block
+        length += block.shape[1]
+        end = block if end is None else torch.cat([end, block], dim=1)
+        end = end[:, -hop_length:]
+    if end is not None and length % hop_length:
+        turned = end.flip(1)[:, : -length % hop_length]
+        yield turned
+        length += turned.shape[1]
+        if length % hop_length:  # shorter than what is missing
+            yield turned.new_zeros(turned.shape[0], -length % hop_length)
 
 
 def _encode_long(
@@ -108,7 +129,8 @@ def _encode_long(
 ) -> LatentItem:
     """Encode a version of a recording that is longer than `min_frames`, twice read for measures."""
     speed, sign = version
-    blocks = (wav[None].to(codec.device) for wav in version_blocks(sound, speed, sign))
+    filled = whole_frames(version_blocks(sound, speed, sign), codec.spec.hop_length)
+    blocks = (wav[None].to(codec.device) for wav in filled)
     latents = torch.cat([piece[0].cpu() for piece in codec.encode_pieces(blocks)], dim=-1)
     again = version_blocks(sound, speed, sign)
     length = version_length(sound, speed)
