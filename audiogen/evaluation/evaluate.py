@@ -18,6 +18,7 @@ from audiogen.evaluation.machine import processor_name
 from audiogen.evaluation.material import (
     MAX_HELD_OUT,
     MAX_TRAINING,
+    PLANTED_COPIES,
     Sounds,
     real_sounds,
     reconstructions,
@@ -34,12 +35,14 @@ from audiogen.evaluation.metrics.distances import (
 )
 from audiogen.evaluation.metrics.feature_space import FeatureSpace
 from audiogen.evaluation.metrics.heard import characters
-from audiogen.evaluation.metrics.near_copies import nearest_clips
+from audiogen.evaluation.metrics.near_copies import CopyCheck
+from audiogen.evaluation.metrics.planted_copies import planted_copies
 from audiogen.evaluation.metrics.reconstruction import codec_scores
 from audiogen.evaluation.recognition import recognition
 from audiogen.evaluation.report.run_page import write_report
 from audiogen.evaluation.scoreboard import summary
 from audiogen.evaluation.scores import (
+    Copies,
     Distance,
     Diversity,
     Key,
@@ -203,17 +206,35 @@ def _take_scores(
         frechet=distances.get("frechet"),
         mmd=distances.get("mmd"),
         diversity=spread,
-        copies=nearest_clips(
-            made,
-            training,
-            spec.sample_rate,
-            sources={row.path: row.source_id for row in read_split(config.run.manifest, "train")},
-            versions=config.train.generator.versions,
-        ),
+        copies=_copies(config, pipeline.codec, training, real, made),
         parameters=sum(part.numel() for part in generator.parameters()),
         network_evaluations=generator.network_evaluations(config.sample, spec.num_frames(seconds)),
         batch_size=config.evaluate.batch_size,
         seconds_per_take=seconds_per_take,
+    )
+
+
+def _copies(
+    config: ExperimentConfig, codec: Codec, training: Sounds, real: Sounds, made: Sounds
+) -> Copies:
+    """Look for near-copies among the takes, and among sounds of which it is known what they are.
+
+    Those go through the codec first, as takes come from it.
+    """
+    rate = codec.spec.sample_rate
+    sources = {row.path: row.source_id for row in read_split(config.run.manifest, "train")}
+    check = CopyCheck(training, rate, sources=sources)
+
+    def flagged(sounds: Sounds) -> float:
+        decoded, _ = reconstructions(config, codec, sounds)
+        return check.share(decoded)
+
+    planted = planted_copies(training, rate, PLANTED_COPIES)
+    return Copies(
+        threshold=check.threshold,
+        nearest=check.nearest(made),
+        planted={kind: flagged(sounds) for kind, sounds in planted.items()},
+        held_out=flagged(real) if real.wavs else None,
     )
 
 

@@ -24,6 +24,8 @@ from audiogen.types import LatentSpec
 
 MAX_TRAINING, MAX_HELD_OUT = 1000, 300
 """Clips that are compared, at most; larger sets are thinned out evenly."""
+PLANTED_COPIES = 30
+"""Training clips of which copies of each kind are planted."""
 NUM_PAIRS = 10
 """Reconstruction pairs kept for the report."""
 

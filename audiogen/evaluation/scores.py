@@ -136,6 +136,10 @@ class Copies(Measured):
 
     threshold: float
     nearest: tuple[NearestClip, ...]
+    planted: dict[str, float] = Field(default_factory=dict)
+    """{what was done to training clips before they went through the codec: share found}."""
+    held_out: float | None = None
+    """Share of held-out clips, through the codec, that are called copies."""
 
     @property
     def near(self) -> list[NearestClip]:

@@ -46,6 +46,8 @@ def make_scores(
                 {"take": f"{label}-0.wav", "clip": f"{label}/003.ogg", "distance": 0.1 + 0.2 * k}
                 for k, label in enumerate(labels)
             ],
+            "planted": {"shifted": 0.97, "two mixed": 0.93},
+            "held_out": 0.02,
         },
         "parameters": 23_400_000,
         "network_evaluations": 30,

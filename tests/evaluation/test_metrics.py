@@ -3,8 +3,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiogen.data.loading.clips import versions_of
-from audiogen.evaluation.material import Sounds
 from audiogen.evaluation.metrics.distances import (
     diversity,
     frechet_distance,
@@ -12,7 +10,6 @@ from audiogen.evaluation.metrics.distances import (
     mmd,
     noise_like,
 )
-from audiogen.evaluation.metrics.near_copies import nearest_clips
 from audiogen.evaluation.metrics.reconstruction import reconstruction_metrics
 
 RATE = 16_000
@@ -105,68 +102,6 @@ def crackle(seed: int, seconds: float = 3.0) -> Tensor:
         burst = tone + 0.3 * rng.standard_normal(length)
         wav[start : start + length] += rng.uniform(0.1, 0.6) * burst * np.hanning(length)
     return torch.from_numpy(wav / np.abs(wav).max()).float()[None]
-
-
-def named(wavs: list[Tensor]) -> Sounds:
-    names = [str(number) for number in range(len(wavs))]
-    return Sounds(wavs=wavs, labels=names, names=names)
-
-
-COPIES = {
-    "exact": lambda wav: wav,
-    "shifted": lambda wav: torch.roll(wav, 12_345, dims=1),
-    "late": lambda wav: torch.cat([torch.zeros(1, RATE), wav], dim=1)[:, : wav.shape[1]],
-    "excerpt": lambda wav: wav[:, RATE : 2 * RATE],
-    "quiet": lambda wav: 0.02 * wav,
-    "noisy": lambda wav: wav + noise_like([wav], seed=1)[0] * 0.1,
-    "duller": lambda wav: torch.nn.functional.avg_pool1d(wav, 3, stride=1, padding=1),
-}
-
-
-@pytest.mark.parametrize("name", list(COPIES))
-def test_copies_are_caught(name: str) -> None:
-    training = [crackle(seed) for seed in range(12)]
-    check = nearest_clips(named([COPIES[name](training[5])]), named(training), RATE)
-    assert [found.clip for found in check.near] == ["5"]
-    assert check.near[0].distance < 0.8 * check.threshold
-
-
-@pytest.mark.parametrize("version", range(5))
-def test_copies_of_a_version_that_was_learnt_are_caught(version: int) -> None:
-    training = [crackle(seed) for seed in range(12)]
-    take = list(versions_of(training[5], 5))[version]
-    check = nearest_clips(named([take, crackle(100)]), named(training), RATE, versions=5)
-    assert [(found.take, found.clip) for found in check.near] == [("0", "5")]
-
-
-def test_other_recordings_are_no_copies() -> None:
-    training = [crackle(seed) for seed in range(12)]
-    others = [crackle(seed) for seed in range(100, 108)]
-    check = nearest_clips(named([*others, torch.zeros(1, RATE)]), named(training), RATE)
-    assert check.near == []
-    assert [found.take for found in check.nearest] == list("012345678")
-
-
-def test_a_recording_that_is_twice_in_the_set_hides_no_copy() -> None:
-    training = [crackle(seed) for seed in range(10)]
-    doubled = [*training, torch.roll(training[3], 4000, dims=1), 0.5 * training[4]]
-    check = nearest_clips(named([0.7 * training[3], training[4]]), named(doubled), RATE)
-    assert len(check.near) == 2
-    assert check.threshold >= 0.5  # the doubles in the real set do not pull it down
-
-
-def test_slices_of_one_recording_count_as_one() -> None:
-    long = crackle(7, seconds=6.0)
-    slices = [long[:, : 4 * RATE], long[:, RATE : 5 * RATE], long[:, 2 * RATE :]]
-    training = [*slices, *(crackle(seed) for seed in range(20, 28))]
-    sources = {str(number): str(max(number, 2)) for number in range(11)}
-    check = nearest_clips(named([slices[1]]), named(training), RATE, sources=sources)
-    assert check.near[0].distance < 0.1
-
-
-def test_copy_check_refuses_what_it_cannot_compare() -> None:
-    with pytest.raises(ValueError, match="0 takes"):
-        nearest_clips(named([]), named([crackle(0)]), RATE)
 
 
 def test_reconstruction_of_itself_is_perfect() -> None:

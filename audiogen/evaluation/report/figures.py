@@ -219,10 +219,16 @@ def _copies(copies: Copies) -> Markup:
         f"Near-copies: {len(near)}. A take is one when its distance to a training"
         f" clip is less than {number(copies.threshold)}."
     )
+    known = {
+        **{f"planted: training clips, {kind}": share for kind, share in copies.planted.items()},
+        **({} if copies.held_out is None else {"held-out clips": copies.held_out}),
+    }
+    shares = [[kind, f"{100 * share:.0f} %"] for kind, share in known.items()]
     rest = rows[_NEAREST_SHOWN:]
     return _block(
         "Copy check",
         words,
+        table(("through the codec", "called near-copies"), shares, "figures") if shares else "",
         table(header, rows[:_NEAREST_SHOWN], "figures"),
         fold(f"{len(rest)} more", table(header, rest, "figures")) if rest else "",
         anchor="copies",
