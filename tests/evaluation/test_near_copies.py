@@ -126,12 +126,14 @@ def test_copy_check_refuses_what_it_cannot_compare() -> None:
 
 def vocoded(wav: Tensor, seed: int) -> Tensor:
     """What is left of a sound (1, T) in a noise vocoder of 40 bands: no phase, grain or partial."""
+    length = wav.shape[1]
+    wav = torch.nn.functional.pad(wav, (0, -length % 256))
     noise = torch.randn(wav.shape, generator=torch.Generator().manual_seed(seed))
     bands = mel_filterbank(40, 1024, REAL_RATE)
     shares = bands / bands.sum(dim=1, keepdim=True)
     envelope = (shares @ stft(wav, 1024, 256).abs().square()).sqrt()
     carrier = stft(noise, 1024, 256)
-    return istft(carrier * (bands.T @ envelope), 1024, 256, wav.shape[-1])
+    return istft(carrier * (bands.T @ envelope), 1024, 256)[:, :length]
 
 
 def read(paths: list[Path]) -> Sounds:

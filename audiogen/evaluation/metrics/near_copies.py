@@ -198,7 +198,8 @@ def _stack(patterns: Sequence[Array]) -> Tensor:
 
 def _spectra(patterns: Tensor, size: int) -> Tensor:
     """FFT (F, n, _SHAPES) of patterns (n, _SHAPES, M)."""
-    return torch.fft.rfft(patterns, size).permute(2, 0, 1).contiguous()
+    spectra: Tensor = torch.fft.rfft(patterns, size)
+    return spectra.permute(2, 0, 1).contiguous()
 
 
 def _correlate(queries: Tensor, clips: Tensor, count: int) -> Tensor:
@@ -212,12 +213,12 @@ def _correlate(queries: Tensor, clips: Tensor, count: int) -> Tensor:
     width, length = -(-queries.shape[2] // count), clips.shape[2]
     size = scipy.fft.next_fast_len(length + width, real=True)
     padded = F.pad(queries, (0, count * width - queries.shape[2]))
-    parts = padded.unflatten(2, (count, width)).permute(2, 0, 1, 3)
+    parts = padded.reshape(*queries.shape[:2], count, width).permute(2, 0, 1, 3)
     products = _spectra(parts.flatten(0, 1), size).conj() @ _spectra(clips, size).transpose(1, 2)
-    found = torch.fft.irfft(products, size, dim=0).roll(width - 1, 0)[: length + width - 1]
+    found: Tensor = torch.fft.irfft(products, size, dim=0).roll(width - 1, 0)[: length + width - 1]
     # A row is one shift of the whole query: part i lies i widths later in it.
     sums = found.new_zeros(count, length + count * width - 1, len(queries), len(clips))
-    for number, part in enumerate(found.unflatten(1, (count, len(queries))).unbind(1)):
+    for number, part in enumerate(found.reshape(len(found), count, len(queries), -1).unbind(1)):
         start = (count - 1 - number) * width
         sums[number, start : start + len(part)] = part
     best, joined = sums.amax(dim=(0, 1)), 1
@@ -225,4 +226,5 @@ def _correlate(queries: Tensor, clips: Tensor, count: int) -> Tensor:
         sums = sums[:-joined] + sums[joined:]
         joined *= 2
         best = torch.maximum(best, sums.amax(dim=(0, 1)) / math.sqrt(joined))
-    return best * math.sqrt(_SHAPES / width)
+    scaled: Tensor = best * math.sqrt(_SHAPES / width)
+    return scaled
