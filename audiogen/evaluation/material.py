@@ -103,7 +103,8 @@ def takes(
     Args:
         config: of the experiment.
         pipeline: that makes them.
-        prompts: (label, prompt) of each take; its seed is its number among those of its label.
+        prompts: (label, prompt) of each take. No two have a seed in common: takes of one seed are
+            alike in level and course whatever the prompt, and a set of them says less.
 
     Returns:
         The takes, and the median seconds that one took in a full batch; None when no full batch
@@ -143,10 +144,12 @@ def _is_same(found: Take | None, wanted: Take) -> bool:
 def _wanted(
     config: ExperimentConfig, pipeline: Pipeline, prompts: Sequence[tuple[str, str]]
 ) -> list[Take]:
-    numbers: dict[str, int] = {}
+    labels = list(dict.fromkeys(label for label, _ in prompts))
+    numbers = dict.fromkeys(labels, 0)
     takes = []
     for label, prompt in prompts:
-        number = numbers[label] = numbers.get(label, -1) + 1
+        number = numbers[label] * len(labels) + labels.index(label)
+        numbers[label] += 1
         request = TakeRequest(
             prompt=prompt,
             seconds=config.evaluate.seconds,

@@ -39,6 +39,7 @@ from audiogen.seal import MANIFEST, require_whole
 from audiogen.seeds import hashed_seed
 from audiogen.stage_settings import is_done, stage_settings, write_settings
 from audiogen.storage import digest_of, publish_folder, sha256_file
+from audiogen.training.allocator import keep_freed_memory
 from audiogen.training.distil import PathDataset, collate_paths, write_paths
 from audiogen.training.distributed.launch import joined_processes, make_accelerator
 from audiogen.training.distributed.waiting import wait_for_all
@@ -72,6 +73,8 @@ def train(config: ExperimentConfig) -> Path:
         missing = [stage for stage in config.stages if not is_done(config, stage)]
         if missing:
             accelerator = make_accelerator(config, state)
+            if accelerator.device.type == "cpu":
+                keep_freed_memory()
             for stage in missing:
                 _STAGES[stage](config, accelerator)
                 wait_for_all()  # until the main process has published the model

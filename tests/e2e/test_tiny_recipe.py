@@ -23,6 +23,7 @@ from audiogen.locking import LOCK_FILE
 from audiogen.pipeline import Pipeline
 from audiogen.run_folder import JUDGE
 from audiogen.storage import read_json, read_tensors
+from audiogen.takes.take import read_take
 from audiogen.training.encoding import encoded_files, window_examples
 from audiogen.training.loop.tracking import Tracker
 from audiogen.training.preparation import prepare
@@ -122,6 +123,8 @@ def test_the_metrics_have_their_references(finished: ExperimentConfig) -> None:
     assert -4.6 < scores.likelihood.held_out.mean < 20
     takes = list(finished.run.evaluated_takes.glob("*.wav"))
     assert len(takes) == len(labels) * finished.evaluate.takes_per_label
+    seeds = {take.seed for take in map(read_take, takes) if take is not None}
+    assert len(seeds) == len(takes)  # takes of one seed are alike, whatever the prompt
     assert len(scores.takes.copies.nearest) == len(takes)
 
 

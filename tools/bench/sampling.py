@@ -5,7 +5,8 @@
 
 RUN is a run folder, whose recordings and labels are used. A MODEL is a run or a model folder, such
 as runs/flow-fewstep and its teacher runs/flow-fewstep/generator/model; each samples with its own
-settings but for those given. Every row has the same prompts and seeds.
+settings but for those given. Every row has the same prompts and seeds, and
+no two takes of a row the same seed.
 """
 
 from __future__ import annotations
@@ -89,10 +90,9 @@ def takes(
     """Make `count` takes of each label; return them, their labels, and the seconds per take."""
     wavs: list[Tensor] = []
     before = time.perf_counter()
-    for label in labels:
-        wavs += list(
-            pipeline([label] * count, seconds=seconds, seeds=range(count), sampling=sampling)
-        )
+    for number, label in enumerate(labels):
+        seeds = range(number, count * len(labels), len(labels))
+        wavs += list(pipeline([label] * count, seconds=seconds, seeds=seeds, sampling=sampling))
     cost = (time.perf_counter() - before) / len(wavs)
     return wavs, [label for label in labels for _ in range(count)], cost
 
