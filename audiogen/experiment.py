@@ -117,7 +117,7 @@ class GeneratorTrainConfig(Config):
     words: bool = True
     """Whether sounds are also called dull or bright, sparse or dense, and soft or heavy, where they
     measure so among those of their label."""
-    mixtures: float = Field(default=0.2, ge=0, le=0.9)
+    mixtures: float = Field(default=0.1, ge=0, le=0.9)
     """Share of the training examples that are two sounds of different labels at once, "rain and
     bell", or one after the other, "rain, then bell"; there are none with fewer than two labels."""
     optim: OptimConfig = OptimConfig(lr=6e-4, warmup_steps=40)

@@ -114,14 +114,17 @@ def test_every_kind_of_text_is_drawn_and_can_be_looked_up() -> None:
     captions = Captions(sounds)
     possible = possible_texts([one.row for one in sounds], words=True)
     for number in (0, 4, 8):
-        texts = drawn(captions, sounds[number])
+        texts = drawn(captions, sounds[number], 1200)
         assert texts.keys() <= possible
         assert {"rain", "the sound of rain", f"rain: on_roof{number}", "on roof"} <= texts.keys()
         assert ("dull dense rain" in texts) == (number == 0)
         assert ("bright heavy rain" in texts) == (number == 8)
         assert texts["rain"] > texts["the sound of rain"]
+        kinds = 6 if number == 4 else 8  # of the middle one, no word is true
         own = texts[f"rain: on_roof{number}"] + texts["on roof"]
-        assert own == pytest.approx(300 / (3 if number == 4 else 5), rel=0.25)
+        assert own == pytest.approx(1200 / kinds, rel=0.25)
+        alone = texts["rain"] + texts["the sound of rain"]
+        assert alone == pytest.approx(1200 * 5 / kinds, rel=0.1)
 
 
 def test_all_that_is_measured_can_be_looked_up() -> None:

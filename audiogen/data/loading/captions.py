@@ -27,6 +27,9 @@ WORDS: Mapping[Trait, tuple[str, str]] = {
 """Of the lowest and of the highest third."""
 TEMPLATES = ("{}", "{}", "the sound of {}")
 MOST_WORDS = 2
+LABEL_ALONE, WITH_WORDS = 5, 2
+"""How often a label is said alone, and with words, where its caption is said once. The label is
+what most prompts are; said seldom, it is learnt late."""
 LEAST_SOUNDS = 6
 """Of a label, for its own thirds; with fewer, those of all sounds count."""
 
@@ -108,10 +111,12 @@ class Captions:
         return words
 
     def draw(self, item: LatentItem, start: int, random: np.random.Generator) -> str:
-        """Say something; label and words come twice as often as the caption, if there are any."""
+        """Say something: the label alone most of the time, else its caption or words that fit."""
         names, own = label_texts(item.row), own_texts(item.row)
         words = word_texts(item.row.label, self.words(item, start)) if item.row.label else []
-        kinds = [texts for texts in (names, names, own, words, words) if texts] or [[""]]
+        kinds = [texts for texts in (*[names] * LABEL_ALONE, own, *[words] * WITH_WORDS) if texts]
+        if not kinds:
+            return ""
         texts = kinds[int(random.integers(len(kinds)))]
         return texts[int(random.integers(len(texts)))]
 
