@@ -85,7 +85,9 @@ def test_mixtures_are_of_training_sounds_and_every_text_is_encoded(
     assert held_out
     assert not any(path in name for path in held_out for name in named)
     examples = window_examples(finished, encoded, codec)
-    assert len(examples.items) == round(len(encoded.files) / 0.8)
+    share = finished.train.generator.mixtures
+    assert 0 < share < 1
+    assert len(examples.items) == round(len(encoded.files) / (1 - share))
     drawn = [
         examples.items[Position(epoch, index)]
         for epoch in range(20)
