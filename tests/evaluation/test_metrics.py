@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from crackle import RATE, crackle
 
 from audiogen.evaluation.metrics.distances import (
     diversity,
@@ -11,8 +11,6 @@ from audiogen.evaluation.metrics.distances import (
     noise_like,
 )
 from audiogen.evaluation.metrics.reconstruction import reconstruction_metrics
-
-RATE = 16_000
 
 
 def normal(count: int, *, mean: float = 0.0, scale: float = 1.0, seed: int = 0) -> np.ndarray:
@@ -88,20 +86,6 @@ def test_noise_like_keeps_shape_and_level_and_depends_on_the_seed() -> None:
     assert torch.equal(silent, torch.zeros(1, 1000))
     assert torch.equal(loud, noise_like(wavs, seed=3)[0])
     assert not torch.equal(loud, noise_like(wavs, seed=4)[0])
-
-
-def crackle(seed: int, seconds: float = 3.0) -> Tensor:
-    """Random bursts of coloured noise: one class, each seed another recording."""
-    rng = np.random.default_rng(seed)
-    num = round(seconds * RATE)
-    wav = 0.01 * rng.standard_normal(num)
-    for _ in range(round(12 * seconds)):
-        length = int(rng.integers(400, 4000))
-        start = int(rng.integers(0, num - length))
-        tone = np.sin(2 * np.pi * rng.uniform(200, 6000) * np.arange(length) / RATE)
-        burst = tone + 0.3 * rng.standard_normal(length)
-        wav[start : start + length] += rng.uniform(0.1, 0.6) * burst * np.hanning(length)
-    return torch.from_numpy(wav / np.abs(wav).max()).float()[None]
 
 
 def test_reconstruction_of_itself_is_perfect() -> None:

@@ -4,9 +4,9 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from crackle import RATE, crackle
 from torch import Tensor
 
 from audiogen.audio.dsp import resample, to_channels
@@ -18,21 +18,7 @@ from audiogen.evaluation.metrics.distances import noise_like
 from audiogen.evaluation.metrics.near_copies import CopyCheck
 from audiogen.evaluation.metrics.planted_copies import planted_copies
 
-RATE, REAL_RATE = 16_000, 22_050
-
-
-def crackle(seed: int, seconds: float = 4.0) -> Tensor:
-    """Random bursts of coloured noise: one class, each seed another recording."""
-    rng = np.random.default_rng(seed)
-    num = round(seconds * RATE)
-    wav = 0.01 * rng.standard_normal(num)
-    for _ in range(round(12 * seconds)):
-        length = int(rng.integers(400, 4000))
-        start = int(rng.integers(0, num - length))
-        tone = np.sin(2 * np.pi * rng.uniform(200, 6000) * np.arange(length) / RATE)
-        burst = tone + 0.3 * rng.standard_normal(length)
-        wav[start : start + length] += rng.uniform(0.1, 0.6) * burst * np.hanning(length)
-    return torch.from_numpy(wav / np.abs(wav).max()).float()[None]
+REAL_RATE = 22_050
 
 
 def named(wavs: list[Tensor]) -> Sounds:
