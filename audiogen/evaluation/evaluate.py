@@ -130,7 +130,7 @@ def compare(config: ExperimentConfig, key: Key, codec: Codec, pipeline: Pipeline
     real = real_sounds(config, spec, held_out, MAX_HELD_OUT)
     sounds: dict[str, Sounds] = {}
     measured = take_scores = likelihood = second = None
-    copies = replace(training, wavs=[], labels=[], names=[])
+    copies = decoded = replace(training, wavs=[], labels=[], names=[])
     notes: list[str] = []
     if held_out:
         decoded, speed = reconstructions(config, codec, real)
@@ -146,7 +146,9 @@ def compare(config: ExperimentConfig, key: Key, codec: Codec, pipeline: Pipeline
         if held_out:
             copies, _ = reconstructions(config, codec, training)
             second = _second(real, made, training, copies, spec.sample_rate)
-        take_scores = _take_scores(config, pipeline, (training, copies), real, made, cost)
+        take_scores = _take_scores(
+            config, pipeline, (training, copies), (real, decoded), made, cost
+        )
         try:
             likelihood = density(config, pipeline)
         except UnsolvedError as error:  # one figure, for which nobody shall lose the others
@@ -190,15 +192,15 @@ def _take_scores(
     config: ExperimentConfig,
     pipeline: Pipeline,
     learnt: tuple[Sounds, Sounds],
-    real: Sounds,
+    held_out: tuple[Sounds, Sounds],
     made: Sounds,
     seconds_per_take: float | None,
 ) -> TakeScores:
     """Compare the takes with recordings, as sets and one by one.
 
-    What was learnt is given as it was recorded, and through the codec.
+    What was learnt, and what was not, is given as it was recorded, and through the codec.
     """
-    training, _ = learnt
+    real, decoded = held_out
     spec, seconds = pipeline.codec.spec, config.evaluate.seconds
     generator = pipeline.generator
     distances, spread = _texture_scores(config, learnt, real, made, spec.sample_rate)
@@ -206,7 +208,7 @@ def _take_scores(
         frechet=distances.get("frechet"),
         mmd=distances.get("mmd"),
         diversity=spread,
-        copies=_copies(config, pipeline.codec, training, real, made),
+        copies=_copies(config, pipeline.codec, learnt[0], decoded, made),
         parameters=sum(part.numel() for part in generator.parameters()),
         network_evaluations=generator.network_evaluations(config.sample, spec.num_frames(seconds)),
         batch_size=config.evaluate.batch_size,
@@ -215,26 +217,24 @@ def _take_scores(
 
 
 def _copies(
-    config: ExperimentConfig, codec: Codec, training: Sounds, real: Sounds, made: Sounds
+    config: ExperimentConfig, codec: Codec, training: Sounds, others: Sounds, made: Sounds
 ) -> Copies:
     """Look for near-copies among the takes, and among sounds of which it is known what they are.
 
-    Those go through the codec first, as takes come from it.
+    Those are planted copies of training sounds, and `others`; all through the codec, as takes are.
     """
     rate = codec.spec.sample_rate
     sources = {row.path: row.source_id for row in read_split(config.run.manifest, "train")}
     check = CopyCheck(training, rate, sources=sources)
-
-    def flagged(sounds: Sounds) -> float:
-        decoded, _ = reconstructions(config, codec, sounds)
-        return check.share(decoded)
-
-    planted = planted_copies(training, rate, PLANTED_COPIES)
+    planted = {
+        kind: reconstructions(config, codec, sounds)[0]
+        for kind, sounds in planted_copies(training, rate, PLANTED_COPIES).items()
+    }
     return Copies(
         threshold=check.threshold,
         nearest=check.nearest(made),
-        planted={kind: flagged(sounds) for kind, sounds in planted.items()},
-        held_out=flagged(real) if real.wavs else None,
+        planted={kind: check.share(sounds) for kind, sounds in planted.items()},
+        held_out=check.share(others) if others.wavs else None,
     )
 
 

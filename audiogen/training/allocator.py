@@ -16,8 +16,7 @@ def keep_freed_memory() -> bool:
     """Tell glibc to keep what is freed; return whether it is glibc that allocates.
 
     A training step frees its activations and asks for the same again. By default glibc gives them
-    back to the system, which clears every page anew: some 40,000 of them in each step of the
-    diffusion recipe, which takes a tenth of its time.
+    back to the system, which clears every page anew.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -85,13 +85,18 @@ class References:
 
 
 def takes(
-    pipeline: Pipeline, labels: Sequence[str], count: int, sampling: SamplingConfig, seconds: float
+    pipeline: Pipeline,
+    labels: Sequence[str],
+    count: int,
+    sampling: SamplingConfig,
+    seconds: float,
+    first_seed: int,
 ) -> tuple[list[Tensor], list[str], float]:
     """Make `count` takes of each label; return them, their labels, and the seconds per take."""
     wavs: list[Tensor] = []
     before = time.perf_counter()
     for number, label in enumerate(labels):
-        seeds = range(number, count * len(labels), len(labels))
+        seeds = range(first_seed + number, first_seed + count * len(labels), len(labels))
         wavs += list(pipeline([label] * count, seconds=seconds, seeds=seeds, sampling=sampling))
     cost = (time.perf_counter() - before) / len(wavs)
     return wavs, [label for label in labels for _ in range(count)], cost
@@ -104,6 +109,7 @@ def main() -> None:
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--settings", nargs="+", default=[""])
     parser.add_argument("--takes", type=int, default=8, help="per label")
+    parser.add_argument("--seed", type=int, default=0, help="of the first take")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     known = References.of(given.run)
@@ -116,7 +122,7 @@ def main() -> None:
         pipeline = Pipeline.from_pretrained(model)
         for settings in given.settings:
             sampling = changed_sampling(pipeline.config.sample, parse_overrides(settings.split()))
-            wavs, asked, cost = takes(pipeline, labels, given.takes, sampling, seconds)
+            wavs, asked, cost = takes(pipeline, labels, given.takes, sampling, seconds, given.seed)
             scores = known.score(wavs, asked)
             rows.append({"model": str(model), "settings": settings, **scores, "seconds": cost})
             print(
