@@ -75,7 +75,8 @@ class HarmonicTrunkConfig(FramesConfig):
     """Frames of filtered pulses and noise; two more latent channels are measured, not learnt.
 
     They hold pitch and periodicity, so that pitch can be heard, moved and modelled; tokens have a
-    codebook for them. One source at a time has a pitch: chords and bells become noise of their envelope as before.
+    codebook for them. One source at a time has a pitch: chords and bells become noise of their
+    envelope as before.
     """
 
     type: Literal["harmonic"] = "harmonic"
