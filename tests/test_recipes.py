@@ -42,6 +42,17 @@ def test_the_cluster_recipe_is_full_size() -> None:
     assert num_parameters(config)[1] >= 300_000_000
 
 
+@pytest.mark.parametrize("name", ["rvq", "autoregressive", "masked"])
+def test_tokens_are_of_the_same_sounds_as_latents(name: str) -> None:
+    config, other = (load_config(ROOT / "recipes" / f"{one}.yaml") for one in (name, "diffusion"))
+    with torch.device("meta"):
+        spec, beside = (build_codec(one.codec).spec for one in (config, other))
+    for number in ("sample_rate", "audio_channels", "hop_length"):
+        assert getattr(spec, number) == getattr(beside, number)
+    assert (spec.channels, spec.vocab_size) == (5, 1024)  # one of them is the pitch
+    assert spec.bits_per_second() == pytest.approx(1077, abs=0.5)  # as the README says
+
+
 def test_mistakes_across_blocks_are_named() -> None:
     recipe = ROOT / "recipes" / "diffusion.yaml"
     with pytest.raises(ValueError, match=r"dim=100 must be a multiple of twice num_heads=6"):

@@ -50,11 +50,13 @@ class Trunk(nn.Module, ABC):
         decode_context: latent frames on each side that one decoded frame depends on.
         measured: channels that latents have beside those of the bottleneck: nothing is learnt for
             them, and they follow the others.
+        carried: channels that `unrolled` makes of those.
     """
 
     encode_context: int
     decode_context: int
     measured: int = 0
+    carried: int = 0
 
     def measure(self, wav: Tensor) -> Tensor:
         """What latents say beside what is learnt, (B, measured, L), of wav (B, C, T)."""
@@ -63,7 +65,8 @@ class Trunk(nn.Module, ABC):
     def unrolled(self, latents: Tensor, *, ring: bool) -> Tensor:
         """Latents (B, D, L) as `decode` takes them, with what only the whole sound tells.
 
-        In a ring the last frame is followed by the first.
+        Any number of learnt channels goes in front of the measured ones, also none, and stays as
+        it is. In a ring the last frame is followed by the first.
         """
         del ring
         return latents
@@ -147,6 +150,8 @@ class HarmonicTrunk(Trunk):
     """ConvNeXt blocks between an STFT and filtered pulses and noise."""
 
     measured = 2
+    carried = 3
+    """Pitch, periodicity and phase."""
 
     def __init__(
         self,

@@ -74,8 +74,9 @@ class FourierTrunkConfig(FramesConfig):
 class HarmonicTrunkConfig(FramesConfig):
     """Frames of filtered pulses and noise; two more latent channels are measured, not learnt.
 
-    They hold pitch and periodicity, so that pitch can be heard, moved and modelled. One source at
-    a time has a pitch: chords and bells become noise of their envelope as before.
+    They hold pitch and periodicity, so that pitch can be heard, moved and modelled; tokens have a
+    codebook for them. One source at a time has a pitch: chords and bells become noise of their
+    envelope as before.
     """
 
     type: Literal["harmonic"] = "harmonic"
@@ -88,8 +89,8 @@ class HarmonicTrunkConfig(FramesConfig):
 class ConvTrunkConfig(Config):
     """Strided waveform convolutions with Snake activations (DAC, Oobleck).
 
-    They are trained at DAC's learning rate, `train.codec.optim.lr=1e-4`: at that of the recipes of
-    the Fourier trunk, ten times as high, their features grow without bound.
+    They are trained at DAC's learning rate, `train.codec.optim.lr=1e-4`: at that of the recipes,
+    ten times as high, their features grow without bound.
     """
 
     type: Literal["convnet"] = "convnet"

@@ -74,6 +74,8 @@ CONFIGS: list[CodecConfig] = [
     vae(CONV, 1),
     *(rvq(WAVE, VECTORS, count) for count in (1, 2)),
     rvq(FOURIER, SCALARS, 1),
+    rvq(HARMONIC, VECTORS, 2),
+    rvq(HARMONIC, SCALARS, 1),
     rvq(CONV, VECTORS, 2),
     *(MelConfig.model_validate({**MEL, "audio_channels": count}) for count in (1, 2)),
     *(MelConfig(**MEL, audio_channels=count, vocoder="griffin_lim") for count in (1, 2)),

@@ -7,10 +7,8 @@ import torch
 from torch import Tensor
 
 from audiogen.audio.pitch import MIDDLE, periodicity_at, track_pitch
-from audiogen.codecs.rvq import RVQConfig
 from audiogen.codecs.vae import VAECodec, VAEConfig
 from audiogen.nn.pulses import pulses, running_phase
-from audiogen.schema import ConfigError, parse_config
 
 RATE, HOP = 16000, 256
 TRUNK = {
@@ -211,8 +209,3 @@ def test_what_a_generator_makes_beyond_bounds_is_decoded() -> None:
     assert codec.decode(wild).isfinite().all()
     assert codec.decode(wild, ring=True).isfinite().all()
     assert codec.decode(wild[..., :1]).isfinite().all()
-
-
-def test_tokens_have_no_place_for_a_pitch() -> None:
-    with pytest.raises(ConfigError, match=r"codec\.type=vae"):
-        parse_config(RVQConfig, {"sample_rate": RATE, "hop_length": HOP, "trunk": TRUNK}, "codec")

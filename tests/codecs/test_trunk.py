@@ -32,7 +32,12 @@ def test_blocks_without_a_type_are_of_the_default_type() -> None:
 def test_overrides_reach_into_trunk_and_bottleneck() -> None:
     codec = load_config(
         RECIPE,
-        ["codec.trunk.decoder_dim=96", "codec.trunk.wave_bins=5", "codec.bottleneck.vocab_size=64"],
+        [
+            "codec.trunk.type=fourier",
+            "codec.trunk.decoder_dim=96",
+            "codec.trunk.wave_bins=5",
+            "codec.bottleneck.vocab_size=64",
+        ],
     ).codec
     assert isinstance(codec, RVQConfig)
     assert isinstance(codec.trunk, FourierTrunkConfig)
@@ -40,7 +45,12 @@ def test_overrides_reach_into_trunk_and_bottleneck() -> None:
     assert codec.trunk.wave_bins == 5
     assert codec.bottleneck.num_codebooks == 4  # the recipe's
     other = load_config(
-        RECIPE, ["codec.trunk.type=convnet", "codec.bottleneck={type: fsq, levels: [4, 4]}"]
+        RECIPE,
+        [
+            "codec.trunk.type=convnet",
+            "codec.hop_length=1024",
+            "codec.bottleneck={type: fsq, levels: [4, 4]}",
+        ],
     ).codec
     assert isinstance(other, RVQConfig)
     assert other.trunk == ConvTrunkConfig()

@@ -2,11 +2,11 @@
 
     python tools/bench/trunks.py SOUNDS --seconds 300
 
-Both are recipes/rvq.yaml with the same bottleneck (and so bitrate), losses and batches; one has the
-strided Snake network of DAC and DAC's learning rate, the other the Fourier trunk and the recipe's.
-The former has 3/8 of DAC's channels, and so about as many parameters as the latter: with all of
-them a step takes a minute on two cores. The bitrate is DAC's, 7.75 kbit/s, at which a codec can
-keep waveforms: at that of the recipe, a ninth of it, none can.
+Both are recipes/rvq.yaml at 22.05 kHz mono, with the same bottleneck (and so bitrate), losses and
+batches; one has the strided Snake network of DAC and DAC's learning rate, the other the Fourier
+trunk and the recipe's. The former has 3/8 of DAC's channels, and so about as many parameters as the
+latter: with all of them a step takes a minute on two cores. The bitrate is DAC's, 7.75 kbit/s, at
+which a codec can keep waveforms: at that of the recipe, a seventh of it, none can.
 
 Shorter trainings of each are timed first, to know how many steps fit into the time. The Fourier
 trunk is trained last, for three quarters of the time that the other took, since machines are not
@@ -36,6 +36,9 @@ from audiogen.run_folder import RunFolder
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "rvq.yaml"
 RATE = (
+    "codec.sample_rate=22050",
+    "codec.audio_channels=1",
+    "train.codec.crop_seconds=0.93",
     "codec.hop_length=256",
     "codec.bottleneck.num_codebooks=9",
     "train.codec.spectral.complex_weight=1",
@@ -50,7 +53,7 @@ TRUNKS = {
         "codec.trunk.decoder_dim=576",
         "train.codec.optim.lr=1e-4",
     ),
-    "fourier": ("codec.trunk.wave_bins=48",),
+    "fourier": ("codec.trunk.type=fourier", "codec.trunk.wave_bins=48"),
 }
 LAST_SHARE = 0.75
 """Of the first trunk's time that the last one is meant to take, so that it takes no more."""

@@ -30,7 +30,7 @@ class ResidualVQConfig(Config):
 
     type: Literal["residual"] = "residual"
     num_codebooks: int = Field(default=4, ge=1)
-    """K, tokens per latent frame."""
+    """Stages, and tokens per latent frame that they give."""
     vocab_size: int = Field(default=1024, ge=2)
     """V, entries per codebook."""
     code_dim: int = Field(default=8, ge=1)
@@ -50,7 +50,7 @@ class FSQConfig(Config):
 
     type: Literal["fsq"] = "fsq"
     num_codebooks: int = Field(default=8, ge=1)
-    """K, tokens per latent frame."""
+    """Stages, and tokens per latent frame that they give."""
     levels: tuple[Annotated[int, Field(ge=2)], ...] = Field(default=(8, 5, 5, 5), min_length=1)
     """Values that each number of a stage may take; their product is V."""
     dropout: float = Field(default=0.25, ge=0, le=1)
