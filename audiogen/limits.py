@@ -8,3 +8,5 @@ MIN_SECONDS = 0.5
 """The shortest take that is no loop."""
 MAX_WINDOWS = 12
 """The longest take, in training windows of its model."""
+MAX_SEMITONES = 24
+"""How far a pitch is moved, up or down."""

@@ -146,6 +146,10 @@ class Pipeline:
         else:
             latents = self.generator.answer(request)
             sounds = [one[:, :length] for one, length in zip(latents, frames, strict=True)]
+        sounds = [
+            self.codec.transposed(sound[None], one.transpose / 12)[0] if one.transpose else sound
+            for sound, one in zip(sounds, requests, strict=True)
+        ]
         wavs = self._decoded(sounds, seeds, ring=first.loop)
         return [
             finished(wav, spec.sample_rate, one.seconds, ring=one.loop, to_rate=one.rate)
@@ -175,10 +179,19 @@ class Pipeline:
             reason = "expected takes that differ in prompt, seed and length, at least one"
             raise ValueError(problems[0] if problems else reason)
         self.config.generator.conditioner.numbers(requests[0].controls)
+        self.check_transpose(*(one.transpose for one in requests))
         if requests[0].to_end and not isinstance(self.generator, EndsSounds):
             raise ValueError(
                 f"a model of type {self.config.generator.type} is told how long a sound is\n"
                 "  give its seconds, or take a model of type autoregressive"
+            )
+
+    def check_transpose(self, *semitones: float) -> None:
+        """Raise ValueError where a pitch is to be moved that the model's codec does not tell."""
+        if any(semitones) and not self.codec.tells_pitch:
+            raise ValueError(
+                f"{self.config.name}: its codec tells no pitch, which could be moved\n"
+                "  codecs with codec.trunk.type=harmonic do, as those of the recipes"
             )
 
     def length_problem(self, request: TakeRequest) -> str:

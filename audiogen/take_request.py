@@ -11,7 +11,7 @@ from torch import Tensor
 
 from audiogen.audio.io.decoding import SAMPLE_RATES_HZ
 from audiogen.generators import AnySampling
-from audiogen.limits import MAX_SEED
+from audiogen.limits import MAX_SEED, MAX_SEMITONES
 from audiogen.schema import Config
 from audiogen.seeds import noise_source
 from audiogen.types import LatentSpec
@@ -76,6 +76,8 @@ class TakeRequest(Config):
     """Whether it ends where the model ends it."""
     variation: Variation | None = None
     """Of which take it is a variation."""
+    transpose: float = Field(default=0.0, ge=-MAX_SEMITONES, le=MAX_SEMITONES)
+    """Semitones by which its pitch is moved once it is made, of codecs that tell one."""
     rate: int | None = Field(default=None, ge=SAMPLE_RATES_HZ[0], le=SAMPLE_RATES_HZ[1])
     """Hz, to which the model's samples are brought at the end; None leaves them."""
 

@@ -113,6 +113,7 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         infill: bool = True,
         audio_channels: int = 1,
         controls: Mapping[str, tuple[float, float]] | None = None,
+        trunk: str = "fourier",
     ) -> Path:
         codec = VAEConfig.model_validate(
             {
@@ -121,6 +122,7 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
                 "hop_length": 512,
                 "latent_channels": 4,
                 "trunk": {
+                    "type": trunk,
                     "n_fft": 512,
                     "stft_hop": 128,
                     "num_bands": 24,

@@ -1,4 +1,4 @@
-"""`audiogen edit`: variations, new insides, continuations and in-betweens of sounds."""
+"""`audiogen edit`: variations, new insides, continuations, other pitches and in-betweens."""
 # ruff: noqa: PLC0415 - a command imports what it needs, so that --help never waits for torch
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from audiogen.cli.options import (
     finite,
     seed_option,
 )
+from audiogen.limits import MAX_SEMITONES
 
 if TYPE_CHECKING:
     from audiogen.takes.sources import EditRequest
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 edit = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Vary, fill, extend or morph a sound.",
+    help="Vary, fill, extend, transpose or morph a sound.",
 )
 
 EditOut = Annotated[
@@ -123,6 +124,30 @@ def extend(
     from audiogen.takes.editing import extend as extend_file
 
     typer.echo(extend_file(model, file, request, seconds=seconds, before=before))
+
+
+@edit.command()
+def transpose(
+    file: SoundFile,
+    *,
+    model: Model,
+    semitones: Annotated[
+        float,
+        typer.Option(
+            min=-MAX_SEMITONES, max=MAX_SEMITONES, callback=finite, help="Up, or down below 0."
+        ),
+    ],
+    seed: EditSeed = 0,
+    out: EditOut = None,
+) -> None:
+    """Move the pitch of a sound.
+
+    Its time and its colour stay: a voice keeps its vowels, and noise stays as it is.
+    """
+    request = _request(model, out, seed=seed, prompt=None)
+    from audiogen.takes.editing import transpose as transpose_file
+
+    typer.echo(transpose_file(model, file, request, semitones=semitones))
 
 
 @edit.command()

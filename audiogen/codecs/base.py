@@ -66,6 +66,22 @@ class Codec(nn.Module, ABC):
         Latents, or tokens, are frames of what `unrolled` gives.
         """
 
+    @property
+    def tells_pitch(self) -> bool:
+        """Whether latents or tokens say a pitch, which `transposed` can move."""
+        return False
+
+    def transposed(self, latents: Tensor, octaves: float) -> Tensor:
+        """Latents or tokens (B, D, L) of the same sound at another pitch.
+
+        Its colour over frequency, its noise and its time stay: formants do not move. A pitch that
+        would leave the range of the codec ends there.
+
+        Raises:
+            ValueError: this codec tells no pitch.
+        """
+        raise ValueError(f"a codec of type {self.config.type} tells no pitch to move")
+
     def unrolled(self, latents: Tensor, *, ring: bool) -> Tensor:
         """Latents or tokens as chunks of them are decoded, with what only the whole sound tells.
 

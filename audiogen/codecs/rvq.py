@@ -76,6 +76,20 @@ class RVQCodec(Codec):
         told = self.pitch.tokens(self.trunk.measure(wav))
         return torch.cat([tokens[:, :1], told, tokens[:, 1:]], dim=1)
 
+    @property
+    def tells_pitch(self) -> bool:
+        """Whether there is a codebook of pitches."""
+        return self.pitch is not None
+
+    def transposed(self, latents: Tensor, octaves: float) -> Tensor:
+        """Tokens (B, K, L) of the same sound at another pitch; see `Codec.transposed`."""
+        if self.pitch is None:
+            return super().transposed(latents, octaves)
+        if latents.shape[1] < 2:  # the first codebook alone says none
+            return latents
+        moved = self.trunk.transposed(self.pitch.measured(latents[:, 1:2]), octaves)
+        return torch.cat([latents[:, :1], self.pitch.tokens(moved), latents[:, 2:]], dim=1)
+
     def unrolled(self, latents: Tensor, *, ring: bool) -> Tensor:
         """Residual tokens (B, k, L), and behind them what the trunk makes of a pitch.
 

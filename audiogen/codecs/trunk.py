@@ -62,6 +62,11 @@ class Trunk(nn.Module, ABC):
         """What latents say beside what is learnt, (B, measured, L), of wav (B, C, T)."""
         return wav.new_empty(len(wav), 0, 1)
 
+    def transposed(self, measured: Tensor, octaves: float) -> Tensor:
+        """What `measure` gives (B, measured, L), of a sound at another pitch, where it says one."""
+        del octaves
+        return measured
+
     def unrolled(self, latents: Tensor, *, ring: bool) -> Tensor:
         """Latents (B, D, L) as `decode` takes them, with what only the whole sound tells.
 
@@ -192,6 +197,11 @@ class HarmonicTrunk(Trunk):
             mono = wav.float().mean(dim=1)
             pitch, height = track_pitch(mono, framing.sample_rate, framing.hop_length)
         return torch.stack([pitch - MIDDLE, height], dim=1)
+
+    def transposed(self, measured: Tensor, octaves: float) -> Tensor:
+        """Pitch and periodicity (B, 2, L) at another pitch."""
+        pitch, periodicity = measured.unbind(1)
+        return torch.stack([_bounded(pitch + octaves) - MIDDLE, periodicity], dim=1)
 
     def unrolled(self, latents: Tensor, *, ring: bool) -> Tensor:
         """Add the phase of the pulses, which goes on from chunk to chunk: (B, D + 1, L).

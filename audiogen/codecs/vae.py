@@ -58,6 +58,20 @@ class VAECodec(ContinuousCodec):
         """Encode wav (B, C, L * hop_length) as scaled posterior means (B, D, L)."""
         return self.scaled(self._with_measured(self.posterior(wav)[0], wav))
 
+    @property
+    def tells_pitch(self) -> bool:
+        """Whether the trunk measures one."""
+        return self.trunk.measured > 0
+
+    def transposed(self, latents: Tensor, octaves: float) -> Tensor:
+        """Latents (B, D, L) of the same sound at another pitch; see `Codec.transposed`."""
+        if not self.tells_pitch:
+            return super().transposed(latents, octaves)
+        learnt = self.config.latent_channels
+        raw = self.unscaled(latents)
+        moved = self.trunk.transposed(raw[:, learnt:], octaves)
+        return self.scaled(torch.cat([raw[:, :learnt], moved], dim=1))
+
     def unrolled(self, latents: Tensor, *, ring: bool) -> Tensor:
         """What the trunk decodes, unscaled."""
         return self.trunk.unrolled(self.unscaled(latents), ring=ring)

@@ -1,4 +1,4 @@
-"""Edits of a sound: variations, new insides of regions, and continuations."""
+"""Edits of a sound: variations, new insides of regions, continuations, and other pitches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from audiogen.audio.dsp import below_full_scale
 from audiogen.generators import Start, changed_sampling
-from audiogen.limits import MAX_WINDOWS
+from audiogen.limits import MAX_SEMITONES, MAX_WINDOWS
 from audiogen.pipeline import Pipeline
 from audiogen.seeds import later_seed
 from audiogen.take_request import TakeRequest, Variation
@@ -211,6 +211,34 @@ def extend(
         wav = append(wav, new[:, start : start + missing] / gain, rate)
     name, seed = f"extend-seed{request.seed}", request.seed
     return task.write(wav, name, seed, operation="extend", seconds=seconds, before=before)
+
+
+def transpose(run: Path, file: Path, request: EditRequest, *, semitones: float) -> Path:
+    """Write `file` at another pitch; its colour, its noise and its time stay.
+
+    A take of this model is made again from its seed, any other sound goes through the codec.
+
+    Raises:
+        ValueError: the model's codec tells no pitch, or semitones that are out of range.
+    """
+    if not abs(semitones) <= MAX_SEMITONES:
+        raise ValueError(f"semitones={semitones:g}: expected -{MAX_SEMITONES} to {MAX_SEMITONES}")
+    task = _Task.of(run, file, request)
+    pipeline, own = task.pipeline, task.source.request
+    pipeline.check_transpose(semitones)
+    if own is not None and abs(own.transpose + semitones) <= MAX_SEMITONES:
+        asked = own.model_copy(update={"transpose": own.transpose + semitones})
+        wav = pipeline.takes([asked])[0]
+    else:
+        codec = pipeline.codec
+        levelled, gain = task.source.levelled(codec.spec.sample_rate)
+        with torch.no_grad():
+            latents = codec.encode(levelled[None].to(codec.device))
+            moved = codec.transposed(latents, semitones / 12)
+            decoded = codec.decode(moved, seeds=[request.seed])[0].cpu()
+        wav = below_full_scale(decoded[:, : task.source.wav.shape[1]] / gain)
+    name = f"transpose{semitones:+g}"
+    return task.write(wav, name, request.seed, operation="transpose", semitones=semitones)
 
 
 def _open_ended(task: _Task, *, before: bool) -> tuple[Tensor, float]:

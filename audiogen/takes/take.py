@@ -99,7 +99,7 @@ class Edit(Config):
 
     model_config = ConfigDict(extra="allow")
 
-    operation: Literal["vary", "inpaint", "extend", "morph"]
+    operation: Literal["vary", "inpaint", "extend", "morph", "transpose"]
     sources: tuple[SourceFile, ...]
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiogen.audio.pitch import MIDDLE, periodicity_at, track_pitch
+from audiogen.audio.pitch import HIGHEST_HZ, MIDDLE, periodicity_at, track_pitch
 from audiogen.codecs.vae import VAECodec, VAEConfig
 from audiogen.nn.pulses import pulses, running_phase
 
@@ -170,11 +170,29 @@ def test_latents_say_the_pitch_and_moving_it_moves_the_sound(audio_channels: int
     with torch.no_grad():  # as a trained one: what is periodic is loud, and no noise beside it
         codec.trunk.get_submodule("decoder.head").bias.fill_(4.0)
     for octaves in (0.0, 1.0, -0.5):
-        moved = latents.clone()
-        moved[:, 4] += octaves
+        moved = codec.transposed(latents, octaves)
+        torch.testing.assert_close(moved[:, [0, 1, 2, 3, 5]], latents[:, [0, 1, 2, 3, 5]])
         pitch, periodicity = track_pitch(codec.decode(moved).mean(dim=1), RATE, HOP)
         assert float(pitch[0, 10:-10].median()) == pytest.approx(math.log2(220) + octaves, abs=0.02)
         assert float(periodicity[0, 10:-10].median()) > 0.8
+
+
+def test_a_pitch_is_transposed_in_the_units_of_scaled_latents_and_ends_at_its_bounds() -> None:
+    codec = make_codec()
+    codec.set_scale(3 * torch.randn(6, 100) + 1)
+    latents = codec.encode(steady(220)[:, None])
+    raw = codec.unscaled(codec.transposed(latents, 0.25)) - codec.unscaled(latents)
+    torch.testing.assert_close(raw[0, :, 10:-10].mean(dim=1), torch.tensor([0, 0, 0, 0, 0.25, 0]))
+    far = codec.unscaled(codec.transposed(latents, 9.0))[0, 4, 10:-10] + MIDDLE
+    torch.testing.assert_close(far, torch.full_like(far, math.log2(HIGHEST_HZ)))
+
+
+def test_a_codec_without_a_pitch_moves_none() -> None:
+    plain = VAECodec(VAEConfig(trunk={"encoder_dim": 16, "decoder_dim": 16}))
+    assert not plain.tells_pitch
+    assert make_codec().tells_pitch
+    with pytest.raises(ValueError, match="type vae tells no pitch"):
+        plain.transposed(plain.encode(torch.zeros(1, 1, 4096)), 1.0)
 
 
 def test_chunks_go_on_in_phase() -> None:

@@ -102,13 +102,14 @@ def test_any_first_codebooks_decode_and_the_second_one_is_the_pitch(
 
 def test_another_pitch_token_is_another_pitch() -> None:
     codec = heard(make_codec())
-    assert codec.pitch is not None
+    assert codec.tells_pitch
     tokens = codec.encode(steady(220))
-    measured = codec.pitch.measured(tokens[:, 1:2])
+    assert torch.equal(codec.transposed(tokens, 0.0), tokens)
+    assert torch.equal(codec.transposed(tokens[:, :1], 1.0), tokens[:, :1])
     for octaves in (1.0, -0.5):
-        moved = tokens.clone()
-        shift = torch.tensor([octaves, 0.0])[:, None]
-        moved[:, 1:2] = codec.pitch.tokens(measured + shift)
+        moved = codec.transposed(tokens, octaves)
+        others = [0, *range(2, tokens.shape[1])]
+        assert torch.equal(moved[:, others], tokens[:, others])
         pitch, _ = track_pitch(codec.decode(moved).mean(dim=1), RATE, HOP)
         assert float(pitch[0, 10:-10].median()) == pytest.approx(math.log2(220) + octaves, abs=0.03)
 

@@ -20,7 +20,7 @@ from audiogen.audio.io.files import read_audio, write_audio
 from audiogen.generators import ODESamplingConfig
 from audiogen.pipeline import Pipeline
 from audiogen.take_request import TakeRequest, Variation
-from audiogen.takes.editing import extend, inpaint, vary
+from audiogen.takes.editing import extend, inpaint, transpose, vary
 from audiogen.takes.morph import between, morph, morph_takes, slerp
 from audiogen.takes.regions import find_regions
 from audiogen.takes.sources import EditRequest, read_source
@@ -153,6 +153,51 @@ def test_a_file_that_is_not_as_its_sidecar_says_is_a_sound_like_any(
     for text in ("{", "[1]", json.dumps({**told, "seed": None})):
         sidecar.write_text(text, encoding="utf-8")
         assert read_source(take, pipeline).prompt == ""
+
+
+# transpose
+
+
+@pytest.fixture(scope="module")
+def pitched(make_model: Callable[..., Path]) -> Path:
+    """A model whose codec tells a pitch."""
+    return make_model(trunk="harmonic")
+
+
+def test_a_take_is_transposed_from_its_seed_and_back(pitched: Path, tmp_path: Path) -> None:
+    [file] = sampled(pitched, tmp_path / "takes", seconds=1.2, seed=7)
+    up = transpose(pitched, file, asked(tmp_path), semitones=5)
+    assert up.name == f"{file.stem}-transpose+5.wav"
+    assert samples(up).shape == samples(file).shape
+    assert not torch.equal(samples(up), samples(file))
+    own = read_source(file, Pipeline.from_pretrained(pitched)).request
+    assert own is not None
+    [expected] = Pipeline.from_pretrained(pitched).takes([own.model_copy(update={"transpose": 5})])
+    assert float((samples(up) - expected).abs().max()) < 2**-22
+    edit = note(up)["edit"]
+    assert (edit["operation"], edit["semitones"]) == ("transpose", 5)
+    same = transpose(pitched, file, asked(tmp_path), semitones=0)
+    assert torch.equal(samples(same), samples(file))
+
+
+def test_any_sound_is_transposed_at_its_level_and_length(
+    pitched: Path, recording: Path, tmp_path: Path
+) -> None:
+    before = recording.read_bytes()
+    path = transpose(pitched, recording, asked(tmp_path), semitones=-7.5)
+    assert samples(path).shape == samples(recording).shape
+    assert samples(path).isfinite().all()
+    assert recording.read_bytes() == before
+
+
+def test_what_has_no_pitch_is_refused_and_nothing_is_written(
+    model: Path, pitched: Path, recording: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"codec tells no pitch.*\n.*trunk.type=harmonic"):
+        transpose(model, recording, asked(tmp_path), semitones=1)
+    with pytest.raises(ValueError, match="expected -24 to 24"):
+        transpose(pitched, recording, asked(tmp_path), semitones=25)
+    assert not (tmp_path / "edits").exists()
 
 
 # inpaint
