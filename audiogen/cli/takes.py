@@ -64,8 +64,8 @@ Control = Annotated[
     typer.Option(
         metavar="NAME=VALUE",
         help="How it should measure, of what the model was trained with: brightness (Hz), density"
-        " (events per second), roughness, stationarity, tonality (0 to 1), tempo (bpm), key"
-        " (such as Amin); may be repeated.",
+        " (events per second), roughness, stationarity, tonality (0 to 1), pitch (Hz), tempo (bpm),"
+        " key (such as Amin); may be repeated.",
     ),
 ]
 

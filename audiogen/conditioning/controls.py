@@ -22,7 +22,7 @@ CONTROL_RANGES: Mapping[str, Span] = {"seconds": (0.0, 30.0), "role": (0.0, 2.0)
 """Controls every generator knows, with the range that training usually covers."""
 
 ControlName = Literal[
-    "brightness", "density", "roughness", "stationarity", "tonality", "tempo", "key"
+    "brightness", "density", "roughness", "stationarity", "tonality", "pitch", "tempo", "key"
 ]
 CONTROL_NAMES: tuple[ControlName, ...] = get_args(ControlName)
 """Controls that a generator knows when it was trained with them: measures of the sound."""
@@ -59,6 +59,7 @@ MEASURES: Mapping[str, Measure] = {
     "roughness": Measure(attribute="roughness"),
     "stationarity": Measure(attribute="stationarity"),
     "tonality": Measure(attribute="tonality"),
+    "pitch": Measure(attribute="pitch_hz", unit="Hz", octaves=True),
     "tempo": Measure(attribute="tempo_bpm", unit="bpm"),
     "key": Measure(attribute="key"),
 }

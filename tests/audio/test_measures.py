@@ -54,6 +54,17 @@ def test_a_tone() -> None:
     assert (found.key, found.tempo_bpm, found.stereo_correlation) == (None, None, None)
 
 
+@pytest.mark.parametrize("hertz", [110.0, 440.0, 1300.0])
+def test_a_pitch_is_that_of_the_loudest_of_what_is_periodic(hertz: float) -> None:
+    voice = sum(tone(k * hertz) / k for k in range(1, 6)) / 3
+    assert measure_sound(voice, RATE).pitch_hz == pytest.approx(hertz, rel=0.005)
+    sometimes = torch.cat([voice[:, : RATE // 2], 0.05 * hiss(2.0)], dim=1)
+    assert measure_sound(sometimes, RATE).pitch_hz == pytest.approx(hertz, rel=0.02)
+    assert measure_sound(hiss(), RATE).pitch_hz is None
+    assert measure_sound(torch.cat([0.02 * voice, hiss()], dim=1), RATE).pitch_hz is None
+    assert measure_sound(torch.zeros(1, RATE), RATE).pitch_hz is None
+
+
 def test_noise_of_any_colour() -> None:
     white = measure_sound(hiss(), RATE)
     assert white.brightness_hz == pytest.approx(RATE / 4, rel=0.01)  # the middle of the spectrum

@@ -1,4 +1,4 @@
-"""Numbers about a sound: how bright, busy, rough, steady and tonal it is, its key and its tempo."""
+"""Numbers about a sound: how bright, busy, rough, steady and tonal; its pitch, key and tempo."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 from torch import Tensor
 
 from audiogen.audio.dsp import loudness_lufs, resample, stereo_correlation, to_channels
 from audiogen.audio.io.decoding import SAMPLE_RATES_HZ
+from audiogen.audio.pitch import SURE, track_pitch
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -40,6 +42,8 @@ LOWEST_HZ = 20.0
 ONSET_HZ = EVENT_RATE / ONSET_HOP
 ROUGH_HZ = (20.0, 150.0)
 KEY_TONALITY, KEY_MATCH, KEY_MARGIN = 0.3, 0.7, 0.02
+PITCHED_SHARE = 0.3
+"""Of the energy that must be periodic where a sound has a pitch."""
 PULSE_CLARITY = 0.4
 SILENCE = 1e-9
 OF_SILENCE: Mapping[str, float] = {
@@ -67,6 +71,7 @@ class SoundMeasures:
         roughness: 0 to about 1: depth of the beating at 20 to 150 Hz within bands of hearing.
         stationarity: 1 for what stays the same, 0.5 where levels spread by 6 dB.
         tonality: 0 for noise of any colour, 1 for tones.
+        pitch_hz: of a voice, a motor or an instrument: in the middle over time, where periodic.
         key: such as Amin or C#maj.
         tempo_bpm: beats per minute.
         stereo_correlation: of left and right; None for mono and where a side is silent.
@@ -80,6 +85,7 @@ class SoundMeasures:
     roughness: float
     stationarity: float
     tonality: float
+    pitch_hz: float | None
     key: str | None
     tempo_bpm: float | None
     stereo_correlation: float | None
@@ -128,6 +134,7 @@ def measure_some(wav: Tensor, sample_rate: int, names: Iterable[str]) -> dict[st
         "roughness": lambda: _roughness(samples, sample_rate),
         "stationarity": lambda: _stationarity(samples, sample_rate),
         "tonality": tonality,
+        "pitch_hz": lambda: _pitch(mono, sample_rate),
         "key": lambda: _key(samples, sample_rate) if tonality() >= KEY_TONALITY else None,
         "tempo_bpm": lambda: _tempo(onsets()),
         "stereo_correlation": lambda: stereo_correlation(wav),
@@ -245,6 +252,20 @@ def _roughness(samples: FloatArray, sample_rate: int) -> float:
         total += energy
         depth += energy * min(1.0, float(np.sqrt(((weight * beating) ** 2).sum())))
     return depth / total if total else 0.0
+
+
+def _pitch(mono: Tensor, sample_rate: int) -> float | None:
+    """Median pitch of the periodic frames of (T,), which count by their energy."""
+    hop = round(FRAME_SECONDS * sample_rate)
+    filled = F.pad(mono, (0, -len(mono) % hop))[None]
+    octaves, periodicity = (one[0] for one in track_pitch(filled, sample_rate, hop))
+    energy = filled.reshape(-1, hop).square().sum(dim=1)
+    periodic = energy * (periodicity >= SURE)
+    if float(periodic.sum()) <= PITCHED_SHARE * float(energy.sum()):
+        return None
+    order = octaves.argsort()
+    passed = periodic[order].cumsum(dim=0) >= periodic.sum() / 2
+    return 2 ** float(octaves[order][int(passed.int().argmax())])
 
 
 def _key(samples: FloatArray, sample_rate: int) -> str | None:
