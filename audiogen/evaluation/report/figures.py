@@ -45,6 +45,12 @@ _CHARACTER = {
     "width_db": "Side over mid, dB",
     "high_band_db": "Energy above 11 kHz, dB",
 }
+_EMBEDDED = (
+    "on the embedding of aiSFX (Ma and Lerch 2022, CC BY 4.0), which others can compute too: over"
+    " all windows of 2.3 s of equal numbers of takes and clips."
+)
+_FAD = f"Fréchet audio distance {_EMBEDDED} Few sounds make it larger."
+_KAD = f"Kernel audio distance (Chung et al. 2025) {_EMBEDDED}"
 _MMD = "Kernel distance on the same statistics; it needs fewer sounds to be sure."
 
 
@@ -63,6 +69,8 @@ def metrics_section(scores: Scores | None, problem: str) -> Markup:
             for title, distance, words in (
                 ("Fréchet distance", takes.frechet, _FRECHET),
                 ("MMD", takes.mmd, _MMD),
+                ("FAD", takes.fad, _FAD),
+                ("KAD", takes.kad, _KAD),
             )
             if distance is not None
         ]
@@ -77,7 +85,7 @@ def metrics_section(scores: Scores | None, problem: str) -> Markup:
         blocks.append(_likelihood(scores.likelihood))
     blocks += [tag("p", f"Not measured: {note}.", class_="missing") for note in scores.notes]
     where = tag("p", f"Measured on {scores.machine}.", class_="quiet")
-    lead = "Measured on held-out recordings, with no downloaded network."
+    lead = "Measured on held-out recordings, with no network that had to be downloaded."
     if scores.codec is None:
         lead = NOTHING_HELD_OUT
     return section("metrics", title, *blocks, where, lead=lead)
