@@ -1,4 +1,4 @@
-"""Engines, helicopters and clocks."""
+"""Helicopters and clocks."""
 
 from __future__ import annotations
 
@@ -6,37 +6,6 @@ import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, oscillator, unit_rms
 from audiogen.data.synthetic.family import KINDS, Settings
-
-
-def engine(canvas: Canvas, settings: Settings) -> Signal:
-    """Four-stroke pulses, unequal from cylinder to cylinder, through the exhaust pipe.
-
-    After Farnell, "Cars", and Baldan et al. 2015: one work cycle takes two turns.
-    """
-    rng = canvas.rng
-    slow, fast, cylinders, clatter, rasp = KINDS["engine"][settings.kind]
-    cycles = between(slow, fast, settings.rate) / 120.0
-    wobble = 1.0 + 0.012 * canvas.drift(3.0) + 0.004 * canvas.drift(20.0, slope=0.0)
-    turns = np.cumsum(cycles * wobble) / canvas.sample_rate
-    pulses = np.zeros(canvas.num_samples)
-    offsets = np.arange(cylinders) / cylinders
-    if settings.kind == "motorbike":
-        offsets = np.array([0.0, 0.42])  # a V-twin limps
-    for offset in offsets:
-        since = ((turns + offset) % 1.0) / cycles  # seconds since this cylinder fired
-        strength = rng.uniform(0.65, 1.0)
-        pulses += strength * np.minimum(since / 0.0006, 1.0) * np.exp(-since / 0.0022)
-    pipe = rng.uniform(70.0, 105.0)  # quarter-wave resonances of the exhaust: odd multiples
-    orders = np.array([1.0, 3.0, 5.0, 7.0, 9.0, 13.0])
-    tone = between(0.7, 1.0, settings.brightness)
-    modes = np.stack([pipe * orders, 60.0 + 12.0 * orders, tone ** np.arange(6)], axis=1)
-    ripple = (pulses - pulses.mean())[None]
-    body = unit_rms(canvas.resonate(ripple, modes)) + 0.5 * unit_rms(ripple)
-    gas = canvas.shaped_noise(lambda f: hump(f, between(600.0, 1400.0, settings.brightness), 1.2))
-    knock = canvas.shaped_noise(lambda f: hump(f, 2600.0, 0.5))
-    breath = gas * pulses * rasp + clatter * knock * pulses**3
-    fan = canvas.shaped_noise(lambda f: hump(f, 900.0, 1.5))
-    return body + between(0.9, 2.2, settings.brightness) * breath + 0.06 * fan
 
 
 def helicopter(canvas: Canvas, settings: Settings) -> Signal:
