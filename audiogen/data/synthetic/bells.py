@@ -12,8 +12,11 @@ from audiogen.data.synthetic.struck import FREE_BAR, strikes
 
 # Partials relative to the prime, of a bell tuned with a minor third: hum, prime, tierce, quint,
 # nominal, and above (Fletcher & Rossing, "The Physics of Musical Instruments"), with strengths.
-PARTIALS = np.array([0.5, 1.0, 1.2, 1.5, 2.0, 2.5, 2.67, 3.0, 4.0, 5.33, 6.7, 8.2])
-STRENGTHS = np.array([0.6, 0.8, 0.9, 0.35, 1.0, 0.4, 0.4, 0.6, 0.5, 0.35, 0.2, 0.12])
+PARTIALS = np.array([0.5, 1.0, 1.2, 1.5, 2.0, 2.5, 2.67, 3.0, 4.0, 5.33, 6.7, 8.2, 9.9, 11.7, 13.7])
+STRENGTHS = np.array(
+    [0.6, 0.8, 0.9, 0.35, 1.0, 0.4, 0.4, 0.6, 0.5, 0.35, 0.2, 0.2, 0.15, 0.15, 0.1]
+)
+HIGHEST_DOUBLET = 6.0  # above, partials are gone before they have beaten once
 MAJOR_THIRD = 1.25  # in place of 1.2, as in carillon bells since 1985 (same book)
 # Hand bells: the second partial is tuned to a twelfth, the others fall as they do (same book).
 HAND_BELL = np.array([1.0, 3.0, 3.7, 5.9, 6.5, 8.9])
@@ -64,7 +67,8 @@ def toll(canvas: Canvas, kind: str, prime: float, times: Signal, *, doublets: bo
     blow = between(*soft, rng.random()) * min(1.0, (400.0 / prime) ** 0.5)
     blows = strikes(alone, times, max(blow, 0.0002))
     rows = [
-        np.stack([prime * ratios + sign * split, decays, strengths], axis=1) for sign in (-0.5, 0.5)
+        np.stack([prime * ratios + sign * split, decays, strengths], axis=1)[chosen]
+        for sign, chosen in ((-0.5, slice(None)), (0.5, ratios < HIGHEST_DOUBLET))
     ]
     halves = [alone.resonate(blows, row)[0] for row in rows[: 1 + doublets]]
     if not doublets:

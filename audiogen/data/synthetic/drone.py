@@ -59,14 +59,16 @@ def harmonic_voice(
     bright = weights / (1 + (places / (3.0 * knee)) ** 2)
     if rng.random() < 0.4:  # a formant that the motion brings out
         bright = bright * (1 + 4.0 * hump(places, float(knee * rng.uniform(0.5, 2.0)), 0.3))
-    phases = rng.uniform(0.0, 2 * np.pi, top)
+    phases = rng.uniform(0.0, 2 * np.pi, 512)[:top]  # as many draws at every rate
     level = swell(canvas, settings)
     voice = (1 - level) * oscillator(turns, dark, phases)
     voice += level * oscillator(turns, bright, phases)
     return voice * (0.6 + 0.4 * level)
 
 
-def glass_voice(canvas: Canvas, settings: Settings, freq: float, turns: Signal, knee: float) -> Signal:
+def glass_voice(
+    canvas: Canvas, settings: Settings, freq: float, turns: Signal, knee: float
+) -> Signal:
     """A rubbed glass (T,): few partials, inharmonic, each with a life of its own."""
     rng = canvas.rng
     total = np.zeros(canvas.num_samples)
@@ -94,6 +96,9 @@ def drone(canvas: Canvas, settings: Settings) -> Signal:
     fall = rng.uniform(0.2, 1.1)  # of level with pitch
     stage = rng.uniform(0.2, 1.0)
     wander = canvas.drift(0.8, slope=0.8) * rng.uniform(0.0, 0.003)
+    if rng.random() < 0.35:  # it glides by up to two semitones, there or back
+        course = np.sin(np.linspace(0.0, np.pi * rng.uniform(0.5, 2.0), canvas.num_samples))
+        wander = wander + rng.uniform(-0.12, 0.12) * course
     time = canvas.time() + np.cumsum(wander) / canvas.sample_rate
     out = canvas.silence()
     make = glass_voice if settings.kind == "glass" else harmonic_voice
@@ -106,4 +111,4 @@ def drone(canvas: Canvas, settings: Settings) -> Signal:
             out = out + canvas.pan(voice / ratio**fall, float(rng.uniform(-stage, stage)))
     breath = canvas.shaped_noise(lambda f: 1 / (1 + (f / knee) ** 2) + 0.2 * hump(f, 4 * root, 0.2))
     breath = breath * np.clip(1.0 + 0.3 * canvas.drift(1.5), 0.2, 2.0)
-    return unit_rms(out) + 10 ** rng.uniform(-2.2, -0.9) * breath
+    return unit_rms(out) + 10 ** rng.uniform(-2.2, -0.3) * breath

@@ -17,7 +17,10 @@ FIRING: dict[int, tuple[tuple[float, ...], ...]] = {
     3: ((0.0, 1 / 3, 2 / 3),),
     4: ((0.0, 0.25, 0.5, 0.75), (0.0, 0.25, 0.46, 0.79)),  # in line; boxer with unequal pipes
     6: (tuple(np.arange(6) / 6),),
-    8: (tuple(np.arange(8) / 8), (0.0, 0.11, 0.26, 0.36, 0.5, 0.63, 0.74, 0.89)),  # flat, crossplane
+    8: (
+        tuple(np.arange(8) / 8),
+        (0.0, 0.11, 0.26, 0.36, 0.5, 0.63, 0.74, 0.89),
+    ),  # flat, crossplane
 }
 CYLINDERS = {"diesel": (4, 4, 6), "motorbike": (1, 2, 2, 4), "car": (3, 4, 4, 6, 8), "mower": (1,)}
 IDLE, REVVING = 0.33, 0.67  # of the rate: below the first an engine idles, above the second it revs
@@ -160,24 +163,25 @@ def engine(canvas: Canvas, settings: Settings) -> Signal:
     body = unit_rms(alone.resonate(ripple, pipe_modes(canvas, settings)))
     bare = rng.uniform(0.1, 0.7)  # what does not go through the resonances
     exhaust = body + bare * unit_rms(ripple)
-    breath = between(0.9, 2.2, settings.brightness) * rng.uniform(0.4, 1.4)
-    gas_hz = between(600.0, 1400.0, settings.brightness) * rng.uniform(0.7, 1.5)
-    gas = alone.shaped_noise(lambda f: hump(f, gas_hz, 1.2))
-    puffs = decaying(canvas, fired, rng.uniform(0.002, 0.012))
-    exhaust = exhaust + breath * rasp * gas * puffs * (0.5 + run.load)
     if rng.random() < 0.6:  # a silencer
-        exhaust = alone.band(exhaust, 0.0, between(500.0, 5000.0, settings.brightness))
+        exhaust = alone.band(exhaust, 0.0, between(1200.0, 8000.0, settings.brightness))
+    gas_hz = between(600.0, 1400.0, settings.brightness) * rng.uniform(0.7, 1.8)
+    gas = alone.shaped_noise(lambda f: hump(f, gas_hz, 1.5))
+    puffs = decaying(canvas, fired, rng.uniform(0.002, 0.012)) * (0.5 + run.load)
+    breath = between(0.35, 1.2, settings.brightness) * rng.uniform(0.4, 1.4) * (0.5 + rasp)
+    exhaust = unit_rms(exhaust) + breath * unit_rms(gas * puffs)
 
     knock_hz = float(rng.uniform(1800.0, 3600.0))
     valves = impulses(canvas, times + 0.13 / cycles, rng.uniform(0.2, 1.0, len(times)))
-    strokes = clatter * decaying(canvas, fired, 0.0012)
-    strokes = strokes + rng.uniform(0.02, 0.3) * decaying(canvas, valves, 0.0008)
-    block = strokes * alone.shaped_noise(lambda f: hump(f, knock_hz, 0.6))[0]
+    strokes = unit_rms(decaying(canvas, fired, 0.0012)) * (0.1 + clatter)
+    strokes = strokes + rng.uniform(0.1, 0.6) * unit_rms(decaying(canvas, valves, 0.0008))
+    block = strokes * alone.shaped_noise(lambda f: hump(f, knock_hz, 0.9))[0]
     order = float(rng.uniform(9.0, 40.0))  # teeth of a gear, blades of an alternator, a turbine
     whine = oscillator(turns * order, 0.5 ** np.arange(4.0), rng.uniform(0.0, 6.28, 4))
-    block = block + (10 ** rng.uniform(-2.6, -0.9)) * whine * (0.3 + run.load)
-    fan_hz = float(rng.uniform(300.0, 1800.0))
-    fan = canvas.shaped_noise(lambda f: hump(f, fan_hz, 1.5))
+    block = block + 10 ** rng.uniform(-2.3, -0.9) * whine * (0.3 + run.load)
+    fan_hz = float(rng.uniform(300.0, 2500.0))
+    fan = canvas.shaped_noise(lambda f: hump(f, fan_hz, 1.7))
     place = float(rng.uniform(0.1, 0.6))
-    out = canvas.pan(exhaust[0], -place) + canvas.pan(block, place)
-    return out + 10 ** rng.uniform(-1.7, -0.7) * fan * (0.6 + 0.4 * run.speed)
+    near = between(0.2, 0.9, rng.random())  # how near the block is, beside the exhaust
+    out = canvas.pan(exhaust[0], -place) + near * canvas.pan(block, place)
+    return out + 10 ** rng.uniform(-1.3, -0.3) * fan * (0.6 + 0.4 * run.speed)

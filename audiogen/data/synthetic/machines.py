@@ -22,7 +22,9 @@ def helicopter(canvas: Canvas, settings: Settings) -> Signal:
     modes = np.array([[70.0, 60.0, 1.0], [160.0, 120.0, 0.7], [310.0, 200.0, 0.4]])
     beat = canvas.resonate(np.diff(thump, prepend=thump[0])[None], modes)
     tail = oscillator(
-        turns * rng.uniform(4.2, 6.4), np.asarray(0.75 ** np.arange(14.0), dtype=np.float64), rng.uniform(0, 6.28, 14)
+        turns * rng.uniform(4.2, 6.4),
+        np.asarray(0.75 ** np.arange(14.0), dtype=np.float64),
+        rng.uniform(0, 6.28, 14),
     )
     whine_hz = rng.uniform(1700.0, 2600.0)
     whine = np.sin(2 * np.pi * turns * (whine_hz / blade)) * (1 + 0.2 * canvas.drift(6.0))

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import butter, sosfilt
+from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between
 
@@ -79,21 +79,25 @@ def reflections(room: Room) -> Signal:
     return np.array(rows)
 
 
-def tail(canvas: Canvas, seconds: float, *, brightness: float = 0.5, onset: float = 0.008) -> Signal:
+def tail(
+    canvas: Canvas, seconds: float, *, brightness: float = 0.5, onset: float = 0.008
+) -> Signal:
     """Diffuse sound (C, L) that decays by 60 dB in `seconds`, energy 1 in each channel.
 
     Exponentially decaying noise (Moorer 1979), another for each channel, in three bands: the highs
     die away in `brightness` times the time, the lows in 1.2 times. It rises within `onset` seconds.
     """
-    length = max(16, round(1.2 * seconds * canvas.sample_rate))
+    length = next_fast_len(max(16, round(1.2 * seconds * canvas.sample_rate)), real=True)
     t = np.arange(length) / canvas.sample_rate
-    noise = canvas.rng.standard_normal((canvas.num_channels, length))
-    rate, top = canvas.sample_rate, canvas.top_hz
-    deep = np.asarray(sosfilt(butter(2, LOW_HZ, fs=rate, output="sos"), noise))
-    sharp = sosfilt(butter(2, min(HIGH_HZ, 0.8 * top), "highpass", fs=rate, output="sos"), noise)
-    fall = -math.log(1000.0) / seconds * t
-    out = deep * np.exp(fall / 1.2) + (noise - deep - sharp) * np.exp(fall)
-    out = (out + sharp * np.exp(fall / brightness)) * np.minimum(t / onset, 1.0)
+    spectrum = rfft(canvas.rng.standard_normal((canvas.num_channels, length)))
+    freqs = rfftfreq(length, 1 / canvas.sample_rate)
+    deep = 1 / (1 + (freqs / LOW_HZ) ** 6)
+    sharp = 1 - 1 / (1 + (freqs / HIGH_HZ) ** 6)
+    out = np.zeros((canvas.num_channels, length))
+    for weights, slower in ((deep, 1.2), (1 - deep - sharp, 1.0), (sharp, brightness)):
+        fall = np.exp(-math.log(1000.0) * t / (slower * seconds))
+        out += irfft(spectrum * weights, length) * fall
+    out *= np.minimum(t / onset, 1.0)
     return np.asarray(out / np.sqrt(np.sum(out**2, axis=1, keepdims=True)))
 
 

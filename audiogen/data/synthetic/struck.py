@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between
-from audiogen.data.synthetic.family import KINDS, Settings
+from audiogen.data.synthetic.family import Settings
 
 # Flexural modes of a bar free at both ends: (2n + 1)^2 / 9.06 (same book).
 FREE_BAR = np.array([1.0, 2.756, 5.404, 8.933, 13.34])

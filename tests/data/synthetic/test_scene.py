@@ -43,7 +43,7 @@ def test_scenes_vary_and_do_not_depend_on_words_but_for_reverb() -> None:
     assert any(scene.width == 0.0 for scene in scenes)
     for attribute in ("room", "passage", "event"):
         drawn = [getattr(scene, attribute) is not None for scene in scenes]
-        assert any(drawn) and not all(drawn), attribute
+        assert 0 < sum(drawn) < 60, attribute
 
 
 def test_reverb_that_is_said_sets_the_room() -> None:
@@ -56,7 +56,8 @@ def test_reverb_that_is_said_sets_the_room() -> None:
         ).room
         for reverb in (0.1, 0.9)
     ]
-    assert rooms[0] is not None and rooms[1] is not None
+    assert rooms[0] is not None
+    assert rooms[1] is not None
     assert rooms[0].seconds < 0.6 * rooms[1].seconds
 
 
