@@ -168,7 +168,7 @@ def table(figures: dict[str, dict[str, float]], before: dict[str, dict[str, floa
                 column: float(np.nanmean([row[column] for row in rows if column in row]))
                 for column in COLUMNS
             }
-    lines = [("family", *COLUMNS)]
+    lines: list[tuple[str, ...]] = [("family", *COLUMNS)]
     lines += [(label, *(cell(label, column) for column in COLUMNS)) for label in figures]
     return "\n".join(
         f"{line[0]:12s} " + " ".join(f"{value:>14s}" for value in line[1:]) for line in lines

@@ -54,7 +54,7 @@ def harmonic_voice(
     rng = canvas.rng
     top = max(1, int(canvas.top_hz / freq))
     weights = spectrum(settings.kind, top, rng)
-    places = freq * np.arange(1, top + 1)
+    places = freq * np.arange(1, top + 1, dtype=np.float64)
     dark = weights / (1 + (places / knee) ** 2)
     bright = weights / (1 + (places / (3.0 * knee)) ** 2)
     if rng.random() < 0.4:  # a formant that the motion brings out

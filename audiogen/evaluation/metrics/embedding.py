@@ -82,7 +82,7 @@ class SoundEffectEmbedding:
         """
         points = []
         for wav in wavs:
-            for batch in _windows(log_mel_frames(wav, sample_rate)).split(_BATCH):
+            for batch in torch.split(_windows(log_mel_frames(wav, sample_rate)), _BATCH):
                 points.append(self._embed(batch.to(self.device)).cpu().numpy())
         found: Array = np.concatenate(points)
         return found
