@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from audiogen.data.synthetic.bells import toll
-from audiogen.data.synthetic.canvas import Canvas
+from audiogen.data.synthetic.canvas import Canvas, Signal
 
 
-def ringing(seed: int, *, rate: int = 16000, prime: float = 400.0) -> np.ndarray:
+def ringing(seed: int, *, rate: int = 16000, prime: float = 400.0) -> Signal:
     canvas = Canvas(3 * rate, rate, 2, np.random.default_rng(seed))
     return toll(canvas, "church", prime, np.array([0.1]), doublets=True)
 
