@@ -97,12 +97,6 @@ class SoundEffectEmbedding:
         return x.mean(dim=3).amax(dim=2)
 
 
-def num_windows(num_samples: int, sample_rate: int) -> int:
-    """Return how many points a clip has: its whole windows, and at least one."""
-    at_rate = round(num_samples * RATE / sample_rate)
-    return max(1, _num_frames(at_rate) // WINDOW)
-
-
 def log_mel_frames(wav: Tensor, sample_rate: int) -> Tensor:
     """The spectrogram that the embedding learnt from: (C, T) -> (frames, 96), about 0 to 1.
 
