@@ -21,7 +21,7 @@ SCENES: Mapping[str, Mapping[str, Any]] = yaml.safe_load(
 )
 """By family, what may be drawn."""
 MONO_SHARE = 0.12
-EVENT_SHARE = 0.22
+EVENT_SHARE = 0.2
 SLOWEST_THAT_PASSES = 0.35  # of the rate: what idles stands still
 
 
@@ -68,7 +68,7 @@ def draw_scene(label: str, settings: Settings, rng: np.random.Generator) -> Scen
     if settings.reverb:
         is_inside, size = True, settings.reverb
     room = draw_room(size, rng)
-    wet = (0.55 if settings.reverb else rng.uniform(0.15, 0.7)) * (0.35 + 0.65 * size)
+    wet = (0.55 if settings.reverb else rng.uniform(0.1, 0.55)) * (0.35 + 0.65 * size)
     share, slowest, fastest = told["moving"]
     is_passing = rng.random() < share and settings.rate > SLOWEST_THAT_PASSES
     passage = Passage(
@@ -85,12 +85,12 @@ def draw_scene(label: str, settings: Settings, rng: np.random.Generator) -> Scen
         wet=wet if is_inside else 0.0,
         passage=passage if is_passing else None,
         event=event if happens else None,
-        event_db=rng.uniform(-4.0, 14.0),
+        event_db=rng.uniform(-4.0, 8.0),
         width=0.0 if is_mono else width,
-        tilt_db=rng.normal(0.0, 1.0),
-        low_hz=float(np.exp(rng.uniform(np.log(20.0), np.log(120.0)))),
-        high_hz=float(np.exp(rng.uniform(np.log(7000.0), np.log(40000.0)))),
-        floor_db=rng.uniform(-75.0, -50.0),
+        tilt_db=rng.normal(0.0, 0.5),
+        low_hz=float(np.exp(rng.uniform(np.log(20.0), np.log(60.0)))),
+        high_hz=float(np.exp(rng.uniform(np.log(10000.0), np.log(40000.0)))),
+        floor_db=rng.uniform(-74.0, -62.0),
         floor_hz=float(np.exp(rng.uniform(np.log(100.0), np.log(3000.0)))),
     )
 
