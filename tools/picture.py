@@ -42,14 +42,16 @@ def draw(run: Path, out: Path, per_label: int, beside: int) -> None:
         for place, (wav, rate) in enumerate(sounds):
             images.append(spectrogram(wav, rate, width=256))
             kind = "take" if place < columns else "real"
-            captions.append((f"{label} · {kind}" if beside else label, _length(wav, rate)))
-    out.write_bytes(sheet_png(images, captions, columns=columns + beside))
+            below = f"{kind}, {_length(wav, rate)}" if beside else _length(wav, rate)
+            captions.append((label, below))
+    cell = (1.3, 0.9) if beside else (2.6, 1.5)
+    out.write_bytes(sheet_png(images, captions, columns=columns + beside, cell=cell))
 
 
 def _held_out(run: Path) -> dict[str, list[tuple[Tensor, int]]]:
     """Recordings that the run never heard, by label, as its codec takes them."""
     config, spec = load_config(run), Pipeline.from_pretrained(run).codec.spec
-    rows = read_split(config.run.manifest, "held_out")
+    rows = read_split(RunFolder(run).manifest, "held_out")
     sounds = real_sounds(config, spec, rows, len(rows))
     found: dict[str, list[tuple[Tensor, int]]] = {}
     for wav, label in zip(sounds.wavs, sounds.labels, strict=True):
