@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 from scipy.signal import stft
 from sklearn.pipeline import make_pipeline
@@ -13,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from audiogen.audio.io.files import read_audio
+from audiogen.audio.measure.measures import find_events, onset_strength
 from audiogen.data.synthetic import write_textures
 from audiogen.data.synthetic.canvas import Signal
 from audiogen.data.synthetic.family import AXES, Family, Settings, level_of
@@ -163,7 +165,7 @@ def test_stereo_is_decorrelated_but_balanced(family: Family) -> None:
     for drawn in clips_of(family, 2):
         clip = dataclasses.replace(drawn, scene=dataclasses.replace(drawn.scene, width=1.0))
         left, right = render(clip, channels=2, rate=22050)
-        assert np.corrcoef(left, right)[0, 1] < (0.6 if diffuse else 0.99)
+        assert np.corrcoef(left, right)[0, 1] < (0.6 if diffuse else 0.995)
         assert abs(20 * np.log10(left.std() / right.std())) < 9
 
 
@@ -227,12 +229,8 @@ def test_words_mean_something_audible(axis: str, measure: Callable[[Signal], flo
         assert high > low + 0.03, family.label
 
 
-def mean_modulation_hz(sound: Signal, rate: int = 16000) -> float:
-    level = np.abs(sound[0][: sound.shape[1] // 160 * 160]).reshape(-1, 160).mean(axis=1)
-    power = np.abs(np.fft.rfft(np.log(level + 1e-3) * np.hanning(len(level)))) ** 2
-    freqs = np.fft.rfftfreq(len(level), 160 / rate)
-    slow = (freqs > 0.4) & (freqs < 12.0)
-    return float(np.average(freqs[slow], weights=power[slow]))
+def num_events(sound: Signal, rate: int = 16000) -> int:
+    return len(find_events(onset_strength(torch.from_numpy(sound[0]).float(), rate)))
 
 
 @pytest.mark.parametrize("label", ["clock", "footsteps", "bell", "metal hits"])
@@ -241,13 +239,13 @@ def test_a_faster_rate_moves_faster(label: str) -> None:
     slow, fast = (
         np.mean(
             [
-                mean_modulation_hz(render(with_axis(clip, "rate", at), seconds=5.0))
+                num_events(render(with_axis(clip, "rate", at), seconds=5.0))
                 for clip in clips_of(family, 3)
             ]
         )
         for at in (0.05, 0.95)
     )
-    assert fast > 1.1 * slow
+    assert fast > 1.5 * slow
 
 
 def test_families_are_told_apart() -> None:

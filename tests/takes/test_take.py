@@ -45,6 +45,7 @@ def everything() -> Take:
         loop=True,
         tempo=Tempo(bpm=90.5, bars=2, beats_per_bar=3),
         variation=Variation(from_seed=3, amount=0.25),
+        transpose=-2.5,
         rate=48_000,
         label="rain",
         file="rain-seed7",
