@@ -80,7 +80,7 @@ class Codec(nn.Module, ABC):
         Raises:
             ValueError: this codec tells no pitch.
         """
-        raise ValueError(f"a codec of type {self.config.type} tells no pitch to move")
+        raise ValueError("this codec tells no pitch that could be moved")
 
     def unrolled(self, latents: Tensor, *, ring: bool) -> Tensor:
         """Latents or tokens as chunks of them are decoded, with what only the whole sound tells.

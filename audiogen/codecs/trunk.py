@@ -63,9 +63,12 @@ class Trunk(nn.Module, ABC):
         return wav.new_empty(len(wav), 0, 1)
 
     def transposed(self, measured: Tensor, octaves: float) -> Tensor:
-        """What `measure` gives (B, measured, L), of a sound at another pitch, where it says one."""
-        del octaves
-        return measured
+        """What `measure` gives (B, measured, L), of a sound at another pitch.
+
+        Raises:
+            ValueError: nothing is measured.
+        """
+        raise ValueError("this trunk measures no pitch that could be moved")
 
     def unrolled(self, latents: Tensor, *, ring: bool) -> Tensor:
         """Latents (B, D, L) as `decode` takes them, with what only the whole sound tells.

@@ -65,8 +65,6 @@ class VAECodec(ContinuousCodec):
 
     def transposed(self, latents: Tensor, octaves: float) -> Tensor:
         """Latents (B, D, L) of the same sound at another pitch; see `Codec.transposed`."""
-        if not self.tells_pitch:
-            return super().transposed(latents, octaves)
         learnt = self.config.latent_channels
         raw = self.unscaled(latents)
         moved = self.trunk.transposed(raw[:, learnt:], octaves)

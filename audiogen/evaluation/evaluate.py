@@ -34,7 +34,7 @@ from audiogen.evaluation.metrics.distances import (
     mmd,
     noise_like,
 )
-from audiogen.evaluation.metrics.embedding import find_embedding
+from audiogen.evaluation.metrics.embedding import why_no_embedding
 from audiogen.evaluation.metrics.feature_space import FeatureSpace
 from audiogen.evaluation.metrics.heard import characters
 from audiogen.evaluation.metrics.near_copies import CopyCheck
@@ -83,7 +83,7 @@ def evaluate(config: ExperimentConfig) -> Path:
             model_digest=_digest(config),
             sample=config.sample.model_dump(mode="json"),
             evaluate=config.evaluate.model_dump(mode="json"),
-            embedding=config.generator is not None and not _no_embedding(),
+            embedding=config.generator is not None and not why_no_embedding(),
         )
         scores = _known(config.run.scores)
         if scores is None or scores.key != key or not report.is_file():
@@ -107,15 +107,6 @@ def _known(path: Path) -> Scores | None:
         return read_scores(path)
     except (FileNotFoundError, ValueError):
         return None
-
-
-def _no_embedding() -> str:
-    """Say why there are no FAD and KAD; "" where there are."""
-    try:
-        find_embedding()
-    except (FileNotFoundError, ValueError) as error:
-        return f"no FAD and KAD: {error}"
-    return ""
 
 
 def _digest(config: ExperimentConfig) -> str:
@@ -161,8 +152,8 @@ def compare(config: ExperimentConfig, key: Key, codec: Codec, pipeline: Pipeline
         take_scores = _take_scores(
             config, pipeline, (training, copies), (real, decoded), made, cost
         )
-        if held_out and (why := _no_embedding()):
-            notes.append(why)
+        if held_out and not key.embedding:
+            notes.append(f"no FAD and KAD: {why_no_embedding()}")
         elif held_out:
             sets = {"takes": made, "held_out": real, "training": training, "copies": copies}
             sets["noise"] = replace(real, wavs=noise_like(real.wavs, config.evaluate.seed))

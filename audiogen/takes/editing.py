@@ -226,19 +226,24 @@ def transpose(run: Path, file: Path, request: EditRequest, *, semitones: float) 
     task = _Task.of(run, file, request)
     pipeline, own = task.pipeline, task.source.request
     pipeline.check_transpose(semitones)
-    if own is not None and abs(own.transpose + semitones) <= MAX_SEMITONES:
+    if own is not None:
         asked = own.model_copy(update={"transpose": own.transpose + semitones})
         wav = pipeline.takes([asked])[0]
     else:
         codec = pipeline.codec
         levelled, gain = task.source.levelled(codec.spec.sample_rate)
-        with torch.no_grad():
-            latents = codec.encode(levelled[None].to(codec.device))
-            moved = codec.transposed(latents, semitones / 12)
-            decoded = codec.decode(moved, seeds=[request.seed])[0].cpu()
+        latents = codec.encode(levelled[None].to(codec.device))
+        moved = codec.transposed(latents, semitones / 12)
+        decoded = codec.decode(moved, seeds=[request.seed])[0].cpu()
         wav = below_full_scale(decoded[:, : task.source.wav.shape[1]] / gain)
-    name = f"transpose{semitones:+g}"
-    return task.write(wav, name, request.seed, operation="transpose", semitones=semitones)
+    return task.write(
+        wav,
+        f"transpose{semitones:+g}",
+        request.seed,
+        operation="transpose",
+        semitones=semitones,
+        from_seed=own and own.seed,
+    )
 
 
 def _open_ended(task: _Task, *, before: bool) -> tuple[Tensor, float]:

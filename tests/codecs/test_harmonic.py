@@ -4,23 +4,11 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from voices import HOP, RATE, TRUNK, steady, voice
 
 from audiogen.audio.pitch import HIGHEST_HZ, MIDDLE, periodicity_at, track_pitch
 from audiogen.codecs.vae import VAECodec, VAEConfig
 from audiogen.nn.pulses import pulses, running_phase
-
-RATE, HOP = 16000, 256
-TRUNK = {
-    "type": "harmonic",
-    "n_fft": 512,
-    "stft_hop": 128,
-    "num_bands": 16,
-    "encoder_dim": 24,
-    "encoder_depth": 2,
-    "decoder_dim": 24,
-    "decoder_depth": 2,
-}
 
 
 def make_codec(audio_channels: int = 1) -> VAECodec:
@@ -34,16 +22,6 @@ def make_codec(audio_channels: int = 1) -> VAECodec:
         }
     )
     return VAECodec(config).eval()
-
-
-def voice(hertz: Tensor, rate: int = RATE) -> Tensor:
-    """A sound (1, T) of five harmonics whose pitch is `hertz` (T,)."""
-    phase = 2 * math.pi * (hertz.double() / rate).cumsum(dim=0)
-    return 0.1 * sum(((k * phase).sin() / k for k in range(2, 6)), phase.sin()).float()[None]
-
-
-def steady(hertz: float, frames: int = 40, rate: int = RATE, hop: int = HOP) -> Tensor:
-    return voice(torch.full((frames * hop,), hertz), rate)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000])
@@ -191,7 +169,7 @@ def test_a_codec_without_a_pitch_moves_none() -> None:
     plain = VAECodec(VAEConfig(trunk={"encoder_dim": 16, "decoder_dim": 16}))
     assert not plain.tells_pitch
     assert make_codec().tells_pitch
-    with pytest.raises(ValueError, match="type vae tells no pitch"):
+    with pytest.raises(ValueError, match="no pitch that could be moved"):
         plain.transposed(plain.encode(torch.zeros(1, 1, 4096)), 1.0)
 
 

@@ -8,23 +8,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from voices import HOP, RATE, TRUNK, steady, voice
 
 from audiogen.audio.pitch import MIDDLE, track_pitch
 from audiogen.codecs.base import CodecOutput
 from audiogen.codecs.rvq import RVQCodec, RVQConfig
 from audiogen.schema import ConfigError, parse_config
 
-RATE, HOP, VOCABULARY = 16000, 256, 1024
-TRUNK = {
-    "type": "harmonic",
-    "n_fft": 512,
-    "stft_hop": 128,
-    "num_bands": 16,
-    "encoder_dim": 24,
-    "encoder_depth": 2,
-    "decoder_dim": 24,
-    "decoder_depth": 2,
-}
+VOCABULARY = 1024
 VECTORS = {"type": "residual", "num_codebooks": 3, "vocab_size": VOCABULARY, "code_dim": 4}
 SCALARS = {"type": "fsq", "num_codebooks": 3, "levels": [16, 8, 8]}
 
@@ -50,23 +41,12 @@ def heard(codec: RVQCodec) -> RVQCodec:
     return codec
 
 
-def voice(hertz: Tensor, audio_channels: int = 1) -> Tensor:
-    """A sound (1, C, T) of five harmonics whose pitch is `hertz` (T,)."""
-    phase = 2 * math.pi * (hertz.double() / RATE).cumsum(dim=0)
-    wav = 0.1 * sum(((k * phase).sin() / k for k in range(2, 6)), phase.sin()).float()
-    return wav.expand(1, audio_channels, -1)
-
-
-def steady(hertz: float, audio_channels: int = 1, frames: int = 40) -> Tensor:
-    return voice(torch.full((frames * HOP,), hertz), audio_channels)
-
-
 @pytest.mark.parametrize("bottleneck", [VECTORS, SCALARS])
 def test_the_spec_counts_the_codebook_of_pitches(bottleneck: dict[str, Any]) -> None:
     codec = make_codec(bottleneck=bottleneck)
     assert (codec.spec.channels, codec.spec.vocab_size) == (4, VOCABULARY)
     assert codec.spec.bits_per_second() == RATE / HOP * 4 * 10
-    assert codec.encode(steady(220)).shape == (1, 4, 40)
+    assert codec.encode(steady(220)[None]).shape == (1, 4, 40)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +65,7 @@ def test_any_first_codebooks_decode_and_the_second_one_is_the_pitch(
     audio_channels: int, bottleneck: dict[str, Any]
 ) -> None:
     codec = heard(make_codec(audio_channels, bottleneck))
-    wav = steady(220, audio_channels)
+    wav = steady(220).expand(1, audio_channels, -1)
     tokens = codec.encode(wav)
     shares = []
     for count in range(1, 5):
@@ -103,7 +83,7 @@ def test_any_first_codebooks_decode_and_the_second_one_is_the_pitch(
 def test_another_pitch_token_is_another_pitch() -> None:
     codec = heard(make_codec())
     assert codec.tells_pitch
-    tokens = codec.encode(steady(220))
+    tokens = codec.encode(steady(220)[None])
     assert torch.equal(codec.transposed(tokens, 0.0), tokens)
     assert torch.equal(codec.transposed(tokens[:, :1], 1.0), tokens[:, :1])
     for octaves in (1.0, -0.5):
@@ -117,7 +97,7 @@ def test_another_pitch_token_is_another_pitch() -> None:
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_chunks_go_on_in_phase_and_hold_no_latents(count: int) -> None:
     codec = heard(make_codec())
-    tokens = codec.encode(voice(150 * torch.linspace(0, 1, 100 * HOP).exp2()))[:, :count]
+    tokens = codec.encode(voice(150 * torch.linspace(0, 1, 100 * HOP).exp2())[None])[:, :count]
     whole = codec.decode(tokens)
     codec.chunk_frames = 17
     torch.testing.assert_close(codec.decode(tokens), whole, atol=1e-4, rtol=1e-3)
@@ -129,7 +109,7 @@ def test_chunks_go_on_in_phase_and_hold_no_latents(count: int) -> None:
 
 def test_a_ring_closes_in_phase() -> None:
     codec = heard(make_codec())
-    tokens = codec.encode(steady(217.3))
+    tokens = codec.encode(steady(217.3)[None])
     tokens[:] = tokens[..., 20:21]
     raw = codec.unrolled(tokens, ring=True)
     turns = (raw[0, -3] + MIDDLE).exp2().sum() * HOP / RATE
@@ -164,13 +144,13 @@ def test_the_decoder_learns_from_the_pitch_that_it_will_be_given(
         return decode_twice(latents, wav)
 
     monkeypatch.setattr(codec.trunk, "decode_twice", noted)
-    output = codec(steady(223.7, 2).repeat(4, 1, 1))
+    output = codec(steady(223.7).repeat(4, 2, 1))
     assert dataclasses.is_dataclass(output)
     assert set(output.losses) == {"periodicity", "width", own}
     assert codec.pitch is not None
     found = given[0][:, -2:]
     assert torch.equal(codec.pitch.measured(codec.pitch.tokens(found)), found)
-    assert not torch.equal(codec.trunk.measure(steady(223.7, 2)), found[:1])
+    assert not torch.equal(codec.trunk.measure(steady(223.7).expand(1, 2, -1)), found[:1])
     assert finite(output.reconstructions)
 
 

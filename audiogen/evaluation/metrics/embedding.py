@@ -4,7 +4,7 @@ A. B. Ma and A. Lerch, "Representation Learning for the Automatic Indexing of So
 Libraries" (ISMIR 2022). The package `aisfx` 0.1.2 holds the weights of its best model
 (X-Sequential-CE, nine libraries labelled in the Universal Category System), which its authors
 release under CC BY 4.0. Only that file is used, found by its path: nothing of the package is
-imported, and its pickle is never opened.
+imported, and of the file the raw arrays alone are read.
 """
 
 from __future__ import annotations
@@ -52,6 +52,15 @@ def find_embedding() -> Path:
                 raise ValueError(f"{weights}: not the weights of aisfx 0.1.2 (sha256 differs)")
             return weights
     raise FileNotFoundError(f"aisfx is not installed; `{INSTALL}` brings it")
+
+
+def why_no_embedding() -> str:
+    """Say why sounds cannot be embedded; empty where they can."""
+    try:
+        find_embedding()
+    except (FileNotFoundError, ValueError) as error:
+        return str(error)
+    return ""
 
 
 class SoundEffectEmbedding:
@@ -140,9 +149,9 @@ def _mel(hz: Tensor) -> Tensor:
 def _read_layers(path: Path) -> list[tuple[Tensor, Tensor]]:
     """Kernels and biases of the eight convolutions.
 
-    The file is a zip archive of raw arrays; a pickle beside them says their names. Their order is
-    known, as the sha256 is, so the pickle stays closed. Of each block: two kernels, then of each
-    of two batch normalisations scale, shift, mean, variance and a counter.
+    The file is a zip archive of raw arrays. What says their names could run code and stays closed:
+    their order is known, as the sha256 is. Of each block: two kernels, then of each of two batch
+    normalisations scale, shift, mean, variance and a counter.
     """
     layers = []
     with zipfile.ZipFile(path) as archive:
