@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from pydantic import ValidationError
 from scipy.signal import stft
 from sklearn.pipeline import make_pipeline
@@ -14,7 +13,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from audiogen.audio.io.files import read_audio
-from audiogen.audio.measure.measures import find_events, onset_strength
 from audiogen.data.synthetic import write_textures
 from audiogen.data.synthetic.canvas import Signal
 from audiogen.data.synthetic.family import AXES, Family, Settings, level_of
@@ -162,10 +160,9 @@ def test_every_sound_is_well_formed(family: Family, rate: int, channels: int) ->
 @by_family
 def test_stereo_is_decorrelated_but_balanced(family: Family) -> None:
     diffuse = family.label in {"rain", "wind", "sea waves", "stream"}
-    for drawn in clips_of(family, 2):
-        clip = dataclasses.replace(drawn, scene=dataclasses.replace(drawn.scene, width=1.0))
+    for clip in clips_of(family, 2):
         left, right = render(clip, channels=2, rate=22050)
-        assert np.corrcoef(left, right)[0, 1] < (0.6 if diffuse else 0.995)
+        assert np.corrcoef(left, right)[0, 1] < (0.6 if diffuse else 0.99)
         assert abs(20 * np.log10(left.std() / right.std())) < 9
 
 
@@ -229,8 +226,12 @@ def test_words_mean_something_audible(axis: str, measure: Callable[[Signal], flo
         assert high > low + 0.03, family.label
 
 
-def num_events(sound: Signal, rate: int = 16000) -> int:
-    return len(find_events(onset_strength(torch.from_numpy(sound[0]).float(), rate)))
+def mean_modulation_hz(sound: Signal, rate: int = 16000) -> float:
+    level = np.abs(sound[0][: sound.shape[1] // 160 * 160]).reshape(-1, 160).mean(axis=1)
+    power = np.abs(np.fft.rfft(np.log(level + 1e-3) * np.hanning(len(level)))) ** 2
+    freqs = np.fft.rfftfreq(len(level), 160 / rate)
+    slow = (freqs > 0.4) & (freqs < 12.0)
+    return float(np.average(freqs[slow], weights=power[slow]))
 
 
 @pytest.mark.parametrize("label", ["clock", "footsteps", "bell", "metal hits"])
@@ -239,20 +240,17 @@ def test_a_faster_rate_moves_faster(label: str) -> None:
     slow, fast = (
         np.mean(
             [
-                num_events(render(with_axis(clip, "rate", at), seconds=5.0))
+                mean_modulation_hz(render(with_axis(clip, "rate", at), seconds=5.0))
                 for clip in clips_of(family, 3)
             ]
         )
         for at in (0.05, 0.95)
     )
-    assert fast > 1.5 * slow
+    assert fast > 1.1 * slow
 
 
 def test_families_are_told_apart() -> None:
-    """Mean and spread of a coarse log spectrum name the family of most clips held out.
-
-    Not of all: rooms, passages, rare events and microphones lie over it, as over real recordings.
-    """
+    """Mean and spread of a coarse log spectrum name the family of clips that were held out."""
     edges = np.unique(np.round(np.geomspace(2, 257, 41)).astype(int))
     features, labels = [], []
     for index in range(18 * NUM_FAMILIES):
@@ -263,4 +261,4 @@ def test_families_are_told_apart() -> None:
     held_out = np.random.default_rng(0).random(len(labels)) < 0.25
     table, names = np.array(features), np.array(labels)
     model = make_pipeline(StandardScaler(), SVC(C=30.0)).fit(table[~held_out], names[~held_out])
-    assert (model.predict(table[held_out]) == names[held_out]).mean() >= 0.75
+    assert (model.predict(table[held_out]) == names[held_out]).mean() >= 0.93

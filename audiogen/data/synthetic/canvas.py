@@ -19,7 +19,6 @@ from scipy.signal import butter, lfilter, sosfilt
 Signal = NDArray[np.float64]
 
 TOP_OF_BAND = 0.45  # highest frequency that is used, as a part of the sample rate
-TABLE_SIZE = 1 << 16  # points of an oscillator's period
 CONTROL_RATE = 100.0  # control points per second; slower than any pitch, faster than any gust
 
 
@@ -230,12 +229,12 @@ def hump(freqs: Signal, centre: float | Signal, width: float) -> Signal:
 
 def oscillator(turns: Signal, harmonics: Signal, phases: Signal) -> Signal:
     """Periodic tone from its phase in turns, with the given harmonic magnitudes from the first."""
-    spectrum = np.zeros(TABLE_SIZE // 2 + 1, dtype=np.complex128)
+    spectrum = np.zeros(1025, dtype=np.complex128)
     count = min(len(harmonics), 512)
-    spectrum[1 : count + 1] = TABLE_SIZE / 2 * harmonics[:count] * np.exp(1j * phases[:count])
-    table = np.asarray(irfft(spectrum, TABLE_SIZE))
-    # The table is fine enough to be read at the nearest point: -70 dB at the tenth harmonic.
-    return np.asarray(table[(turns * TABLE_SIZE).astype(np.int64) & (TABLE_SIZE - 1)])
+    spectrum[1 : count + 1] = 1024 * harmonics[:count] * np.exp(1j * phases[:count])
+    table = np.asarray(irfft(spectrum, 2048))
+    table = np.append(table, table[0])
+    return np.asarray(np.interp(turns % 1.0, np.linspace(0.0, 1.0, 2049), table))
 
 
 def unit_rms(signal: Signal) -> Signal:

@@ -1,4 +1,4 @@
-"""Helicopters and clocks."""
+"""Engines, helicopters and clocks."""
 
 from __future__ import annotations
 
@@ -6,39 +6,66 @@ import numpy as np
 
 from audiogen.data.synthetic.canvas import Canvas, Signal, between, hump, oscillator, unit_rms
 from audiogen.data.synthetic.family import KINDS, Settings
-from audiogen.data.synthetic.motion import Passage, carried
+
+
+def engine(canvas: Canvas, settings: Settings) -> Signal:
+    """Four-stroke pulses, unequal from cylinder to cylinder, through the exhaust pipe.
+
+    After Farnell, "Cars", and Baldan et al. 2015: one work cycle takes two turns.
+    """
+    rng = canvas.rng
+    slow, fast, cylinders, clatter, rasp = KINDS["engine"][settings.kind]
+    cycles = between(slow, fast, settings.rate) / 120.0
+    wobble = 1.0 + 0.012 * canvas.drift(3.0) + 0.004 * canvas.drift(20.0, slope=0.0)
+    turns = np.cumsum(cycles * wobble) / canvas.sample_rate
+    pulses = np.zeros(canvas.num_samples)
+    offsets = np.arange(cylinders) / cylinders
+    if settings.kind == "motorbike":
+        offsets = np.array([0.0, 0.42])  # a V-twin limps
+    for offset in offsets:
+        since = ((turns + offset) % 1.0) / cycles  # seconds since this cylinder fired
+        strength = rng.uniform(0.65, 1.0)
+        pulses += strength * np.minimum(since / 0.0006, 1.0) * np.exp(-since / 0.0022)
+    pipe = rng.uniform(70.0, 105.0)  # quarter-wave resonances of the exhaust: odd multiples
+    orders = np.array([1.0, 3.0, 5.0, 7.0, 9.0, 13.0])
+    tone = between(0.7, 1.0, settings.brightness)
+    modes = np.stack([pipe * orders, 60.0 + 12.0 * orders, tone ** np.arange(6)], axis=1)
+    ripple = (pulses - pulses.mean())[None]
+    body = unit_rms(canvas.resonate(ripple, modes)) + 0.5 * unit_rms(ripple)
+    gas = canvas.shaped_noise(lambda f: hump(f, between(600.0, 1400.0, settings.brightness), 1.2))
+    knock = canvas.shaped_noise(lambda f: hump(f, 2600.0, 0.5))
+    breath = gas * pulses * rasp + clatter * knock * pulses**3
+    fan = canvas.shaped_noise(lambda f: hump(f, 900.0, 1.5))
+    return body + between(0.9, 2.2, settings.brightness) * breath + 0.06 * fan
 
 
 def helicopter(canvas: Canvas, settings: Settings) -> Signal:
     """Rotor: blade slap and pulsing wash; tail rotor: a buzz; turbine: a whine."""
     rng = canvas.rng
     blade = between(9.0, 21.0, settings.rate)
-    turns = np.cumsum(blade * (1 + 0.01 * canvas.drift(1.5))) / canvas.sample_rate
+    t = canvas.time()
+    passing = settings.kind == "flying past"
+    middle = rng.uniform(0.4, 0.6) * canvas.seconds
+    near = 1.0 / np.sqrt(1 + ((t - middle) / (0.28 * canvas.seconds)) ** 2)
+    doppler = 1.0 - 0.07 * np.tanh((t - middle) / (0.15 * canvas.seconds)) if passing else 1.0
+    turns = np.cumsum(blade * doppler * (1 + 0.01 * canvas.drift(1.5))) / canvas.sample_rate
     since = turns % 1.0
-    chop = np.exp(-0.5 * ((since - 0.3) / rng.uniform(0.06, 0.16)) ** 2)
-    slap_hz = between(380.0, 750.0, settings.intensity) * rng.uniform(0.6, 1.5)
+    chop = np.exp(-0.5 * ((since - 0.3) / 0.09) ** 2)
+    slap_hz = between(380.0, 750.0, settings.intensity)
     wash = canvas.shaped_noise(lambda f: hump(f, slap_hz, 1.1))
     thump = np.exp(-since * 14.0) * np.sin(2 * np.pi * 2.6 * since) * (1 - since)
     modes = np.array([[70.0, 60.0, 1.0], [160.0, 120.0, 0.7], [310.0, 200.0, 0.4]])
     beat = canvas.resonate(np.diff(thump, prepend=thump[0])[None], modes)
     tail = oscillator(
-        turns * rng.uniform(4.2, 6.4),
-        np.asarray(0.75 ** np.arange(14.0), dtype=np.float64),
-        rng.uniform(0, 6.28, 14),
+        turns * 5.3, np.asarray(0.75 ** np.arange(14.0), dtype=np.float64), rng.uniform(0, 6.28, 14)
     )
     whine_hz = rng.uniform(1700.0, 2600.0)
     whine = np.sin(2 * np.pi * turns * (whine_hz / blade)) * (1 + 0.2 * canvas.drift(6.0))
     slap = between(0.8, 1.8, settings.intensity)
     air = canvas.shaped_noise(lambda f: hump(f, 2600.0, 1.0))
     out = slap * (unit_rms(beat) + 1.3 * wash * chop) + 0.1 * air * (0.4 + chop)
-    out = out + rng.uniform(0.05, 0.35) * tail + rng.uniform(0.005, 0.08) * whine
-    if settings.kind == "hovering":
-        return out
-    speed = float(rng.choice([-1.0, 1.0]) * rng.uniform(20.0, 60.0))
-    metres = 0.28 * abs(speed) * canvas.seconds * rng.uniform(0.7, 1.4)
-    return carried(
-        canvas, out, Passage(speed=speed, metres=metres, nearest=float(rng.uniform(0.4, 0.6)))
-    )
+    out = out + 0.22 * tail + 0.03 * whine
+    return out * (0.15 + 0.85 * near**2) if passing else out
 
 
 def clock(canvas: Canvas, settings: Settings) -> Signal:

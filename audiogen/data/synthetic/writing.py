@@ -15,18 +15,14 @@ import yaml
 from audiogen.audio.io.files import write_audio
 from audiogen.data.metadata import Metadata
 from audiogen.data.synthetic.animals import birds, crickets
-from audiogen.data.synthetic.bells import bell, wind_chimes
 from audiogen.data.synthetic.canvas import Canvas, Signal
 from audiogen.data.synthetic.drone import drone
-from audiogen.data.synthetic.engine import engine
 from audiogen.data.synthetic.family import Family, Render, Settings, caption, draw_settings
 from audiogen.data.synthetic.fire import fire
 from audiogen.data.synthetic.footsteps import footsteps
-from audiogen.data.synthetic.machines import clock, helicopter
-from audiogen.data.synthetic.motion import carried
-from audiogen.data.synthetic.scene import Scene, draw_scene, with_event
+from audiogen.data.synthetic.machines import clock, engine, helicopter
 from audiogen.data.synthetic.space import finish, place
-from audiogen.data.synthetic.struck import metal_hits
+from audiogen.data.synthetic.struck import bell, metal_hits, wind_chimes
 from audiogen.data.synthetic.water import sea_waves, stream
 from audiogen.data.synthetic.weather import rain, thunder, wind
 from audiogen.storage import publish_folder
@@ -56,7 +52,6 @@ class Clip:
         number: how many clips of the family come before it.
         settings: what it sounds like.
         caption: the settings in words.
-        scene: where it is heard.
         sound_seed: seed of its random stream.
     """
 
@@ -64,7 +59,6 @@ class Clip:
     number: int
     settings: Settings
     caption: str
-    scene: Scene
     sound_seed: np.random.SeedSequence
 
     @property
@@ -75,7 +69,7 @@ class Clip:
 
 def plan_clip(seed: int, index: int) -> Clip:
     """Decide clip `index` of the set with `seed`; no other clip has a say in it."""
-    drawn, worded, sounded, surrounded = np.random.SeedSequence([seed, index]).spawn(4)
+    drawn, worded, sounded = np.random.SeedSequence([seed, index]).spawn(3)
     family = FAMILIES[index % len(FAMILIES)]
     number = index // len(FAMILIES)
     kinds = tuple(family.kinds)
@@ -85,7 +79,6 @@ def plan_clip(seed: int, index: int) -> Clip:
         number=number,
         settings=settings,
         caption=caption(family, settings, np.random.default_rng(worded)),
-        scene=draw_scene(family.label, settings, np.random.default_rng(surrounded)),
         sound_seed=sounded,
     )
 
@@ -94,11 +87,8 @@ def render_clip(clip: Clip, *, seconds: float, sample_rate: int, audio_channels:
     """The sound of a clip: (C, T) in [-1, 1], peak at most -1 dBFS, silent at both ends."""
     rng = np.random.default_rng(clip.sound_seed)
     canvas = Canvas(round(seconds * sample_rate), sample_rate, audio_channels, rng)
-    sound = clip.family.render(canvas, clip.settings)
-    if clip.scene.passage is not None:
-        sound = carried(canvas, sound, clip.scene.passage)
-    sound = place(canvas, with_event(canvas, sound, clip.scene), clip.settings, clip.scene)
-    return finish(canvas, sound, clip.settings, clip.scene)
+    dry = clip.family.render(canvas, clip.settings)
+    return finish(canvas, place(canvas, dry, clip.settings), clip.settings)
 
 
 def write_textures(
