@@ -33,11 +33,13 @@ from audiogen.codecs.trunk_config import (
 from audiogen.nn.chance import rand, randn
 from audiogen.nn.convnet import ConvDecoder, ConvEncoder, contexts
 from audiogen.nn.fourier import FourierDecoder, FourierEncoder, FourierFraming, WavePath
-from audiogen.nn.harmonic import HarmonicDecoder, HarmonicEncoder
+from audiogen.nn.harmonic import MONO_GAIN, HarmonicDecoder, HarmonicEncoder
 from audiogen.nn.pulses import cycles, pulses, running_phase
 
 PERIODICITY_WEIGHT = 1.0
 """Of the periodicity's error beside the spectral distances."""
+WIDTH_WEIGHT = 0.1
+"""Of how far, in nats, the side of a recording that has none is from where it is left out."""
 QUIET_POWER = 1e-6
 """Power (-60 dBFS) of a recording under which its periodicity counts less."""
 
@@ -245,8 +247,10 @@ class HarmonicTrunk(Trunk):
         losses = {}
         if envelope.side:
             wide = is_wide(wav)
-            narrow = envelope.side.gain[~wide]
-            losses["width"] = narrow.sum() / (envelope.side.gain[0].numel() * len(wav))
+            gain = envelope.side.gain
+            # Of its logarithm: a gain that is small already has hardly a gradient of its own.
+            excess = (gain[~wide] / MONO_GAIN).clamp_min(0.1).log().add(1).relu()
+            losses["width"] = WIDTH_WEIGHT * excess.sum() / (gain[0].numel() * len(wav))
         wavs = []
         for _ in range(2):
             start = rand((len(latents),), latents.device)

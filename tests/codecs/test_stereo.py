@@ -240,6 +240,25 @@ def test_width_is_learnt_and_mono_is_narrow() -> None:
             assert width(decoded) == pytest.approx(width(wav), rel=0.25)
 
 
+def test_a_faint_side_of_mono_is_pushed_as_hard_as_a_loud_one_until_it_is_left_out() -> None:
+    codec = make_codec().train()
+    head = codec.trunk.get_submodule("decoder.head")
+    sides = codec.trunk.get_submodule("decoder").sizes[-1] // 3  # type: ignore[union-attr, operator]
+    pushes = []
+    for level in (0.0, -2.0, -8.0):  # log gains of -2, -4 (-35 dB) and -10
+        with torch.no_grad():
+            head.weight[-3 * sides :] = 0  # type: ignore[index, operator]
+            head.bias[-3 * sides : -2 * sides] = level  # type: ignore[index, operator]
+        codec.zero_grad()
+        codec(wide_noise(1.0)).losses["width"].backward()
+        assert isinstance(head.bias, Tensor)
+        assert head.bias.grad is not None
+        pushes.append(float(head.bias.grad[-3 * sides : -2 * sides].sum()))
+    assert pushes[0] == pytest.approx(pushes[1], rel=1e-4)
+    assert pushes[0] > 0
+    assert pushes[2] == 0
+
+
 def test_every_part_of_the_side_gets_a_gradient() -> None:
     codec = make_codec().train()
     wav = torch.cat([wide_noise(0.2), wide_noise(1.0)])
