@@ -1,4 +1,9 @@
-"""Pitch and periodicity of a sound over time, by the autocorrelation of short windows."""
+"""Pitch and periodicity of a sound over time, by the autocorrelation of short windows.
+
+Each window has a few candidates, and a path through them leaps no more often than it must (Boersma
+1993): at an onset and in a noisy part, the highest peak of one window alone is often of a multiple
+of the period, or of nothing.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +23,19 @@ LAG_RATE = 22_050
 """Lags per second, at any sample rate: what lies above half of it says nothing about a pitch."""
 PASS_HZ = (50.0, 90.0, 4500.0, 6000.0)
 """Below the first and above the last nothing counts, between the second and third all."""
-FIRST_SHARE = 0.88
-"""The shortest lag whose peak is as high as this share of the highest is the period; of a period,
-its multiples repeat as well (McLeod and Wyvill 2005)."""
+NUM_CANDIDATES = 8
+"""Peaks of each window that the path may take."""
+FIRST_SHARE, MULTIPLE_COST = 0.88, 0.15
+"""What a peak loses, in periodicity, if one at a shorter lag is as high as this share of it: of a
+period, its multiples repeat as well (McLeod and Wyvill 2005)."""
+LEAP_COST, PATH_WINDOWS = 0.6, 16
+"""What a move of the pitch by an octave or more costs, in periodicity, from a window to the next;
+and the windows on each side that the path looks at."""
 QUIET = 1e-4
 """RMS in the pass band (-80 dBFS) below which nothing is periodic."""
 PER_FRAME = 2
 """Windows in each frame."""
-SURE, UNSURE = 0.8, 0.5
+SURE, UNSURE = 0.5, 0.3
 """Periodicities from which a pitch is what was measured, and below which what is around it."""
 SMOOTH_FRAMES, REACH_FRAMES = 2.5, 8
 """Standard deviation and reach of the kernel that smooths a pitch where it is unsure."""
@@ -54,9 +64,12 @@ def track_pitch(wav: Tensor, sample_rate: int, hop_length: int) -> tuple[Tensor,
     (440, 1.0)
     """
     num_frames = wav.shape[-1] // hop_length
-    pitch, height = _of_windows(_windows(wav.float(), sample_rate, hop_length), sample_rate)
-    pitch = pitch.reshape(-1, num_frames, PER_FRAME)
-    height = height.reshape(-1, num_frames, PER_FRAME)
+    windows = _windows(wav.float(), sample_rate, hop_length)
+    candidates = (
+        one.reshape(-1, num_frames * PER_FRAME, NUM_CANDIDATES)
+        for one in _candidates(windows, sample_rate)
+    )
+    pitch, height = (one.reshape(-1, num_frames, PER_FRAME) for one in _path(*candidates))
     weight = height.square() + 1e-6
     pitch, height = (pitch * weight).sum(dim=2) / weight.sum(dim=2), height.mean(dim=2)
     return _smoothed(pitch, height), height
@@ -64,7 +77,8 @@ def track_pitch(wav: Tensor, sample_rate: int, hop_length: int) -> tuple[Tensor,
 
 def context_frames(sample_rate: int, hop_length: int) -> int:
     """Frames on each side that a frame's pitch depends on."""
-    return REACH_FRAMES + math.ceil(WINDOW_SECONDS * sample_rate / 2 / hop_length) + 1
+    of_window = math.ceil(WINDOW_SECONDS * sample_rate / 2 / hop_length) + 1
+    return REACH_FRAMES + PATH_WINDOWS // PER_FRAME + of_window
 
 
 def _windows(wav: Tensor, sample_rate: int, hop_length: int) -> Tensor:
@@ -113,21 +127,51 @@ def _autocorrelation(windows: Tensor, sample_rate: int) -> tuple[Tensor, _Shape]
     return lags * is_loud, shape
 
 
-def _of_windows(windows: Tensor, sample_rate: int) -> tuple[Tensor, Tensor]:
-    """Octaves above 1 Hz and periodicity, each (N,), of windows (N, W)."""
+def _candidates(windows: Tensor, sample_rate: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Octaves above 1 Hz, periodicity and how good each candidate is, of windows (N, W).
+
+    Each is (N, NUM_CANDIDATES). A window with fewer peaks has some of periodicity 0.
+    """
     lags, shape = _autocorrelation(windows, sample_rate)
     low, high = int(shape.lag_rate / HIGHEST_HZ), math.ceil(shape.lag_rate / LOWEST_HZ)
     before, here, after = (lags[:, low - 1 + k : high + k] for k in range(3))
-    peaks = torch.where((here > before) & (here >= after), here, 0.0)
-    best = peaks.amax(dim=1, keepdim=True)
-    first = ((peaks >= FIRST_SHARE * best) & (peaks > 0)).int().argmax(dim=1, keepdim=True)
-    a, b, c = (part.gather(1, first)[:, 0] for part in (before, here, after))
-    is_found = best[:, 0] > 0
+    peaks = torch.where((here > before) & (here >= after), here, 0.0).clamp_min(0)
+    highest = F.pad(peaks.cummax(dim=1).values[:, :-1], (1, 0))  # at shorter lags
+    gain = peaks - MULTIPLE_COST * (highest >= FIRST_SHARE * peaks)
+    gain, place = torch.where(peaks > 0, gain, -MULTIPLE_COST).topk(NUM_CANDIDATES, dim=1)
+    is_found = peaks.gather(1, place) > 0
+    a, b, c = (part.gather(1, place) for part in (before, here, after))
     bend = torch.where(is_found, a - 2 * b + c, -1.0)
     shift = 0.5 * (a - c) / bend  # to the top of a parabola through three lags
-    octaves = (shape.lag_rate / (first[:, 0] + low + shift)).log2()
+    octaves = (shape.lag_rate / (place + low + shift)).log2()
     height = (b - 0.25 * (a - c) * shift).clamp(0, 1)
-    return torch.where(is_found, octaves, MIDDLE), height * is_found
+    return torch.where(is_found, octaves, MIDDLE), height * is_found, gain
+
+
+def _path(octaves: Tensor, height: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+    """Of candidates (B, N, K), the pitch and periodicity (B, N) on the best path at each window.
+
+    The best is that over `PATH_WINDOWS` on each side, so that it depends on no more of the sound.
+    """
+    cost = LEAP_COST * (octaves[:, 1:, :, None] - octaves[:, :-1, None, :]).abs().clamp_max(1)
+    forth = _arriving(gain, cost)
+    back = _arriving(gain.flip(1), cost.transpose(2, 3).flip(1)).flip(1)
+    best = (gain + forth + back).argmax(dim=-1, keepdim=True)
+    return octaves.gather(-1, best)[..., 0], height.gather(-1, best)[..., 0]
+
+
+def _arriving(gain: Tensor, cost: Tensor) -> Tensor:
+    """What the best path to each candidate (B, N, K) gains before it.
+
+    Args:
+        gain: of each candidate (B, N, K).
+        cost: of each step, (B, N - 1, to K, from K).
+    """
+    arriving = torch.zeros_like(gain)
+    for _ in range(PATH_WINDOWS):  # all windows at once: the path grows by one in each
+        came = (arriving + gain)[:, :-1, None, :] - cost
+        arriving = F.pad(came.amax(dim=-1), (0, 0, 1, 0))
+    return arriving
 
 
 @dataclass(frozen=True)
@@ -180,9 +224,9 @@ def _smoothed(pitch: Tensor, height: Tensor) -> Tensor:
     """Replace a pitch (B, L) that is unsure by that of its surroundings."""
     reach = torch.arange(-REACH_FRAMES, REACH_FRAMES + 1, device=pitch.device)
     kernel = (-0.5 * (reach / SMOOTH_FRAMES) ** 2).exp()[None, None]
-    weight = ((height - UNSURE + 0.05) / 0.35).clamp(0, 1).square()
+    weight = ((height - UNSURE + 0.1) / 0.4).clamp(0, 1).square()
     around = F.conv1d(((pitch - MIDDLE) * weight)[:, None], kernel, padding=REACH_FRAMES)[:, 0]
     share = F.conv1d(weight[:, None], kernel, padding=REACH_FRAMES)[:, 0]
-    smooth = MIDDLE + around / (share + 0.15)
+    smooth = MIDDLE + around / (share + 0.05)
     sure = ((height - UNSURE) / (SURE - UNSURE)).clamp(0, 1)
     return sure * pitch + (1 - sure) * smooth

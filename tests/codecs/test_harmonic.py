@@ -41,6 +41,29 @@ def test_a_glide_is_followed() -> None:
     torch.testing.assert_close(pitch[0, 10:-10], expected[10:-10], atol=0.02, rtol=0)
 
 
+@pytest.mark.parametrize(("frames", "octaves"), [(1, 0.0), (16, -1.0)])
+def test_an_octave_is_left_only_for_long(frames: int, octaves: float) -> None:
+    wav = steady(300, 80)
+    place = slice(32 * HOP, (32 + frames) * HOP)
+    wav[:, place] += 0.08 * torch.sin(2 * math.pi * 150 / RATE * torch.arange(frames * HOP))
+    pitch, _ = track_pitch(wav, RATE, HOP)
+    cents = 1200 * (pitch[0] - math.log2(300))
+    assert float(cents[10:24].abs().max()) < 25
+    assert abs(float(cents[32 + frames // 2]) - 1200 * octaves) < 25
+    assert float(cents[-24:-10].abs().max()) < 25
+
+
+def test_a_glide_in_noise_is_followed() -> None:
+    torch.manual_seed(0)
+    hertz = 250 * torch.linspace(0, 1, 200 * HOP).exp2()
+    wav = voice(hertz)
+    noise = 1.4 * torch.randn(8, wav.shape[1]) * wav.square().mean().sqrt()
+    pitch, periodicity = track_pitch(wav + noise, RATE, HOP)
+    cents = 1200 * (pitch - hertz.reshape(200, HOP).mean(dim=1).log2())[:, 10:-10]
+    assert 0.3 < float(periodicity.mean()) < 0.6
+    assert float((cents.abs() > 100).float().mean()) < 0.05
+
+
 def test_noise_and_silence_have_no_pitch() -> None:
     noise, silence = torch.randn(1, 100 * HOP), torch.zeros(1, 100 * HOP)
     for wav, most in ((noise, 0.5), (silence, 0.0), (1e-6 * steady(200, 100), 0.0)):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from audiogen.audio.dsp import loudness_lufs, resample, stereo_correlation, to_channels
 from audiogen.audio.io.decoding import SAMPLE_RATES_HZ
-from audiogen.audio.pitch import SURE, track_pitch
+from audiogen.audio.pitch import track_pitch
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -42,8 +42,9 @@ LOWEST_HZ = 20.0
 ONSET_HZ = EVENT_RATE / ONSET_HOP
 ROUGH_HZ = (20.0, 150.0)
 KEY_TONALITY, KEY_MATCH, KEY_MARGIN = 0.3, 0.7, 0.02
-PITCHED_SHARE = 0.3
-"""Of the energy that must be periodic where a sound has a pitch."""
+PERIODIC, PITCHED_SHARE = 0.8, 0.3
+"""Periodicity from which a frame is periodic, and the share of the energy that must be so where a
+sound has a pitch."""
 PULSE_CLARITY = 0.4
 SILENCE = 1e-9
 OF_SILENCE: Mapping[str, float] = {
@@ -260,7 +261,7 @@ def _pitch(mono: Tensor, sample_rate: int) -> float | None:
     filled = F.pad(mono, (0, -len(mono) % hop))[None]
     octaves, periodicity = (one[0] for one in track_pitch(filled, sample_rate, hop))
     energy = filled.reshape(-1, hop).square().sum(dim=1)
-    periodic = energy * (periodicity >= SURE)
+    periodic = energy * (periodicity >= PERIODIC)
     if float(periodic.sum()) <= PITCHED_SHARE * float(energy.sum()):
         return None
     order = octaves.argsort()
