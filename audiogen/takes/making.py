@@ -1,8 +1,9 @@
-"""From requests to takes: batches of the model, and loops whose seam is heard once more."""
+"""From requests to takes: batches of the model, and once more what is silent or has a seam."""
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from audiogen.take_request import TakeRequest
 from audiogen.takes.take import Batch, Take, take_slug, write_take
 
 MAX_REMAKES = 8
-"""How often a loop whose seam is heard is made again, at most."""
+"""How often a take that is silent, or a loop whose seam is heard, is made again, at most."""
 REMAKE_STEP = 1_000_000
-"""From a loop's seed to that of its next try: which seed stands in for which does not depend on
+"""From a take's seed to that of its next try: which seed stands in for which does not depend on
 what else is made."""
+SILENT_PEAK = 1e-3
+"""Of a take (-60 dBFS) that is silent. Others end at -23 LUFS or with a peak of -1 dBFS."""
 _log = logging.getLogger(__name__)
 
 Made = tuple[Take, Tensor]
@@ -29,36 +32,46 @@ Made = tuple[Take, Tensor]
 
 
 def make_takes(pipeline: Pipeline, requests: Sequence[TakeRequest]) -> list[Made]:
-    """Make one batch of takes, and loops whose seam is heard again, at most eight times.
+    """Make one batch of takes; again, with other seeds, what is silent and loops with a seam.
 
-    If none of a loop's seams passes, the best is kept; the log says so. What has a rate of its own
-    is a take that was chosen before, and keeps its seed.
+    A take is made again at most eight times. If none passes, the best is kept; the log says so.
+    What has a rate of its own is a take that was chosen before, and keeps its seed.
 
     Raises:
         ValueError: see `Pipeline.takes`.
     """
     best: dict[int, Made] = {}
-    scores: dict[int, float] = {}
+    faults: dict[int, tuple[float, str]] = {}
     left = dict(enumerate(requests))
     for tries in range(1, MAX_REMAKES + 2):
         tried = make_batch(pipeline, list(left.values()))
         for slot, (take, wav) in zip(tuple(left), tried, strict=True):
-            score = 0.0 if take.seam is None else take.seam.score
-            if slot not in scores or score < scores[slot]:
-                scores[slot], best[slot] = score, (take, wav)
-            if take.seam is None or take.seam.passes or take.rate is not None:
+            fault = _fault(take, wav)
+            if slot not in faults or fault < faults[slot]:
+                faults[slot], best[slot] = fault, (take, wav)
+            weight, text = fault
+            if not weight or take.rate is not None:
                 del left[slot]
             elif tries <= MAX_REMAKES:
                 seed = later_seed(take.seed, REMAKE_STEP)
                 left[slot] = left[slot].model_copy(update={"seed": seed})
-                text = "seed %d -> %d: the seam was heard (%.60s)"
-                _log.info(text, take.seed, seed, take.prompt)
+                _log.info("seed %d -> %d: %s (%.60s)", take.seed, seed, text, take.prompt)
             else:
-                text = "seed %d: the seam is heard in each of %d takes; that of seed %d is kept"
-                _log.warning(text, requests[slot].seed, tries, best[slot][0].seed)
+                said = "seed %d: none of %d takes passes; that of seed %d is kept, and %s"
+                kept = best[slot][0].seed
+                _log.warning(said, requests[slot].seed, tries, kept, faults[slot][1])
         if not left:
             break
     return [best[slot] for slot in range(len(requests))]
+
+
+def _fault(take: Take, wav: Tensor) -> tuple[float, str]:
+    """How bad a take is, zero for one that passes, and what is wrong with it."""
+    if float(wav.abs().max()) < SILENT_PEAK:
+        return math.inf, "it is silent"
+    if take.seam is not None and not take.seam.passes:
+        return take.seam.score, "its seam is heard"
+    return 0.0, ""
 
 
 def make_batch(pipeline: Pipeline, requests: Sequence[TakeRequest]) -> list[Made]:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 import soundfile
 from sampled import sampled
+from torch import Tensor
 
 from audiogen.audio.loops import Seam, measure_seam
+from audiogen.pipeline import Pipeline
 from audiogen.schema import ConfigError
-from audiogen.take_request import Tempo
+from audiogen.take_request import TakeRequest, Tempo
 from audiogen.takes import making
 from audiogen.takes.making import MAX_REMAKES, REMAKE_STEP
 
@@ -96,9 +99,9 @@ def test_a_loop_whose_seam_is_heard_gets_seeds_of_its_own(
     assert [note(path)["seed"] for path in paths] == seeds
     assert [path.name for path in paths] == [f"rain-seed{seed}.wav" for seed in seeds]
     assert sorted(record.message for record in caplog.records) == [
-        "seed 10 -> 1000010: the seam was heard (rain)",
-        "seed 1000008 -> 2000008: the seam was heard (rain)",
-        "seed 8 -> 1000008: the seam was heard (rain)",
+        "seed 10 -> 1000010: its seam is heard (rain)",
+        "seed 1000008 -> 2000008: its seam is heard (rain)",
+        "seed 8 -> 1000008: its seam is heard (rain)",
     ]
     seam = note(paths[1])["seam"]
     assert (seam["score"], seam["passes"]) == (0.7, True)
@@ -114,8 +117,47 @@ def test_if_no_seam_passes_the_best_is_kept_and_said(
     best = 7 + 3 * REMAKE_STEP
     assert note(path)["seed"] == best
     assert note(path)["seam"]["passes"] is False
-    said = f"seed 7: the seam is heard in each of 9 takes; that of seed {best} is kept"
+    said = f"seed 7: none of 9 takes passes; that of seed {best} is kept, and its seam is heard"
     assert said in caplog.text
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_silent_take_gets_another_seed_and_the_others_keep_theirs(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    batch_size: int,
+) -> None:
+    caplog.set_level(logging.INFO, logger="audiogen")
+    sound = Pipeline.takes
+    quiet = {8, 8 + REMAKE_STEP, 10}
+
+    def with_silence(self: Pipeline, requests: Sequence[TakeRequest]) -> list[Tensor]:
+        wavs = sound(self, requests)
+        gains = [1e-4 if one.seed in quiet else 1.0 for one in requests]
+        return [gain * wav for gain, wav in zip(gains, wavs, strict=True)]
+
+    monkeypatch.setattr(Pipeline, "takes", with_silence)
+    paths = takes_of(model, tmp_path, count=4, batch_size=batch_size)
+    assert [note(path)["seed"] for path in paths] == [7, 8 + 2 * REMAKE_STEP, 9, 10 + REMAKE_STEP]
+    assert sorted(record.message for record in caplog.records) == [
+        "seed 10 -> 1000010: it is silent (rain)",
+        "seed 1000008 -> 2000008: it is silent (rain)",
+        "seed 8 -> 1000008: it is silent (rain)",
+    ]
+    for path in paths:
+        assert abs(soundfile.read(path)[0]).max() > 1e-2
+
+
+def test_if_all_are_silent_one_is_kept_and_said(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sound = Pipeline.takes
+    monkeypatch.setattr(Pipeline, "takes", lambda *given: [1e-4 * wav for wav in sound(*given)])
+    [path] = takes_of(model, tmp_path, count=1)
+    assert note(path)["seed"] == 7
+    assert "seed 7: none of 9 takes passes; that of seed 7 is kept, and it is silent" in caplog.text
 
 
 def test_wrong_requests_are_refused(model: Path, tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_sounds_get_smaller_where_there_is_no_room(
 
 @pytest.mark.nightly
 def test_200_takes_of_10_s_stay_under_40_mb(tmp_path: Path, make_pack_of: MakePack) -> None:
-    takes = make_pack_of(tmp_path, [f"rain {n}" for n in range(200)], loop=False)
+    takes = make_pack_of(tmp_path, [f"rain {n}" for n in range(200)], seconds=10.0, loop=False)
     for seed, take in enumerate(takes):  # noise, in stereo: nothing needs more room
         source = torch.Generator().manual_seed(seed)
         wav = (0.1 * torch.randn(2, 441_000, generator=source)).clamp(-1, 1)
