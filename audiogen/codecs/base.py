@@ -67,6 +67,11 @@ class Codec(nn.Module, ABC):
         """
 
     @property
+    def wanted_std(self) -> Tensor:
+        """Standard deviation (D, 1) that `set_scale` gives the latents of `encode`."""
+        return torch.ones(self.spec.channels, 1, device=self.device)
+
+    @property
     def tells_pitch(self) -> bool:
         """Whether latents or tokens say a pitch, which `transposed` can move."""
         return False
@@ -99,7 +104,7 @@ class Codec(nn.Module, ABC):
         return None
 
     def set_scale(self, latents: Tensor) -> None:
-        """Make `encode` return zero mean and unit variance per channel on data like `latents`.
+        """Make `encode` return zero mean and `wanted_std` per channel on data like `latents`.
 
         Called once, after training, with what `encode` gives now for representative audio, frames
         joined: (D, L). Tokens have no scale: their codecs leave this as it is.

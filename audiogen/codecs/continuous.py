@@ -10,7 +10,7 @@ from audiogen.codecs.config import CodecConfig
 
 
 class ContinuousCodec(Codec):
-    """A codec whose latents are scaled to zero mean and unit variance per channel.
+    """A codec whose latents are scaled to zero mean and `wanted_std` per channel, mostly one.
 
     Before `set_scale` the scaling changes nothing. Where the encoder leaves latents open, as that
     of a VAE does, the variance is that of a draw: a channel that says nothing stays noise, and is
@@ -45,9 +45,9 @@ class ContinuousCodec(Codec):
 
     @torch.no_grad()
     def set_scale(self, latents: Tensor) -> None:
-        """Make draws around what `encode` returns of zero mean and unit variance: (D, L)."""
+        """Make draws around what `encode` returns of zero mean and `wanted_std`: (D, L)."""
         mean = latents.mean(dim=1, keepdim=True)
         variance = latents.var(dim=1, keepdim=True) + self.open_std.square()
-        std = variance.sqrt().clamp_min(1e-4)
+        std = variance.sqrt().clamp_min(1e-4) / self.wanted_std
         self.latent_mean.add_(mean * self.latent_std)
         self.latent_std.mul_(std)

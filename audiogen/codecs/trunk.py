@@ -38,6 +38,8 @@ from audiogen.nn.pulses import cycles, pulses, running_phase
 
 PERIODICITY_WEIGHT = 1.0
 """Of the periodicity's error beside the spectral distances."""
+PITCH_STD = 3.0
+"""Standard deviation of a pitch in latents: a tenth of one is a semitone, and is heard."""
 WIDTH_WEIGHT = 0.1
 """Of how far, in nats, the side of a recording that has none is from where it is left out."""
 QUIET_POWER = 1e-6
@@ -52,12 +54,15 @@ class Trunk(nn.Module, ABC):
         decode_context: latent frames on each side that one decoded frame depends on.
         measured: channels that latents have beside those of the bottleneck: nothing is learnt for
             them, and they follow the others.
+        measured_std: standard deviation of each measured channel, where those that are learnt have
+            one. A generator errs by about the same in all: what it must get right has a larger one.
         carried: channels that `unrolled` makes of those.
     """
 
     encode_context: int
     decode_context: int
     measured: int = 0
+    measured_std: Sequence[float] = ()
     carried: int = 0
 
     def measure(self, wav: Tensor) -> Tensor:
@@ -160,6 +165,7 @@ class HarmonicTrunk(Trunk):
     """ConvNeXt blocks between an STFT and filtered pulses and noise."""
 
     measured = 2
+    measured_std = (PITCH_STD, 1.0)
     carried = 3
     """Pitch, periodicity and phase."""
 

@@ -33,6 +33,8 @@ class VAEConfig(TrunkCodecConfig):
 class VAECodec(ContinuousCodec):
     """Encodes to the posterior mean, scaled so that draws have zero mean and unit variance.
 
+    What the trunk measures has the standard deviation that the trunk asks for.
+
     >>> codec = VAECodec(VAEConfig(trunk={"encoder_dim": 16, "decoder_dim": 16}))
     >>> latents = codec.encode(torch.zeros(1, 1, 22050))
     >>> latents.shape, codec.decode(latents).shape
@@ -57,6 +59,12 @@ class VAECodec(ContinuousCodec):
     def encode_chunk(self, wav: Tensor) -> Tensor:
         """Encode wav (B, C, L * hop_length) as scaled posterior means (B, D, L)."""
         return self.scaled(self._with_measured(self.posterior(wav)[0], wav))
+
+    @property
+    def wanted_std(self) -> Tensor:
+        """One of what is learnt, and what the trunk asks for of what it measures."""
+        std = [1.0] * self.config.latent_channels + list(self.trunk.measured_std)
+        return torch.tensor(std, device=self.device)[:, None]
 
     @property
     def tells_pitch(self) -> bool:

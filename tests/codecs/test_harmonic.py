@@ -7,6 +7,7 @@ import torch
 from voices import HOP, RATE, TRUNK, steady, voice
 
 from audiogen.audio.pitch import HIGHEST_HZ, MIDDLE, periodicity_at, track_pitch
+from audiogen.codecs.trunk import PITCH_STD
 from audiogen.codecs.vae import VAECodec, VAEConfig
 from audiogen.nn.pulses import pulses, running_phase
 
@@ -186,6 +187,16 @@ def test_a_pitch_is_transposed_in_the_units_of_scaled_latents_and_ends_at_its_bo
     torch.testing.assert_close(raw[0, :, 10:-10].mean(dim=1), torch.tensor([0, 0, 0, 0, 0.25, 0]))
     far = codec.unscaled(codec.transposed(latents, 9.0))[0, 4, 10:-10] + MIDDLE
     torch.testing.assert_close(far, torch.full_like(far, math.log2(HIGHEST_HZ)))
+
+
+def test_a_pitch_counts_for_more_in_latents_than_what_is_learnt() -> None:
+    codec = make_codec()
+    hertz = 250 * torch.linspace(0, 2, 100 * HOP).exp2()
+    wav = voice(hertz)[:, None]
+    codec.set_scale(codec.encode(wav)[0])
+    std = codec.encode(wav)[0].std(dim=1)
+    torch.testing.assert_close(std, torch.tensor([1.0, 1, 1, 1, PITCH_STD, 1]), rtol=0.01, atol=0)
+    torch.testing.assert_close(codec.wanted_std[:, 0], torch.tensor([1.0, 1, 1, 1, PITCH_STD, 1]))
 
 
 def test_a_codec_without_a_pitch_moves_none() -> None:

@@ -65,7 +65,7 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         monkeypatch.setattr(kind, "__abstractmethods__", frozenset())
 
     def run(kind: type, config: ExperimentConfig) -> Any:
-        codec = SimpleNamespace(spec=SPEC)
+        codec = SimpleNamespace(spec=SPEC, wanted_std=torch.tensor([[1.0], [4.0]]))
         pipeline: Any = SimpleNamespace(generator=kind.__new__(kind), codec=codec)
         return density(config, pipeline)
 
@@ -81,8 +81,8 @@ def test_bits_per_dimension_are_means_over_clips(measure: Callable[..., Any]) ->
     assert found.per == "latent dimension"
     for split in (found.held_out, found.train):
         assert (split.mean, split.std, split.clips) == (2.0, pytest.approx((2 / 3) ** 0.5), 3)
-    normal = torch.distributions.Normal(0.0, 1.0).entropy() / math.log(2)
-    assert found.structureless == pytest.approx(float(normal))
+    entropies = torch.distributions.Normal(0.0, torch.tensor([1.0, 4.0])).entropy()
+    assert found.structureless == pytest.approx(float(entropies.mean()) / math.log(2))
 
 
 def test_tokens_cost_bits_per_second_and_every_frame_counts_once(

@@ -49,7 +49,7 @@ def _of_latents(
     config: ExperimentConfig, pipeline: Pipeline, generator: PredictsLatents
 ) -> Likelihood:
     """Mean bits per latent dimension; every clip is an ODE to solve, so there are few."""
-    found = {}
+    found, wanted_std = {}, pipeline.codec.wanted_std
     for split in SPLITS:
         rows = thinned(read_split(config.run.manifest, split), config.evaluate.likelihood_clips)
         if not rows:
@@ -62,7 +62,7 @@ def _of_latents(
         per="latent dimension",
         held_out=found.get("held_out"),
         train=found["train"],
-        structureless=0.5 * math.log2(2 * math.pi * math.e),
+        structureless=0.5 * math.log2(2 * math.pi * math.e) + float(wanted_std.log2().mean()),
         noise_level=NOISE_LEVEL,
     )
 
