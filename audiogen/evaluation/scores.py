@@ -191,6 +191,8 @@ class Character(Measured):
 
     periodicity: float
     """Share of the energy that repeats from period to period, 0 to 1."""
+    waver: float | None = None
+    """Semitones of a frame's pitch from the middle of its neighbours'; None without a pitch."""
     regularity: float
     """Highest autocorrelation of the onset strength at the lags of a rhythm, 0 to 1."""
     sharpness_db: float

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiogen.audio.measure.character import high_band_db, periodicity, rhythm, width_db
+from audiogen.audio.measure.character import MAX_WAVER, high_band_db, rhythm, voicing, width_db
 
 RATE = 44_100
 
@@ -37,13 +37,38 @@ def ticks(places: list[float], seconds: float = 6.0, slow: float = 0.0) -> Tenso
 
 
 def test_a_voice_is_periodic_and_noise_is_not() -> None:
-    assert periodicity(voice(220), RATE) > 0.97
-    assert periodicity(hiss(), RATE) < 0.3
+    assert voicing(voice(220), RATE)[0] > 0.97
+    assert voicing(hiss(), RATE)[0] < 0.3
     both = torch.cat([voice(220), 1e-3 * hiss()], dim=1)  # what is quiet hardly counts
-    assert periodicity(both, RATE) > 0.95
-    assert 0.5 < periodicity(voice(220) + hiss(), RATE) < 0.9
-    assert periodicity(torch.zeros(1, RATE), RATE) == 0
-    assert periodicity(torch.zeros(1, 3), RATE) == 0
+    assert voicing(both, RATE)[0] > 0.95
+    assert 0.5 < voicing(voice(220) + hiss(), RATE)[0] < 0.9
+    assert voicing(torch.zeros(1, RATE), RATE) == (0, None)
+    assert voicing(torch.zeros(1, 3), RATE) == (0, None)
+
+
+def sung(cents: Tensor) -> Tensor:
+    """Two harmonics around 300 Hz whose pitch moves by `cents` (T,)."""
+    hertz = 300 * (cents.double() / 1200).exp2()
+    phase = 2 * math.pi * (hertz / RATE).cumsum(dim=0)
+    return 0.1 * (phase.sin() + 0.5 * (2 * phase).sin()).float()[None]
+
+
+def test_a_pitch_that_holds_or_glides_does_not_waver_and_one_that_trembles_does() -> None:
+    time = clock(4)
+    still = voicing(sung(0 * time), RATE)[1]
+    glide = voicing(sung(300 * time), RATE)[1]
+    trembling = voicing(sung(100 * (2 * math.pi * 5 * time).sin()), RATE)[1]
+    wild = voicing(sung(700 * (time * 6 % 2).floor()), RATE)[1]
+    assert still is not None
+    assert glide is not None
+    assert trembling is not None
+    assert wild is not None
+    assert still < 0.01
+    assert glide < 0.05
+    assert 0.3 < trembling < 1.0
+    assert trembling < wild < MAX_WAVER
+    assert voicing(hiss(), RATE)[1] is None
+    assert voicing(voice(220)[:, : RATE // 4], RATE)[1] is None  # six frames
 
 
 def test_a_clock_is_regular_and_rain_is_not() -> None:

@@ -17,18 +17,33 @@ PERIODS_SECONDS = (0.05, 1.5)
 """Between events of a rhythm: from the blades of a helicopter to a slow clock."""
 HIGH_HZ = 11_000.0
 FLOOR_DB = -100.0
+VOICED, LEAST_VOICED = 0.5, 10
+"""Periodicity from which a frame has a pitch, and frames that tell how it moves."""
+MAX_WAVER = 3.0
+"""Semitones that a single frame counts at most, so that a leap is no more than a leap."""
 
 
-def periodicity(wav: Tensor, sample_rate: int) -> float:
-    """Share of a sound (C, T) that repeats from period to period, 0 to 1, weighted by energy."""
+def voicing(wav: Tensor, sample_rate: int) -> tuple[float, float | None]:
+    """How periodic a sound (C, T) is, and how its pitch wavers.
+
+    Returns:
+        The share that repeats from period to period, 0 to 1, weighted by energy; and the mean
+        distance of a frame's pitch from the middle of its neighbours', in semitones and at most
+        `MAX_WAVER`. None where less than `LEAST_VOICED` frames are periodic, as their neighbours.
+    """
     mono = to_channels(wav.float(), 1)
     hop = round(FRAME_SECONDS * sample_rate)
     mono = mono[:, : mono.shape[1] // hop * hop]
     energy = mono.reshape(-1, hop).square().mean(dim=1) if mono.shape[1] else mono[0]
     if float(energy.sum()) == 0:
-        return 0.0
-    _, found = track_pitch(mono, sample_rate, hop)
-    return float((found[0] * energy).sum() / energy.sum())
+        return 0.0, None
+    octaves, found = (one[0] for one in track_pitch(mono, sample_rate, hop))
+    periodicity = float((found * energy).sum() / energy.sum())
+    is_voiced = (found > VOICED).unfold(0, 3, 1).all(dim=1) if len(found) >= 3 else found[:0] > 0
+    if int(is_voiced.sum()) < LEAST_VOICED:
+        return periodicity, None
+    apart = 12 * (octaves[1:-1] - (octaves[2:] + octaves[:-2]) / 2).abs()
+    return periodicity, float(apart[is_voiced].clamp_max(MAX_WAVER).mean())
 
 
 def rhythm(wav: Tensor, sample_rate: int) -> tuple[float, float]:

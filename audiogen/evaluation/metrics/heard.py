@@ -7,7 +7,7 @@ from statistics import fmean
 
 from torch import Tensor
 
-from audiogen.audio.measure.character import high_band_db, periodicity, rhythm, width_db
+from audiogen.audio.measure.character import high_band_db, rhythm, voicing, width_db
 from audiogen.evaluation.material import Sounds
 from audiogen.evaluation.scores import Character
 
@@ -24,11 +24,14 @@ def characters(sounds: Mapping[str, Sounds], sample_rate: int) -> dict[str, dict
 
 def mean_character(wavs: Sequence[Tensor], sample_rate: int) -> Character:
     """Mean over at least one sound (C, T) of one number of channels."""
+    voicings = [voicing(wav, sample_rate) for wav in wavs]
+    wavers = [waver for _, waver in voicings if waver is not None]
     rhythms = [rhythm(wav, sample_rate) for wav in wavs]
     widths = [width for wav in wavs if (width := width_db(wav)) is not None]
     highs = [high for wav in wavs if (high := high_band_db(wav, sample_rate)) is not None]
     return Character(
-        periodicity=fmean(periodicity(wav, sample_rate) for wav in wavs),
+        periodicity=fmean(periodicity for periodicity, _ in voicings),
+        waver=fmean(wavers) if wavers else None,
         regularity=fmean(regularity for regularity, _ in rhythms),
         sharpness_db=fmean(sharpness for _, sharpness in rhythms),
         width_db=fmean(widths) if widths else None,

@@ -40,6 +40,7 @@ _FRECHET = (
 )
 _CHARACTER = {
     "periodicity": "Periodic share of the energy",
+    "waver": "Wavering of the pitch, semitones",
     "regularity": "Regularity of onsets",
     "sharpness_db": "Rise at onsets, dB",
     "width_db": "Side over mid, dB",
