@@ -29,8 +29,8 @@ FIRST_SHARE, MULTIPLE_COST = 0.88, 0.15
 """What a peak loses, in periodicity, if one at a shorter lag is as high as this share of it: of a
 period, its multiples repeat as well (McLeod and Wyvill 2005)."""
 LEAP_COST, PATH_WINDOWS = 0.6, 16
-"""What a move of the pitch by an octave or more costs, in periodicity, from a window to the next;
-and the windows on each side that the path looks at."""
+"""What a move of the pitch by an octave or more costs, in periodicity, from a window to the next (a
+smaller one less in proportion); and the windows on each side that the path looks at."""
 QUIET = 1e-4
 """RMS in the pass band (-80 dBFS) below which nothing is periodic."""
 PER_FRAME = 2
