@@ -5,7 +5,7 @@
 Made voices glide, tremble, pause and begin again, in noise that comes and goes: a frame is wrong
 that is more than a semitone off. Recordings (FOLDER has a folder for each label) have no truth: of
 the frames that are periodic, as the one before, it is told how many leap by more than five
-semitones from it, which few voices and no machine do.
+semitones from it, which voices seldom do.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from audiogen.audio import pitch
 from audiogen.audio.dsp import to_channels
 from audiogen.audio.io.decoding import AUDIO_SUFFIXES
 from audiogen.audio.io.files import read_audio
+from audiogen.audio.measure.character import VOICED
 
 RATE, HOP = 44_100, 2048
 WAYS = {"a path": pitch.LEAP_COST, "each window alone": 0.0}
 SIGNAL_TO_NOISE_DB = (10, 0, -6)
 NUM_VOICES, SECONDS = 24, 5
-VOICED = 0.5
 
 Uniform = Callable[[], float]
 
