@@ -30,6 +30,7 @@ class ManifestRow:
         sample_rate: Hz; 0 likewise.
         channels: audio channels; 0 likewise.
         prompt: caption; empty when nothing is known.
+        wordings: further captions of the sound.
         label: class; empty when nothing is known.
         split: empty when refused.
         source_id: the recording that the clip comes from; it lies on one side of the split.
@@ -56,6 +57,7 @@ class ManifestRow:
     sample_rate: int = 0
     channels: int = 0
     prompt: str = ""
+    wordings: tuple[str, ...] = ()
     label: str = ""
     split: Split = ""
     source_id: str = ""
@@ -110,7 +112,7 @@ _ROW = TypeAdapter(ManifestRow)
 _FACTS: Mapping[str, tuple[str, ...]] = {  # of a row, by what a change of them is called
     "with another content": ("sha256",),
     "on the other side of the split": ("split",),
-    "with another caption or label": ("prompt", "label"),
+    "with another caption or label": ("prompt", "wordings", "label"),
     "with another source_id": ("source_id",),
     "with another licence or author": ("licence", "author", "source"),
 }

@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,6 +28,7 @@ _log = logging.getLogger(__name__)
 METADATA_NAMES = ("metadata.csv", "metadata.tsv", "metadata.jsonl")
 """In any case."""
 FILE_COLUMNS = ("file", "path", "file_name", "filename")
+CAPTION_COLUMNS = ("caption", "prompt", "text", "description", "title", "transcription", "tags")
 
 Cut = Literal["whole", "slice", "loop"]
 """A sound with its beginning and end, an excerpt of a longer one, or a seamless loop."""
@@ -42,6 +44,10 @@ SPLITS: Mapping[str, Split] = {  # what metadata may call the sides
 }
 
 
+WORDING_COLUMN = re.compile(r"(caption|prompt|text|description)_?(?P<number>\d{1,3})")
+"""Of one of several captions: "caption_1" to "caption_5", or "caption2" beside "caption"."""
+WORDING_LISTS = ("captions", "prompts", "wordings")
+"""Of JSON records: several captions in one list."""
 LICENCE_COLUMN = re.compile(
     r"licen[cs]es?(_(url|name|id|type|spdx))?$|copyright|(usage_)?rights|terms"
 )
@@ -50,6 +56,31 @@ LICENCE_COLUMN = re.compile(
 def _column(name: object) -> str:
     """The name of a column, as it is known here."""
     return re.sub(r"[\s-]+", "_", str(name).strip().lower())
+
+
+def _holds_wordings(name: str) -> bool:
+    """Whether a column holds one of several captions, or all of them."""
+    return name in WORDING_LISTS or WORDING_COLUMN.fullmatch(name) is not None
+
+
+def _wordings(record: Mapping[Any, Any]) -> list[str]:
+    """The captions that stand under numbered columns, in the order of their numbers, or in a list.
+
+    The same words twice are said once.
+    """
+    numbered: list[tuple[int, Any]] = []
+    for key, value in record.items():
+        if found := WORDING_COLUMN.fullmatch(_column(key)):
+            numbered.append((int(found["number"]), value))
+        elif _column(key) in WORDING_LISTS:
+            listed = value if isinstance(value, list | tuple) else [value]
+            numbered += enumerate(listed)
+    texts = (
+        " ".join(text.split())
+        for _, text in sorted(numbered, key=itemgetter(0))
+        if isinstance(text, str)
+    )
+    return list(dict.fromkeys(text for text in texts if text))
 
 
 def _side(name: object) -> object:
@@ -63,6 +94,7 @@ class Metadata(BaseModel):
 
     Attributes:
         file: that it is said of, as it is written there.
+        wordings: further captions of the sound.
         fold: of a published cross-validation; it is written for other programs.
     """
 
@@ -78,11 +110,10 @@ class Metadata(BaseModel):
     label: str = Field(default="", validation_alias=AliasChoices("label", "category", "class"))
     prompt: str = Field(
         default="",
-        validation_alias=AliasChoices(
-            "caption", "prompt", "text", "description", "title", "transcription", "tags"
-        ),
+        validation_alias=AliasChoices(*CAPTION_COLUMNS),
         serialization_alias="caption",
     )
+    wordings: tuple[str, ...] = ()
     author: str = ""
     source: str = Field(default="", validation_alias=AliasChoices("source", "url"))
     licence: str = ""
@@ -100,8 +131,11 @@ class Metadata(BaseModel):
         if not isinstance(record, dict):
             return record
         plain: dict[str, Any] = {}
+        wordings = _wordings(record)
         for key, value in record.items():
             name, text = _column(key), value
+            if _holds_wordings(name):
+                continue
             if isinstance(text, list | dict) and name not in FILE_COLUMNS:  # tags, licences
                 text = ", ".join(map(str, text))
             if isinstance(text, str):
@@ -110,16 +144,23 @@ class Metadata(BaseModel):
                 name = "licence"
             if text not in (None, ""):
                 plain.setdefault(name, text)
+        if wordings and not any(name in plain for name in CAPTION_COLUMNS):
+            plain["caption"] = wordings.pop(0)
+        if wordings:
+            plain["wordings"] = tuple(wordings)
         return plain
 
     def to_record(self) -> dict[str, str]:
         """Return what is known, by the names of columns."""
-        return self.model_dump(by_alias=True, exclude_defaults=True)
+        record = self.model_dump(by_alias=True, exclude_defaults=True, exclude={"wordings"})
+        more = {f"caption_{number}": text for number, text in enumerate(self.wordings, start=2)}
+        return record | more
 
 
 KNOWN_COLUMNS = tuple(
     str(name)
     for key, one in Metadata.model_fields.items()
+    if key != "wordings"
     for name in (
         one.validation_alias.choices if isinstance(one.validation_alias, AliasChoices) else [key]
     )
@@ -144,7 +185,7 @@ def _report_unknown(path: Path, records: Sequence[Mapping[object, object]]) -> N
     columns = dict.fromkeys(key for record in records for key in record if key is not None)
     for column in columns:
         name = _column(column)
-        if name not in known and not LICENCE_COLUMN.match(name):
+        if name not in known and not _holds_wordings(name) and not LICENCE_COLUMN.match(name):
             near = get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
             _log.warning("%s: column %r is not read; %s", path, column, hint)
@@ -171,7 +212,10 @@ def first_fault(error: ValidationError) -> str:
 def metadata_csv(rows: Sequence[Metadata]) -> str:
     """Return the text of a `metadata.csv`; columns in which nothing stands are left out."""
     records = [row.to_record() for row in rows]
-    names = Metadata(file="-").model_dump(by_alias=True)
+    names = list(Metadata(file="-").model_dump(by_alias=True, exclude={"wordings"}))
+    most = max((len(row.wordings) for row in rows), default=0)
+    behind = names.index("caption") + 1
+    names[behind:behind] = [f"caption_{number}" for number in range(2, most + 2)]
     text = io.StringIO(newline="")
     columns = [name for name in names if any(name in record for record in records)]
     writer = csv.DictWriter(text, columns, lineterminator="\n")

@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -151,6 +152,16 @@ def test_all_that_is_measured_can_be_looked_up() -> None:
 )
 def test_titles_that_say_nothing_are_dropped(label: str, prompt: str, expected: list[str]) -> None:
     assert own_texts(row("a.wav", label, prompt)) == expected
+
+
+def test_each_wording_of_a_caption_is_said() -> None:
+    said = ("rain on tin", "a shower", "rain: IMG_2034")
+    known = row("a.wav", "rain", said[0])
+    known = replace(known, wordings=said[1:])
+    assert own_texts(known) == list(said[:2])
+    encoded = replace(item("a.wav", []), row=known)
+    assert set(said[:2]) <= drawn(Captions([encoded]), encoded).keys()
+    assert set(said[:2]) <= possible_texts([known], words=True)
 
 
 def test_of_a_sound_without_label_and_caption_nothing_is_said() -> None:

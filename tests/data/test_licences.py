@@ -27,6 +27,8 @@ ZERO = (
     "Creative Commons 0",
     "PDDL-1.0",
     "CC-PDM-1.0",
+    "LicenseRef-PublicDomain",
+    "unlicense",
 )
 CREDIT = (
     "CC-BY-4.0",
@@ -36,6 +38,7 @@ CREDIT = (
     "Attribution 4.0 International (CC BY 4.0)",
     "CC-BY-3.0-US",
     "apache-2.0",
+    "LicenseRef-CC-BY",
 )
 LIMITED = (
     "CC-BY-SA-4.0",

@@ -45,8 +45,8 @@ def test_the_fields_are_those_of_the_design(tmp_path: Path) -> None:
     write_manifest(tmp_path / "m.jsonl", ROWS)
     first = json.loads((tmp_path / "m.jsonl").read_text("utf-8").split("\n")[0])
     assert " ".join(first) == (
-        "path sha256 seconds sample_rate channels prompt label split source_id licence author "
-        "source role caption_from verdict reason warnings copy_of archive offset num_bytes"
+        "path sha256 seconds sample_rate channels prompt wordings label split source_id licence "
+        "author source role caption_from verdict reason warnings copy_of archive offset num_bytes"
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from audiogen.data.intake.naming import clean_name, describe, source_of
 from audiogen.data.intake.spdx import spdx
-from audiogen.data.metadata import Metadata, metadata_csv, read_metadata
+from audiogen.data.metadata import Metadata, metadata_csv, parse_metadata, read_metadata
 
 
 @pytest.mark.parametrize(
@@ -142,6 +142,40 @@ def test_jsonl(tmp_path: Path) -> None:
     other = '"x": [1], "y": "\\ud800"'
     path.write_text('{"file_name": "a.wav", "source_id": 17, "text": null, ' + other + "}\n\n")
     assert read_metadata(path) == [Metadata(file="a.wav", source_id="17")]
+
+
+@pytest.mark.parametrize(
+    ("record", "prompt", "wordings"),
+    [
+        ({"caption": "rain", "caption2": "a shower"}, "rain", ("a shower",)),
+        ({"Caption_1": "one", "caption_10": "ten", "caption_2": "two"}, "one", ("two", "ten")),
+        ({"captions": ["one", "two", "one", "", None, " "]}, "one", ("two",)),
+        ({"caption": "zero", "captions": "one"}, "zero", ("one",)),
+        ({"caption": "", "text_1": " a \n b "}, "a b", ()),
+        ({"caption": "rain", "caption2": ""}, "rain", ()),
+    ],
+)
+def test_a_sound_may_have_captions_in_several_wordings(
+    record: dict[str, object], prompt: str, wordings: tuple[str, ...]
+) -> None:
+    told = parse_metadata({"file": "a.wav", **record}, "here")
+    assert (told.prompt, told.wordings) == (prompt, wordings)
+    again = parse_metadata(told.to_record(), "there")
+    assert again == told
+
+
+def test_wordings_are_written_to_columns_of_their_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [
+        Metadata(file="a.wav", prompt="rain", wordings=("a shower", "wet")),
+        Metadata(file="b.wav", prompt="wind", label="air"),
+    ]
+    path = tmp_path / "metadata.csv"
+    path.write_text(metadata_csv(rows), encoding="utf-8")
+    assert path.read_text().splitlines()[0] == "file,label,caption,caption_2,caption_3"
+    assert read_metadata(path) == rows
+    assert not caplog.text  # no column is called unknown
 
 
 @pytest.mark.parametrize(

@@ -40,13 +40,13 @@ def label_texts(row: ManifestRow) -> list[str]:
 
 
 def own_texts(row: ManifestRow) -> list[str]:
-    """The caption of a sound, and the title in it; names that say nothing are left out."""
-    if not row.prompt or row.prompt == row.label:
-        return []
-    title = row.prompt.removeprefix(f"{row.label}:").strip()
-    if not says_something(title):
-        return []
-    return [row.prompt] if title == row.prompt else [row.prompt, _readable(title)]
+    """The captions of a sound, and titles in them; names that say nothing are left out."""
+    texts = []
+    for caption in (row.prompt, *row.wordings):
+        title = caption.removeprefix(f"{row.label}:").strip()
+        if caption != row.label and says_something(title):
+            texts += [caption] if title == caption else [caption, _readable(title)]
+    return texts
 
 
 def _readable(title: str) -> str:
