@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from audiogen.storage import publish_folder
 from audiogen.take_request import TakeRequest
 from audiogen.types import Conditions
 
+_log = logging.getLogger(__name__)
+
 
 class Pipeline:
     """Owns codec, text encoder and generator.
@@ -37,6 +40,7 @@ class Pipeline:
         self.codec = model.codec.eval()
         self.generator = model.generator.eval()
         self._text: TextEncoder | None = None
+        self._doubted: set[str] = set()
 
     @property
     def text(self) -> TextEncoder:
@@ -226,10 +230,28 @@ class Pipeline:
             ],
             measures=[self.config.generator.conditioner.numbers(one.controls) for one in requests],
         )
+        self._doubt([one.prompt for one in requests], states.pooled)
         conditions = Conditions(
             text=states.states, text_mask=states.mask, pooled=states.pooled, controls=numbers
         )
         return conditions.to(self.codec.device)
+
+    def _doubt(self, prompts: Sequence[str], pooled: Tensor) -> None:
+        """Warn of prompts, once each, of which no word was said of a training sound."""
+        words = self.model.vocabulary
+        if words is None:
+            return
+        for prompt, vector in zip(prompts, pooled, strict=True):
+            if prompt in self._doubted or words.knows(prompt):
+                continue
+            self._doubted.add(prompt)
+            _log.warning(
+                "prompt %r: no word of it was said of a sound that %s learnt, which has to guess\n"
+                "  nearest words that were: %s",
+                prompt,
+                self.config.name,
+                ", ".join(words.nearest(vector.cpu())),
+            )
 
     def to(self, device: torch.device | str) -> Self:
         """Move the models to `device`."""
@@ -249,13 +271,21 @@ class Pipeline:
         """
         return cls(read_model(Path(path)))
 
-    def save_pretrained(self, path: str | Path, documents: Mapping[str, str] | None = None) -> None:
+    def save_pretrained(
+        self,
+        path: str | Path,
+        documents: Mapping[str, str] | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         """Write a folder that `from_pretrained` reads; it appears when it is complete.
 
         Args:
             path: the folder; an older one there is replaced.
             documents: texts that go with it, by file name, such as those of
                 `provenance.card.documents`; the others are those of the folder it was read from.
+            dtype: of matrices in the files, such as torch.bfloat16, which halves them; None takes
+                that which they have.
         """
         with publish_folder(Path(path)) as folder:
-            write_model(folder, self.model, documents or {})
+            write_model(folder, self.model, documents or {}, dtype=dtype)

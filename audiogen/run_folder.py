@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from audiogen.library import in_library, library_names
 from audiogen.seal import sealed_sha256
 from audiogen.trees import ConfigError, did_you_mean, read_yaml, value_at
 
@@ -16,6 +17,8 @@ CONFIG = "config.yaml"
 """Of a run folder, a model folder and a codec folder: what it says of itself."""
 JUDGE = "judge.safetensors"
 """Of a model folder: the recogniser of the sounds that it learnt, where they have labels."""
+WORDS = "words.safetensors"
+"""Of a model folder: the words that were said of the sounds it learnt."""
 MANIFEST = "manifest.jsonl"
 """Of a run folder: the sounds that it was trained on, and those that were refused."""
 PREPARED = "prepared.json"
@@ -91,9 +94,15 @@ def find_model(path: Path) -> Path:
         "  the command that trains it goes on where it stopped"
         if state
         else "  expected a run folder (with generator/model/) or a model folder; `audiogen train`"
-        " makes one"
+        f" makes one{_also_there()}"
     )
     raise FileNotFoundError(f"{path}: no finished model here{did_you_mean(path)}{state}\n{mend}")
+
+
+def _also_there() -> str:
+    """The models that can be had without training, as the end of a hint."""
+    names = library_names()
+    return f"\n  with audiogen came: {', '.join(names)}" if names else ""
 
 
 def how_far(path: Path) -> str:
@@ -124,6 +133,11 @@ def how_far(path: Path) -> str:
     return f"; it is not trained to the end: {', '.join(said)}"
 
 
+def made_by(model: Path) -> RunFolder:
+    """Return where takes and edits of a model go: of one of the library, the current folder."""
+    return RunFolder(Path() if in_library(model) else model)
+
+
 def training_window(run: Path) -> float:
     """Return the seconds that the model of a run folder was trained on at once.
 
@@ -139,7 +153,12 @@ def training_window(run: Path) -> float:
 
 
 def model_folders(path: Path) -> list[Path]:
-    """Return every model folder of a run folder, the one to use first, or `path` itself."""
+    """Return every model folder of a run folder, the one to use first, or `path` itself.
+
+    The name of a model of the library stands for its folder.
+    """
+    if folder := in_library(path):
+        return [folder]
     run = RunFolder(path)
     places = (run.model("distil"), run.model("generator"), path)
     return [folder for folder in places if (folder / WEIGHTS).is_file()]

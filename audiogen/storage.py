@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 if TYPE_CHECKING:  # digests and text must not cost the import of torch
+    import torch
     from torch import Tensor
 
 _LEFTOVER = re.compile(r".+\.tmp-([0-9a-f]{8})-(\d+)")
@@ -186,6 +187,19 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
             raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
         raise OSError(f"{path}: {error}") from error
     fsync(path)
+
+
+def narrowed(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """Return weights as a smaller file holds them: matrices and kernels in `dtype`.
+
+    Vectors, which take little room, and whole numbers stay as they are; None leaves everything.
+    """
+    return {
+        name: tensor.to(dtype)
+        if dtype is not None and tensor.is_floating_point() and tensor.dim() > 1
+        else tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "audiogen"
 LAYERS = (  # a module may import from its own package and from rows above it, never from below
     {"items", "limits"},
-    {"types", "seeds", "trees", "schema", "storage", "seal", "run_folder", "locking"},
+    {"types", "seeds", "trees", "schema", "storage", "seal", "library", "run_folder", "locking"},
     {"audio", "pages"},
     {"nn", "judge"},
     {"codecs", "conditioning"},
@@ -36,6 +36,7 @@ SAME_ROW = {
     ("seal", "storage"),  # what is sealed has been written
     ("locking", "storage"),  # a folder that refuses the lock is told as any other
     ("run_folder", "trees"),  # how far a run is, its settings tell
+    ("run_folder", "library"),  # a model may be called by its name there
     ("run_folder", "seal"),  # the names of weights come from seals
     ("pages", "audio"),  # spectrograms are drawn of sounds
 }

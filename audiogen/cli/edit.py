@@ -180,9 +180,9 @@ def _request(
     model: Path, out: Path | None, *, seed: int, prompt: str | None, steps: int | None = None
 ) -> EditRequest:
     """What every edit is told; its sounds go to the run's folder of edits unless it is said."""
-    from audiogen.run_folder import RunFolder, find_model
+    from audiogen.run_folder import find_model, made_by
 
     find_model(model)  # before what takes seconds to import
     from audiogen.takes.sources import EditRequest
 
-    return EditRequest(out=out or RunFolder(model).edits, seed=seed, prompt=prompt, steps=steps)
+    return EditRequest(out=out or made_by(model).edits, seed=seed, prompt=prompt, steps=steps)

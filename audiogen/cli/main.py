@@ -17,6 +17,7 @@ from audiogen.cli.codec import codec
 from audiogen.cli.data import data
 from audiogen.cli.doctor import installation
 from audiogen.cli.edit import edit
+from audiogen.cli.models import models
 from audiogen.cli.recipes import recipes
 from audiogen.cli.takes import takes
 from audiogen.cli.texture import texture
@@ -67,7 +68,7 @@ app = typer.Typer(
     " stopped by a signal and goes on with the same command.",
 )
 
-for commands in (recipes, takes, installation):
+for commands in (recipes, takes, models, installation):
     app.add_typer(commands)
 for group, name in ((data, "data"), (edit, "edit"), (codec, "codec"), (texture, "texture")):
     app.add_typer(group, name=name)

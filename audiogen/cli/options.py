@@ -28,9 +28,8 @@ def finite(value: float | None) -> float | None:
     return value
 
 
-Model = Annotated[
-    Path, typer.Option("--model", metavar="RUN", help="A run folder, such as runs/diffusion.")
-]
+A_MODEL = "A run folder, such as runs/diffusion, or a name of `audiogen models`"
+Model = Annotated[Path, typer.Option("--model", metavar="RUN", help=f"{A_MODEL}.")]
 SoundFile = Annotated[Path, typer.Argument(metavar="FILE", help="A sound; it is only read.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Solver steps.  [default: the recipe's]")]
 BatchSize = Annotated[

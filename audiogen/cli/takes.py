@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from audiogen.cli.options import (
+    A_MODEL,
     MAX_TAKES,
     Bars,
     BatchSize,
@@ -43,7 +44,7 @@ ToEnd = Annotated[
     bool, typer.Option("--to-end", help="Let the model end a take, at --seconds at the latest.")
 ]
 TakesOut = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Where they go.  [default: RUN/takes]")
+    Path | None, typer.Option(metavar="DIR", help="Where they go.  [default: RUN/takes; takes]")
 ]
 GuidanceScale = Annotated[
     float | None,
@@ -72,7 +73,7 @@ Control = Annotated[
 
 @takes.command()
 def sample(  # noqa: PLR0913 - a command's parameters are its options
-    run: Annotated[Path, typer.Argument(help="A run folder, such as runs/diffusion.")],
+    run: Annotated[Path, typer.Argument(help=f"{A_MODEL}.")],
     *,
     prompt: Prompts = None,
     prompts: PromptFile = None,
@@ -106,7 +107,7 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     from audiogen.conditioning.controls import parse_controls
     from audiogen.generators import changed_sampling
     from audiogen.pipeline import Pipeline
-    from audiogen.run_folder import RunFolder
+    from audiogen.run_folder import made_by
     from audiogen.seeds import later_seed
     from audiogen.take_request import TakeRequest
     from audiogen.takes.making import write_takes
@@ -124,7 +125,7 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
         tempo=beat,
         to_end=to_end,
     )
-    for path in write_takes(pipeline, requests, out or RunFolder(run).takes, batch_size):
+    for path in write_takes(pipeline, requests, out or made_by(run).takes, batch_size):
         typer.echo(path)
 
 

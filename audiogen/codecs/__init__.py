@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
+
 from audiogen.codecs.base import Codec, CodecOutput
 from audiogen.codecs.config import CodecConfig
 from audiogen.codecs.mel import MelCodec, MelConfig
@@ -17,7 +19,7 @@ from audiogen.codecs.saved import FILES, SavedConfig, codec_digest
 from audiogen.codecs.vae import VAECodec, VAEConfig
 from audiogen.schema import Config, OneOf, dump_config, parse_config
 from audiogen.seal import require_whole, seal_folder
-from audiogen.storage import read_tensors, write_tensors
+from audiogen.storage import narrowed, read_tensors, write_tensors
 from audiogen.trees import read_yaml
 from audiogen.types import Kind
 
@@ -96,10 +98,13 @@ def build_codec(config: CodecConfig) -> Codec:
     return codec
 
 
-def save_codec(folder: Path, codec: Codec) -> None:
-    """Write `config.yaml` and `weights.safetensors` into an existing folder."""
+def save_codec(folder: Path, codec: Codec, *, dtype: torch.dtype | None = None) -> None:
+    """Write `config.yaml` and `weights.safetensors` into an existing folder.
+
+    Its matrices are written in `dtype`; None takes that which they have.
+    """
     (folder / "config.yaml").write_text(dump_config(codec.config), encoding="utf-8")
-    write_tensors(folder / "weights.safetensors", codec.state_dict())
+    write_tensors(folder / "weights.safetensors", narrowed(codec.state_dict(), dtype))
     seal_folder(folder, FILES)
 
 

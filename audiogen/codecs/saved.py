@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from audiogen.codecs.config import CodecConfig
+from audiogen.library import in_library
 from audiogen.run_folder import CONFIG, RunFolder, how_far
 from audiogen.schema import UserPath
 from audiogen.seal import sealed_sha256
@@ -27,7 +28,7 @@ class SavedConfig(CodecConfig):
 
     type: Literal["saved"] = "saved"
     path: UserPath
-    """A run folder, a model folder, or the codec's own."""
+    """A run folder, a model folder, the codec's own, or the name of a model of the library."""
     hop_length: int = Field(default=1, gt=0)
     """Samples per latent frame; 1 until it is found."""
     digest: str = ""
@@ -63,10 +64,13 @@ class SavedConfig(CodecConfig):
 def find_codec(path: Path) -> Path:
     """Return the folder of the codec in a run folder or a model folder; or `path`, if it is one.
 
+    The name of a model of the library stands for its folder.
+
     Raises:
         FileNotFoundError: there is none.
     """
-    for folder in (RunFolder(path).model("codec"), path / "codec", path):
+    place = in_library(path) or path
+    for folder in (RunFolder(place).model("codec"), place / "codec", place):
         if all((folder / name).is_file() for name in FILES):
             return folder
     raise FileNotFoundError(

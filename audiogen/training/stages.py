@@ -15,6 +15,8 @@ from accelerate import Accelerator
 
 from audiogen.codecs import FILES, build_codec, load_codec, read_codec_config, save_codec
 from audiogen.conditioning.text import TEXT_DIM
+from audiogen.conditioning.vocabulary import Vocabulary
+from audiogen.data.loading.captions import own_texts
 from audiogen.data.loading.clips import ClipDataset, read_beginning, read_clips, thinned
 from audiogen.data.loading.latents import encode_rows
 from audiogen.data.loading.measured import find_ranges
@@ -159,14 +161,16 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
     rows = read_split(config.run.manifest, "train")
     own = model_config(config, wanted, codec.config, rows)
     model = Model(config=own, codec=codec, generator=generator)
-    run = _stage_run(config, "generator", accelerator, _demo(config, Pipeline(model)))
+    pipeline = Pipeline(model)
+    run = _stage_run(config, "generator", accelerator, _demo(config, pipeline))
     train_generator(generator, examples, config.train.generator, run)
     if accelerator.is_main_process:
         few = thinned([row for row in rows if row.label], JUDGE_FILES)
         wavs = read_clips(config.sounds, few, codec.spec, config.data.clip_seconds)
         labels = [row.label for row in few]
         judge = train_judge(wavs, labels, codec.spec.sample_rate)
-        _publish(config, replace(model, judge=judge), "generator")
+        words = Vocabulary.of(((row.label, own_texts(row)) for row in rows), pipeline.text)
+        _publish(config, replace(model, judge=judge, vocabulary=words), "generator")
 
 
 def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
@@ -196,6 +200,7 @@ def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
         codec=codec,
         generator=generator,
         judge=pipeline.judge,
+        vocabulary=pipeline.model.vocabulary,
     )
     points = replace(
         examples,

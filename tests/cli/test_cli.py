@@ -31,6 +31,7 @@ COMMANDS = (
     "data",
     "texture",
     "doctor",
+    "models",
     "whois",
 )
 DATA = ("check", "fetch", "forget", "pack")

@@ -67,6 +67,7 @@ def test_every_part_leaves_its_file(finished: ExperimentConfig) -> None:
         "codec/model/ATTRIBUTION.csv",
         "codec/model/README.md",
         "generator/model/judge.safetensors",
+        "generator/model/words.safetensors",
     ):
         assert (run / name).is_file(), name
     assert len(list((run / "latents").iterdir())) == 1
