@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from audiogen.codecs import AnyCodec, find_saved, kind_of
 from audiogen.codecs.discriminators import DiscriminatorConfig
 from audiogen.codecs.losses import SpectralLossConfig
+from audiogen.codecs.saved import SavedConfig, codec_digest, find_codec
 from audiogen.conditioning.text import TextConfig
 from audiogen.data.intake.licences import LicenceTerms
 from audiogen.generators import (
@@ -22,8 +23,9 @@ from audiogen.generators import (
 )
 from audiogen.generators.abilities import HasPaths
 from audiogen.limits import MAX_SEED, MAX_WINDOWS, MIN_SECONDS
-from audiogen.run_folder import RunFolder
+from audiogen.run_folder import CONFIG, RunFolder, model_digest
 from audiogen.schema import Config, ConfigError, UserPath, by_type, parse_config, read_config
+from audiogen.start import AnyStart, like_start
 from audiogen.storage import digest_of
 
 Stage = Literal["codec", "generator", "distil"]
@@ -216,6 +218,9 @@ class ExperimentConfig(Config):
     text: TextConfig = TextConfig()
     generator: AnyGenerator | None = None
     """None trains a codec alone."""
+    start: AnyStart = None
+    """A model whose weights the generator's training begins with, such as runs/diffusion; None or
+    scratch begins with random ones."""
     distil: DistilConfig | None = None
     """None is no few-step stage."""
     data: DataConfig = DataConfig()
@@ -250,6 +255,8 @@ class ExperimentConfig(Config):
                     f"{name}={seconds} is shorter than four latent frames of"
                     f" {frame:.3f} s (codec.hop_length / codec.sample_rate)"
                 )
+        if self.start is not None and self.generator is None:
+            raise ValueError("start: there is no generator that could begin anywhere")
         if self.distil is not None and self.generator is None:
             raise ValueError("distil needs a generator to learn from; add a generator section")
         if self.generator is not None:
@@ -328,12 +335,14 @@ def load_config(
 ) -> ExperimentConfig:
     """Read a recipe, or the recipe of a run folder, with `key.path=value` overrides.
 
-    What a saved codec is, is filled in from its folder.
+    What a saved codec is, is filled in from its folder, and what the generator is, from the model
+    that it starts from.
 
     Args:
         recipe: the YAML file, or a run folder.
         overrides: in the order they were given.
-        must_find: that the saved codec is not there is an error; else it stays as it is written.
+        must_find: that the saved codec or the model to start from is not there is an error; else
+            they stay as they are written.
 
     Raises:
         ConfigError: lists everything that is wrong, by key path.
@@ -344,13 +353,45 @@ def load_config(
     """
     path = RunFolder(recipe).config if recipe.is_dir() else recipe
     config = read_config(ExperimentConfig, path, overrides, derived=True)
-    try:
-        codec = find_saved(config.codec)
-    except (OSError, ValueError) as error:
-        if isinstance(error, FileNotFoundError) and not must_find:
-            return config
-        raise ConfigError(f"{path}: codec.path: {error}") from None
-    if codec is config.codec:
+    found: dict[str, Any] = {}
+    for key, find in (("codec.path", _found_codec), ("start", _found_start)):
+        try:
+            found |= find(config)
+        except (OSError, ValueError) as error:
+            if isinstance(error, FileNotFoundError) and not must_find:
+                return config
+            raise ConfigError(f"{path}: {key}: {error}") from None
+    if not found:
         return config
-    tree = {**config.model_dump(mode="json"), "codec": codec.model_dump(mode="json")}
+    tree = {**config.model_dump(mode="json"), **found}
     return parse_config(ExperimentConfig, tree, source=str(path))
+
+
+def _found_codec(config: ExperimentConfig) -> dict[str, Any]:
+    """The block of a saved codec as its folder fills it in; nothing where nothing is open."""
+    codec = find_saved(config.codec)
+    return {} if codec is config.codec else {"codec": codec.model_dump(mode="json")}
+
+
+def _found_start(config: ExperimentConfig) -> dict[str, Any]:
+    """The blocks of the start and of the generator, as the model to start from fills them in.
+
+    Raises:
+        FileNotFoundError: there is no such model.
+        ValueError: the run's codec is not the model's.
+    """
+    start = config.start
+    if start is None or start.digest or config.generator is None:
+        return {}
+    folder = start.folder
+    codec = find_saved(config.codec)
+    if not isinstance(codec, SavedConfig) or codec.digest != codec_digest(find_codec(start.path)):
+        raise ValueError(
+            f"{start.path}: its generator knows the latents of its own codec alone\n"
+            f"  add codec.type=saved codec.path={start.path}, or take start=scratch"
+        )
+    trained = read_config(ModelConfig, folder / CONFIG).generator
+    return {
+        "start": {"path": str(start.path), "digest": model_digest(folder)},
+        "generator": like_start(config.generator, trained),
+    }

@@ -118,6 +118,7 @@ def _own_settings(config: ExperimentConfig, stage: str) -> dict[str, Any]:
     }
     if stage != "codec":
         settings["generator"] = tree["generator"]
+        settings["start"] = "" if config.start is None else config.start.digest
         settings["train"]["generator"] = tree["train"]["generator"]
         settings["text"] = tree["text"]
         settings["data"] = {"clip_seconds": config.data.clip_seconds}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from audiogen.data.manifest import ManifestRow
@@ -21,13 +21,20 @@ def plain_cell(text: str) -> str:
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
-def attribution_csv(rows: Sequence[ManifestRow]) -> str:
-    """Return the text of the table: a line per row, every cell quoted, no cell a formula."""
+def attribution_csv(rows: Sequence[ManifestRow], before: Sequence[Mapping[str, str]] = ()) -> str:
+    """Return the text of the table: a line per row, every cell quoted, no cell a formula.
+
+    Args:
+        rows: of training files.
+        before: lines of another such table, which follow.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in rows:
         writer.writerow([plain_cell(str(getattr(row, column))) for column in COLUMNS])
+    for line in before:
+        writer.writerow([plain_cell(line[column]) for column in COLUMNS])
     return text.getvalue()
 
 

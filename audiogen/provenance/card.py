@@ -29,6 +29,7 @@ def model_config(
     generator: GeneratorConfig,
     codec: CodecConfig,
     rows: Sequence[ManifestRow],
+    before: Sequence[Mapping[str, str]] = (),
 ) -> ModelConfig:
     """What the model of an experiment says about itself.
 
@@ -37,6 +38,7 @@ def model_config(
         generator: The generator's settings, with the ranges of its controls.
         codec: The settings of the codec itself; those of a saved codec stand in its folder.
         rows: The training files.
+        before: What the model that training began from had learnt from, see `learnt_before`.
     """
     return ModelConfig(
         name=config.name,
@@ -45,7 +47,7 @@ def model_config(
         generator=generator,
         sample=config.sample,
         clip_seconds=config.data.clip_seconds,
-        licences=count_licences(rows),
+        licences=count_licences(rows, before),
         terms=config.terms,
         codec_licence=_licence_of(codec, config, rows),
     )
@@ -63,50 +65,87 @@ def _licence_of(codec: CodecConfig, config: ExperimentConfig, rows: Sequence[Man
     return ", ".join(f"{name} ({count} files)" for name, count in sorted(counts.items()))
 
 
-def require_allowed(codec: Path, terms: LicenceTerms) -> None:
-    """Raise ValueError when a codec learnt from sounds that may not be used under `terms`.
+def learnt_before(model: Path, rows: Sequence[ManifestRow]) -> list[dict[str, str]]:
+    """Return the sounds that the model which training began from had learnt from.
 
     Args:
-        codec: The folder of the codec. Without a table of attributions in it, nothing is known of
-            its sounds.
-        terms: The licence terms of the run that takes it.
+        model: Its folder. Without a table of attributions in it, nothing is known of its sounds.
+        rows: The training files; sounds that are among them, too, are left out.
     """
-    table = codec / ATTRIBUTION_FILE
+    table, own = model / ATTRIBUTION_FILE, {row.sha256 for row in rows}
+    found = read_attribution(table) if table.is_file() else []
+    return [row for row in found if row["sha256"] not in own]
+
+
+def require_allowed(folder: Path, terms: LicenceTerms, *, key: str) -> None:
+    """Raise ValueError when a codec or model learnt from sounds that `terms` do not allow.
+
+    Args:
+        folder: Where it lies. Without a table of attributions there, nothing is known of its
+            sounds.
+        terms: The licence terms of the run that takes it.
+        key: The setting that names it.
+    """
+    table = folder / ATTRIBUTION_FILE
     rows = read_attribution(table) if table.is_file() else []
     refused = sorted(
         {row["licence"] or "no licence" for row in rows if terms.refusal(row["licence"])}
     )
     if refused:
         raise ValueError(
-            f"codec.path: the codec learnt from sounds of {', '.join(refused)}\n"
+            f"{key}: it learnt from sounds of {', '.join(refused)}\n"
             f"  data.licence_policy={terms.licence_policy} does not allow that\n"
-            "  take another codec, train one on your own sounds, or change the policy"
+            "  take another one, train it on your own sounds, or change the policy"
         )
 
 
-def count_licences(rows: Sequence[ManifestRow]) -> dict[str, int]:
+def count_licences(
+    rows: Sequence[ManifestRow], before: Sequence[Mapping[str, str]] = ()
+) -> dict[str, int]:
     """Files by licence, in the order of the names."""
-    return dict(sorted(Counter(row.licence or "unknown" for row in rows).items()))
+    names = [*(row.licence for row in rows), *(row["licence"] for row in before)]
+    return dict(sorted(Counter(name or "unknown" for name in names).items()))
 
 
 def documents(
-    name: str, card: str, rows: Sequence[ManifestRow], terms: LicenceTerms
+    name: str,
+    card: str,
+    rows: Sequence[ManifestRow],
+    terms: LicenceTerms,
+    before: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, str]:
-    """The files beside the weights, by name: the card, the attributions and the Croissant."""
+    """The files beside the weights, by name: the card, the attributions and the Croissant.
+
+    The attributions are of the training files and of what was learnt `before`, the Croissant of
+    the training files.
+    """
     today = datetime.now(UTC).date()
     return {
         CARD_FILE: card,
-        ATTRIBUTION_FILE: attribution_csv(rows),
+        ATTRIBUTION_FILE: attribution_csv(rows, before),
         CROISSANT_FILE: croissant_json(name, rows, terms, published=today),
     }
 
 
-def model_card(config: ModelConfig, rows: Sequence[ManifestRow]) -> str:
-    """Return README.md of a model folder: what it is, what it learnt from, how to use it."""
+def model_card(
+    config: ModelConfig,
+    rows: Sequence[ManifestRow],
+    before: Sequence[Mapping[str, str]] = (),
+    start: str = "",
+) -> str:
+    """Return README.md of a model folder: what it is, what it learnt from, how to use it.
+
+    Args:
+        config: What the model says of itself.
+        rows: The training files.
+        before: What the model that training began from had learnt from.
+        start: What that model is called; empty where there was none.
+    """
     return TEXTS["model"].format(
         config=config,
         prompt=min((row.label for row in rows if row.label), default="rain"),
         sounds=_sounds(rows, config.terms),
+        start=_start(start, before),
         codec_licence=_codec_licence(config),
         controls=_controls(config),
     )
@@ -133,6 +172,18 @@ def _sounds(rows: Sequence[ManifestRow], terms: LicenceTerms | None) -> str:
         labels=", ".join(f"{label} ({count})" for label, count in sorted(labels.items())),
         policy="Nobody stated a licence policy." if terms is None else terms.describe(),
         licences="\n".join(f"- {name}: {n} files" for name, n in count_licences(rows).items()),
+    )
+
+
+def _start(name: str, before: Sequence[Mapping[str, str]]) -> str:
+    """The section on the model that training began from; empty where there was none."""
+    if not name:
+        return ""
+    counts = count_licences([], before)
+    return TEXTS["start"].format(
+        name=name,
+        files=len(before),
+        licences="\n".join(f"- {licence}: {number} files" for licence, number in counts.items()),
     )
 
 

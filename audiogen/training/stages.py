@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -20,7 +20,7 @@ from audiogen.data.loading.captions import own_texts
 from audiogen.data.loading.clips import ClipDataset, read_beginning, read_clips, thinned
 from audiogen.data.loading.latents import encode_rows
 from audiogen.data.loading.measured import find_ranges
-from audiogen.data.manifest import read_split
+from audiogen.data.manifest import ManifestRow, read_split
 from audiogen.experiment import ExperimentConfig, Stage
 from audiogen.generators import build_generator
 from audiogen.generators.abilities import HasPaths
@@ -32,6 +32,7 @@ from audiogen.pipeline import Pipeline
 from audiogen.provenance.card import (
     codec_card,
     documents,
+    learnt_before,
     model_card,
     model_config,
     require_allowed,
@@ -40,6 +41,7 @@ from audiogen.run_folder import WEIGHTS, write_documents
 from audiogen.seal import MANIFEST, require_whole
 from audiogen.seeds import hashed_seed
 from audiogen.stage_settings import is_done, stage_settings, write_settings
+from audiogen.start import begin_from
 from audiogen.storage import digest_of, publish_folder, sha256_file
 from audiogen.training.allocator import keep_freed_memory
 from audiogen.training.distil import PathDataset, collate_paths, write_paths
@@ -140,7 +142,7 @@ def _take_codec(config: ExperimentConfig, folder: Path) -> None:
             if (folder.parent / WEIGHTS).is_file():
                 write_documents(model, {}, origin=folder.parent)
             write_documents(model, {}, origin=folder)
-        require_allowed(model, config.terms)
+        require_allowed(model, config.terms, key="codec.path")
         write_settings(model, config, "codec")
     _log.info("codec: taken from %s", folder)
 
@@ -158,8 +160,11 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
     wanted = config.generator.with_ranges(ranges)
     torch.manual_seed(hashed_seed("weights", config.seed))
     generator = build_generator(wanted, codec.spec, TEXT_DIM, window)
+    if config.start is not None:
+        require_allowed(config.start.folder, config.terms, key="start")
+        begin_from(generator, config.start.folder)
     rows = read_split(config.run.manifest, "train")
-    own = model_config(config, wanted, codec.config, rows)
+    own = model_config(config, wanted, codec.config, rows, _before(config, rows))
     model = Model(config=own, codec=codec, generator=generator)
     pipeline = Pipeline(model)
     run = _stage_run(config, "generator", accelerator, _demo(config, pipeline))
@@ -196,7 +201,9 @@ def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     generator.conditioner.keep_all()  # a path belongs to all of its conditions
     rows = read_split(config.run.manifest, "train")
     student = Model(
-        config=model_config(config, pipeline.config.generator, codec.config, rows),
+        config=model_config(
+            config, pipeline.config.generator, codec.config, rows, _before(config, rows)
+        ),
         codec=codec,
         generator=generator,
         judge=pipeline.judge,
@@ -250,10 +257,18 @@ def _demo(config: ExperimentConfig, pipeline: Pipeline) -> Demo:
     return demo
 
 
+def _before(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> list[dict[str, str]]:
+    """What the model that training began from had learnt from; nothing where there was none."""
+    return [] if config.start is None else learnt_before(config.start.folder, rows)
+
+
 def _publish(config: ExperimentConfig, model: Model, stage: Stage) -> None:
     """Write the stage's model: itself with its card, attribution and settings."""
     rows = read_split(config.run.manifest, "train")
-    texts = documents(config.name, model_card(model.config, rows), rows, config.terms)
+    before = _before(config, rows)
+    start = "" if config.start is None else str(config.start.path)
+    card = model_card(model.config, rows, before, start)
+    texts = documents(config.name, card, rows, config.terms, before)
     with publish_folder(config.run.model(stage)) as folder:
         write_model(folder, model, texts)
         if model.config.codec_licence:  # it learnt from other sounds, or others trained it

@@ -1,0 +1,92 @@
+"""Where a generator's training begins: with random weights, or with those of a trained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+from audiogen.generators import GeneratorConfig, LatentGenerator
+from audiogen.run_folder import WEIGHTS, find_model, model_digest
+from audiogen.schema import Config, UserPath
+from audiogen.storage import read_tensors
+from audiogen.trees import merged_trees
+
+SCRATCH = "scratch"
+"""The word for random weights."""
+
+
+class StartConfig(Config):
+    """A model whose weights training begins with; it is only read.
+
+    The run needs the codec of that model (`codec.type=saved`): its generator knows no other
+    latents. Settings of the generator that the recipe leaves open are those of the model.
+    """
+
+    path: UserPath
+    """A run folder, a model folder, or the name of a model of the library."""
+    digest: str = ""
+    """Names the model's weights; another model at `path` is refused. Empty until it is found."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the model lies.
+
+        Raises:
+            FileNotFoundError: there is none at `path`.
+            ValueError: it is another one than `digest` names, or not sealed.
+        """
+        folder = find_model(self.path)
+        if self.digest and model_digest(folder) != self.digest:
+            raise ValueError(
+                f"{folder}: another model than this run began with\n"
+                f"  expected the one of digest {self.digest}, got {model_digest(folder)}\n"
+                "  put the old one there again, or begin another run (run_dir=...)"
+            )
+        return folder
+
+
+def _as_block(value: Any) -> Any:
+    """Let a path stand for the block, and a word for none."""
+    if value == SCRATCH:
+        return None
+    return {"path": value} if isinstance(value, str | Path) else value
+
+
+AnyStart = Annotated[StartConfig | None, BeforeValidator(_as_block)]
+
+
+def like_start(own: GeneratorConfig, trained: GeneratorConfig) -> dict[str, Any]:
+    """Return the settings of a generator with those of a trained one where it says nothing.
+
+    Both may be of two types with the same network, as diffusion and flow are.
+    """
+    known = set(type(own).model_fields)
+    left_open = {
+        name: value for name, value in trained.model_dump(mode="json").items() if name in known
+    }
+    said = own.model_dump(mode="json", exclude_unset=True)
+    return {**merged_trees(left_open, said), "type": own.type}
+
+
+def begin_from(generator: LatentGenerator, folder: Path) -> None:
+    """Give a generator the weights of the model in `folder`.
+
+    Raises:
+        ValueError: its network is another one.
+    """
+    weights, own = read_tensors(folder / WEIGHTS), generator.state_dict()
+    others = sorted(
+        name
+        for name in weights.keys() | own.keys()
+        if name not in weights or name not in own or weights[name].shape != own[name].shape
+    )
+    if others:
+        raise ValueError(
+            f"start: {folder}: a network of other parts or sizes ({len(others)} of"
+            f" {len(own)} tensors, such as {others[0]})\n"
+            "  leave generator.dim, depth, num_heads and controls as that model has them,"
+            " or take start=scratch"
+        )
+    generator.load_state_dict(weights)
