@@ -66,7 +66,7 @@ Control = Annotated[
         metavar="NAME=VALUE",
         help="How it should measure, of what the model was trained with: brightness (Hz), density"
         " (events per second), roughness, stationarity, tonality (0 to 1), pitch (Hz), tempo (bpm),"
-        " key (such as Amin); may be repeated.",
+        " key (such as Amin), bandwidth (Hz); may be repeated.",
     ),
 ]
 

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from audiogen.conditioning.controls import (
@@ -17,6 +17,7 @@ from audiogen.conditioning.controls import (
     MEASURES,
     ControlName,
     Controls,
+    ControlValue,
     Span,
     control_number,
     describe_range,
@@ -51,6 +52,9 @@ class ConditionerConfig(Config):
     """Measures of a sound that the model learns to follow, such as [brightness, density]. In a
     model each has its range. A recipe may give one; auto is that of the training sounds from the
     1st percentile to the 99th."""
+    defaults: dict[ControlName, ControlValue] = Field(default_factory=dict)
+    """Values of controls that a take has where it asks for none, such as {bandwidth: 20000} of a
+    model that has learnt from many MP3 files, whose end at 16 kHz is not theirs."""
 
     @field_validator("controls")
     @classmethod
@@ -66,6 +70,14 @@ class ConditionerConfig(Config):
             if name == "key" and span != KEY_RANGE:
                 raise ValueError("key: it has no range of its own")
         return controls
+
+    @model_validator(mode="after")
+    def _defaults_are_of_controls(self) -> Self:
+        for name, value in self.defaults.items():
+            if name not in self.controls:
+                raise ValueError(f"defaults: {name} is not among the controls of this model")
+            control_number(name, value)
+        return self
 
     @property
     def ranges(self) -> dict[str, Span]:
@@ -92,13 +104,16 @@ class ConditionerConfig(Config):
         return self.model_copy(update={"controls": filled})
 
     def numbers(self, controls: Controls) -> dict[str, float]:
-        """The numbers that stand for the values of controls.
+        """The numbers that stand for the values of controls, and for those of `defaults`.
 
         Raises:
             ConfigError: the model was not trained with one of them, or not with such a value.
         """
         ranges = self.ranges
-        numbers = {}
+        numbers = {
+            str(name): min(max(control_number(name, value), ranges[name][0]), ranges[name][1])
+            for name, value in self.defaults.items()
+        }
         problems = []
         for name, value in controls.items():
             try:

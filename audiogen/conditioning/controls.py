@@ -22,7 +22,15 @@ CONTROL_RANGES: Mapping[str, Span] = {"seconds": (0.0, 30.0), "role": (0.0, 2.0)
 """Controls every generator knows, with the range that training usually covers."""
 
 ControlName = Literal[
-    "brightness", "density", "roughness", "stationarity", "tonality", "pitch", "tempo", "key"
+    "brightness",
+    "density",
+    "roughness",
+    "stationarity",
+    "tonality",
+    "pitch",
+    "tempo",
+    "key",
+    "bandwidth",
 ]
 CONTROL_NAMES: tuple[ControlName, ...] = get_args(ControlName)
 """Controls that a generator knows when it was trained with them: measures of the sound."""
@@ -62,6 +70,7 @@ MEASURES: Mapping[str, Measure] = {
     "pitch": Measure(attribute="pitch_hz", unit="Hz", octaves=True),
     "tempo": Measure(attribute="tempo_bpm", unit="bpm"),
     "key": Measure(attribute="key"),
+    "bandwidth": Measure(attribute="bandwidth_hz", unit="Hz", octaves=True),
 }
 KEY_RANGE: Span = (0.0, float(len(KEYS) - 1))
 

@@ -10,7 +10,7 @@ import torch
 from numba.np.ufunc.gufunc import GUFunc
 from torch import Tensor
 
-from audiogen.audio.dsp import stereo_correlation
+from audiogen.audio.dsp import resample, stereo_correlation
 from audiogen.audio.measure import measures
 from audiogen.audio.measure.measures import (
     measure_some,
@@ -99,6 +99,18 @@ def test_stationarity_of_a_decay_is_that_of_its_spread() -> None:
     wav = tone(1000, 4.0) * 10 ** (-50 / 20 * clock(4.0) / 4).float()
     wanted = 1 / (1 + 50 / math.sqrt(12) / 6)
     assert measure_sound(wav, RATE).stationarity == pytest.approx(wanted, rel=0.05)
+
+
+@pytest.mark.parametrize("cut", [8_000, 11_025, 16_000, 19_000])
+@pytest.mark.parametrize("colour", [0.0, 1.0])
+def test_where_high_frequencies_were_cut_off_is_found(cut: int, colour: float) -> None:
+    """In noise, white and falling by 6 dB an octave, that went through a lower sample rate."""
+    spectrum = torch.fft.rfft(torch.randn(3 * RATE))
+    hertz = torch.linspace(0, RATE / 2, len(spectrum))
+    noise = torch.fft.irfft(spectrum / hertz.clamp(min=20) ** colour)[None]
+    assert measure_sound(noise, RATE).bandwidth_hz == RATE / 2
+    there = resample(resample(noise, RATE, 2 * cut), 2 * cut, RATE)
+    assert measure_sound(there, RATE).bandwidth_hz == pytest.approx(cut, rel=0.06)
 
 
 @pytest.mark.parametrize("bpm", [72, 90, 120, 150])

@@ -40,6 +40,23 @@ def test_every_control_has_its_measure() -> None:
     assert KEYS[:4] == ("Cmaj", "Amin", "Gmaj", "Emin")
 
 
+def test_what_is_not_asked_for_has_its_default() -> None:
+    known = KNOWN.model_copy(update={"defaults": {"brightness": 9000, "key": "Gmaj"}})
+    assert known.numbers({}) == {"brightness": 6000, "key": 2}  # the end of its range, no refusal
+    assert known.numbers({"brightness": 300}) == {"brightness": 300, "key": 2}
+    with pytest.raises(ConfigError, match="outside"):
+        known.numbers({"brightness": 9000})
+
+
+@pytest.mark.parametrize(
+    ("defaults", "said"),
+    [({"density": 3}, "density is not among"), ({"brightness": "loud"}, "expected a number")],
+)
+def test_a_default_is_of_a_control_of_the_model(defaults: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        ConditionerConfig.model_validate({"controls": ["brightness"], "defaults": defaults})
+
+
 def test_controls_are_read_from_texts() -> None:
     read = parse_controls(["brightness=2.5e3", " key = F#min "])
     assert read == {"brightness": 2500.0, "key": "F#min"}

@@ -46,6 +46,9 @@ PERIODIC, PITCHED_SHARE = 0.8, 0.3
 """Periodicity from which a frame is periodic, and the share of the energy that must be so where a
 sound has a pitch."""
 PULSE_CLARITY = 0.4
+CUT_HZ, CUT_WIDTH_HZ, CUT_DB = 4000.0, 1000.0, 20.0
+"""Where a cut of the high frequencies is looked for from, between the means of which two stretches,
+and from which difference on it is one."""
 SILENCE = 1e-9
 OF_SILENCE: Mapping[str, float] = {
     "event_density_hz": 0.0,
@@ -68,6 +71,8 @@ class SoundMeasures:
         loudness_lufs: ITU-R BS.1770-4; None for silence, and so is `true_peak_db`.
         true_peak_db: dBTP, of the fourfold oversampled sound.
         brightness_hz: centroid of the magnitude spectrum, frames weighted by their energy.
+        bandwidth_hz: where high frequencies were cut off, as in MP3 files; half the sample rate
+            where they were not.
         event_density_hz: onsets per second.
         roughness: 0 to about 1: depth of the beating at 20 to 150 Hz within bands of hearing.
         stationarity: 1 for what stays the same, 0.5 where levels spread by 6 dB.
@@ -82,6 +87,7 @@ class SoundMeasures:
     loudness_lufs: float | None
     true_peak_db: float | None
     brightness_hz: float | None
+    bandwidth_hz: float | None
     event_density_hz: float
     roughness: float
     stationarity: float
@@ -131,6 +137,7 @@ def measure_some(wav: Tensor, sample_rate: int, names: Iterable[str]) -> dict[st
         "loudness_lufs": lambda: lufs,
         "true_peak_db": lambda: true_peak_db(wav, sample_rate),
         "brightness_hz": lambda: _brightness(samples, sample_rate),
+        "bandwidth_hz": lambda: _bandwidth(samples, sample_rate),
         "event_density_hz": lambda: len(find_events(onsets())) / seconds,
         "roughness": lambda: _roughness(samples, sample_rate),
         "stationarity": lambda: _stationarity(samples, sample_rate),
@@ -182,6 +189,23 @@ def _brightness(samples: FloatArray, sample_rate: int) -> float:
     magnitude = np.sqrt(power)
     centroids = magnitude @ hertz / np.maximum(magnitude.sum(axis=1), SILENCE)
     return float(np.average(centroids, weights=power.sum(axis=1) + SILENCE**2))
+
+
+def _bandwidth(samples: FloatArray, sample_rate: int) -> float:
+    """The steepest fall of the mean spectrum in dB, where it is as steep as a filter's."""
+    power = _frames(samples, sample_rate, FRAME_SECONDS).mean(axis=0)
+    levels = 10 * np.log10(power + 1e-16 * power.max() + SILENCE**4)
+    width = sample_rate / 2 / (len(power) - 1)  # Hz of a bin
+    reach = round(CUT_WIDTH_HZ / width)
+    places = np.arange(round(CUT_HZ / width), len(levels) - reach // 2)
+    if not len(places):
+        return sample_rate / 2
+    sums = np.concatenate([[0.0], np.cumsum(levels)])
+    ends = np.minimum(len(levels), places + reach)
+    below = (sums[places] - sums[places - reach]) / reach
+    falls = below - (sums[ends] - sums[places]) / (ends - places)
+    steepest = int(falls.argmax())
+    return float(places[steepest] * width) if falls[steepest] >= CUT_DB else sample_rate / 2
 
 
 @functools.cache
