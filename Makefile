@@ -39,7 +39,7 @@ SETTINGS = $(call quoted,run_dir=$(RUN_DIR)) $(DATA_SETTING) $(SAVED) $(ARGS)
 LAUNCH ?= $(if $(CLUSTER),$(BIN)/accelerate launch -m audiogen,$(BIN)/audiogen)
 
 .DEFAULT_GOAL := help
-.PHONY: help recipe-codec recipes setup setup-dev format lint types test test-slow test-nightly check clean
+.PHONY: help base recipe-codec recipes setup setup-dev format lint types test test-slow test-nightly check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' Makefile | sed -E 's/^([^:]+):[^#]*## /\1|/' | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -51,6 +51,8 @@ recipe-%: setup ## prepare, train and evaluate a recipe: recipe-diffusion [DATA=
 
 recipe-codec: recipe-rvq ## the token codec alone: recipes/rvq.yaml
 
+BASE_CODEC := codec.type=saved codec.path=runs/base-codec
+
 FAMILIES := diffusion flow autoregressive
 
 # The flow takes the VAE that the diffusion recipe has trained, with its settings.
@@ -59,6 +61,12 @@ recipes: ## the three families of generators on the same data, and one table of 
 	$(MAKE) --no-print-directory recipe-flow $(call quoted,CODEC=$(call run-of,diffusion)) ARGS='$(filter-out codec.%,$(ARGS))'
 	$(MAKE) --no-print-directory recipe-autoregressive
 	$(BIN)/audiogen compare $(foreach family,$(FAMILIES),$(call quoted,$(call run-of,$(family))))
+
+base: setup ## train the base models on a large set of recordings, in hours: base DATA=FOLDER
+	$(BIN)/audiogen train recipes/base/codec.yaml $(DATA_SETTING) $(ARGS)
+	$(BIN)/audiogen evaluate recipes/base/codec.yaml $(DATA_SETTING) $(ARGS)
+	$(BIN)/audiogen train recipes/base/flow.yaml $(BASE_CODEC) $(DATA_SETTING) $(ARGS)
+	$(BIN)/audiogen evaluate recipes/base/flow.yaml $(BASE_CODEC) $(DATA_SETTING) $(ARGS)
 
 setup: .venv/.setup ## make .venv with what audiogen runs on [TORCH_INDEX=URL] [PYTHON=python3.12]
 

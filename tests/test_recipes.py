@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from audiogen.codecs import build_codec
+from audiogen.conditioning.controls import CONTROL_NAMES
 from audiogen.conditioning.text import TEXT_DIM
 from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.generators import build_generator
@@ -23,7 +24,9 @@ def num_parameters(config: ExperimentConfig) -> list[int]:
         models.append(codec)
         if config.generator is not None:
             window = codec.spec.num_frames(config.data.clip_seconds)
-            models.append(build_generator(config.generator, codec.spec, TEXT_DIM, window))
+            ranges = dict.fromkeys(CONTROL_NAMES, (1.0, 2.0))  # training takes those of its sounds
+            generator = config.generator.with_ranges(ranges)
+            models.append(build_generator(generator, codec.spec, TEXT_DIM, window))
     return [sum(p.numel() for p in model.parameters()) for model in models]
 
 
