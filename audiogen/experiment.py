@@ -177,6 +177,9 @@ class LoopConfig(Config):
     """Steps between checkpoints."""
     demo_every: int = Field(default=275, ge=1)
     """Steps between audio demos; there is one before the first step and after the last."""
+    held_out_clips: int = Field(default=0, ge=0)
+    """Held-out clips, and as many training clips, whose losses are written down with each demo of
+    the generator (`held_out_loss` and `known_loss`, of the averaged weights); 0 is none."""
     demo_prompts: tuple[str, ...] = ()
     """Prompts of the generator's demos; empty takes the first four labels of the data."""
     allow_change: bool = False

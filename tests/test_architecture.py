@@ -23,7 +23,7 @@ LAYERS = (  # a module may import from its own package and from rows above it, n
     {"stage_settings"},
     {"model_folder"},
     {"pipeline"},
-    {"takes"},
+    {"takes", "clip_batch"},
     {"provenance"},
     {"training", "evaluation"},
     {"pack"},

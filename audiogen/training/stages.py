@@ -53,6 +53,7 @@ from audiogen.training.loop.generator_loop import train_generator
 from audiogen.training.loop.stage import Demo, Examples, StageRun
 from audiogen.training.loop.tracking import Tracker
 from audiogen.training.preparation import prepare_held
+from audiogen.training.watching import WatchedLosses
 
 SCALE_FILES = 512
 """Training files from which the scale of the latents is taken, at most."""
@@ -243,12 +244,16 @@ def _stage_run(
 
 
 def _demo(config: ExperimentConfig, pipeline: Pipeline) -> Demo:
-    """Takes of the recipe's prompts, or of the first labels, with fixed seeds."""
+    """Losses on held-out clips, and takes of the recipe's prompts, or of the first labels."""
     labels = {row.label for row in read_split(config.run.manifest, "train") if row.label}
     prompts = config.train.demo_prompts or sorted(labels)[:4] or [""]
     seeds = range(DEMO_SEED, DEMO_SEED + len(prompts))
 
+    watched = WatchedLosses(config, pipeline)
+
     def demo(step: int, tracker: Tracker) -> None:
+        if losses := watched():
+            tracker.log(step, losses)
         seconds = max(MIN_SECONDS, config.data.clip_seconds)
         wavs = pipeline(prompts, seconds=seconds, seeds=seeds)
         for number, (prompt, wav) in enumerate(zip(prompts, wavs, strict=True)):

@@ -59,7 +59,7 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     batch = Batch(latents=torch.zeros(3, 2, 6), mask=mask, conditions=conditions)
     rows = ["a.wav", "b.wav", "c.wav"]
     monkeypatch.setattr(subject, "read_split", lambda *_: rows)
-    monkeypatch.setattr(subject, "_clips", lambda *_: batch)
+    monkeypatch.setattr(subject, "clip_batch", lambda *_: batch)
 
     for kind in (Latents, Tokens):  # what else a generator does is not asked for
         monkeypatch.setattr(kind, "__abstractmethods__", frozenset())

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
 
-from audiogen.conditioning.controls import make_controls
+from audiogen.clip_batch import clip_batch
 from audiogen.data.loading.clips import thinned
-from audiogen.data.loading.examples import drawn
-from audiogen.data.loading.latents import encode_rows
-from audiogen.data.manifest import ManifestRow, read_split
+from audiogen.data.manifest import read_split
 from audiogen.evaluation.scores import Bits, Likelihood
 from audiogen.experiment import ExperimentConfig
 from audiogen.generators.abilities import PredictsLatents, PredictsTokens
 from audiogen.generators.ode.likelihood import NOISE_LEVEL
 from audiogen.nn.lowbit import WeightKind
 from audiogen.pipeline import Pipeline
-from audiogen.seeds import numbers_of
-from audiogen.types import Batch, Conditions
 
 TOKEN_CLIPS = 256
 """Most clips of a split whose tokens are predicted; one pass of the network is cheap."""
@@ -54,7 +49,7 @@ def _of_latents(
         rows = thinned(read_split(config.run.manifest, split), config.evaluate.likelihood_clips)
         if not rows:
             continue
-        clips = _clips(config, pipeline, rows, generator.window_frames)
+        clips = clip_batch(pipeline, config.sounds, rows)
         bits = generator.bits_per_dimension(clips, seeds=range(len(rows)))
         spread = float(bits.std(correction=0))
         found[split] = Bits(mean=float(bits.mean()), std=spread, clips=len(rows))
@@ -80,7 +75,7 @@ def _of_tokens(
         rows = thinned(read_split(config.run.manifest, split), TOKEN_CLIPS)
         if not rows:
             continue
-        clips = _clips(config, pipeline, rows, generator.window_frames)
+        clips = clip_batch(pipeline, config.sounds, rows)
         frames = clips.mask.sum(dim=1)
         for weights in WEIGHTS if split == "held_out" else WEIGHTS[:1]:
             parts = clips.pieces(config.evaluate.batch_size)
@@ -105,32 +100,3 @@ def _of_tokens(
         structureless=spec.bits_per_second(),
         held_out_with=reduced,
     )
-
-
-def _clips(
-    config: ExperimentConfig, pipeline: Pipeline, rows: Sequence[ManifestRow], window: int
-) -> Batch:
-    """Encode the first window of each file, and draw what the codec leaves open."""
-    codec = pipeline.codec
-    items = list(encode_rows(config.sounds, rows, codec, min_frames=window))
-    frames = [min(item.num_frames, window) for item in items]
-    mask = torch.arange(window)[None] < torch.tensor(frames)[:, None]
-    states = pipeline.text([row.prompt or row.label for row in rows])
-    controls = make_controls(
-        seconds=[number / codec.spec.frame_rate for number in frames],
-        roles=["slice" if item.num_frames > window else item.row.role for item in items],
-    )
-    conditions = Conditions(
-        text=states.states, text_mask=states.mask, pooled=states.pooled, controls=controls
-    )
-    open_std = None if codec.open_std is None else codec.open_std.cpu()
-    latents = [
-        drawn(item.latents[:, :window], open_std, numbers_of("likelihood", 0, item.row.path))
-        for item in items
-    ]
-    batch = Batch(
-        latents=torch.stack(latents),
-        mask=mask,
-        conditions=conditions,
-    )
-    return batch.to(codec.device)
