@@ -119,6 +119,9 @@ class GeneratorTrainConfig(Config):
     words: bool = True
     """Whether sounds are also called dull or bright, sparse or dense, and soft or heavy, where they
     measure so among those of their label."""
+    captions: int = Field(default=1, ge=0, le=100)
+    """How often the captions of a sound are said where its label alone is said five times, and with
+    words twice. Raise it where captions tell more than labels do."""
     mixtures: float = Field(default=0.1, ge=0, le=0.9)
     """Share of the training examples that are two sounds of different labels at once, "rain and
     bell", or one after the other, "rain, then bell"; there are none with fewer than two labels."""
@@ -180,6 +183,9 @@ class LoopConfig(Config):
     held_out_clips: int = Field(default=0, ge=0)
     """Held-out clips, and as many training clips, whose losses are written down with each demo of
     the generator (`held_out_loss` and `known_loss`, of the averaged weights); 0 is none."""
+    keep_best: bool = False
+    """Whether the generator's model is that of the demo with the lowest `held_out_loss`, and not
+    that of the last step: what is trained for long on few sounds learns them by heart."""
     demo_prompts: tuple[str, ...] = ()
     """Prompts of the generator's demos; empty takes the first four labels of the data."""
     allow_change: bool = False
@@ -247,6 +253,18 @@ class ExperimentConfig(Config):
         return {**tree, "sample": {"type": family, **given}}
 
     @model_validator(mode="after")
+    def _has_what_it_asks_for(self) -> Self:
+        if self.train.keep_best and not self.train.held_out_clips:
+            raise ValueError(
+                "train.keep_best compares held-out losses; set train.held_out_clips=16"
+            )
+        if self.start is not None and self.generator is None:
+            raise ValueError("start: there is no generator that could begin anywhere")
+        if self.distil is not None and self.generator is None:
+            raise ValueError("distil needs a generator to learn from; add a generator section")
+        return self
+
+    @model_validator(mode="after")
     def _blocks_fit(self) -> ExperimentConfig:
         frame = self.codec.hop_length / self.codec.sample_rate
         for name, seconds in (
@@ -258,10 +276,6 @@ class ExperimentConfig(Config):
                     f"{name}={seconds} is shorter than four latent frames of"
                     f" {frame:.3f} s (codec.hop_length / codec.sample_rate)"
                 )
-        if self.start is not None and self.generator is None:
-            raise ValueError("start: there is no generator that could begin anywhere")
-        if self.distil is not None and self.generator is None:
-            raise ValueError("distil needs a generator to learn from; add a generator section")
         if self.generator is not None:
             most = MAX_WINDOWS * self.data.clip_seconds
             if not MIN_SECONDS <= self.evaluate.seconds <= most:

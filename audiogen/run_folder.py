@@ -60,8 +60,10 @@ class RunFolder:
         """Real clips beside what the codec makes of them."""
         self.scores = path / "evaluation" / "metrics.json"
         """What `audiogen evaluate` measured."""
+        self.best = path / "generator" / "best"
+        """The generator's weights at the demo whose held-out loss was lowest so far."""
         checkpoints = (self.checkpoints(stage) for stage in ("codec", "generator", "distil"))
-        self.training_state = (*checkpoints, path / "latents", path / "paths")
+        self.training_state = (*checkpoints, self.best, path / "latents", path / "paths")
         """What a run may keep of its training sounds beside its models."""
 
     def checkpoints(self, stage: str) -> Path:

@@ -120,6 +120,10 @@ def _own_settings(config: ExperimentConfig, stage: str) -> dict[str, Any]:
         settings["generator"] = tree["generator"]
         settings["start"] = "" if config.start is None else config.start.digest
         settings["train"]["generator"] = tree["train"]["generator"]
+        train = config.train
+        settings["train"]["kept"] = (
+            [train.held_out_clips, train.demo_every] if train.keep_best else "last"
+        )
         settings["text"] = tree["text"]
         settings["data"] = {"clip_seconds": config.data.clip_seconds}
     if stage == "distil":

@@ -92,6 +92,7 @@ def window_examples(config: ExperimentConfig, encoded: Encoded, codec: Codec) ->
         open_std=codec.open_std,
         mixtures=encoded.mixtures,
         mixture_share=config.train.generator.mixtures,
+        own_captions=config.train.generator.captions,
     )
     return Examples(
         items=dataset,

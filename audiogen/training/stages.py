@@ -53,7 +53,7 @@ from audiogen.training.loop.generator_loop import train_generator
 from audiogen.training.loop.stage import Demo, Examples, StageRun
 from audiogen.training.loop.tracking import Tracker
 from audiogen.training.preparation import prepare_held
-from audiogen.training.watching import WatchedLosses
+from audiogen.training.watching import BestWeights, WatchedLosses
 
 SCALE_FILES = 512
 """Training files from which the scale of the latents is taken, at most."""
@@ -168,9 +168,13 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
     own = model_config(config, wanted, codec.config, rows, _before(config, rows))
     model = Model(config=own, codec=codec, generator=generator)
     pipeline = Pipeline(model)
-    run = _stage_run(config, "generator", accelerator, _demo(config, pipeline))
+    best = BestWeights(config.run.best) if config.train.keep_best else None
+    run = _stage_run(config, "generator", accelerator, _demo(config, pipeline, best))
     train_generator(generator, examples, config.train.generator, run)
     if accelerator.is_main_process:
+        if best is not None:  # a run killed after its last checkpoint had not offered that step
+            best.offer(config.train.generator.steps, WatchedLosses(config, pipeline)(), generator)
+            best.give_to(generator)
         few = thinned([row for row in rows if row.label], JUDGE_FILES)
         wavs = read_clips(config.sounds, few, codec.spec, config.data.clip_seconds)
         labels = [row.label for row in few]
@@ -243,8 +247,11 @@ def _stage_run(
     )
 
 
-def _demo(config: ExperimentConfig, pipeline: Pipeline) -> Demo:
-    """Losses on held-out clips, and takes of the recipe's prompts, or of the first labels."""
+def _demo(config: ExperimentConfig, pipeline: Pipeline, best: BestWeights | None = None) -> Demo:
+    """Losses on held-out clips, and takes of the recipe's prompts, or of the first labels.
+
+    The weights with the lowest held-out loss go to `best`.
+    """
     labels = {row.label for row in read_split(config.run.manifest, "train") if row.label}
     prompts = config.train.demo_prompts or sorted(labels)[:4] or [""]
     seeds = range(DEMO_SEED, DEMO_SEED + len(prompts))
@@ -254,6 +261,8 @@ def _demo(config: ExperimentConfig, pipeline: Pipeline) -> Demo:
     def demo(step: int, tracker: Tracker) -> None:
         if losses := watched():
             tracker.log(step, losses)
+        if best is not None:
+            best.offer(step, losses, pipeline.generator)
         seconds = max(MIN_SECONDS, config.data.clip_seconds)
         wavs = pipeline(prompts, seconds=seconds, seeds=seeds)
         for number, (prompt, wav) in enumerate(zip(prompts, wavs, strict=True)):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import math
 from collections.abc import Mapping
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from audiogen.clip_batch import clip_batch
 from audiogen.data.loading.clips import thinned
@@ -13,11 +18,52 @@ from audiogen.data.manifest import read_split
 from audiogen.experiment import ExperimentConfig
 from audiogen.nn.chance import draws_of
 from audiogen.pipeline import Pipeline
+from audiogen.run_folder import WEIGHTS
+from audiogen.storage import publish_folder, read_json, read_tensors, write_tensors
 from audiogen.types import Batch
+
+STATE = "state.json"
+_log = logging.getLogger(__name__)
 
 Side = Literal["held_out", "train"]
 SPLITS: Mapping[str, Side] = {"held_out_loss": "held_out", "known_loss": "train"}
 """Losses by the names of metrics.jsonl, and the side whose clips they are of."""
+
+
+class BestWeights:
+    """Weights at the step whose held-out loss was lowest so far; a folder of the run has them.
+
+    A run that is killed and goes on finds them there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Take the folder, which need not be there yet."""
+        self._folder = folder
+
+    def offer(self, step: int, losses: Mapping[str, float], module: nn.Module) -> None:
+        """Keep the weights that `module` has now, if their loss is lower than that of the kept."""
+        kept, loss = self._kept(), losses.get("held_out_loss", math.inf)
+        if loss < (math.inf if kept is None else kept["held_out_loss"]):
+            with publish_folder(self._folder) as folder:
+                write_tensors(folder / WEIGHTS, module.state_dict())
+                told = {"step": step, "held_out_loss": loss}
+                (folder / STATE).write_text(json.dumps(told), encoding="utf-8")
+
+    def give_to(self, module: nn.Module) -> None:
+        """Give `module` the weights that were kept; where there are none, it stays as it is."""
+        kept = self._kept()
+        if kept is None:
+            _log.warning("generator: nothing is held out, so the weights of the last step are kept")
+            return
+        module.load_state_dict(read_tensors(self._folder / WEIGHTS))
+        step, loss = kept["step"], kept["held_out_loss"]
+        _log.info("generator: kept as at step %d, held-out loss %.4g", step, loss)
+
+    def _kept(self) -> dict[str, Any] | None:
+        """Step and loss of the weights that were kept."""
+        file = self._folder / STATE
+        found: dict[str, Any] | None = read_json(file) if file.is_file() else None
+        return found
 
 
 class WatchedLosses:

@@ -164,6 +164,13 @@ def test_each_wording_of_a_caption_is_said() -> None:
     assert set(said[:2]) <= possible_texts([known], words=True)
 
 
+@pytest.mark.parametrize(("own", "share"), [(0, 0.0), (1, 1 / 6), (5, 0.5)])
+def test_captions_are_said_as_often_as_is_asked(own: int, share: float) -> None:
+    told = item("a.wav", [], prompt="rain on tin")
+    said = drawn(Captions([told], own=own), told, count=3000)
+    assert said["rain on tin"] / said.total() == pytest.approx(share, abs=0.05)
+
+
 def test_of_a_sound_without_label_and_caption_nothing_is_said() -> None:
     nameless = item("0001.wav", [{"brightness": 1.0}], label="")
     captions = Captions([*graded("rain", 9), nameless])

@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from audiogen.evaluation.report.training_section import read_curves
 from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.pipeline import Pipeline
+from audiogen.schema import ConfigError
 from audiogen.training.stages import train
-from audiogen.training.watching import WatchedLosses
+from audiogen.training.watching import BestWeights, WatchedLosses
 
 TINY = Path(__file__).resolve().parents[2] / "recipes" / "tiny"
 
@@ -37,6 +39,44 @@ def test_losses_of_both_sides_are_written_with_each_demo(recipe: str, tmp_path: 
     curves, broken = read_curves(text)
     assert broken == 0
     assert "held_out_loss" in str(curves)
+
+
+def test_the_model_is_that_of_the_lowest_held_out_loss(tmp_path: Path) -> None:
+    """A learning rate that rises without end first helps, and then breaks what was learnt."""
+    breaking = ["train.generator.optim.lr=1", "train.generator.optim.warmup_steps=400"]
+    watched = ["train.held_out_clips=6", "train.keep_best=true", "train.demo_every=10"]
+    config = tiny(tmp_path / "run", "diffusion", *watched, *breaking, "train.spike_factor=1e9")
+    train(config)
+    lines = [json.loads(line) for line in config.run.metrics.read_text("utf-8").splitlines()]
+    losses = {line["step"]: line["held_out_loss"] for line in lines if "held_out_loss" in line}
+    lowest = min(losses.values())
+    assert lowest < losses[40]
+    model = WatchedLosses(config, Pipeline.from_pretrained(config.run_dir))()
+    assert model["held_out_loss"] == pytest.approx(lowest, rel=1e-4)
+    with pytest.raises(ValueError, match="kept"):  # another choice is another model
+        train(tiny(tmp_path / "run", "diffusion", *breaking))
+
+
+def test_weights_are_kept_while_they_are_the_best(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    module, best = torch.nn.Linear(1, 1), BestWeights(tmp_path / "best")
+    with caplog.at_level("WARNING", "audiogen"):
+        best.give_to(module)  # there are none yet
+    assert "nothing is held out" in caplog.text
+    for step, (loss, weight) in enumerate([(3.0, 0.3), (2.0, 0.2), (2.0, 0.5), (4.0, 0.4)]):
+        torch.nn.init.constant_(module.weight, weight)
+        BestWeights(tmp_path / "best").offer(
+            step, {"held_out_loss": loss}, module
+        )  # also after a new start
+    best.offer(9, {"known_loss": 0.0}, module)  # which says nothing
+    best.give_to(module)
+    assert module.weight.item() == pytest.approx(0.2)
+
+
+def test_the_best_needs_held_out_clips() -> None:
+    with pytest.raises(ConfigError, match=r"train.held_out_clips=16"):
+        load_config(TINY / "diffusion.yaml", ["train.keep_best=true"])
 
 
 def test_nothing_is_watched_unless_asked_for(tmp_path: Path) -> None:

@@ -80,7 +80,9 @@ def possible_texts(rows: Iterable[ManifestRow], *, words: bool) -> set[str]:
 class Captions:
     """Draws what is said of encoded sounds; which words fit, it takes from all of them."""
 
-    def __init__(self, items: Sequence[LatentItem]) -> None:
+    def __init__(self, items: Sequence[LatentItem], *, own: int = 1) -> None:
+        """Take all sounds, and how often their own captions are said; see `LABEL_ALONE`."""
+        self._own_share = own
         # Versions of a sound say the same: it is measured, and they are not.
         self._windows = {item.row.path: item.windows for item in items if _has_traits(item)}
         labels = {item.row.path: item.row.label for item in items}
@@ -114,7 +116,8 @@ class Captions:
         """Say something: the label alone most of the time, else its caption or words that fit."""
         names, own = label_texts(item.row), own_texts(item.row)
         words = word_texts(item.row.label, self.words(item, start)) if item.row.label else []
-        kinds = [texts for texts in (*[names] * LABEL_ALONE, own, *[words] * WITH_WORDS) if texts]
+        said = (*[names] * LABEL_ALONE, *[own] * self._own_share, *[words] * WITH_WORDS)
+        kinds = [texts for texts in said if texts]
         if not kinds:
             return ""
         texts = kinds[int(random.integers(len(kinds)))]

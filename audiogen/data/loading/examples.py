@@ -103,11 +103,15 @@ class LatentDataset(Dataset[Example]):
         open_std: Tensor | None = None,
         mixtures: Sequence[LatentItem] = (),
         mixture_share: float = 0.0,
+        own_captions: int = 1,
     ) -> None:
-        """Cut windows of items; what the codec leaves open (D, 1) is drawn each time."""
+        """Cut windows of items; what the codec leaves open (D, 1) is drawn each time.
+
+        For `own_captions` see `Captions`.
+        """
         self._window, self._frame_rate, self._seed = window_frames, frame_rate, seed
         self._open_std = None if open_std is None else open_std.cpu()
-        self._captions = Captions(items)
+        self._captions = Captions(items, own=own_captions)
         self._items = [
             item for item in items for _ in range(max(1, round(item.num_frames / window_frames)))
         ]
