@@ -125,6 +125,9 @@ class GeneratorTrainConfig(Config):
     mixtures: float = Field(default=0.1, ge=0, le=0.9)
     """Share of the training examples that are two sounds of different labels at once, "rain and
     bell", or one after the other, "rain, then bell"; there are none with fewer than two labels."""
+    prior: float = Field(default=0.0, ge=0, le=0.9)
+    """Share of the training examples that are takes of the model that training began from, `start`,
+    of its own labels, so that it does not forget them."""
     optim: OptimConfig = OptimConfig(lr=6e-4, warmup_steps=40)
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
 
@@ -258,6 +261,10 @@ class ExperimentConfig(Config):
             raise ValueError(
                 "train.keep_best compares held-out losses; set train.held_out_clips=16"
             )
+        if self.train.generator.prior and self.start is None:
+            raise ValueError("train.generator.prior: there is no model before; give start=RUN")
+        if self.train.generator.mixtures + self.train.generator.prior >= 1:
+            raise ValueError("train.generator: mixtures and prior leave no place for the sounds")
         if self.start is not None and self.generator is None:
             raise ValueError("start: there is no generator that could begin anywhere")
         if self.distil is not None and self.generator is None:

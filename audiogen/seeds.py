@@ -24,6 +24,7 @@ Stream = Literal[
     "weights",  # a model before its first step
     "order",  # of the clips in an epoch
     "clip",  # which part of a recording is learnt, and how
+    "prior",  # takes of the model that training began from
     "mixture",  # which two recordings are mixed
     "mixing",  # and how
     "metric",  # noise that sounds are compared with

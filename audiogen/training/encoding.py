@@ -24,14 +24,22 @@ from audiogen.experiment import ExperimentConfig
 from audiogen.storage import digest_of, sha256_file
 from audiogen.training.distributed.waiting import wait_for_all
 from audiogen.training.loop.stage import Examples
+from audiogen.training.prior import plan_prior, sample_prior
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
-    """Latents of the training files, in their versions, and of mixtures of two of them."""
+    """Latents of the training files, in their versions, and of what is learnt beside them.
+
+    Attributes:
+        files: of the training files.
+        mixtures: of two of them.
+        prior: of takes of the model that training began from.
+    """
 
     files: list[LatentItem]
     mixtures: list[LatentItem]
+    prior: list[LatentItem]
 
 
 def encoded_files(config: ExperimentConfig, codec: Codec, accelerator: Accelerator) -> Encoded:
@@ -44,6 +52,7 @@ def encoded_files(config: ExperimentConfig, codec: Codec, accelerator: Accelerat
     window = codec.spec.num_frames(config.data.clip_seconds)
     plan = config.train.generator
     mixtures = plan_mixtures(rows, seed=config.seed) if plan.mixtures else []
+    before = plan_prior(config, {row.label for row in rows})
     controls = sorted(config.generator.conditioner.controls) if config.generator else []
     made_from = {
         "codec": sha256_file(config.run.model("codec") / "weights.safetensors"),
@@ -54,6 +63,7 @@ def encoded_files(config: ExperimentConfig, codec: Codec, accelerator: Accelerat
         "versions": plan.versions,
         "traits": TRAITS if plan.words else (),
         "mixtures": [config.seed] if mixtures else [],
+        "prior": [config.start.digest, config.seed] if config.start and before else [],
     }
     final = config.run.latents(digest_of(made_from))
     if not final.is_dir():
@@ -71,28 +81,30 @@ def encoded_files(config: ExperimentConfig, codec: Codec, accelerator: Accelerat
             )
             own = mixtures[rank::count]
             mixed = encode_mixtures(config.sounds, own, codec, num_frames=window)
-            write_latents(part, chain(items, mixed))
+            takes = sample_prior(config, before[rank::count])
+            write_latents(part, chain(items, mixed, takes))
         wait_for_all()
         if accelerator.is_main_process:
             join_latents(final, count)
         wait_for_all()
-    items = read_latents(final, [*rows, *(one.row for one in mixtures)])
-    count = len(items) - len(mixtures)
-    return Encoded(files=items[:count], mixtures=items[count:])
+    prior_rows = [one.row(config.data.clip_seconds, config) for one in before]
+    items = read_latents(final, [*rows, *(one.row for one in mixtures), *prior_rows])
+    end = len(items) - len(before)
+    count = end - len(mixtures)
+    return Encoded(files=items[:count], mixtures=items[count:end], prior=items[end:])
 
 
 def window_examples(config: ExperimentConfig, encoded: Encoded, codec: Codec) -> Examples:
-    """Windows of files that `codec` encoded, and mixtures."""
-    spec = codec.spec
+    """Windows of files that `codec` encoded, and what is learnt beside them."""
+    spec, plan = codec.spec, config.train.generator
     dataset = LatentDataset(
         encoded.files,
         window_frames=spec.num_frames(config.data.clip_seconds),
         frame_rate=spec.frame_rate,
         seed=config.seed,
         open_std=codec.open_std,
-        mixtures=encoded.mixtures,
-        mixture_share=config.train.generator.mixtures,
-        own_captions=config.train.generator.captions,
+        others=[(encoded.mixtures, plan.mixtures), (encoded.prior, plan.prior)],
+        own_captions=plan.captions,
     )
     return Examples(
         items=dataset,

@@ -16,7 +16,7 @@ from audiogen.conditioning.controls import ControlName
 from audiogen.conditioning.text import TextEncoder
 from audiogen.data.intake.scan import scan_folder, summarise
 from audiogen.data.intake.walk import walk
-from audiogen.data.loading.captions import WORDS, possible_texts
+from audiogen.data.loading.captions import WORDS, possible_texts, texts_of_label
 from audiogen.data.loading.examples import TextTable
 from audiogen.data.loading.mixtures import plan_mixtures
 from audiogen.data.loading.variety import require_variety
@@ -28,6 +28,7 @@ from audiogen.schema import dump_config
 from audiogen.stage_settings import require_same_run
 from audiogen.storage import atomic_write_text, digest_of, read_json
 from audiogen.training.checkpoint.folder import newest_state
+from audiogen.training.prior import plan_prior
 
 
 def prepare(config: ExperimentConfig) -> str:
@@ -116,7 +117,11 @@ def _encode_captions(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> N
     rows = [row for row in rows if row.verdict == "used" and row.split == "train"]
     plan = config.train.generator
     mixed = [one.row for one in plan_mixtures(rows, seed=config.seed)] if plan.mixtures else []
-    prompts = sorted(possible_texts([*rows, *mixed], words=plan.words))
+    before = {one.label for one in plan_prior(config, {row.label for row in rows})}
+    said = possible_texts([*rows, *mixed], words=plan.words)
+    for label in before:
+        said.update(texts_of_label(label))
+    prompts = sorted(said)
     TextTable.write(config.run.text, prompts, TextEncoder(config.text)(prompts))
 
 
@@ -135,6 +140,7 @@ def _preparation_key(config: ExperimentConfig, folder: Path) -> dict[str, str]:
         "text": config.text.model_dump(mode="json"),
         "words": dict(WORDS) if config.train.generator.words else {},
         "mixtures": config.train.generator.mixtures > 0,
+        "prior": config.start.digest if config.start and config.train.generator.prior else "",
     }
     if controls := _controls(config):  # that they vary depends on how they are measured
         settings["controls"] = [

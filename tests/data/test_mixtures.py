@@ -161,9 +161,7 @@ def test_a_share_of_the_examples_are_mixtures_and_each_comes_up() -> None:
         for number in range(30)
     ]
     dataset, again = (
-        LatentDataset(
-            files, window_frames=20, frame_rate=20, seed=0, mixtures=mixed, mixture_share=0.2
-        )
+        LatentDataset(files, window_frames=20, frame_rate=20, seed=0, others=[(mixed, 0.2)])
         for _ in range(2)
     )
     assert len(dataset) == 50

@@ -5,13 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 
+from audiogen.codecs import load_codec
+from audiogen.data.loading.clips import Position
 from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.pipeline import Pipeline
 from audiogen.provenance.attribution import read_attribution
 from audiogen.run_folder import WEIGHTS
 from audiogen.schema import ConfigError, dump_config
 from audiogen.storage import read_tensors
+from audiogen.training.encoding import encoded_files, window_examples
 from audiogen.training.stages import train
 
 TINY = Path(__file__).resolve().parents[2] / "recipes" / "tiny"
@@ -89,6 +93,51 @@ def test_the_sounds_of_both_travel_with_the_model(first: Path, second: Experimen
     assert sum(Pipeline.from_pretrained(model).config.licences.values()) == len(own)
     card = (model / "README.md").read_text(encoding="utf-8")
     assert f"Training began from the model `{first}`, which had learnt from {len(before)}" in card
+
+
+def test_takes_of_the_model_before_are_learnt_beside_the_new_sounds(
+    first: Path, tmp_path: Path
+) -> None:
+    """Of its labels that the new sounds do not have, in the share that is asked for."""
+    names = ("rain", "fire")
+    sounds = tmp_path / "sounds"
+    for name in names:
+        (sounds / name).mkdir(parents=True)
+        for number, file in enumerate(sorted(first.rglob(f"sounds-*/**/{name}*.wav"))[:3]):
+            shutil.copy(file, sounds / name / f"{name}_{number}.wav")
+    own = [f"data.path={sounds}", "data.i_own_these=true", "train.generator.mixtures=0"]
+    config = going_on(first, tmp_path / "run", *own, "train.generator.prior=0.4")
+    train(config)
+    codec = load_codec(config.run.model("codec"))
+    encoded = encoded_files(config, codec, Accelerator())
+    labels = {item.row.label for item in encoded.prior}
+    known = Pipeline.from_pretrained(first).model.vocabulary
+    assert known is not None
+    assert labels == set(known.labels) - set(names)
+    examples = window_examples(config, encoded, codec)
+    drawn = [examples.items.name_of(Position(0, place)) for place in range(len(examples.items))]
+    share = sum(name.startswith("take ") for name in drawn) / len(drawn)
+    assert share == pytest.approx(0.4, abs=0.1)
+    take = encoded.prior[0]
+    wav = codec.decode(take.latents[None])
+    assert bool(wav.isfinite().all())
+    assert float(wav.std()) > 0
+    batch = examples.collate([examples.items[Position(0, place)] for place in range(len(drawn))])
+    assert batch.latents.shape[0] == len(drawn)  # every prompt was encoded
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["start=scratch", "generator.dim=48"], "there is no model before"),
+        (["train.generator.mixtures=0.6"], "leave no place"),
+    ],
+)
+def test_a_share_of_takes_needs_a_model_and_a_place(
+    first: Path, tmp_path: Path, overrides: list[str], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        going_on(first, tmp_path / "run", "train.generator.prior=0.4", *overrides)
 
 
 def test_a_model_of_sounds_that_are_not_allowed_is_refused(first: Path, tmp_path: Path) -> None:

@@ -34,9 +34,9 @@ LEAST_SOUNDS = 6
 """Of a label, for its own thirds; with fewer, those of all sounds count."""
 
 
-def label_texts(row: ManifestRow) -> list[str]:
-    """Ways to name a sound by its label."""
-    return [template.format(row.label) for template in TEMPLATES] if row.label else []
+def texts_of_label(label: str) -> list[str]:
+    """Ways to name a sound by its label, which may be empty."""
+    return [template.format(label) for template in TEMPLATES] if label else []
 
 
 def own_texts(row: ManifestRow) -> list[str]:
@@ -69,7 +69,7 @@ def possible_texts(rows: Iterable[ManifestRow], *, words: bool) -> set[str]:
     """All that may be said of sounds, whatever is measured of them; nothing is said of some."""
     texts, labels = {""}, set()
     for row in rows:
-        texts.update(label_texts(row), own_texts(row))
+        texts.update(texts_of_label(row.label), own_texts(row))
         labels.add(row.label)
     if words:
         for label, said in itertools.product(labels - {""}, itertools.product(*WORDS.values())):
@@ -114,7 +114,7 @@ class Captions:
 
     def draw(self, item: LatentItem, start: int, random: np.random.Generator) -> str:
         """Say something: the label alone most of the time, else its caption or words that fit."""
-        names, own = label_texts(item.row), own_texts(item.row)
+        names, own = texts_of_label(item.row.label), own_texts(item.row)
         words = word_texts(item.row.label, self.words(item, start)) if item.row.label else []
         said = (*[names] * LABEL_ALONE, *[own] * self._own_share, *[words] * WITH_WORDS)
         kinds = [texts for texts in said if texts]

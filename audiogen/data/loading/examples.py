@@ -90,7 +90,7 @@ class Example:
 class LatentDataset(Dataset[Example]):
     """Windows of encoded files for generator training; a pure function of seed and position.
 
-    A share of its places has mixtures, each time any of them.
+    Shares of its places have other items, such as mixtures, each time any of them.
     """
 
     def __init__(
@@ -101,13 +101,19 @@ class LatentDataset(Dataset[Example]):
         frame_rate: float,
         seed: int,
         open_std: Tensor | None = None,
-        mixtures: Sequence[LatentItem] = (),
-        mixture_share: float = 0.0,
+        others: Sequence[tuple[Sequence[LatentItem], float]] = (),
         own_captions: int = 1,
     ) -> None:
         """Cut windows of items; what the codec leaves open (D, 1) is drawn each time.
 
-        For `own_captions` see `Captions`.
+        Args:
+            items: encoded sounds.
+            window_frames: of an example.
+            frame_rate: of the latents, Hz.
+            seed: of all that is drawn.
+            open_std: of what the codec leaves open.
+            others: groups of further items, each with its share of all places.
+            own_captions: see `Captions`.
         """
         self._window, self._frame_rate, self._seed = window_frames, frame_rate, seed
         self._open_std = None if open_std is None else open_std.cpu()
@@ -115,12 +121,14 @@ class LatentDataset(Dataset[Example]):
         self._items = [
             item for item in items for _ in range(max(1, round(item.num_frames / window_frames)))
         ]
-        self._mixtures = mixtures
-        places = len(self._items) * mixture_share / (1 - mixture_share)
-        self._length = len(self._items) + (round(places) if mixtures else 0)
+        given = [(group, share) for group, share in others if group and share]
+        own_share = 1 - sum(share for _, share in given)
+        self._others = [
+            (group, round(len(self._items) * share / own_share)) for group, share in given
+        ]
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._items) + sum(places for _, places in self._others)
 
     def name_of(self, position: Position) -> str:
         """File, or files, that an item is cut from."""
@@ -132,7 +140,12 @@ class LatentDataset(Dataset[Example]):
         random = numbers_of("clip", self._seed, position.epoch, position.index)
         if position.index < len(self._items):
             return self._items[position.index], random
-        return self._mixtures[int(random.integers(len(self._mixtures)))], random
+        place = position.index - len(self._items)
+        for group, places in self._others:
+            if place < places:
+                return group[int(random.integers(len(group)))], random
+            place -= places
+        raise IndexError(f"no example at {position}")
 
     def __getitem__(self, position: Position) -> Example:
         """A window at a random place of a long file, or a whole short one with its padding.
