@@ -64,6 +64,21 @@ class Vocabulary:
             vectors=_unit(text(suggested).pooled) if suggested else torch.zeros(0, TEXT_DIM),
         )
 
+    def joined(self, other: Vocabulary) -> Vocabulary:
+        """Return this with what was said of other sounds; the numbers of both are added."""
+        labels, words = (
+            _ordered(Counter(one) + Counter(two))
+            for one, two in ((self.labels, other.labels), (self.words, other.words))
+        )
+        known = dict(zip(other.suggested, other.vectors, strict=True))
+        known |= dict(zip(self.suggested, self.vectors, strict=True))
+        return Vocabulary(
+            labels=labels,
+            words=words,
+            suggested=list(known),
+            vectors=torch.stack(list(known.values())) if known else self.vectors,
+        )
+
     def knows(self, prompt: str) -> bool:
         """Whether a word of the prompt, in some form, was said of a training sound.
 

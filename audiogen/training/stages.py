@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 
 from audiogen.codecs import FILES, build_codec, load_codec, read_codec_config, save_codec
-from audiogen.conditioning.text import TEXT_DIM
+from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.conditioning.vocabulary import Vocabulary
 from audiogen.data.loading.captions import own_texts
 from audiogen.data.loading.clips import ClipDataset, read_beginning, read_clips, thinned
@@ -37,7 +37,7 @@ from audiogen.provenance.card import (
     model_config,
     require_allowed,
 )
-from audiogen.run_folder import WEIGHTS, write_documents
+from audiogen.run_folder import WEIGHTS, WORDS, write_documents
 from audiogen.seal import MANIFEST, require_whole
 from audiogen.seeds import hashed_seed
 from audiogen.stage_settings import is_done, stage_settings, write_settings
@@ -168,18 +168,28 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
     own = model_config(config, wanted, codec.config, rows, _before(config, rows))
     model = Model(config=own, codec=codec, generator=generator)
     pipeline = Pipeline(model)
+    watched = WatchedLosses(config, pipeline)
     best = BestWeights(config.run.best) if config.train.keep_best else None
-    run = _stage_run(config, "generator", accelerator, _demo(config, pipeline, best))
+    demo = _demo(config, pipeline)
+
+    def watched_demo(step: int, tracker: Tracker) -> None:
+        if losses := watched():
+            tracker.log(step, losses)
+        if best is not None:
+            best.offer(step, losses, generator)
+        demo(step, tracker)
+
+    run = _stage_run(config, "generator", accelerator, watched_demo)
     train_generator(generator, examples, config.train.generator, run)
     if accelerator.is_main_process:
         if best is not None:  # a run killed after its last checkpoint had not offered that step
-            best.offer(config.train.generator.steps, WatchedLosses(config, pipeline)(), generator)
+            best.offer(config.train.generator.steps, watched(), generator)
             best.give_to(generator)
         few = thinned([row for row in rows if row.label], JUDGE_FILES)
         wavs = read_clips(config.sounds, few, codec.spec, config.data.clip_seconds)
         labels = [row.label for row in few]
         judge = train_judge(wavs, labels, codec.spec.sample_rate)
-        words = Vocabulary.of(((row.label, own_texts(row)) for row in rows), pipeline.text)
+        words = _words(config, rows, pipeline.text)
         _publish(config, replace(model, judge=judge, vocabulary=words), "generator")
 
 
@@ -247,22 +257,20 @@ def _stage_run(
     )
 
 
-def _demo(config: ExperimentConfig, pipeline: Pipeline, best: BestWeights | None = None) -> Demo:
-    """Losses on held-out clips, and takes of the recipe's prompts, or of the first labels.
+def _words(config: ExperimentConfig, rows: Sequence[ManifestRow], text: TextEncoder) -> Vocabulary:
+    """What was said of the training sounds, and of those of the model that training began from."""
+    own = Vocabulary.of(((row.label, own_texts(row)) for row in rows), text)
+    file = None if config.start is None else config.start.folder / WORDS
+    return own if file is None or not file.is_file() else own.joined(Vocabulary.read(file))
 
-    The weights with the lowest held-out loss go to `best`.
-    """
+
+def _demo(config: ExperimentConfig, pipeline: Pipeline) -> Demo:
+    """Takes of the recipe's prompts, or of the first labels, with fixed seeds."""
     labels = {row.label for row in read_split(config.run.manifest, "train") if row.label}
     prompts = config.train.demo_prompts or sorted(labels)[:4] or [""]
     seeds = range(DEMO_SEED, DEMO_SEED + len(prompts))
 
-    watched = WatchedLosses(config, pipeline)
-
     def demo(step: int, tracker: Tracker) -> None:
-        if losses := watched():
-            tracker.log(step, losses)
-        if best is not None:
-            best.offer(step, losses, pipeline.generator)
         seconds = max(MIN_SECONDS, config.data.clip_seconds)
         wavs = pipeline(prompts, seconds=seconds, seeds=seeds)
         for number, (prompt, wav) in enumerate(zip(prompts, wavs, strict=True)):

@@ -95,6 +95,17 @@ def test_a_damaged_list_is_named(words: Vocabulary, tmp_path: Path, fault: str) 
     assert len(str(caught.value).splitlines()) <= 4
 
 
+def test_what_was_said_of_two_sets_is_joined(words: Vocabulary) -> None:
+    other = Vocabulary.of([("rain", []), ("wind", ["a storm"])], FakeTextEncoder())  # type: ignore[arg-type]
+    both = words.joined(other)
+    assert both.labels == {"rain": 3, "dog": 1, "wind": 1}
+    assert (both.words["rain"], both.words["storm"]) == (3, 1)
+    assert set(both.suggested) == {*words.suggested, *other.suggested}
+    assert both.vectors.shape == (len(both.suggested), TEXT_DIM)
+    assert both.knows("stormy")
+    assert both.nearest(FakeTextEncoder()(["storm"]).pooled[0])[0] == "storm"
+
+
 def test_no_sounds_are_no_words() -> None:
     nothing = Vocabulary.of([], FakeTextEncoder())  # type: ignore[arg-type]
     assert not nothing.knows("rain")

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 
 from audiogen.codecs import load_codec
 from audiogen.data.loading.clips import Position
+from audiogen.data.manifest import read_split
 from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.pipeline import Pipeline
 from audiogen.provenance.attribution import read_attribution
@@ -118,6 +119,11 @@ def test_takes_of_the_model_before_are_learnt_beside_the_new_sounds(
     drawn = [examples.items.name_of(Position(0, place)) for place in range(len(examples.items))]
     share = sum(name.startswith("take ") for name in drawn) / len(drawn)
     assert share == pytest.approx(0.4, abs=0.1)
+    words = Pipeline.from_pretrained(config.run_dir).model.vocabulary
+    assert words is not None
+    assert set(words.labels) == set(known.labels)  # its words stay known
+    learnt = sum(row.label == "fire" for row in read_split(config.run.manifest, "train"))
+    assert words.labels["fire"] == known.labels["fire"] + learnt
     take = encoded.prior[0]
     wav = codec.decode(take.latents[None])
     assert bool(wav.isfinite().all())
