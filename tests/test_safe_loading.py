@@ -15,13 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fake_text import FakeTextEncoder
 
 from audiogen.codecs import load_codec
+from audiogen.conditioning.vocabulary import Vocabulary
 from audiogen.experiment import load_config
 from audiogen.judge.judge import Judge
 from audiogen.model_folder import FILES, read_model
 from audiogen.pipeline import Pipeline
-from audiogen.run_folder import JUDGE
+from audiogen.run_folder import JUDGE, WORDS
 from audiogen.seal import seal_folder, verify_folder
 
 WEIGHTS = "generator.safetensors"
@@ -127,7 +129,9 @@ JUDGE_OF_NOISE = Judge.fit(
 def copy(model: Path, tmp_path: Path) -> Path:
     """A model folder of one's own."""
     target = tmp_path / "model"
-    Pipeline(replace(read_model(model), judge=JUDGE_OF_NOISE)).save_pretrained(target)
+    words = Vocabulary.of([("rain", ["heavy rain"])], FakeTextEncoder())  # type: ignore[arg-type]
+    whole = replace(read_model(model), judge=JUDGE_OF_NOISE, vocabulary=words)
+    Pipeline(whole).save_pretrained(target)
     return target
 
 
@@ -148,6 +152,8 @@ def test_hostile_weights_are_refused_although_they_are_sealed(
     assert WEIGHTS in refused(lambda: Pipeline.from_pretrained(copy))
     shutil.copyfile(copy / WEIGHTS, copy / JUDGE)
     assert JUDGE in refused(lambda: Judge.read(copy / JUDGE))
+    shutil.copyfile(copy / WEIGHTS, copy / WORDS)
+    assert WORDS in refused(lambda: Vocabulary.read(copy / WORDS))
     shutil.copyfile(copy / WEIGHTS, copy / "codec" / "weights.safetensors")
     seal_folder(copy / "codec", ("config.yaml", "weights.safetensors"))
     assert "weights.safetensors" in refused(lambda: load_codec(copy / "codec"))
