@@ -181,6 +181,16 @@ def model_digest(folder: Path) -> str:
     return hashlib.sha256("".join(sums).encode()).hexdigest()[:16]
 
 
+def require_same(folder: Path, kind: str, wanted: str, found: str) -> None:
+    """Raise ValueError where the digest of a codec or model is not that which a run began with."""
+    if found != wanted:
+        raise ValueError(
+            f"{folder}: another {kind} than this run began with\n"
+            f"  expected the one of digest {wanted}, got {found}\n"
+            "  put the old one there again, or begin another run (run_dir=...)"
+        )
+
+
 def write_documents(folder: Path, texts: Mapping[str, str], origin: Path | None = None) -> None:
     """Write texts by file name; `DOCUMENTS` that are not given come from the folder `origin`."""
     if origin is not None:

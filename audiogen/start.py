@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from audiogen.generators import GeneratorConfig, LatentGenerator
-from audiogen.run_folder import WEIGHTS, find_model, model_digest
+from audiogen.run_folder import WEIGHTS, find_model, model_digest, require_same
 from audiogen.schema import Config, UserPath
 from audiogen.storage import read_tensors
 from audiogen.trees import merged_trees
@@ -38,12 +38,8 @@ class StartConfig(Config):
             ValueError: it is another one than `digest` names, or not sealed.
         """
         folder = find_model(self.path)
-        if self.digest and model_digest(folder) != self.digest:
-            raise ValueError(
-                f"{folder}: another model than this run began with\n"
-                f"  expected the one of digest {self.digest}, got {model_digest(folder)}\n"
-                "  put the old one there again, or begin another run (run_dir=...)"
-            )
+        if self.digest:
+            require_same(folder, "model", self.digest, model_digest(folder))
         return folder
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from audiogen.codecs.config import CodecConfig
 from audiogen.library import in_library
-from audiogen.run_folder import CONFIG, RunFolder, how_far
+from audiogen.run_folder import CONFIG, RunFolder, how_far, require_same
 from audiogen.schema import UserPath
 from audiogen.seal import sealed_sha256
 from audiogen.storage import digest_of
@@ -52,12 +52,8 @@ class SavedConfig(CodecConfig):
             ValueError: it is another one than `digest` names, or not sealed.
         """
         folder = find_codec(self.path)
-        if self.digest and codec_digest(folder) != self.digest:
-            raise ValueError(
-                f"{folder}: another codec than this run began with\n"
-                f"  expected the one of digest {self.digest}, got {codec_digest(folder)}\n"
-                "  put the old one there again, or begin another run (run_dir=...)"
-            )
+        if self.digest:
+            require_same(folder, "codec", self.digest, codec_digest(folder))
         return folder
 
 
