@@ -71,8 +71,9 @@ def test_ctrl_c_to_training_and_its_workers_leaves_a_checkpoint_to_go_on_from(
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
-        deadline = time.monotonic() + 120
-        while not (tmp_path / "metrics.jsonl").is_file() and process.poll() is None:
+        deadline, metrics = time.monotonic() + 120, tmp_path / "metrics.jsonl"
+        # Before the first step there is nothing to keep; a line tells of steps that are done.
+        while not (metrics.is_file() and metrics.stat().st_size) and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         os.killpg(process.pid, signal.SIGINT)
