@@ -19,7 +19,7 @@ LAYERS = (  # a module may import from its own package and from rows above it, n
     {"nn", "judge"},
     {"codecs", "conditioning"},
     {"generators", "data"},
-    {"experiment", "start", "take_request"},
+    {"experiment", "start", "train_config", "take_request"},
     {"stage_settings"},
     {"model_folder"},
     {"pipeline"},
@@ -38,6 +38,7 @@ SAME_ROW = {
     ("run_folder", "trees"),  # how far a run is, its settings tell
     ("run_folder", "library"),  # a model may be called by its name there
     ("run_folder", "seal"),  # the names of weights come from seals
+    ("experiment", "train_config"),
     ("experiment", "start"),  # where training begins is a setting
     ("pages", "audio"),  # spectrograms are drawn of sounds
 }

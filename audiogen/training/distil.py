@@ -22,12 +22,12 @@ from torch.utils.data import Dataset
 
 from audiogen.data.loading.clips import Position
 from audiogen.data.loading.examples import Example
-from audiogen.experiment import DistilConfig
 from audiogen.generators import Start
 from audiogen.generators.abilities import HasPaths
 from audiogen.generators.request import Request
 from audiogen.seeds import hashed_seed, numbers_of
 from audiogen.storage import publish_folder, read_json, read_tensors, write_tensors
+from audiogen.train_config import DistilConfig
 from audiogen.training.distributed.waiting import wait_for_all
 from audiogen.training.loop.stage import Examples, Items
 from audiogen.types import Batch, PathPoint

@@ -21,8 +21,9 @@ from audiogen.codecs.discriminators import Discriminators
 from audiogen.codecs.losses import SpectralDistance, draw_views, viewed
 from audiogen.conditioning.controls import CONTROL_NAMES, CONTROL_RANGES
 from audiogen.conditioning.text import TEXT_DIM
-from audiogen.experiment import ExperimentConfig, LoopConfig
+from audiogen.experiment import ExperimentConfig
 from audiogen.generators import build_generator
+from audiogen.train_config import LoopConfig
 from audiogen.training.loop.blocks import blocks_of, prepare_blocks
 from audiogen.types import Batch, Conditions, LatentSpec
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from audiogen.codecs import VAEConfig, build_codec
 from audiogen.data.loading.clips import Position
-from audiogen.experiment import TrainConfig
 from audiogen.generators import AutoregressiveConfig, DiffusionConfig, build_generator
 from audiogen.nn.chance import draws_of
+from audiogen.train_config import TrainConfig
 from audiogen.training.loop.blocks import blocks_of, prepare_blocks
 from audiogen.types import LatentSpec
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audiogen.experiment import OptimConfig
 from audiogen.nn import chance
+from audiogen.train_config import OptimConfig
 from audiogen.training.checkpoint.folder import load_latest, save_checkpoint
 from audiogen.training.checkpoint.optimizer import optimizer_tensors, restore_optimizer
 from audiogen.training.loop.ema import EMA

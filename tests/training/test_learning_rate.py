@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from audiogen.experiment import OptimConfig, Schedule
+from audiogen.train_config import OptimConfig, Schedule
 from audiogen.training.loop.optim import lr_at
 
 SCHEDULES: tuple[Schedule, ...] = ("constant", "cosine", "linear", "wsd")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audiogen.experiment import OptimConfig
+from audiogen.train_config import OptimConfig
 from audiogen.training.checkpoint.optimizer import optimizer_tensors, restore_optimizer
 from audiogen.training.loop.optim import MuonAdamW, adamw, build_optimizer, set_lr
 

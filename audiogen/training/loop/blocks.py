@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from audiogen.experiment import LoopConfig
 from audiogen.nn.chance import recomputed
+from audiogen.train_config import LoopConfig
 
 
 def blocks_of(module: nn.Module) -> list[nn.Module]:

@@ -19,8 +19,8 @@ from audiogen.codecs.losses import (
     feature_matching_loss,
     viewed,
 )
-from audiogen.experiment import CodecTrainConfig
 from audiogen.nn.chance import draws_of
+from audiogen.train_config import CodecTrainConfig
 from audiogen.training.loop.blocks import prepare_blocks
 from audiogen.training.loop.divergence import Guard, Undo
 from audiogen.training.loop.ema import EMA

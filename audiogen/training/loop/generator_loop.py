@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from audiogen.experiment import GeneratorTrainConfig
 from audiogen.generators import LatentGenerator
 from audiogen.nn.chance import draws_of
+from audiogen.train_config import GeneratorTrainConfig
 from audiogen.training.distributed.sharding import (
     exchanging,
     is_sharded,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from audiogen.experiment import OptimConfig
+from audiogen.train_config import OptimConfig
 from audiogen.training.loop.blocks import blocks_of
 
 COOLDOWN = 0.2  # share of the steps in which "wsd" decays; 10 to 20 % in Haegele et al. 2024

@@ -11,8 +11,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from audiogen.data.loading.clips import Position
-from audiogen.experiment import LoopConfig, Stage
+from audiogen.experiment import Stage
 from audiogen.run_folder import RunFolder
+from audiogen.train_config import LoopConfig
 from audiogen.training.loop.divergence import Guard
 from audiogen.training.loop.ema import EMA
 from audiogen.training.loop.tracking import Tracker

@@ -6,8 +6,8 @@ import logging
 from typing import NoReturn
 
 from audiogen.data.loading.loader import StepSampler, make_loader
-from audiogen.experiment import CodecTrainConfig, GeneratorTrainConfig
 from audiogen.seeds import hashed_seed
+from audiogen.train_config import CodecTrainConfig, GeneratorTrainConfig
 from audiogen.training.checkpoint.resume import Resumable
 from audiogen.training.distributed.signals import Stopped, between_steps, stop_is_asked
 from audiogen.training.distributed.waiting import wait_for_all
