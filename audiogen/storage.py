@@ -189,6 +189,18 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     fsync(path)
 
 
+def json_tensor(value: object) -> Tensor:
+    """Return a JSON value as a tensor of its bytes, to stand among others in one file."""
+    import torch  # noqa: PLC0415 (digests and text must not cost its import)
+
+    return torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8)
+
+
+def json_of_tensor(tensor: Tensor, source: str) -> Any:
+    """Return what `json_tensor` was given; ValueError names `source` where it is no JSON."""
+    return parse_json(bytes(tensor.tolist()), source)
+
+
 def narrowed(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
     """Return weights as a smaller file holds them: matrices and kernels in `dtype`.
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from audiogen.conditioning.text import TEXT_DIM, TextEncoder
-from audiogen.storage import parse_json, read_tensors, write_tensors
+from audiogen.storage import json_of_tensor, json_tensor, read_tensors, write_tensors
 
 NO_WORDS = frozenset(
     re.findall(
@@ -85,8 +85,12 @@ class Vocabulary:
         A prompt that asks for nothing is one that every model knows.
         """
         words = told_words(prompt)
-        stems = {stem(word) for word in self.words}
-        return not words or any(stem(word) in stems for word in words)
+        return not words or any(stem(word) in self._stems for word in words)
+
+    @cached_property
+    def _stems(self) -> frozenset[str]:
+        """Of all words."""
+        return frozenset(map(stem, self.words))
 
     def nearest(self, pooled: Tensor, *, count: int = 4) -> list[str]:
         """Return the labels and frequent words whose meaning is nearest to that of a prompt.
@@ -101,15 +105,14 @@ class Vocabulary:
     def write(self, path: Path) -> None:
         """Write it as safetensors."""
         told = {"labels": self.labels, "words": self.words, "suggested": list(self.suggested)}
-        about = torch.tensor(list(json.dumps(told).encode()), dtype=torch.uint8)
-        write_tensors(path, {"about": about, "vectors": self.vectors.half()})
+        write_tensors(path, {"about": json_tensor(told), "vectors": self.vectors.half()})
 
     @classmethod
     def read(cls, path: Path) -> Vocabulary:
         """Read what `write` wrote; ValueError names the file where it is not that."""
         tensors = read_tensors(path)
         try:
-            told = parse_json(bytes(tensors["about"].tolist()), "words")
+            told = json_of_tensor(tensors["about"], "words")
             counts = {
                 name: {str(word): int(count) for word, count in told[name].items()}
                 for name in ("labels", "words")

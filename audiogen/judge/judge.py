@@ -6,7 +6,6 @@ else: a prompt that is like none of them cannot be judged, and gets no score.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,14 @@ from torch import Tensor
 
 from audiogen.audio.measure.texture_features import Array
 from audiogen.judge.hearing import clip_features, coloured_version
-from audiogen.storage import parse_json, read_tensors, replacing, sha256_file, write_tensors
+from audiogen.storage import (
+    json_of_tensor,
+    json_tensor,
+    read_tensors,
+    replacing,
+    sha256_file,
+    write_tensors,
+)
 
 INVERSE_PENALTY = 0.03
 """C of the logistic regression; by cross-validation over the source recordings of ESC-10, on clean
@@ -123,8 +129,7 @@ class Judge:
 
     def write(self, path: Path) -> None:
         """Write it as safetensors, whole or not at all."""
-        told = json.dumps({"labels": self.labels, "sample_rate": self.sample_rate}).encode()
-        about = torch.tensor(list(told), dtype=torch.uint8)
+        about = json_tensor({"labels": self.labels, "sample_rate": self.sample_rate})
         arrays = {name: torch.from_numpy(getattr(self, name)) for name in _ARRAYS}
         with replacing(path) as temporary:
             write_tensors(temporary, {**arrays, "about": about})
@@ -134,7 +139,7 @@ class Judge:
         """Read what `write` wrote; ValueError names the file where it is not that."""
         tensors = read_tensors(path)
         try:
-            about = parse_json(bytes(tensors["about"].tolist()), "labels")
+            about = json_of_tensor(tensors["about"], "labels")
             labels = tuple(str(one) for one in about["labels"])
             arrays = {name: tensors[name].numpy() for name in _ARRAYS}
             count, dim = len(labels), len(arrays["mean"])
