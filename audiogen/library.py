@@ -8,11 +8,10 @@ LIBRARY = Path(__file__).with_name("models")
 """A model folder each, called by the name of the model."""
 
 
-def library_names() -> list[str]:
-    """Return the names of the models that came with audiogen."""
-    if not LIBRARY.is_dir():
-        return []
-    return sorted(folder.name for folder in LIBRARY.iterdir() if (folder / "config.yaml").is_file())
+def library_folders() -> list[Path]:
+    """Return the folders of the models that came with audiogen, whose names are theirs."""
+    found = LIBRARY.iterdir() if LIBRARY.is_dir() else ()
+    return sorted(folder for folder in found if (folder / "config.yaml").is_file())
 
 
 def in_library(path: Path) -> Path | None:
@@ -21,4 +20,4 @@ def in_library(path: Path) -> Path | None:
     A file or folder of that name in the current folder comes first: it is what was typed.
     """
     is_name = path.name == str(path) and not path.exists()
-    return LIBRARY / path.name if is_name and path.name in library_names() else None
+    return next((one for one in library_folders() if is_name and one.name == path.name), None)

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from audiogen.library import in_library, library_names
+from audiogen.library import in_library, library_folders
 from audiogen.seal import sealed_sha256
 from audiogen.trees import ConfigError, did_you_mean, read_yaml, value_at
 
@@ -103,8 +103,8 @@ def find_model(path: Path) -> Path:
 
 def _also_there() -> str:
     """The models that can be had without training, as the end of a hint."""
-    names = library_names()
-    return f"\n  with audiogen came: {', '.join(names)}" if names else ""
+    names = ", ".join(folder.name for folder in library_folders())
+    return f"\n  with audiogen came: {names}" if names else ""
 
 
 def how_far(path: Path) -> str:

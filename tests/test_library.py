@@ -1,11 +1,13 @@
 """Models that come with audiogen are found by their names, wherever a model is asked for."""
 
+import importlib.util
 import json
 import logging
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import soundfile
@@ -17,7 +19,7 @@ from audiogen.cli import main as cli
 from audiogen.codecs import load_codec
 from audiogen.codecs.saved import find_codec
 from audiogen.conditioning.vocabulary import Vocabulary
-from audiogen.library import in_library, library_names
+from audiogen.library import in_library, library_folders
 from audiogen.model_folder import read_model
 from audiogen.run_folder import WEIGHTS, find_model
 from audiogen.storage import read_tensors
@@ -56,7 +58,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_name_is_a_model_and_a_path_is_not(base: Path) -> None:
-    assert library_names() == ["base"]
+    assert library_folders() == [base]
     assert in_library(Path("base")) == base == find_model(Path("base"))
     assert find_codec(Path("base")) == base / "codec"
     for path in (Path("./runs/base"), base.parent / "base", Path("bas"), Path("base.wav")):
@@ -96,9 +98,12 @@ def test_takes_are_made_and_made_again_by_name(base: Path, run: Run) -> None:
     assert json.loads(take.with_suffix(".json").read_text())["model"] == "small"
     code, out, _ = run("redo", take)
     assert code == 0
+    Path("base").mkdir()  # hides the name, and not what made the take
+    assert run("redo", take)[0] == 0
+    Path("base").rmdir()
     code, out, _ = run("whois", take)
     assert code == 0
-    assert str(base) in out or "found     base" in out
+    assert f"found     {base}\n" in out
     code, out, _ = run("edit", "vary", take, "--model", "base", "--count", 1)
     assert (code, Path(out.strip()).parent) == (0, Path("edits"))
 
@@ -140,6 +145,40 @@ def test_the_models_and_their_words_are_listed(base: Path, run: Run, model: Path
     code, _, err = run("models", "no-such-model")
     assert code == 1
     assert "base" in err
+
+
+@pytest.fixture
+def tool() -> ModuleType:
+    """Return tools/ship.py as a fresh module."""
+    script = Path(__file__).parents[1] / "tools" / "ship.py"
+    spec = importlib.util.spec_from_file_location("ship_tool", script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_model_is_shipped_whole_or_not_at_all(
+    base: Path, tool: ModuleType, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit, match="words were not counted"):
+        tool.ship(model, "other")
+    finished = base.parent.parent / "finished"
+    documents = {"README.md": "The card.\n", "ATTRIBUTION.csv": "path\n"}
+    Pipeline.from_pretrained("base").save_pretrained(finished, documents)
+    monkeypatch.setattr(tool, "MOST_MB", 0.001)
+    with pytest.raises(SystemExit, match="MB at most"):
+        tool.ship(finished, "other")
+    assert library_folders() == [base]
+    monkeypatch.setattr(tool, "MOST_MB", 45.0)
+    tool.ship(finished, "other")
+    assert library_folders() == [base, base.with_name("other")]
+    card = (base.with_name("other") / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("The card.\n")
+    assert "CC-BY-4.0" in card
+    assert (base.with_name("other") / "ATTRIBUTION.csv").read_text() == "path\n"
+    assert Pipeline.from_pretrained("other").model.vocabulary is not None
 
 
 def test_no_model_is_said_so(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -46,11 +46,11 @@ def list_models(
 
 def _at_hand(runs: Path) -> Iterator[tuple[str, Path]]:
     """Yield the models of the library and of runs: what each is called by, and its folder."""
-    from audiogen.library import library_names
-    from audiogen.run_folder import find_model, model_folders
+    from audiogen.library import library_folders
+    from audiogen.run_folder import model_folders
 
-    for name in library_names():
-        yield name, find_model(Path(name))
+    for folder in library_folders():
+        yield folder.name, folder
     for run in sorted(runs.iterdir()) if runs.is_dir() else ():
         for folder in model_folders(run)[:1]:
             yield str(run), folder

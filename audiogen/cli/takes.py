@@ -44,7 +44,8 @@ ToEnd = Annotated[
     bool, typer.Option("--to-end", help="Let the model end a take, at --seconds at the latest.")
 ]
 TakesOut = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Where they go.  [default: RUN/takes; takes]")
+    Path | None,
+    typer.Option(metavar="DIR", help="Where they go.  [default: takes, in RUN or here]"),
 ]
 GuidanceScale = Annotated[
     float | None,

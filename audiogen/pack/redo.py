@@ -12,13 +12,13 @@ from typing import Any, Literal
 from audiogen.audio.io.decoding import SAMPLE_RATES_HZ
 from audiogen.audio.io.files import read_audio
 from audiogen.generators import changed_sampling
-from audiogen.library import library_names
+from audiogen.library import library_folders
 from audiogen.locking import new_file
 from audiogen.pack.curation.choices import read_selection
 from audiogen.pack.job import read_job, take_path
 from audiogen.pack.make import Done, Worker, run_job
 from audiogen.pipeline import Pipeline
-from audiogen.run_folder import RunFolder, find_model, model_digest
+from audiogen.run_folder import RunFolder, model_digest
 from audiogen.seeds import later_seed
 from audiogen.take_request import TakeRequest, Tempo, Variation
 from audiogen.takes.making import make_batch
@@ -274,9 +274,9 @@ def _find_run(file: Path, made: Take) -> Path:
     for take in read_job(folder.parent):
         if take.model_digest == made.model_digest and Path(take.run).is_dir():
             return Path(take.run)
-    for name in library_names():
-        if model_digest(find_model(Path(name))) == made.model_digest:
-            return Path(name)
+    for folder in library_folders():
+        if model_digest(folder) == made.model_digest:
+            return folder
     raise ValueError(
         f"{file}: made by {made.model} {made.model_digest}\n"
         "  give the run folder of that model with --model"

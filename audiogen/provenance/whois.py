@@ -8,7 +8,7 @@ from pathlib import Path
 
 from audiogen.audio.io.decoding import opened
 from audiogen.audio.io.files import samples_digest
-from audiogen.library import library_names
+from audiogen.library import library_folders
 from audiogen.provenance.attribution import ATTRIBUTION_FILE, read_attribution
 from audiogen.run_folder import model_digest, model_folders
 from audiogen.takes.take import Take, read_take
@@ -99,7 +99,7 @@ def _near(path: Path, runs: Path) -> Iterator[Path]:
     yield path.resolve().parent.parent
     if runs.is_dir():
         yield from sorted(one for one in runs.iterdir() if one.is_dir())
-    yield from map(Path, library_names())
+    yield from library_folders()
 
 
 def _sources(take: Take) -> str:
