@@ -222,6 +222,7 @@ def load_config(
     path = RunFolder(recipe).config if recipe.is_dir() else recipe
     config = read_config(ExperimentConfig, path, overrides, derived=True)
     found: dict[str, Any] = {}
+    # Both look at the recipe as it was read: only there it is known what it leaves open.
     for key, find in (("codec.path", _found_codec), ("start", _found_start)):
         try:
             found |= find(config)

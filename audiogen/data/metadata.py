@@ -75,11 +75,8 @@ def _wordings(record: Mapping[Any, Any]) -> list[str]:
         elif _column(key) in WORDING_LISTS:
             listed = value if isinstance(value, list | tuple) else [value]
             numbered += enumerate(listed)
-    texts = (
-        " ".join(text.split())
-        for _, text in sorted(numbered, key=itemgetter(0))
-        if isinstance(text, str)
-    )
+    ordered = (text for _, text in sorted(numbered, key=itemgetter(0)) if text is not None)
+    texts = (" ".join(str(text).split()) for text in ordered)
     return list(dict.fromkeys(text for text in texts if text))
 
 

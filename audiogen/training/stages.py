@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from audiogen.codecs import FILES, build_codec, load_codec, read_codec_config, save_codec
 from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.conditioning.vocabulary import Vocabulary
-from audiogen.data.loading.captions import own_texts
+from audiogen.data.loading.captions import said_of
 from audiogen.data.loading.clips import ClipDataset, read_beginning, read_clips, thinned
 from audiogen.data.loading.latents import encode_rows
 from audiogen.data.loading.measured import find_ranges
@@ -47,7 +47,7 @@ from audiogen.training.allocator import keep_freed_memory
 from audiogen.training.distil import PathDataset, collate_paths, write_paths
 from audiogen.training.distributed.launch import joined_processes, make_accelerator
 from audiogen.training.distributed.waiting import wait_for_all
-from audiogen.training.encoding import encoded_files, window_examples
+from audiogen.training.encoding import Encoded, encoded_files, window_examples
 from audiogen.training.loop.codec_loop import train_codec
 from audiogen.training.loop.generator_loop import train_generator
 from audiogen.training.loop.stage import Demo, Examples, StageRun
@@ -189,7 +189,7 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
         wavs = read_clips(config.sounds, few, codec.spec, config.data.clip_seconds)
         labels = [row.label for row in few]
         judge = train_judge(wavs, labels, codec.spec.sample_rate)
-        words = _words(config, rows, pipeline.text)
+        words = _words(config, encoded, pipeline.text)
         _publish(config, replace(model, judge=judge, vocabulary=words), "generator")
 
 
@@ -257,9 +257,9 @@ def _stage_run(
     )
 
 
-def _words(config: ExperimentConfig, rows: Sequence[ManifestRow], text: TextEncoder) -> Vocabulary:
+def _words(config: ExperimentConfig, encoded: Encoded, text: TextEncoder) -> Vocabulary:
     """What was said of the training sounds, and of those of the model that training began from."""
-    own = Vocabulary.of(((row.label, own_texts(row)) for row in rows), text)
+    own = Vocabulary.of(said_of(encoded.files), text)
     file = None if config.start is None else config.start.folder / WORDS
     return own if file is None or not file.is_file() else own.joined(Vocabulary.read(file))
 

@@ -97,7 +97,8 @@ class WatchedLosses:
     def _mean(self, batch: Batch) -> float:
         """Mean loss over clips."""
         total, place = 0.0, 0
-        for part in batch.pieces(self._config.evaluate.batch_size):
+        plan = self._config.train.generator
+        for part in batch.pieces(plan.batch_size // plan.accumulate):
             size = len(part.latents)
             with draws_of(self._config.seed, 0, range(place, place + size)):
                 total += size * float(self._pipeline.generator(part).loss)

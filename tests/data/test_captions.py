@@ -16,6 +16,7 @@ from audiogen.data.loading.captions import (
     Captions,
     own_texts,
     possible_texts,
+    said_of,
     word_texts,
 )
 from audiogen.data.loading.clips import Position
@@ -152,6 +153,17 @@ def test_all_that_is_measured_can_be_looked_up() -> None:
 )
 def test_titles_that_say_nothing_are_dropped(label: str, prompt: str, expected: list[str]) -> None:
     assert own_texts(row("a.wav", label, prompt)) == expected
+
+
+def test_what_is_said_of_a_sound_is_its_captions_and_the_words_that_fit() -> None:
+    sounds = [*graded("rain", 9), item("told.wav", [], "bell", "a small bell")]
+    versions = [replace(one, windows=()) for one in sounds]  # which are not measured
+    said = said_of([*sounds, *versions])
+    assert len(said) == len(sounds)
+    assert said[0] == ("rain", ["dull"])
+    assert said[8] == ("rain", ["bright"])
+    assert said[-1] == ("bell", ["a small bell"])
+    assert [words for _, words in said[3:6]] == [[], [], []]
 
 
 def test_each_wording_of_a_caption_is_said() -> None:

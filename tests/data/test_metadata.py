@@ -153,6 +153,7 @@ def test_jsonl(tmp_path: Path) -> None:
         ({"caption": "zero", "captions": "one"}, "zero", ("one",)),
         ({"caption": "", "text_1": " a \n b "}, "a b", ()),
         ({"caption": "rain", "caption2": ""}, "rain", ()),
+        ({"caption": "rain", "caption_2": 808}, "rain", ("808",)),
     ],
 )
 def test_a_sound_may_have_captions_in_several_wordings(

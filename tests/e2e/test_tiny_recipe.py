@@ -101,6 +101,18 @@ def test_mixtures_are_of_training_sounds_and_every_text_is_encoded(
     assert any(", then " in text for text in said)
 
 
+def test_the_model_knows_its_labels_and_the_words_of_measured_sounds(
+    finished: ExperimentConfig,
+) -> None:
+    words = Pipeline.from_pretrained(finished.run_dir).model.vocabulary
+    assert words is not None
+    rows = [row for row in read_manifest(finished.run.manifest) if row.split == "train"]
+    assert sum(words.labels.values()) == len(rows)
+    assert words.knows("bright")
+    assert 0 < words.words["bright"] < len(rows)
+    assert not words.knows("xqzzy")
+
+
 def test_the_recogniser_is_in_the_seal_and_is_the_one_that_evaluates(
     finished: ExperimentConfig,
 ) -> None:

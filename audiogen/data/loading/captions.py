@@ -128,5 +128,14 @@ class Captions:
         return label if label in self._own else ""
 
 
+def said_of(items: Sequence[LatentItem]) -> list[tuple[str, list[str]]]:
+    """Return of each sound its label, its captions, and the words that fit what is heard of it."""
+    captions, said = Captions(items), dict[str, tuple[str, list[str]]]()
+    for item in items:  # versions of a sound are that sound
+        _, texts = said.setdefault(item.row.path, (item.row.label, own_texts(item.row)))
+        texts += {word for one in item.windows for word in captions.words(item, one.start)}
+    return list(said.values())
+
+
 def _has_traits(item: LatentItem) -> bool:
     return any(window.traits for window in item.windows)
