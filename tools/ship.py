@@ -7,17 +7,19 @@ the model itself, for the same prompts and seeds, beside how far two seeds of a 
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
 
+from audiogen import library
 from audiogen.audio.measure.texture_features import log_mel
-from audiogen.library import LIBRARY
 from audiogen.pipeline import Pipeline
 from audiogen.provenance.card import CARD_FILE
-from audiogen.storage import remove_folder
+from audiogen.storage import publish_folder
 
 MOST_MB = 45.0
 NUM_PROMPTS = 8
@@ -28,7 +30,7 @@ LICENCE = """
 
 The weights are under CC-BY-4.0. Sounds under CC-BY ask to be credited; so that the credit travels
 with what is made of the weights, the weights ask for it, too: credit audiogen, and keep
-ATTRIBUTION.csv. Sounds that the model makes are yours.
+ATTRIBUTION.csv. audiogen claims nothing on sounds that the model makes.
 """
 
 
@@ -42,20 +44,20 @@ def ship(run: Path, name: str) -> None:
     if words is None or source is None or not words.labels:
         raise SystemExit(f"{run}: its words were not counted; train it again")
     card = (source / CARD_FILE).read_text(encoding="utf-8") + LICENCE
-    folder, trial = LIBRARY / name, LIBRARY / f"{name}-trial"
-    whole.save_pretrained(trial, {CARD_FILE: card}, dtype=torch.bfloat16)
-    size = sum(file.stat().st_size for file in trial.rglob("*") if file.is_file()) / 1e6
-    if size > MOST_MB:
-        remove_folder(trial)
-        raise SystemExit(f"{run}: {size:.1f} MB, and a model here has {MOST_MB:g} MB at most")
-    prompts = list(words.labels)[:NUM_PROMPTS]
-    first, again = (_takes(whole, prompts, seed) for seed in (0, 1))
-    narrow = Pipeline.from_pretrained(trial)
-    print(f"takes of bfloat16 weights: {_distance(first, _takes(narrow, prompts, 0)):.2f} dB away")
-    print(f"takes of another seed:     {_distance(first, again):.2f} dB away")
-    remove_folder(trial)
-    whole.save_pretrained(folder, {CARD_FILE: card}, dtype=torch.bfloat16)
-    print(f"{folder}: {size:.1f} MB, model {Pipeline.from_pretrained(folder).digest}")
+    with TemporaryDirectory() as place:
+        trial = Path(place) / name
+        whole.save_pretrained(trial, {CARD_FILE: card}, dtype=torch.bfloat16)
+        size = sum(file.stat().st_size for file in trial.rglob("*") if file.is_file()) / 1e6
+        if size > MOST_MB:
+            raise SystemExit(f"{run}: {size:.1f} MB, and a model here has {MOST_MB:g} MB at most")
+        narrow, prompts = Pipeline.from_pretrained(trial), list(words.labels)[:NUM_PROMPTS]
+        first, again = (_takes(whole, prompts, seed) for seed in (0, 1))
+        rounded = _distance(first, _takes(narrow, prompts, 0))
+        print(f"takes of bfloat16 weights: {rounded:.2f} dB away")
+        print(f"takes of another seed:     {_distance(first, again):.2f} dB away")
+        with publish_folder(library.LIBRARY / name) as folder:
+            shutil.copytree(trial, folder, dirs_exist_ok=True)
+    print(f"{library.LIBRARY / name}: {size:.1f} MB, model {narrow.digest}")
 
 
 def _takes(pipeline: Pipeline, prompts: Sequence[str], seed: int) -> list[Tensor]:

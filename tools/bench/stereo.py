@@ -30,26 +30,28 @@ WIDTH_DB, HIGH_BAND_DB = 20 * math.log10(1.2), 2.0
 
 
 def measure(run: Path) -> dict[str, Any]:
-    """Measure the differences, a list of dB for each kind."""
+    """Measure the differences, a list of dB for each kind, and the width of what is mono."""
     config = load_config(run, [f"run_dir={run}"])
     codec = load_codec(config.run.model("codec"))
     rate = codec.spec.sample_rate
     rows = read_split(config.run.manifest, "held_out")
     real = real_sounds(config, codec.spec, rows, len(rows))
     decoded, _ = reconstructions(config, codec, real)
-    found: dict[str, list[float]] = {"width_db": [], "high_band_db": [], "width_of_mono_db": []}
+    found: dict[str, list[float]] = {"width_db": [], "high_band_db": []}
+    mono: list[float] = []
     for wav, made in zip(real.wavs, decoded.wavs, strict=True):
         before, after = width_db(wav), width_db(made)
         if before is None or after is None:
             raise SystemExit(f"{run}: its codec is mono")
         if before < MONO_DB:
-            found["width_of_mono_db"].append(after)
+            mono.append(after)
             continue
         found["width_db"].append(after - before)
         bands = high_band_db(wav, rate), high_band_db(made, rate)
         if bands[0] is not None and bands[1] is not None:
             found["high_band_db"].append(bands[1] - bands[0])
-    return {"machine": machine(), "run": run.name, **found}
+    heard = {"num_mono": len(mono), "widest_mono_db": max(mono, default=None)}
+    return {"machine": machine(), "run": run.name, **found, **heard}
 
 
 def told(name: str, values: list[float], most: float) -> str:
@@ -70,8 +72,8 @@ if __name__ == "__main__":
     figures = measure(given.run)
     print(told("width", figures["width_db"], WIDTH_DB))
     print(told("high band", figures["high_band_db"], HIGH_BAND_DB))
-    if figures["width_of_mono_db"]:
-        widest = max(figures["width_of_mono_db"])
-        print(f"mono recordings: {len(figures['width_of_mono_db'])}, the widest {widest:.0f} dB")
+    if figures["num_mono"]:
+        widest = figures["widest_mono_db"]
+        print(f"mono recordings: {figures['num_mono']}, the widest {widest:.0f} dB")
     if given.out:
         write_figures(given.out, figures)
