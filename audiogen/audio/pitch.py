@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-LOWEST_HZ, HIGHEST_HZ = 70.0, 1800.0
+LOWEST_HZ, HIGHEST_HZ = 70.0, 4200.0
 WINDOW_SECONDS = 0.093
 """More than six periods of the lowest pitch."""
-LAG_RATE = 22_050
-"""Lags per second, at any sample rate: what lies above half of it says nothing about a pitch."""
+LAG_RATE = 44_100
+"""Lags per second, at any sample rate: ten in a period of the highest pitch."""
 PASS_HZ = (50.0, 90.0, 4500.0, 6000.0)
 """Below the first and above the last nothing counts, between the second and third all."""
 NUM_CANDIDATES = 8
@@ -28,6 +28,8 @@ NUM_CANDIDATES = 8
 FIRST_SHARE, MULTIPLE_COST = 0.88, 0.15
 """What a peak loses, in periodicity, if one at a shorter lag is as high as this share of it: of a
 period, its multiples repeat as well (McLeod and Wyvill 2005)."""
+REPEATED_SECONDS = 1 / 900
+"""How long a sound repeats to be periodic, at least: also noise of a narrow band does for less."""
 LEAP_COST, PATH_WINDOWS = 0.6, 16
 """What a move of the pitch by an octave or more costs, in periodicity, from a window to the next (a
 smaller one less in proportion); and the windows on each side that the path looks at."""
@@ -109,11 +111,15 @@ def periodicity_at(wav: Tensor, pitch: Tensor, sample_rate: int, hop_length: int
     lags, shape = _autocorrelation(_windows(wav.float(), sample_rate, hop_length), sample_rate)
     place = shape.lag_rate / pitch.float().exp2()
     place = place.nan_to_num().clamp(0, lags.shape[1] - 2)  # a broken sound has none
-    place = place.reshape(-1, 1).expand(-1, PER_FRAME).reshape(-1, 1)
-    below = place.floor().long()
-    share = place - below
-    found = lags.gather(1, below) * (1 - share) + lags.gather(1, below + 1) * share
+    found = _between(lags, place.reshape(-1, 1).expand(-1, PER_FRAME).reshape(-1, 1))
     return found.reshape(-1, num_frames, PER_FRAME).mean(dim=2)
+
+
+def _between(lags: Tensor, place: Tensor) -> Tensor:
+    """What lags (N, L) have at places (N, K) between two of them, and at most the last but one."""
+    below = place.floor().long().clamp_max(lags.shape[1] - 2)
+    share = place - below
+    return lags.gather(1, below) * (1 - share) + lags.gather(1, below + 1) * share
 
 
 def _autocorrelation(windows: Tensor, sample_rate: int) -> tuple[Tensor, _Shape]:
@@ -135,17 +141,19 @@ def _candidates(windows: Tensor, sample_rate: int) -> tuple[Tensor, Tensor, Tens
     lags, shape = _autocorrelation(windows, sample_rate)
     low, high = int(shape.lag_rate / HIGHEST_HZ), math.ceil(shape.lag_rate / LOWEST_HZ)
     before, here, after = (lags[:, low - 1 + k : high + k] for k in range(3))
-    peaks = torch.where((here > before) & (here >= after), here, 0.0).clamp_min(0)
-    highest = F.pad(peaks.cummax(dim=1).values[:, :-1], (1, 0))  # at shorter lags
-    gain = peaks - MULTIPLE_COST * (highest >= FIRST_SHARE * peaks)
-    gain, place = torch.where(peaks > 0, gain, -MULTIPLE_COST).topk(NUM_CANDIDATES, dim=1)
-    is_found = peaks.gather(1, place) > 0
-    a, b, c = (part.gather(1, place) for part in (before, here, after))
-    bend = torch.where(is_found, a - 2 * b + c, -1.0)
-    shift = 0.5 * (a - c) / bend  # to the top of a parabola through three lags
-    octaves = (shape.lag_rate / (place + low + shift)).log2()
-    height = (b - 0.25 * (a - c) * shift).clamp(0, 1)
-    return torch.where(is_found, octaves, MIDDLE), height * is_found, gain
+    is_peak = (here > before) & (here >= after) & (here > 0)
+    bend = torch.where(is_peak, before - 2 * here + after, -1.0)
+    shift = 0.5 * (before - after) / bend  # to the top of a parabola through three lags
+    period = torch.arange(low, high + 1, device=lags.device) + shift
+    height = (here - 0.25 * (before - after) * shift).clamp(0, 1)
+    periods = (REPEATED_SECONDS * shape.lag_rate / period).ceil()
+    height = torch.where(periods > 1, height.minimum(_between(lags, periods * period)), height)
+    height = height.clamp_min(0) * is_peak
+    highest = F.pad(height.cummax(dim=1).values[:, :-1], (1, 0))  # at shorter lags
+    gain = height - MULTIPLE_COST * (highest >= FIRST_SHARE * height)
+    gain, place = torch.where(height > 0, gain, -MULTIPLE_COST).topk(NUM_CANDIDATES, dim=1)
+    height, period = height.gather(1, place), period.gather(1, place)
+    return torch.where(height > 0, (shape.lag_rate / period).log2(), MIDDLE), height, gain
 
 
 def _path(octaves: Tensor, height: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from voices import HOP, RATE, TRUNK, steady, voice
 
-from audiogen.audio.pitch import HIGHEST_HZ, MIDDLE, periodicity_at, track_pitch
+from audiogen.audio.pitch import HIGHEST_HZ, MIDDLE, SURE, periodicity_at, track_pitch
 from audiogen.codecs.trunk import PITCH_STD
 from audiogen.codecs.vae import VAECodec, VAEConfig
 from audiogen.nn.pulses import pulses, running_phase
@@ -33,6 +33,28 @@ def test_a_steady_pitch_is_found_at_any_rate(hertz: float, rate: int) -> None:
     cents = 1200 * (pitch[0, 5:-5] - math.log2(hertz))
     assert float(cents.abs().max()) < 25
     assert float(periodicity[0, 5:-5].min()) > (0.85 if rate == 8000 else 0.97)
+
+
+@pytest.mark.parametrize("rate", [22050, 44100])
+@pytest.mark.parametrize("hertz", [2100.0, 3000.0, 3900.0])
+def test_a_whistled_pitch_is_found(hertz: float, rate: int) -> None:
+    wav = 0.1 * torch.sin(2 * math.pi * hertz / rate * torch.arange(40 * 1024))[None]
+    pitch, periodicity = track_pitch(wav, rate, 1024)
+    cents = 1200 * (pitch[0, 5:-5] - math.log2(hertz))
+    assert float(cents.abs().max()) < 25
+    assert float(periodicity[0, 5:-5].min()) > 0.85
+
+
+@pytest.mark.parametrize("octaves", [0.5, 1.0])
+def test_noise_of_a_high_band_has_no_pitch(octaves: float) -> None:
+    torch.manual_seed(0)
+    wav = torch.randn(1, 200 * HOP)
+    hertz = torch.fft.rfftfreq(wav.shape[1], 1 / RATE)
+    is_inside = (hertz / 3000).log2().abs() < octaves / 2
+    wav = 0.1 * torch.fft.irfft(torch.fft.rfft(wav) * is_inside)
+    pitch, periodicity = track_pitch(wav, RATE, HOP)
+    is_high = pitch > math.log2(1800)
+    assert float(((periodicity > SURE) & is_high).float().mean()) < 0.2
 
 
 def test_a_glide_is_followed() -> None:

@@ -1,6 +1,8 @@
 """Encoded files: written, read back, cut to windows, collated."""
 
 import json
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from audiogen.codecs.trunk_config import FourierTrunkConfig
 from audiogen.codecs.vae import VAECodec, VAEConfig
 from audiogen.conditioning.text import TextStates
 from audiogen.data.loading.captions import possible_texts
-from audiogen.data.loading.clips import ClipDataset, Position, versions_of
+from audiogen.data.loading.clips import STEREO_DRAWS, ClipDataset, Position, versions_of
 from audiogen.data.loading.examples import Collate, LatentDataset, TextTable
 from audiogen.data.loading.latents import (
     encode_clip,
@@ -41,8 +43,7 @@ WINDOW = 50
 
 @pytest.fixture
 def codec() -> VAECodec:
-    codec = VAECodec(CONFIG)
-    return codec.eval()
+    return VAECodec(CONFIG).eval()
 
 
 @pytest.fixture
@@ -289,6 +290,21 @@ def test_clips_are_cut_padded_and_reproducible(
     short = dataset[Position(0, 0)]
     assert bool(short[:, :8000].any())
     assert not bool(short[:, 8000:].any())  # 0.5 s of sound, then silence
+
+
+@pytest.mark.parametrize(("channels", "draws"), [(1, 1), (2, STEREO_DRAWS)])
+def test_a_codec_of_stereo_hears_stereo_recordings_more_often(
+    codec: VAECodec, rows: list[ManifestRow], tmp_path: Path, channels: int, draws: int
+) -> None:
+    first, *others = rows
+    both = [replace(first, path="wide", channels=2), *others]
+    spec = replace(codec.spec, audio_channels=channels)
+    dataset = ClipDataset(tmp_path, both, spec, crop_frames=40, seed=1)
+    names = Counter(dataset.name_of(Position(0, index)) for index in range(len(dataset)))
+    alone = ClipDataset(tmp_path, rows, spec, crop_frames=40, seed=1)
+    before = Counter(alone.name_of(Position(0, index)) for index in range(len(alone)))
+    assert names.pop("wide") == draws * before.pop(first.path)
+    assert names == before
 
 
 def test_text_tables_come_back(tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ OCTAVES = math.log2(HIGHEST_HZ / LOWEST_HZ)
 LEVELS, HOARSE_LEVELS = 6, 2
 """Of periodicity in all, and those of the lowest, which have few pitches."""
 CLEAR_SHARE = (29, 128)
-"""Of all entries that each of the other levels has: 232 of 1024 pitches, 24 cents apart."""
+"""Of all entries that each of the other levels has: 232 of 1024 pitches, 31 cents apart."""
 SMALLEST_VOCABULARY = 16
-"""Entries with three pitches, one and a half octaves apart, at each level that is clear."""
+"""Entries with three pitches, two octaves apart, at each level that is clear."""
 
 
 def pitches_per_level(vocab_size: int) -> list[int]:

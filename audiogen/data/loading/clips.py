@@ -22,6 +22,9 @@ from audiogen.data.manifest import ManifestRow
 from audiogen.seeds import numbers_of
 from audiogen.types import LatentSpec
 
+STEREO_DRAWS = 3
+"""How often a codec of stereo hears a stereo recording, for each time that it hears a mono one: in
+most sets they are few, and a width is learnt from them alone."""
 SPEED_RANGE = 0.04
 """Share by which versions of a sound are faster or slower, at most: two thirds of a semitone."""
 SPEED_STEPS = 10_000
@@ -155,7 +158,11 @@ class ClipDataset(Dataset[Tensor]):
         self._length = crop_frames * spec.hop_length
         window = self._length / spec.sample_rate
         # Long files give as many excerpts per epoch as they have windows of about a clip's length.
-        self._items = [row for row in rows for _ in range(max(1, round(row.seconds / 4 / window)))]
+        self._items = [
+            row
+            for row in rows
+            for _ in range(max(1, round(row.seconds / 4 / window)) * self._draws(row))
+        ]
         self._cache: dict[str, Tensor] = {}
         self._free = cache_bytes
 
@@ -179,6 +186,9 @@ class ClipDataset(Dataset[Tensor]):
         gain = 10 ** (-0.5 * random.random())
         sign = 1 - 2 * int(random.integers(2))
         return wav * (gain * sign)
+
+    def _draws(self, row: ManifestRow) -> int:
+        return STEREO_DRAWS if min(row.channels, self._spec.audio_channels) > 1 else 1
 
     def name_of(self, position: Position) -> str:
         """File that an item is cut from."""
