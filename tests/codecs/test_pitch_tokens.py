@@ -48,8 +48,8 @@ def test_a_thousand_entries_are_near_what_was_measured() -> None:
     periodicity = torch.rand(100_000)
     [found] = book.measured(book.tokens(pairs(pitch, periodicity)))
     cents = 1200 * (found[0] - pitch).abs()
-    assert float(cents.max()) < 60
-    assert float(cents[periodicity > 0.56].max()) < 12.2
+    assert float(cents.max()) < 75
+    assert float(cents[periodicity > 0.56].max()) < 15.4
     errors = (found[1] - periodicity).abs()
     assert float(errors.max()) < 0.17
     assert float(errors[periodicity > 0.56].max()) < 0.11
@@ -87,7 +87,7 @@ def test_an_entry_is_a_middle_and_the_same_everywhere() -> None:
     book = PitchTokens(1024)
     found = entries(book, 1024)
     assert torch.equal(found, entries(PitchTokens(1024), 1024))
-    assert float(1200 * found[0, 96:328].diff().mean()) == pytest.approx(24.2, abs=0.1)
+    assert float(1200 * found[0, 96:328].diff().mean()) == pytest.approx(30.6, abs=0.1)
     assert found[1].unique().tolist() == pytest.approx(
         [1 - ((5.5 - level) / 6) ** 2 for level in range(6)]
     )
