@@ -44,6 +44,8 @@ class DataConfig(LicenceTerms):
     path: UserPath | None = None
     """Folder of sounds; None makes the procedural set of textures."""
     textures: TexturesConfig = TexturesConfig()
+    label: str = Field(default="", max_length=200)
+    """What sounds are called that neither a table nor a folder gives a label."""
     clip_seconds: float = Field(default=5.0, gt=0, le=600)
     """Training window of the generator."""
     held_out: float = Field(default=0.2, gt=0, lt=1)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audiogen.cli.options import Model
+
 if TYPE_CHECKING:
     from audiogen.experiment import ExperimentConfig
 
@@ -89,6 +91,35 @@ def train(
     resolved = _load(recipe, given)
     from audiogen.training.stages import train as train_stages
 
+    typer.echo(f"model: {train_stages(resolved)}")
+
+
+@recipes.command()
+def tune(
+    sounds: Annotated[Path, typer.Argument(metavar="FOLDER", help="Your sounds; some 20 will do.")],
+    overrides: Overrides = None,
+    *,
+    model: Model,
+    word: Annotated[
+        str,
+        typer.Option(help="What sounds without a caption are called.  [default: FOLDER's name]"),
+    ] = "",
+    licence_policy: Policy = None,
+    i_own_these: Own = False,
+) -> None:
+    """Teach a trained model your sounds.
+
+    It keeps its other words: takes of its own are learnt beside the sounds. The weights are those
+    whose loss on held-out sounds was lowest. The same command again goes on where it stopped.
+    """
+    given = _with_terms(overrides, licence_policy, i_own_these)
+    from audiogen.tune import tune_config
+
+    resolved = tune_config(sounds, model, given, label=word)
+    from audiogen.training.preparation import prepare as prepare_sounds
+    from audiogen.training.stages import train as train_stages
+
+    typer.echo(prepare_sounds(resolved))
     typer.echo(f"model: {train_stages(resolved)}")
 
 

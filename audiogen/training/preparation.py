@@ -71,6 +71,7 @@ def prepare_held(config: ExperimentConfig) -> str:
             seed=config.seed,
             terms=config.terms,
             own=run.path,
+            label=config.data.label,
         )
         require_same_run(config, begun, rows)
         _require_enough(config, rows)
@@ -136,6 +137,7 @@ def _preparation_key(config: ExperimentConfig, folder: Path) -> dict[str, str]:
     settings: dict[str, Any] = {
         "held_out": config.data.held_out,
         "seed": config.seed,
+        "label": config.data.label,
         "terms": config.terms.model_dump(mode="json"),
         "text": config.text.model_dump(mode="json"),
         "words": dict(WORDS) if config.train.generator.words else {},

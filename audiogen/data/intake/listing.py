@@ -53,6 +53,7 @@ class Listing:
 
     Attributes:
         folder: that was walked.
+        label: of sounds that nothing tells one of.
         sounds: where the bytes of each are, by path; those in an archive begin with the archive's.
         told: what is said of each, by path, in tables or beside it.
         refused: rows of what cannot be used.
@@ -63,6 +64,7 @@ class Listing:
     """
 
     folder: Path
+    label: str = ""
     sounds: dict[str, Sound] = field(default_factory=dict)
     told: dict[str, Metadata] = field(default_factory=dict)
     refused: list[ManifestRow] = field(default_factory=list)
@@ -79,9 +81,11 @@ class Listing:
             if not told.licence:
                 around = (self.licences.get(str(parent), "") for parent in place.parents)
                 told = told.model_copy(update={"licence": next(filter(None, around), "")})
-            found[path] = describe(place, told)
-            if found[path].prompt:
+            found[path] = describe(place, told, self.label)
+            if describe(place, told).prompt:
                 self.caption_from.setdefault(path, "the name of its folder or its own")
+            elif self.label:
+                self.caption_from[path] = "data.label"
         return found
 
     def unread(self) -> list[str]:
@@ -106,7 +110,9 @@ def refused_row(path: str, reason: str) -> ManifestRow:
     return ManifestRow(path=writable(path), verdict="refused", reason=reason)
 
 
-def list_files(folder: Path, num_workers: int | None = None, *, own: Path | None = None) -> Listing:
+def list_files(
+    folder: Path, num_workers: int | None = None, *, own: Path | None = None, label: str = ""
+) -> Listing:
     """Walk the folder (see `walk`), and match its metadata with its files.
 
     Archives are listed by `num_workers` child processes; None chooses.
@@ -114,7 +120,7 @@ def list_files(folder: Path, num_workers: int | None = None, *, own: Path | None
     Raises:
         ValueError: metadata or the list of remote archives are broken.
     """
-    listing = Listing(folder)
+    listing = Listing(folder, label=label)
     sounds: list[str] = []
     tables: list[Path] = []
     archives: list[Path | str] = []

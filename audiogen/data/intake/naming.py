@@ -18,16 +18,22 @@ EMPTY_WORDS = frozenset(
 """Of names that programs and recorders give."""
 
 
-def describe(path: PurePosixPath, told: Metadata) -> Metadata:
-    """Complete what is said of a sound by its path relative to the data folder."""
+def describe(path: PurePosixPath, told: Metadata, other: str = "") -> Metadata:
+    """Complete what is said of a sound by its path relative to the data folder.
+
+    Args:
+        path: Of the sound.
+        told: What is said of it elsewhere.
+        other: Its label where nothing tells one, and its caption where nothing tells that.
+    """
     parent = path.parent.name
     folder = "" if parent.endswith(".tar") else clean_name(parent)  # an archive says nothing
     label = told.label or folder
     stem = clean_name(TAKE_MARK.sub("", path.stem) or path.stem)
     named = stem if says_something(stem) else ""
     found = {
-        "label": label,
-        "prompt": told.prompt or label or named,
+        "label": label or other,
+        "prompt": told.prompt or label or named or other,
         "licence": spdx(told.licence),
         "source_id": told.source_id or source_of(path),
     }

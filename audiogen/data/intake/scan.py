@@ -61,6 +61,7 @@ def scan_folder(
     num_workers: int | None = None,
     allow_none: bool = False,
     own: Path | None = None,
+    label: str = "",
 ) -> list[ManifestRow]:
     """Look at every sound below a folder.
 
@@ -77,6 +78,7 @@ def scan_folder(
         terms: licences that are allowed; None asks for none.
         num_workers: child processes; None chooses. The rows do not depend on it.
         own: the run that asks, which may lie in the folder and is left out.
+        label: of sounds that nothing tells one of.
         allow_none: return the refused rows when nothing is usable, instead of raising.
 
     Returns:
@@ -93,7 +95,7 @@ def scan_folder(
         raise ValueError(
             f"{folder} {state}{did_you_mean(folder)}\n  give a folder of sounds ({SUFFIXES})"
         )
-    listing = list_files(folder, num_workers, own=own)
+    listing = list_files(folder, num_workers, own=own, label=label)
     _report_others(listing)
     looked_at = list(_look_at(listing, num_workers))
     used = [(row, words) for row, words in looked_at if row.verdict == "used"]
