@@ -221,8 +221,8 @@ def test_width_is_learnt_and_mono_is_narrow() -> None:
     optimizer = torch.optim.Adam(codec.parameters(), lr=3e-3)
     kinds = (1.0, 0.0, -0.6)
     for step in range(300):
-        wav = torch.cat([wide_noise(kind, 3, 20) for kind in kinds])
-        with draws_of(0, step, range(9)):
+        wav = torch.cat([wide_noise(kind, 2, 16) for kind in kinds])
+        with draws_of(0, step, range(6)):
             views = draw_views(wav)
             output = codec(wav)
             seen = (viewed(one, views) for one in (wav, *output.reconstructions))

@@ -52,7 +52,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return read_tensors(run / "generator" / "model" / WEIGHTS)
 
 
-@pytest.mark.parametrize("kind", ["flow", pytest.param("diffusion", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["flow", pytest.param("diffusion", marks=pytest.mark.nightly)])
 def test_training_goes_on_with_the_weights_of_the_model(
     first: Path, second: ExperimentConfig, tmp_path: Path, kind: str
 ) -> None:

@@ -77,10 +77,15 @@ def test_blocks_are_found() -> None:
     assert len(blocks_of(model_and_loss("vae")[0])) > 2
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
-@pytest.mark.parametrize("light", [False, pytest.param(True, marks=pytest.mark.nightly)])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "light"),
+    [
+        *(pytest.param(kind, False, marks=pytest.mark.slow) for kind in ("autoregressive", "vae")),
+        *(pytest.param(kind, True, marks=pytest.mark.nightly) for kind in KINDS),
+        pytest.param("diffusion", False, marks=pytest.mark.nightly),
+    ],
+)
 def test_compiled_blocks_have_nearly_the_same_gradients(
     kind: str, light: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,8 +30,13 @@ def kill_runs(folder: Path, stage: str, runs: int) -> dict[str, int]:
     return kills
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("stage", ["codec", "generator"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param("codec", marks=pytest.mark.nightly),
+        pytest.param("generator", marks=pytest.mark.slow),
+    ],
+)
 def test_a_few_killed_runs_end_bit_equal(tmp_path: Path, stage: str) -> None:
     kills = kill_runs(tmp_path, stage, 2)
     assert sum(kills.values()) >= 2

@@ -68,8 +68,13 @@ def largest_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> floa
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("family", ["diffusion", "flow", "autoregressive", "masked"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        *(pytest.param(f, marks=pytest.mark.slow) for f in ("flow", "autoregressive")),
+        *(pytest.param(f, marks=NIGHTLY) for f in ("diffusion", "masked")),
+    ],
+)
 def test_two_processes_train_the_generator_of_one(family: str, tmp_path: Path) -> None:
     for processes in (1, 2):
         finish(start(tmp_path / str(processes), family, processes=processes))
@@ -104,9 +109,12 @@ def test_processes_that_share_its_weights_train_the_generator_of_one(
     assert all(torch.equal(products[1][name], average[name]) for name in average)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    "words", [pytest.param((), id="whole"), pytest.param((SHARDED,), id="split")]
+    "words",
+    [
+        pytest.param((), id="whole", marks=NIGHTLY),
+        pytest.param((SHARDED,), id="split", marks=pytest.mark.slow),
+    ],
 )
 def test_processes_train_with_muon_as_one(words: tuple[str, ...], tmp_path: Path) -> None:
     muon = "train.generator.optim.algorithm=muon"
@@ -209,8 +217,8 @@ def test_a_second_ctrl_c_ends_training_at_once(tmp_path: Path) -> None:
     "fault",
     [
         "raise",
-        *(pytest.param(fault, marks=pytest.mark.slow) for fault in ("stop", "kill")),
-        pytest.param("sleep", marks=pytest.mark.nightly),
+        pytest.param("stop", marks=pytest.mark.slow),
+        *(pytest.param(fault, marks=NIGHTLY) for fault in ("kill", "sleep")),
     ],
 )
 def test_all_processes_end_when_one_fails(fault: str, tmp_path: Path) -> None:

@@ -63,8 +63,13 @@ def test_what_runs_alone_waits_for_nobody() -> None:
     wait_for_all()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("busy", [(LONG, 0), (0, LONG)])
+@pytest.mark.parametrize(
+    "busy",
+    [
+        pytest.param((LONG, 0), marks=pytest.mark.slow),
+        pytest.param((0, LONG), marks=pytest.mark.nightly),
+    ],
+)
 def test_others_wait_longer_than_a_collective_may_take(
     busy: tuple[float, float], tmp_path: Path
 ) -> None:
