@@ -20,7 +20,7 @@ LAYERS = (  # a module may import from its own package and from rows above it, n
     {"codecs", "conditioning"},
     {"generators", "data"},
     {"experiment", "start", "train_config", "take_request"},
-    {"stage_settings"},
+    {"stage_settings", "tune"},
     {"model_folder"},
     {"pipeline"},
     {"takes", "clip_batch"},
