@@ -60,6 +60,8 @@ class RunFolder:
         """Real clips beside what the codec makes of them."""
         self.scores = path / "evaluation" / "metrics.json"
         """What `audiogen evaluate` measured."""
+        self.adapter = path / "adapter"
+        """What a tuned model has learnt beyond the model that it began from."""
         self.best = path / "generator" / "best"
         """The generator's weights at the demo whose held-out loss was lowest so far."""
         checkpoints = (self.checkpoints(stage) for stage in ("codec", "generator", "distil"))

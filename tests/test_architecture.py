@@ -25,7 +25,7 @@ LAYERS = (  # a module may import from its own package and from rows above it, n
     {"pipeline"},
     {"takes", "clip_batch"},
     {"provenance"},
-    {"training", "evaluation"},
+    {"training", "evaluation", "adapter"},
     {"pack"},
     {"cli"},
     {"__main__", "__init__"},

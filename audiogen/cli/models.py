@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from audiogen.cli.options import Runs
+from audiogen.cli.options import Model, Runs
 
 models = typer.Typer()
 
@@ -42,6 +43,39 @@ def list_models(
         typer.echo(_described(name, folder, whole=False))
     if not found:
         typer.echo(f"no model came with audiogen, and there is none in {runs}; `audiogen train`")
+
+
+@models.command()
+def mix(
+    adapters: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN=WEIGHT...", help="Tuned runs; 1 is as it was tuned."),
+    ],
+    *,
+    model: Model,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the model goes.")],
+) -> None:
+    """Add what tuned models have learnt to the model they began from.
+
+    Each by a weight: less of it below 1, more above.
+    """
+    parts = [_part(text) for text in adapters]
+    from audiogen.adapter import mix as write_mix
+
+    write_mix(model, parts, out)
+    typer.echo(f"model: {out}")
+
+
+def _part(text: str) -> tuple[Path, float]:
+    """A run and its weight, 1 where none is given."""
+    path, equals, weight = text.rpartition("=")
+    try:
+        number = float(weight) if equals else 1.0
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise typer.BadParameter(f"{text}: expected RUN=WEIGHT, such as runs/tuned-glass=0.7")
+    return Path(path if equals else text), number
 
 
 def _at_hand(runs: Path) -> Iterator[tuple[str, Path]]:

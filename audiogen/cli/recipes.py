@@ -116,11 +116,14 @@ def tune(
     from audiogen.tune import tune_config
 
     resolved = tune_config(sounds, model, given, label=word)
+    from audiogen.adapter import write_adapter
     from audiogen.training.preparation import prepare as prepare_sounds
     from audiogen.training.stages import train as train_stages
 
     typer.echo(prepare_sounds(resolved))
-    typer.echo(f"model: {train_stages(resolved)}")
+    tuned = train_stages(resolved)
+    write_adapter(resolved.run.adapter, tuned, model)
+    typer.echo(f"model: {tuned}\nadapter: {resolved.run.adapter}")
 
 
 @recipes.command()

@@ -66,15 +66,26 @@ class Vocabulary:
 
     def joined(self, other: Vocabulary) -> Vocabulary:
         """Return this with what was said of other sounds; the numbers of both are added."""
-        labels, words = (
-            _ordered(Counter(one) + Counter(two))
-            for one, two in ((self.labels, other.labels), (self.words, other.words))
+        return self._with(
+            other,
+            Counter(self.labels) + Counter(other.labels),
+            Counter(self.words) + Counter(other.words),
         )
+
+    def united(self, other: Vocabulary) -> Vocabulary:
+        """Return this with what was said of other sounds, many of which are the same."""
+        return self._with(
+            other,
+            Counter(self.labels) | Counter(other.labels),
+            Counter(self.words) | Counter(other.words),
+        )
+
+    def _with(self, other: Vocabulary, labels: Counter[str], words: Counter[str]) -> Vocabulary:
         known = dict(zip(other.suggested, other.vectors, strict=True))
         known |= dict(zip(self.suggested, self.vectors, strict=True))
         return Vocabulary(
-            labels=labels,
-            words=words,
+            labels=_ordered(labels),
+            words=_ordered(words),
             suggested=list(known),
             vectors=torch.stack(list(known.values())) if known else self.vectors,
         )

@@ -151,6 +151,23 @@ def model_card(
     )
 
 
+def mix_card(config: ModelConfig, base: str, parts: Sequence[tuple[str, float]]) -> str:
+    """Return the beginning of README.md of a model with adapters, before that of its base.
+
+    Args:
+        config: What the model says of itself.
+        base: What the model is called that the adapters are added to.
+        parts: What each adapter is called, and its weight.
+    """
+    return TEXTS["mix"].format(
+        config=config,
+        base=base,
+        parts="\n".join(f"- `{name}`, weight {weight:g}" for name, weight in parts),
+        licences="\n".join(f"- {name}: {n} files" for name, n in config.licences.items()),
+        policy=_policy(config.terms),
+    )
+
+
 def codec_card(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> str:
     """Return README.md of the folder of a codec that was trained here."""
     return TEXTS["codec"].format(config=config, sounds=_sounds(rows, config.terms))
@@ -170,9 +187,14 @@ def _sounds(rows: Sequence[ManifestRow], terms: LicenceTerms | None) -> str:
         files=len(rows),
         hours=sum(row.seconds for row in rows) / 3600,
         labels=", ".join(f"{label} ({count})" for label, count in sorted(labels.items())),
-        policy="Nobody stated a licence policy." if terms is None else terms.describe(),
+        policy=_policy(terms),
         licences="\n".join(f"- {name}: {n} files" for name, n in count_licences(rows).items()),
     )
+
+
+def _policy(terms: LicenceTerms | None) -> str:
+    """The licence policy and the statements made with it, in sentences."""
+    return "Nobody stated a licence policy." if terms is None else terms.describe()
 
 
 def _start(name: str, before: Sequence[Mapping[str, str]]) -> str:

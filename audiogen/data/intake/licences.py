@@ -97,6 +97,20 @@ class LicenceTerms(Config):
         return " ".join(texts)
 
 
+def least_strict(terms: Sequence[LicenceTerms | None]) -> LicenceTerms | None:
+    """Return what holds of sounds of all these terms together; None where nobody stated some."""
+    stated = [one for one in terms if one is not None]
+    if not stated or len(stated) < len(terms):
+        return None
+    policies: list[LicencePolicy] = ["cc0", "commercial", "research"]
+    reasons = dict.fromkeys(one.unknown_licence_reason for one in stated)
+    return LicenceTerms(
+        licence_policy=max((one.licence_policy for one in stated), key=policies.index),
+        i_own_these=any(one.i_own_these for one in stated),
+        unknown_licence_reason="; ".join(filter(None, reasons)),
+    )
+
+
 def apply_policy(
     rows: Sequence[ManifestRow], terms: LicenceTerms, folder: Path
 ) -> list[ManifestRow]:
