@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
@@ -23,6 +24,7 @@ from audiogen.data.manifest import read_split
 from audiogen.experiment import ExperimentConfig
 from audiogen.storage import digest_of, sha256_file
 from audiogen.training.distributed.waiting import wait_for_all
+from audiogen.training.loop.display import ProgressDisplay
 from audiogen.training.loop.stage import Examples
 from audiogen.training.prior import plan_prior, sample_prior
 
@@ -79,10 +81,11 @@ def encoded_files(config: ExperimentConfig, codec: Codec, accelerator: Accelerat
                 versions=plan.versions,
                 traits=plan.words,
             )
-            own = mixtures[rank::count]
+            own, prior = mixtures[rank::count], before[rank::count]
             mixed = encode_mixtures(config.sounds, own, codec, num_frames=window)
-            takes = sample_prior(config, before[rank::count])
-            write_latents(part, chain(items, mixed, takes))
+            every = chain(items, mixed, sample_prior(config, prior))
+            total = plan.versions * len(rows[rank::count]) + len(own) + len(prior)
+            write_latents(part, every if rank else _shown(every, total))
         wait_for_all()
         if accelerator.is_main_process:
             join_latents(final, count)
@@ -92,6 +95,17 @@ def encoded_files(config: ExperimentConfig, codec: Codec, accelerator: Accelerat
     end = len(items) - len(before)
     count = end - len(mixtures)
     return Encoded(files=items[:count], mixtures=items[count:end], prior=items[end:])
+
+
+def _shown(items: Iterable[LatentItem], total: int) -> Iterator[LatentItem]:
+    """Pass items on, and show how many of them there have been."""
+    display = ProgressDisplay("encoding", 0, total, unit="sound")
+    try:
+        for number, item in enumerate(items, start=1):
+            display.show(number, {})
+            yield item
+    finally:
+        display.stop()
 
 
 def window_examples(config: ExperimentConfig, encoded: Encoded, codec: Codec) -> Examples:

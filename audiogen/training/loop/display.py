@@ -16,13 +16,16 @@ PACE_SECONDS = 120.0
 
 
 class ProgressDisplay:
-    """The display of one stage, from `start_step` on.
+    """The display of one stage, from `start_step` on; a step may be called by another `unit`.
 
     Attributes:
         checkpoint: step of the last checkpoint; None before there is one.
     """
 
-    def __init__(self, stage: str, start_step: int, total_steps: int) -> None:
+    def __init__(
+        self, stage: str, start_step: int, total_steps: int, *, unit: str = "step"
+    ) -> None:
+        self._unit = unit
         self.checkpoint: int | None = start_step or None
         self._values: dict[str, float] = {}
         self._line_at = -math.inf
@@ -58,7 +61,7 @@ class ProgressDisplay:
         if with_line and self._bar.disable:
             self._line_at = time.monotonic()
             task = self._bar.tasks[self._id]
-            line = f"{task.description}  step {task.completed}/{task.total}  {facts}"
+            line = f"{task.description}  {self._unit} {task.completed}/{task.total}  {facts}"
             self._console.print(line.rstrip(), markup=False, soft_wrap=True)
 
     def _facts(self) -> list[str]:
