@@ -110,14 +110,14 @@ def periodicity_at(wav: Tensor, pitch: Tensor, sample_rate: int, hop_length: int
     num_frames = wav.shape[-1] // hop_length
     lags, shape = _autocorrelation(_windows(wav.float(), sample_rate, hop_length), sample_rate)
     place = shape.lag_rate / pitch.float().exp2()
-    place = place.nan_to_num().clamp(0, lags.shape[1] - 2)  # a broken sound has none
     found = _between(lags, place.reshape(-1, 1).expand(-1, PER_FRAME).reshape(-1, 1))
     return found.reshape(-1, num_frames, PER_FRAME).mean(dim=2)
 
 
 def _between(lags: Tensor, place: Tensor) -> Tensor:
-    """What lags (N, L) have at places (N, K) between two of them, and at most the last but one."""
-    below = place.floor().long().clamp_max(lags.shape[1] - 2)
+    """What lags (N, L) have at places (N, K) between two of them; a broken sound has none."""
+    place = place.nan_to_num().clamp(0, lags.shape[1] - 2)
+    below = place.floor().long()
     share = place - below
     return lags.gather(1, below) * (1 - share) + lags.gather(1, below + 1) * share
 
