@@ -14,7 +14,8 @@ class FakeTextEncoder:
     def __init__(self, *_: object) -> None:
         pass
 
-    def __call__(self, prompts: Sequence[str]) -> TextStates:
+    def __call__(self, prompts: Sequence[str], *, together: bool = False) -> TextStates:
+        del together
         longest = max(1, *(len(text.split()) for text in prompts), 1)
         states = torch.zeros(len(prompts), longest, TEXT_DIM)
         mask = torch.zeros(states.shape[:2], dtype=torch.bool)

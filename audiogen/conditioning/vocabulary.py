@@ -61,7 +61,9 @@ class Vocabulary:
             labels=_ordered(labels),
             words=_ordered(words),
             suggested=suggested,
-            vectors=_unit(text(suggested).pooled) if suggested else torch.zeros(0, TEXT_DIM),
+            vectors=_unit(text(suggested, together=True).pooled)
+            if suggested
+            else torch.zeros(0, TEXT_DIM),
         )
 
     def joined(self, other: Vocabulary) -> Vocabulary:

@@ -123,7 +123,7 @@ def _encode_captions(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> N
     for label in before:
         said.update(texts_of_label(label))
     prompts = sorted(said)
-    TextTable.write(config.run.text, prompts, TextEncoder(config.text)(prompts))
+    TextTable.write(config.run.text, prompts, TextEncoder(config.text)(prompts, together=True))
 
 
 def _preparation_key(config: ExperimentConfig, folder: Path) -> dict[str, str]:

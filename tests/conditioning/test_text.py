@@ -25,6 +25,15 @@ def test_a_prompt_does_not_depend_on_its_neighbours(encoder: TextEncoder) -> Non
     torch.testing.assert_close(both.pooled[:1], alone.pooled)
 
 
+def test_prompts_taken_together_are_those_alone(encoder: TextEncoder) -> None:
+    few = ["rain", "wind", "", "a storm over the sea", "rain " * 100, "a dog in the yard", "fire"]
+    prompts = [f"{text} {number}" if text else text for number in range(20) for text in few]
+    alone, together = encoder(prompts), encoder(prompts, together=True)
+    assert torch.equal(together.mask, alone.mask)
+    torch.testing.assert_close(together.states, alone.states, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(together.pooled, alone.pooled, atol=1e-5, rtol=1e-4)
+
+
 def test_meaning_is_near_meaning(encoder: TextEncoder) -> None:
     pooled = encoder(["rain on a roof", "a rain shower", "a barking dog"]).pooled
     near, far = pooled[0] @ pooled[1], pooled[0] @ pooled[2]
