@@ -138,11 +138,10 @@ def _once_more() -> tuple[AbstractContextManager[Any], AbstractContextManager[An
 
 def _filled(out: Tensor, fill: Fill) -> Tensor:
     """Fill `out` by the draws of its items; return it."""
-    _fill_rows(out, fill)
+    _filling(out, fill)
     return out
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 @torch.no_grad()
 def _fill_rows(out: Tensor, fill: Fill) -> None:
     """Fill `out` row by row, each by the draws of its item."""
@@ -156,6 +155,18 @@ def _fill_rows(out: Tensor, fill: Fill) -> None:
     _current.number += 1
     for row, seed in zip(out, _current.items, strict=True):
         fill(row, _current.generator(out.device, seed))
+
+
+_filling: Callable[[Tensor, Fill], None] = _fill_rows
+
+
+def hide_draws_from_compiler() -> None:
+    """Let what `torch.compile` makes call the draws as they are; to be called before it.
+
+    It is not done from the start, as importing the compiler takes longer than all of audiogen.
+    """
+    global _filling  # noqa: PLW0603 - as above
+    _filling = torch.compiler.disable(_fill_rows)  # type: ignore[no-untyped-call]
 
 
 def _mixed(seed: int, number: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from audiogen.nn.chance import recomputed
+from audiogen.nn.chance import hide_draws_from_compiler, recomputed
 from audiogen.train_config import LoopConfig
 
 
@@ -31,6 +31,7 @@ def prepare_blocks(module: nn.Module, config: LoopConfig) -> None:
     for block in blocks_of(module):
         forward: Callable[..., Any] = block.forward
         if config.compile:
+            hide_draws_from_compiler()
             forward = torch.compile(forward)
         if config.activation_checkpointing:
             forward = functools.partial(recomputed, forward)
