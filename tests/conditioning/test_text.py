@@ -34,6 +34,21 @@ def test_prompts_taken_together_are_those_alone(encoder: TextEncoder) -> None:
     torch.testing.assert_close(together.pooled, alone.pooled, atol=1e-5, rtol=1e-4)
 
 
+def test_states_are_those_of_the_library_that_is_known_for_it(encoder: TextEncoder) -> None:
+    from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415 (slow to import)
+
+    folder = find_text_encoder(MiniLMConfig())
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
+    for prompt in ("rain", "Wind-swept, caf\u00e9 \u96e8 at 3 a.m.!", "a storm over the sea " * 20):
+        tokens = tokenizer(prompt, return_tensors="pt", truncation=True, max_length=32)
+        with torch.no_grad():
+            expected = model(**tokens).last_hidden_state
+        found = encoder([prompt])
+        assert found.states.shape == expected.shape
+        torch.testing.assert_close(found.states, expected, atol=2e-5, rtol=1e-4)
+
+
 def test_meaning_is_near_meaning(encoder: TextEncoder) -> None:
     pooled = encoder(["rain on a roof", "a rain shower", "a barking dog"]).pooled
     near, far = pooled[0] @ pooled[1], pooled[0] @ pooled[2]

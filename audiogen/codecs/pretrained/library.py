@@ -35,8 +35,6 @@ class Library(ABC):
     network: str
     label: str
     package: ClassVar[str]
-    install: ClassVar[str]
-    """What to run where the package is missing."""
     weights_file: ClassVar[str]
 
     def make(self, settings: Mapping[str, Any]) -> Any:
@@ -102,7 +100,7 @@ class Library(ABC):
         except ModuleNotFoundError as error:
             raise ValueError(
                 f"{self.network} comes from {self.package}, which is not installed\n"
-                f"  run: {self.install}"
+                "  run: pip install 'audiogen[pretrained]'"
             ) from error
         package.utils.logging.disable_progress_bar()
         return getattr(package, self.network)
@@ -127,7 +125,6 @@ class Transformers(Library):
     also: tuple[str, ...] = ()
     """Settings that are no field of the configuration."""
     package = "transformers"
-    install = "make setup"
     weights_file = "model.safetensors"
 
     def _names(self, kind: Any) -> list[str]:
@@ -148,7 +145,6 @@ class Diffusers(Library):
     """A network of diffusers, which is made of plain arguments."""
 
     package = "diffusers"
-    install = "pip install 'audiogen[oobleck]'"
     weights_file = "diffusion_pytorch_model.safetensors"
 
     def _names(self, kind: Any) -> list[str]:
