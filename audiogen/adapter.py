@@ -18,9 +18,9 @@ from audiogen.conditioning.vocabulary import Vocabulary
 from audiogen.data.intake.licences import least_strict
 from audiogen.experiment import ModelConfig
 from audiogen.model_folder import read_model, write_model
-from audiogen.provenance.attribution import ATTRIBUTION_FILE, attribution_csv, read_attribution
-from audiogen.provenance.card import CARD_FILE, count_licences, mix_card
-from audiogen.run_folder import CONFIG, WORDS, find_model, write_documents
+from audiogen.provenance.attribution import ATTRIBUTION_FILE, attribution_csv
+from audiogen.provenance.card import CARD_FILE, count_licences, learnt_before, mix_card
+from audiogen.run_folder import CONFIG, WEIGHTS, WORDS, find_model, write_documents
 from audiogen.schema import dump_config, read_config
 from audiogen.seal import require_whole, seal_folder
 from audiogen.storage import (
@@ -80,7 +80,7 @@ class Adapter:
             changes=changes,
             config=read_config(ModelConfig, folder / CONFIG),
             vocabulary=Vocabulary.read(folder / WORDS),
-            attribution=read_attribution(folder / ATTRIBUTION_FILE),
+            attribution=learnt_before(folder, []),
             folder=folder,
         )
 
@@ -141,8 +141,10 @@ def mix(base: Path, parts: Sequence[tuple[Path, float]], folder: Path) -> None:
 
     Raises:
         FileNotFoundError: there is no such model or adapter.
-        ValueError: an adapter began from another model.
+        ValueError: an adapter began from another model, or the folder has something else.
     """
+    if folder.exists() and not (folder / WEIGHTS).is_file():
+        raise ValueError(f"{folder}: there is something that is no model\n  give another place")
     model = read_model(base)
     adapters = [(Adapter.read(path), weight) for path, weight in parts]
     for one, _ in adapters:
@@ -158,7 +160,7 @@ def mix(base: Path, parts: Sequence[tuple[Path, float]], folder: Path) -> None:
     }
     model.generator.load_state_dict(mixed)
     origin = find_model(base)
-    own = read_attribution(origin / ATTRIBUTION_FILE)
+    own = learnt_before(origin, [])
     lines = {line["sha256"]: line for one, _ in adapters for line in one.attribution}
     lines |= {line["sha256"]: line for line in own}
     words = model.vocabulary
@@ -172,9 +174,9 @@ def mix(base: Path, parts: Sequence[tuple[Path, float]], folder: Path) -> None:
         }
     )
     card = mix_card(about, str(base), [(str(one.folder), weight) for one, weight in adapters])
-    own_card = (origin / CARD_FILE).read_text(encoding="utf-8")
+    own_card = origin / CARD_FILE
     documents = {
-        CARD_FILE: f"{card}\n{own_card}",
+        CARD_FILE: f"{card}\n{own_card.read_text(encoding='utf-8') if own_card.is_file() else ''}",
         ATTRIBUTION_FILE: attribution_csv([], list(lines.values())),
     }
     with publish_folder(folder) as place:

