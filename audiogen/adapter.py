@@ -7,6 +7,7 @@ add up, each by a weight (task arithmetic; Ilharco et al. 2022, arXiv 2212.04089
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,11 +18,12 @@ from torch import Tensor
 from audiogen.conditioning.vocabulary import Vocabulary
 from audiogen.data.intake.licences import least_strict
 from audiogen.experiment import ModelConfig
+from audiogen.model_folder import FILES as MODEL_FILES
 from audiogen.model_folder import read_model, write_model
 from audiogen.provenance.attribution import ATTRIBUTION_FILE, attribution_csv
 from audiogen.provenance.card import CARD_FILE, count_licences, learnt_before, mix_card
-from audiogen.run_folder import CONFIG, WEIGHTS, WORDS, find_model, write_documents
-from audiogen.schema import dump_config, read_config
+from audiogen.run_folder import CONFIG, WEIGHTS, WORDS, find_model, model_digest, write_documents
+from audiogen.schema import read_config
 from audiogen.seal import require_whole, seal_folder
 from audiogen.storage import (
     json_of_tensor,
@@ -35,7 +37,7 @@ CHANGES = "adapter.safetensors"
 FILES = (CONFIG, CHANGES, WORDS)
 RANK = 16
 """Of the changes of matrices."""
-BASE, LEFT, RIGHT = "base", ".left", ".right"
+ABOUT, LEFT, RIGHT = "about", ".left", ".right"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,7 @@ class Adapter:
         require_whole(folder, FILES)
         changes = read_tensors(folder / CHANGES)
         return cls(
-            base=str(json_of_tensor(changes.pop(BASE), "base")),
+            base=json_of_tensor(changes.pop(ABOUT), "adapter")["base"],
             changes=changes,
             config=read_config(ModelConfig, folder / CONFIG),
             vocabulary=Vocabulary.read(folder / WORDS),
@@ -92,24 +94,30 @@ class Adapter:
 
 
 def write_adapter(folder: Path, tuned: Path, base: Path, *, rank: int = RANK) -> None:
-    """Write what a tuned model has learnt beyond its base; the folder appears when it is whole.
+    """Write what a tuned model has learnt beyond its base, unless it is there already.
 
     Args:
-        folder: an older adapter there is replaced.
-        tuned: the tuned model's folder, or its run.
-        base: of the model that its training began from.
+        folder: appears when it is whole; the adapter of another model there is replaced.
+        tuned: the tuned model's folder.
+        base: of the model that its training began from, or its name.
         rank: of the changes of matrices.
     """
-    model, before = read_model(tuned), read_model(base)
-    if model.vocabulary is None or model.folder is None:
-        raise ValueError(f"{tuned}: its words were not counted; tune it again")
-    changes = changes_between(before.generator.state_dict(), model.generator.state_dict(), rank)
+    origin = find_model(base)
+    about = {"base": model_digest(origin), "tuned": model_digest(tuned), "rank": rank}
+    if (folder / CHANGES).is_file() and json_of_tensor(
+        read_tensors(folder / CHANGES)[ABOUT], "adapter"
+    ) == about:
+        return
+    for model in (origin, tuned):
+        require_whole(model, MODEL_FILES)
+    before, after = (read_tensors(model / WEIGHTS) for model in (origin, tuned))
     with publish_folder(folder) as place:
-        write_tensors(place / CHANGES, {**changes, BASE: json_tensor(before.digest)})
-        (place / CONFIG).write_text(dump_config(model.config), encoding="utf-8")
-        model.vocabulary.write(place / WORDS)
+        changes = changes_between(before, after, rank)
+        write_tensors(place / CHANGES, {**changes, ABOUT: json_tensor(about)})
+        for name in (CONFIG, WORDS):
+            shutil.copyfile(tuned / name, place / name)
         seal_folder(place, FILES)
-        write_documents(place, {}, origin=model.folder)
+        write_documents(place, {}, origin=tuned)
 
 
 def changes_between(

@@ -1,7 +1,7 @@
 """The network of all-MiniLM-L6-v2, of torch's own layers: a small BERT (Wang et al. 2020).
 
-Its layers are `torch.nn.TransformerEncoder`. The library that is known for it, transformers, is
-imported in more time than a take is made in.
+Its layers are `torch.nn.TransformerEncoder`: the library that is known for it, transformers, is
+slow to import, and every take begins with a prompt.
 """
 
 from __future__ import annotations

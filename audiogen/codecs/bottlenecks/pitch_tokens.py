@@ -3,6 +3,9 @@
 Where a sound is hardly periodic its pitch is hardly heard, and has few values; where it is
 periodic it has many. Levels of periodicity p are equally far apart in sqrt(1 - p), the amplitude of
 what does not repeat, so that they are closest near 1, where a little noise is heard most.
+
+Pitches above those of voices and most instruments are rare, and have no entries of their own: they
+are told whole octaves lower, where they are among the harmonics.
 """
 
 from __future__ import annotations
@@ -13,16 +16,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiogen.audio.pitch import HIGHEST_HZ, LOWEST_HZ
+from audiogen.audio.pitch import HIGHEST_HZ, LOWEST_HZ, MIDDLE
 
-OCTAVES = math.log2(HIGHEST_HZ / LOWEST_HZ)
-"""From the lowest pitch to the highest."""
+TOP_HZ = 1800.0
+"""The highest pitch with an entry."""
+ROUNDING = 1e-4
+"""Octaves above the top that are still at it."""
+LOW, TOP, HIGH = (math.log2(hertz) - MIDDLE for hertz in (LOWEST_HZ, TOP_HZ, HIGHEST_HZ))
 LEVELS, HOARSE_LEVELS = 6, 2
 """Of periodicity in all, and those of the lowest, which have few pitches."""
 CLEAR_SHARE = (29, 128)
-"""Of all entries that each of the other levels has: 232 of 1024 pitches, 31 cents apart."""
+"""Of all entries that each of the other levels has: 232 of 1024 pitches, 24 cents apart."""
 SMALLEST_VOCABULARY = 16
-"""Entries with three pitches, two octaves apart, at each level that is clear."""
+"""Entries with three pitches, one and a half octaves apart, at each level that is clear."""
 
 
 def pitches_per_level(vocab_size: int) -> list[int]:
@@ -62,9 +68,9 @@ class PitchTokens(nn.Module):
         level = torch.arange(LEVELS).repeat_interleave(per_level, output_size=vocab_size)
         firsts = per_level.cumsum(0) - per_level
         within = torch.arange(vocab_size) - firsts[level]
-        places = (within.double() + 0.5) / per_level[level] - 0.5
+        places = (within.double() + 0.5) / per_level[level]
         noise = 1 - (level.double() + 0.5) / LEVELS
-        pairs = torch.stack([OCTAVES * places, 1 - noise.square()], dim=1)
+        pairs = torch.stack([LOW + (TOP - LOW) * places, 1 - noise.square()], dim=1)
         self.register_buffer("grid", pairs.float(), persistent=False)  # (V, 2)
         self.register_buffer("counts", per_level, persistent=False)  # (levels,)
         self.register_buffer("firsts", firsts, persistent=False)  # (levels,)
@@ -76,7 +82,9 @@ class PitchTokens(nn.Module):
         # After a conversion, so that what is no number has a token too.
         level = ((1 - noise) * LEVELS).long().clamp(0, LEVELS - 1)
         count = self.counts[level]
-        place = (pitch / OCTAVES + 0.5).clamp(0, 1)
+        pitch = pitch.clamp(LOW, HIGH)
+        octaves = (pitch - TOP - ROUNDING).clamp_min(0).ceil()
+        place = (pitch - octaves - LOW) / (TOP - LOW)
         within = (place * count).long().clamp_min(0).minimum(count - 1)
         return (self.firsts[level] + within)[:, None]
 

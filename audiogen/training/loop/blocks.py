@@ -28,10 +28,11 @@ def prepare_blocks(module: nn.Module, config: LoopConfig) -> None:
     Compiling block by block costs the time of one block, since they are alike. Weights and their
     names stay as they are.
     """
+    if config.compile:
+        hide_draws_from_compiler()
     for block in blocks_of(module):
         forward: Callable[..., Any] = block.forward
         if config.compile:
-            hide_draws_from_compiler()
             forward = torch.compile(forward)
         if config.activation_checkpointing:
             forward = functools.partial(recomputed, forward)
