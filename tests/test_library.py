@@ -1,6 +1,5 @@
 """Models that come with audiogen are found by their names, wherever a model is asked for."""
 
-import importlib.util
 import json
 import logging
 import sys
@@ -13,6 +12,7 @@ import pytest
 import soundfile
 import torch
 from fake_text import FakeTextEncoder
+from tool_modules import load_tool
 
 from audiogen import Pipeline
 from audiogen.cli import main as cli
@@ -149,14 +149,7 @@ def test_the_models_and_their_words_are_listed(base: Path, run: Run, model: Path
 
 @pytest.fixture
 def tool() -> ModuleType:
-    """Return tools/ship.py as a fresh module."""
-    script = Path(__file__).parents[1] / "tools" / "ship.py"
-    spec = importlib.util.spec_from_file_location("ship_tool", script)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("ship")
 
 
 def test_a_model_is_shipped_whole_or_not_at_all(

@@ -2,7 +2,6 @@
 
 import ast
 import hashlib
-import importlib.util
 import os
 import shlex
 import shutil
@@ -14,6 +13,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 from packaging.requirements import Requirement
+from tool_modules import load_tool
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "tools" / "setup.py"
@@ -21,13 +21,7 @@ SCRIPT = ROOT / "tools" / "setup.py"
 
 @pytest.fixture
 def tool() -> ModuleType:
-    """Return tools/setup.py as a fresh module."""
-    spec = importlib.util.spec_from_file_location("setup_tool", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("setup")
 
 
 @pytest.fixture
