@@ -29,6 +29,11 @@ from audiogen.types import Conditions, Context
 
 AnyRange = Span | Literal["auto"]
 
+WORDS_ALONE = 0.5
+"""Share of items that are told no measure. Were it drawn like the numbers of the others, a model of
+seven controls would see one item in eight without them, and learn its words from that one alone:
+where brightness, pitch and tempo are told, words add little."""
+
 
 def _names_with_auto(value: Any) -> Any:
     """Let a list of names be a mapping of them to `auto`."""
@@ -43,9 +48,10 @@ class ConditionerConfig(Config):
     prompt_dropout: float = Field(default=0.1, ge=0, le=1)
     """Share of items trained without prompt; guidance needs some."""
     control_dropout: float = Field(default=0.2, ge=0, le=1)
-    """Share of items trained without their length, and of those without their role. How many of
-    the other controls an item is trained without is drawn for each, from none to all, so that any
-    number of them may be given; with 0 here none is left out."""
+    """Share of items trained without their length, and of those without their role or a control
+    that has a default. Half of the items are trained without any other control, as most takes are
+    asked for; how many the rest is trained without is drawn for each, from none to all, so that
+    any number of them may be given. With 0 here none is left out."""
     controls: Annotated[dict[ControlName, AnyRange], BeforeValidator(_names_with_auto)] = Field(
         default_factory=dict
     )
@@ -202,11 +208,13 @@ class Conditioner(nn.Module):
         }
         if not self.training:
             return values
-        share = self.config.control_dropout
-        dropped = {name: self._chances(absent) < share for name in CONTROL_RANGES}
-        if self.measures:
-            shares = self._chances(absent) * (share > 0)
-            dropped |= {name: self._chances(absent) < shares for name in self.measures}
+        share, always = self.config.control_dropout, self.config.defaults
+        dropped = {name: self._chances(absent) < share for name in (*CONTROL_RANGES, *always)}
+        wanted = [name for name in self.measures if name not in always]
+        if wanted:
+            shares = self._chances(absent).masked_fill(self._chances(absent) < WORDS_ALONE, 1.0)
+            shares = shares * (share > 0)
+            dropped |= {name: self._chances(absent) < shares for name in wanted}
         return {name: value.masked_fill(dropped[name], torch.nan) for name, value in values.items()}
 
     def _chances(self, like: Tensor) -> Tensor:

@@ -188,18 +188,29 @@ def num_given(conditioner: Conditioner, conditions: Conditions) -> torch.Tensor:
     return sum((~values[name].isnan()).long() for name in KNOWN.controls)  # type: ignore[return-value]
 
 
-def test_any_number_of_measures_is_given_equally_often_in_training() -> None:
+def test_half_are_told_words_alone_and_the_others_any_number_of_measures() -> None:
     conditioner = Conditioner(KNOWN, TEXT_DIM, DIM).train()
     conditions = make_conditions(4000, seconds=3.0, role=0.0, brightness=900, tempo=90, key=3)
     counts = num_given(conditioner, conditions).bincount(minlength=4)
-    assert counts.tolist() == pytest.approx([1000] * 4, abs=150)
+    assert counts.tolist() == pytest.approx([2500, 500, 500, 500], abs=130)
     values = conditioner._control_values(conditions)
     for name in KNOWN.controls:
-        assert float(values[name].isnan().float().mean()) == pytest.approx(0.5, abs=0.05)
+        assert float(values[name].isnan().float().mean()) == pytest.approx(0.75, abs=0.04)
     for name in ("seconds", "role"):
         assert float(values[name].isnan().float().mean()) == pytest.approx(0.2, abs=0.04)
     conditioner.eval()
     assert num_given(conditioner, conditions).unique().tolist() == [3]
+
+
+def test_a_control_with_a_default_is_told_beside_words_alone() -> None:
+    """At sampling it always is."""
+    usual = KNOWN.model_copy(update={"defaults": {"brightness": 900.0}})
+    conditioner = Conditioner(usual, TEXT_DIM, DIM).train()
+    conditions = make_conditions(4000, seconds=3.0, role=0.0, brightness=900, tempo=90, key=3)
+    values = conditioner._control_values(conditions)
+    alone = values["tempo"].isnan() & values["key"].isnan()
+    assert float(alone.float().mean()) == pytest.approx(0.5 + 0.5 / 3, abs=0.04)
+    assert float(values["brightness"][alone].isnan().float().mean()) == pytest.approx(0.2, abs=0.04)
 
 
 def test_nothing_is_dropped_where_all_is_to_be_kept() -> None:
