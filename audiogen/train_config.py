@@ -80,6 +80,10 @@ class GeneratorTrainConfig(Config):
     captions: int = Field(default=1, ge=0, le=100)
     """How often the captions of a sound are said where its label alone is said five times, and with
     words twice. Raise it where captions tell more than labels do."""
+    by_length: bool = False
+    """Whether sounds shorter than the window are drawn in proportion to their length, at least a
+    quarter as often as one that fills it. Long recordings are always drawn once for each window.
+    Of a large set with many short sounds, most of each batch were padding."""
     mixtures: float = Field(default=0.1, ge=0, le=0.9)
     """Share of the training examples that are two sounds of different labels at once, "rain and
     bell", or one after the other, "rain, then bell"; there are none with fewer than two labels."""

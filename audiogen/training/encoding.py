@@ -119,6 +119,7 @@ def window_examples(config: ExperimentConfig, encoded: Encoded, codec: Codec) ->
         open_std=codec.open_std,
         others=[(encoded.mixtures, plan.mixtures), (encoded.prior, plan.prior)],
         own_captions=plan.captions,
+        by_length=plan.by_length,
     )
     return Examples(
         items=dataset,

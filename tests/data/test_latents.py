@@ -17,7 +17,7 @@ from audiogen.codecs.vae import VAECodec, VAEConfig
 from audiogen.conditioning.text import TextStates
 from audiogen.data.loading.captions import possible_texts
 from audiogen.data.loading.clips import STEREO_DRAWS, ClipDataset, Position, versions_of
-from audiogen.data.loading.examples import Collate, LatentDataset, TextTable
+from audiogen.data.loading.examples import LEAST_SHARE, Collate, LatentDataset, TextTable
 from audiogen.data.loading.latents import (
     encode_clip,
     encode_rows,
@@ -334,3 +334,31 @@ def test_a_hostile_index_of_latents_is_refused(content: str, tmp_path: Path) -> 
     (tmp_path / "index.json").write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match="not an index of latents"):
         read_latents(tmp_path, [])
+
+
+def test_short_sounds_are_drawn_by_their_length_where_asked(
+    codec: VAECodec, rows: list[ManifestRow], tmp_path: Path
+) -> None:
+    items = list(encode_rows(tmp_path, rows, codec, min_frames=WINDOW))
+    items.append(replace(items[0], num_frames=3, row=replace(rows[0], path="click.wav")))
+    epochs = 500
+
+    def draws(*, by_length: bool) -> Counter[str]:
+        dataset = LatentDataset(
+            items, window_frames=WINDOW, frame_rate=62.5, seed=0, by_length=by_length
+        )
+        places = [Position(epoch, at) for epoch in range(epochs) for at in range(len(dataset))]
+        return Counter(dataset.name_of(place) for place in places)
+
+    assert draws(by_length=False) == {
+        "0.wav": epochs,
+        "1.wav": epochs,
+        "2.wav": 3 * epochs,
+        "click.wav": epochs,
+    }
+    found = draws(by_length=True)
+    assert found["0.wav"] / epochs == pytest.approx(32 / WINDOW, abs=0.08)
+    assert found["click.wav"] / epochs == pytest.approx(LEAST_SHARE, abs=0.08)
+    assert found["1.wav"] > epochs  # what they leave goes to sounds that fill a window
+    assert found["2.wav"] > 3 * epochs
+    assert found.total() == 6 * epochs

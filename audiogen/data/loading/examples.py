@@ -21,6 +21,9 @@ from audiogen.seeds import normal, numbers_of
 from audiogen.storage import publish_folder, read_json, read_tensors, write_tensors
 from audiogen.types import Batch, Conditions
 
+LEAST_SHARE = 0.25
+"""Of its places, that a sound keeps which is much shorter than a window; see `LatentDataset`."""
+
 
 def drawn(latents: Tensor, open_std: Tensor | None, random: np.random.Generator) -> Tensor:
     """Latents (D, W) with what their codec leaves open, of standard deviation `open_std` (D, 1).
@@ -103,6 +106,7 @@ class LatentDataset(Dataset[Example]):
         open_std: Tensor | None = None,
         others: Sequence[tuple[Sequence[LatentItem], float]] = (),
         own_captions: int = 1,
+        by_length: bool = False,
     ) -> None:
         """Cut windows of items; what the codec leaves open (D, 1) is drawn each time.
 
@@ -114,6 +118,8 @@ class LatentDataset(Dataset[Example]):
             open_std: of what the codec leaves open.
             others: groups of further items, each with its share of all places.
             own_captions: see `Captions`.
+            by_length: whether an item shorter than a window leaves a part of its places to those
+                that fill one; of `LEAST_SHARE` of a window, or less, that share is left.
         """
         self._window, self._frame_rate, self._seed = window_frames, frame_rate, seed
         self._open_std = None if open_std is None else open_std.cpu()
@@ -121,6 +127,8 @@ class LatentDataset(Dataset[Example]):
         self._items = [
             item for item in items for _ in range(max(1, round(item.num_frames / window_frames)))
         ]
+        full = [item for item in self._items if item.num_frames >= window_frames]
+        self._instead = full if by_length else []
         given = [(group, share) for group, share in others if group and share]
         own_share = 1 - sum(share for _, share in given)
         self._others = [
@@ -139,7 +147,11 @@ class LatentDataset(Dataset[Example]):
         """What is at a position, and the source of all else that is random there."""
         random = numbers_of("clip", self._seed, position.epoch, position.index)
         if position.index < len(self._items):
-            return self._items[position.index], random
+            item = self._items[position.index]
+            share = max(LEAST_SHARE, item.num_frames / self._window)
+            if self._instead and share < 1 and random.random() >= share:
+                item = self._instead[int(random.integers(len(self._instead)))]
+            return item, random
         place = position.index - len(self._items)
         for group, places in self._others:
             if place < places:
