@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -123,7 +124,10 @@ def tune(
     typer.echo(prepare_sounds(resolved))
     tuned = train_stages(resolved)
     write_adapter(resolved.run.adapter, tuned, model)
+    run = shlex.quote(str(resolved.run_dir))
     typer.echo(f"model: {tuned}\nadapter: {resolved.run.adapter}")
+    typer.echo(f"takes: audiogen sample {run} --prompt {shlex.quote(resolved.data.label or '...')}")
+    typer.echo(f"whether they copy your sounds: audiogen evaluate {run}")
 
 
 @recipes.command()

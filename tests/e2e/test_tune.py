@@ -53,6 +53,7 @@ def test_a_tuned_model_knows_its_word_and_those_of_the_model(
     assert config.train.generator.steps == 4  # what is given comes last
     found = CliRunner().invoke(app, ["tune", str(sounds), "--model", str(model), *given])
     assert found.exit_code == 0, found.output
+    assert f"audiogen sample {config.run_dir} --prompt 'glass harp'" in found.output
     rows = read_split(config.run.manifest, "train")
     assert {row.label for row in rows} == {"glass harp"}
     assert {row.caption_from for row in rows} == {"data.label"}
