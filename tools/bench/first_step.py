@@ -67,11 +67,12 @@ def expected(pipeline: Pipeline, labels: Sequence[str], level: float) -> Tensor:
     mask = torch.ones(len(labels), spec.num_frames(seconds), dtype=torch.bool)
     context = generator.conditioner(pipeline.conditions(requests))
     scene = Scene(context=context, mask=mask)
-    times = torch.full((len(labels),), level)
+    time = generator.time_at(torch.tensor(level))
     total = torch.zeros(len(labels), spec.channels)
     for seed in range(SEEDS):
         noise = normal(numbers_of("start", seed), spec.channels, mask.shape[1])
-        total += generator.denoise(noise.expand(len(labels), -1, -1), times, scene).mean(dim=2)
+        noisy = (time * noise).expand(len(labels), -1, -1)
+        total += generator.denoise(noisy, time.expand(len(labels)), scene).mean(dim=2)
     return total / SEEDS
 
 
