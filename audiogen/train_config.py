@@ -83,7 +83,7 @@ class GeneratorTrainConfig(Config):
     by_length: bool = False
     """Whether sounds shorter than the window are drawn in proportion to their length, at least a
     quarter as often as one that fills it. Long recordings are always drawn once for each window.
-    Of a large set with many short sounds, most of each batch were padding."""
+    Else much of each batch is padding where many sounds of a large set are short."""
     mixtures: float = Field(default=0.1, ge=0, le=0.9)
     """Share of the training examples that are two sounds of different labels at once, "rain and
     bell", or one after the other, "rain, then bell"; there are none with fewer than two labels."""
