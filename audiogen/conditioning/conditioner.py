@@ -212,8 +212,8 @@ class Conditioner(nn.Module):
         dropped = {name: self._chances(absent) < share for name in (*CONTROL_RANGES, *always)}
         wanted = [name for name in self.measures if name not in always]
         if wanted:
-            shares = self._chances(absent).masked_fill(self._chances(absent) < WORDS_ALONE, 1.0)
-            shares = shares * (share > 0)
+            alone = self._chances(absent) < WORDS_ALONE
+            shares = self._chances(absent).masked_fill(alone, 1.0) * (share > 0)
             dropped |= {name: self._chances(absent) < shares for name in wanted}
         return {name: value.masked_fill(dropped[name], torch.nan) for name, value in values.items()}
 

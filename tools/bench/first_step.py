@@ -24,7 +24,7 @@ from timing import machine, write_figures
 from torch import Tensor
 
 from audiogen.codecs import Codec, load_codec
-from audiogen.data.loading.clips import read_clip
+from audiogen.data.loading.clips import read_beginning
 from audiogen.data.manifest import read_split
 from audiogen.experiment import load_config
 from audiogen.generators.ode.denoiser import Denoiser
@@ -40,15 +40,15 @@ CLIPS, LEAST_CLIPS, SEEDS = 8, 4, 8
 @torch.no_grad()
 def label_means(run: Path, codec: Codec) -> dict[str, Tensor]:
     """Mean latents (D,) of the first window of the clips of each label that has a few."""
-    config = load_config(run)
-    window = codec.spec.num_frames(config.data.clip_seconds) * codec.spec.hop_length
+    config, hop = load_config(run), codec.spec.hop_length
+    seconds = config.data.clip_seconds
     clips: dict[str, list[Tensor]] = {}
     for row in read_split(config.run.manifest, "train"):
         found = clips.setdefault(row.label, [])
-        if row.label and len(found) < CLIPS and row.seconds >= config.data.clip_seconds / 2:
-            wav = read_clip(config.sounds, row, codec.spec)[:, :window]
-            whole = wav[:, : wav.shape[1] // codec.spec.hop_length * codec.spec.hop_length]
-            found.append(codec.encode(whole[None])[0].mean(dim=1))
+        if row.label and len(found) < CLIPS and row.seconds >= seconds / 2:
+            wav = read_beginning(config.sounds, row, codec.spec, seconds)
+            frames = codec.encode(wav[None, :, : wav.shape[1] // hop * hop])
+            found.append(frames[0].mean(dim=1))
     return {
         label: torch.stack(means).mean(dim=0)
         for label, means in clips.items()
@@ -96,14 +96,8 @@ def main() -> None:
             both = float((found * real).sum())
             slope = both / float(real.square().sum())
             correlation = both / float(real.norm() * found.norm())
-            rows.append(
-                {
-                    "model": str(model),
-                    "level": level,
-                    "slope": slope,
-                    "correlation": correlation,
-                }
-            )
+            figures = {"level": level, "slope": slope, "correlation": correlation}
+            rows.append({"model": str(model), **figures})
             print(f"{str(model)[-40:]:<40} {level:>5.2f} {slope:>6.2f} {correlation:>6.2f}")
     if given.out is not None:
         write_figures(given.out, {"machine": machine(), "labels": len(means), "rows": rows})

@@ -127,8 +127,9 @@ class LatentDataset(Dataset[Example]):
         self._items = [
             item for item in items for _ in range(max(1, round(item.num_frames / window_frames)))
         ]
-        full = [item for item in self._items if item.num_frames >= window_frames]
-        self._instead = full if by_length else []
+        self._instead = [
+            item for item in self._items if by_length and item.num_frames >= window_frames
+        ]
         given = [(group, share) for group, share in others if group and share]
         own_share = 1 - sum(share for _, share in given)
         self._others = [
