@@ -81,12 +81,9 @@ def test_blocks_are_found() -> None:
 @pytest.mark.parametrize(
     ("kind", "light"),
     [
-        pytest.param("vae", False, marks=pytest.mark.slow),
+        *(pytest.param(kind, False, marks=pytest.mark.slow) for kind in ("autoregressive", "vae")),
         *(pytest.param(kind, True, marks=pytest.mark.nightly) for kind in KINDS),
-        *(
-            pytest.param(kind, False, marks=pytest.mark.nightly)
-            for kind in ("autoregressive", "diffusion")
-        ),
+        pytest.param("diffusion", False, marks=pytest.mark.nightly),
     ],
 )
 def test_compiled_blocks_have_nearly_the_same_gradients(

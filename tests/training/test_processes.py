@@ -131,8 +131,8 @@ def test_processes_train_with_muon_as_one(words: tuple[str, ...], tmp_path: Path
     [
         ("vae", (), STEPS),
         ("rvq", ("codec.trunk.wave_bins=0",), STEPS),
-        pytest.param("rvq", (), 30, marks=NIGHTLY),
-        pytest.param("rvq", ("codec.trunk.wave_bins=0", FSQ), 30, marks=NIGHTLY),
+        ("rvq", (), 30),
+        ("rvq", ("codec.trunk.wave_bins=0", FSQ), 30),
     ],
 )
 def test_two_processes_train_the_codec_of_one(
