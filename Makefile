@@ -7,6 +7,8 @@ SIZE ?= laptop
 RUN ?=
 CODEC ?=
 ARGS ?=
+# Not from the environment, where some shells keep a prompt of their own.
+PROMPT = rain on a tin roof
 
 BIN := .venv/bin
 KEYS := constraints.txt pyproject.toml tools/setup.py
@@ -39,10 +41,17 @@ SETTINGS = $(call quoted,run_dir=$(RUN_DIR)) $(DATA_SETTING) $(SAVED) $(ARGS)
 LAUNCH ?= $(if $(CLUSTER),$(BIN)/accelerate launch -m audiogen,$(BIN)/audiogen)
 
 .DEFAULT_GOAL := help
-.PHONY: help base recipe-codec recipes setup setup-dev format lint types test test-slow test-nightly check clean
+.PHONY: help sound base recipe-codec recipes setup setup-dev format lint types test test-slow test-nightly check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' Makefile | sed -E 's/^([^:]+):[^#]*## /\1|/' | awk -F'|' '{printf "  %-12s %s\n", $$1, $$2}'
+
+sound: setup ## make a sound with the model that comes along: sound [PROMPT="rain on a tin roof"] [ARGS="--count 4"]
+	@$(BIN)/audiogen sample base --prompt $(call quoted,$(value PROMPT)) $(ARGS)
+	@echo 'more:       make sound PROMPT="..." ARGS="--count 8 --seed 1", or "--loop --bpm 90 --bars 4"'
+	@echo 'its words:  $(BIN)/audiogen models base'
+	@echo 'a pack:     $(BIN)/audiogen texture make recipes/prompts.txt --out packs/first'
+	@echo 'your own:   $(BIN)/audiogen tune FOLDER --word "what they are"'
 
 recipe-%: setup ## prepare, train and evaluate a recipe: recipe-diffusion [DATA=FOLDER] [SIZE=cluster] [RUN=DIR] [CODEC=RUN] [ARGS="key=value"]
 	$(BIN)/audiogen prepare $(RECIPE) $(SETTINGS)

@@ -350,6 +350,21 @@ def test_a_recipe_runs_three_commands(arguments: list[str], expected: str) -> No
     ]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "--prompt 'rain on a tin roof'"),
+        (["PROMPT=it's $5 thunder", "ARGS=--count 2"], r"--prompt 'it'\''s $5 thunder' --count 2"),
+    ],
+)
+def test_a_first_sound_is_one_command(
+    arguments: list[str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMPT", "%n@%m %1~ %#")  # as some shells have it
+    lines = [" ".join(line.split()) for line in make("sound", *arguments).stdout.splitlines()]
+    assert f".venv/bin/audiogen sample base {expected}" in lines
+
+
 def test_make_recipes_trains_each_codec_once_and_hands_it_on() -> None:
     done = make(
         "recipes", "DATA=../esc10", "ARGS=seed=3 codec.hop_length=512 data.i_own_these=true"

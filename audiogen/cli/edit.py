@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audiogen.cli.options import (
+    BASE,
     MAX_TAKES,
     Model,
     SoundFile,
@@ -52,7 +53,7 @@ def _regions(texts: list[str]) -> list[str]:
 def vary(
     file: SoundFile,
     *,
-    model: Model,
+    model: Model = BASE,
     amount: Annotated[
         float,
         typer.Option(min=0, max=1, callback=finite, help="From 0, the same, to 1, a new sound."),
@@ -78,7 +79,7 @@ def vary(
 def inpaint(
     file: SoundFile,
     *,
-    model: Model,
+    model: Model = BASE,
     region: Annotated[
         list[str],
         typer.Option(
@@ -106,7 +107,7 @@ def inpaint(
 def extend(
     file: SoundFile,
     *,
-    model: Model,
+    model: Model = BASE,
     seconds: Annotated[float, typer.Option(min=0, callback=finite, help="Length of the result.")],
     before: Annotated[
         bool, typer.Option("--before", help="Put what is new before the sound, not behind it.")
@@ -130,7 +131,7 @@ def extend(
 def transpose(
     file: SoundFile,
     *,
-    model: Model,
+    model: Model = BASE,
     semitones: Annotated[
         float,
         typer.Option(
@@ -157,7 +158,7 @@ def morph(
         Path, typer.Argument(metavar="SECOND", help="The sound at the other; both are only read.")
     ],
     *,
-    model: Model,
+    model: Model = BASE,
     steps: Annotated[
         int, typer.Option(min=2, max=MAX_TAKES, help="Sounds, both ends included.")
     ] = 8,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from audiogen.cli.options import Model, Runs
+from audiogen.cli.options import BASE, Model, Runs
 
 models = typer.Typer()
 
@@ -52,7 +52,7 @@ def mix(
         typer.Argument(metavar="RUN=WEIGHT...", help="Tuned runs; 1 is as it was tuned."),
     ],
     *,
-    model: Model,
+    model: Model = BASE,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the model goes.")],
 ) -> None:
     """Add what tuned models have learnt to the model they began from.

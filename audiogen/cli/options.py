@@ -28,6 +28,8 @@ def finite(value: float | None) -> float | None:
     return value
 
 
+BASE = Path("base")
+"""The model that comes with audiogen, by its name."""
 A_MODEL = "A run folder, such as runs/diffusion, or a name of `audiogen models`"
 Model = Annotated[Path, typer.Option("--model", metavar="RUN", help=f"{A_MODEL}.")]
 SoundFile = Annotated[Path, typer.Argument(metavar="FILE", help="A sound; it is only read.")]

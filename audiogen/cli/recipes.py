@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audiogen.cli.options import Model
+from audiogen.cli.options import BASE, Model
 
 if TYPE_CHECKING:
     from audiogen.experiment import ExperimentConfig
@@ -100,7 +100,7 @@ def tune(
     sounds: Annotated[Path, typer.Argument(metavar="FOLDER", help="Your sounds; some 20 will do.")],
     overrides: Overrides = None,
     *,
-    model: Model,
+    model: Model = BASE,
     word: Annotated[
         str,
         typer.Option(help="What sounds without a caption are called.  [default: FOLDER's name]"),

@@ -11,6 +11,7 @@ import typer
 
 from audiogen.cli.options import (
     A_MODEL,
+    BASE,
     MAX_TAKES,
     Bars,
     BatchSize,
@@ -74,7 +75,7 @@ Control = Annotated[
 
 @takes.command()
 def sample(  # noqa: PLR0913 - a command's parameters are its options
-    run: Annotated[Path, typer.Argument(help=f"{A_MODEL}.")],
+    run: Annotated[Path, typer.Argument(help=f"{A_MODEL}.")] = BASE,
     *,
     prompt: Prompts = None,
     prompts: PromptFile = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from audiogen.cli.options import (
+    BASE,
     MAX_TAKES,
     Bars,
     BatchSize,
@@ -47,7 +48,7 @@ def make(  # noqa: PLR0913 - a command's parameters are its options
         ),
     ],
     *,
-    model: Model,
+    model: Model = BASE,
     out: Annotated[Path, typer.Option("--out", metavar="PACK", help="Folder of the pack.")],
     count: Annotated[
         int | None, typer.Option(min=1, max=MAX_TAKES, help="Takes per prompt.  [default: 1]")
