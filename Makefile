@@ -64,11 +64,8 @@ BASE_CODEC := codec.type=saved codec.path=runs/base-codec
 
 FAMILIES := diffusion flow autoregressive
 
-# The flow takes the VAE that the diffusion recipe has trained, with its settings.
 recipes: ## the three families of generators on the same data, and one table of them [DATA=FOLDER]
-	$(MAKE) --no-print-directory recipe-diffusion
-	$(MAKE) --no-print-directory recipe-flow $(call quoted,CODEC=$(call run-of,diffusion)) ARGS='$(filter-out codec.%,$(ARGS))'
-	$(MAKE) --no-print-directory recipe-autoregressive
+	$(foreach family,$(FAMILIES),$(MAKE) --no-print-directory recipe-$(family) && )true
 	$(BIN)/audiogen compare $(foreach family,$(FAMILIES),$(call quoted,$(call run-of,$(family))))
 
 base: setup ## train the base models on a large set of recordings, in hours: base DATA=FOLDER

@@ -1,6 +1,7 @@
-"""Draw the takes of a run as a sheet of spectrograms: `python tools/picture.py RUN OUT.png`.
+"""Draw takes as a sheet of spectrograms: `python tools/picture.py RUN OUT.png`.
 
-With `--beside 8`, eight held-out recordings of the label stand to the right of the takes.
+RUN is an evaluated run, or a folder of takes, such as one of `audiogen sample --out`. With
+`--beside 8`, eight held-out recordings of the label stand to the right of a run's takes.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from audiogen.takes.take import read_take
 def draw(run: Path, out: Path, per_label: int, beside: int) -> None:
     """Write the sheet: a row per label, of `per_label` takes and `beside` recordings."""
     takes: dict[str, list[tuple[Tensor, int]]] = {}
-    for path in sorted(RunFolder(run).evaluated_takes.glob("*.wav")):
+    evaluated = RunFolder(run).evaluated_takes
+    for path in sorted((evaluated if evaluated.is_dir() else run).glob("*.wav")):
         take = read_take(path)
         if take is not None:
             takes.setdefault(take.label or take.prompt, []).append(read_audio(path))
     if not takes:
-        raise SystemExit(f"{run}: no takes; run `audiogen evaluate` first")
+        raise SystemExit(f"{run}: no takes; run `audiogen evaluate` or `audiogen sample` first")
     columns = min(per_label, *map(len, takes.values()))
     rows = {label: sounds[:columns] for label, sounds in sorted(takes.items())}
     if beside:

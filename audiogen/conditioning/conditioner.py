@@ -86,6 +86,11 @@ class ConditionerConfig(Config):
         return self
 
     @property
+    def without_range(self) -> list[ControlName]:
+        """Controls whose range is that of the training sounds, and not known yet."""
+        return sorted(name for name, span in self.controls.items() if span == "auto")
+
+    @property
     def ranges(self) -> dict[str, Span]:
         """Of the controls.
 
@@ -93,8 +98,7 @@ class ConditionerConfig(Config):
             ValueError: one has none yet.
         """
         found = {str(name): span for name, span in self.controls.items() if span != "auto"}
-        missing = [name for name in self.controls if name not in found]
-        if missing:
+        if missing := self.without_range:
             raise ValueError(
                 f"conditioner.controls: no range for {', '.join(missing)}\n"
                 "  give one, such as {brightness: [200, 8000]}; training takes those of its sounds"

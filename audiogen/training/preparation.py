@@ -97,14 +97,14 @@ def _require_enough(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> No
         clips,
         spec,
         spec.num_frames(config.data.clip_seconds),
-        _controls(config),
+        _to_be_measured(config),
         versions=config.train.generator.versions,
     )
 
 
-def _controls(config: ExperimentConfig) -> list[ControlName]:
-    """The controls that are to be learnt."""
-    return [] if config.generator is None else sorted(config.generator.conditioner.controls)
+def _to_be_measured(config: ExperimentConfig) -> list[ControlName]:
+    """The controls whose range the training sounds tell."""
+    return [] if config.generator is None else config.generator.conditioner.without_range
 
 
 def _begun_settings(config: ExperimentConfig) -> dict[str, Mapping[str, Any]]:
@@ -144,7 +144,7 @@ def _preparation_key(config: ExperimentConfig, folder: Path) -> dict[str, str]:
         "mixtures": config.train.generator.mixtures > 0,
         "prior": config.start.digest if config.start and config.train.generator.prior else "",
     }
-    if controls := _controls(config):  # that they vary depends on how they are measured
+    if controls := _to_be_measured(config):  # that they vary depends on how they are measured
         settings["controls"] = [
             controls,
             config.data.clip_seconds,

@@ -157,7 +157,7 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
     if config.generator is None:
         raise ValueError("generator: missing; this recipe trains a codec alone")
     windows = (window for item in encoded.files for window in item.windows)
-    ranges = find_ranges(windows, config.generator.conditioner.controls)
+    ranges = find_ranges(windows, config.generator.conditioner.without_range)
     wanted = config.generator.with_ranges(ranges)
     torch.manual_seed(hashed_seed("weights", config.seed))
     generator = build_generator(wanted, codec.spec, TEXT_DIM, window)

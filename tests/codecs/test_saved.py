@@ -63,7 +63,7 @@ def test_a_recipe_knows_what_it_is(path: Path, tmp_path: Path) -> None:
     assert (codec.sample_rate, codec.audio_channels, codec.hop_length) == (16000, 2, 256)
     assert (kind_of(codec), codec.family) == ("tokens", "rvq")
     with pytest.raises(ConfigError, match="tokens"):
-        recipe(path, name="flow")
+        recipe(path, "start=scratch", name="flow")
     # what a run writes of itself stays true when the codec is gone
     copy = tmp_path / "config.yaml"
     copy.write_text(dump_config(recipe(path)), encoding="utf-8")
@@ -85,11 +85,11 @@ def test_a_codec_that_is_not_there_is_told_before_a_run_and_not_when_printed(
     (tmp_path / "begun" / "codec" / "checkpoints").mkdir(parents=True)
     with pytest.raises(ConfigError, match="begun: no finished codec here"):
         recipe(tmp_path / "begun", name="flow")
-    given = ["codec.type=saved", "codec.path=nowhere"]
+    given = ["codec.path=nowhere"]
     printed = dump_config(load_config(ROOT / "recipes" / "flow.yaml", given, must_find=False))
     assert "path: nowhere" in printed
     with pytest.raises(ConfigError, match=r"codec.path: missing"):
-        load_config(ROOT / "recipes" / "flow.yaml", ["codec.type=saved"])
+        load_config(ROOT / "recipes" / "diffusion-scratch.yaml", ["codec.type=saved"])
 
 
 def test_another_codec_in_its_place_is_refused(path: Path) -> None:

@@ -128,7 +128,7 @@ def test_the_recipe_works_at_another_rate_by_that_setting_alone(
     words: list[str], rate: int, channels: int, hop: int
 ) -> None:
     small = ["codec.trunk.encoder_depth=1", "codec.trunk.decoder_depth=1"]
-    config = load_config(RECIPE.with_name("diffusion.yaml"), [*small, *words])
+    config = load_config(RECIPE.with_name("diffusion-scratch.yaml"), [*small, *words])
     codec = build_codec(config.codec)
     assert (codec.spec.sample_rate, codec.spec.audio_channels) == (rate, channels)
     assert codec.spec.hop_length == hop

@@ -78,6 +78,15 @@ def test_the_one_that_does_not_vary_is_named(tmp_path: Path) -> None:
         prepare(experiment(tmp_path, "brightness,tempo"))
 
 
+def test_a_range_that_is_given_needs_no_variety(tmp_path: Path) -> None:
+    # as of a model that training begins from, whose other sounds had a tempo
+    write(tmp_path / "sounds", [tone(440)] * 3)
+    known = 'generator.conditioner.controls={"brightness": [200, 8000]}'
+    config = experiment(tmp_path, "brightness", known)
+    prepare(config)
+    assert len(read_split(config.run.manifest, "train")) == 3
+
+
 def test_what_is_rare_is_enough(tmp_path: Path) -> None:
     write(tmp_path / "sounds", [*[tone(440)] * 16, tone(900), tone(1800)])
     config = experiment(tmp_path, "brightness")
