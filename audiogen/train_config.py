@@ -151,6 +151,10 @@ class LoopConfig(Config):
     keep_best: bool = False
     """Whether the generator's model is that of the demo with the lowest `held_out_loss`, and not
     that of the last step: what is trained for long on few sounds learns them by heart."""
+    copy_check_takes: int = Field(default=0, ge=0)
+    """Takes of the training labels that are made with each demo of the generator and compared with
+    the training clips; the share of near-copies is written down (`copies`). With `keep_best`,
+    weights are not kept when more than a tenth of their takes are. 0 is none."""
     demo_prompts: tuple[str, ...] = ()
     """Prompts of the generator's demos; empty takes the first four labels of the data."""
     allow_change: bool = False

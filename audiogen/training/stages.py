@@ -53,7 +53,7 @@ from audiogen.training.loop.generator_loop import train_generator
 from audiogen.training.loop.stage import Demo, Examples, StageRun
 from audiogen.training.loop.tracking import Tracker
 from audiogen.training.preparation import prepare_held
-from audiogen.training.watching import BestWeights, WatchedLosses
+from audiogen.training.watching import BestWeights, WatchedCopies, WatchedLosses
 
 SCALE_FILES = 512
 """Training files from which the scale of the latents is taken, at most."""
@@ -168,7 +168,11 @@ def _generator_stage(config: ExperimentConfig, accelerator: Accelerator) -> None
     own = model_config(config, wanted, codec.config, rows, _before(config, rows))
     model = Model(config=own, codec=codec, generator=generator)
     pipeline = Pipeline(model)
-    watched = WatchedLosses(config, pipeline)
+    losses_of, copies_of = WatchedLosses(config, pipeline), WatchedCopies(config, pipeline)
+
+    def watched() -> dict[str, float]:
+        return {**losses_of(), **copies_of()}
+
     best = BestWeights(config.run.best) if config.train.keep_best else None
     demo = _demo(config, pipeline)
 

@@ -1,4 +1,4 @@
-"""How a generator's loss on recordings that it never learns from goes on while it trains."""
+"""What is watched while a generator trains: losses on either side of the split, and copies."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from torch import nn
 from audiogen.clip_batch import clip_batch
 from audiogen.data.loading.clips import thinned
 from audiogen.data.manifest import read_split
+from audiogen.evaluation.material import MAX_TRAINING, Sounds, real_sounds
+from audiogen.evaluation.metrics.near_copies import CopyCheck
 from audiogen.experiment import ExperimentConfig
 from audiogen.nn.chance import draws_of
 from audiogen.pipeline import Pipeline
@@ -23,6 +25,9 @@ from audiogen.storage import publish_folder, read_json, read_tensors, write_tens
 from audiogen.types import Batch
 
 STATE = "state.json"
+MOST_COPIES = 0.1
+"""Share of near-copies among the takes of weights that are kept; a take may look like one by
+chance."""
 _log = logging.getLogger(__name__)
 
 Side = Literal["held_out", "train"]
@@ -33,7 +38,8 @@ SPLITS: Mapping[str, Side] = {"held_out_loss": "held_out", "known_loss": "train"
 class BestWeights:
     """Weights at the step whose held-out loss was lowest so far; a folder of the run has them.
 
-    A run that is killed and goes on finds them there.
+    Weights whose takes are copies are never kept, see `MOST_COPIES`. A run that is killed and goes
+    on finds them there.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,6 +49,9 @@ class BestWeights:
     def offer(self, step: int, losses: Mapping[str, float], module: nn.Module) -> None:
         """Keep the weights that `module` has now, if their loss is lower than that of the kept."""
         kept, loss = self._kept(), losses.get("held_out_loss", math.inf)
+        if (copies := losses.get("copies", 0.0)) > MOST_COPIES:
+            _log.info("generator: step %d is not kept: %.0f %% copies", step, 100 * copies)
+            return
         if loss < (math.inf if kept is None else kept["held_out_loss"]):
             with publish_folder(self._folder) as folder:
                 write_tensors(folder / WEIGHTS, module.state_dict())
@@ -104,3 +113,36 @@ class WatchedLosses:
                 total += size * float(self._pipeline.generator(part).loss)
             place += size
         return total / place
+
+
+class WatchedCopies:
+    """The share of takes that are near-copies of a training clip, see `CopyCheck`.
+
+    They are of the labels in turn, with the same seeds each time.
+    """
+
+    def __init__(self, config: ExperimentConfig, pipeline: Pipeline) -> None:
+        """Take the run's settings, and the pipeline of what is trained; nothing is read yet."""
+        self._config, self._pipeline = config, pipeline
+        self._check: CopyCheck | None = None
+        self._labels: list[str] = []
+
+    def __call__(self) -> dict[str, float]:
+        """Make the takes and compare them; nothing where nobody asked for it."""
+        count = self._config.train.copy_check_takes
+        if not count:
+            return {}
+        config, spec = self._config, self._pipeline.codec.spec
+        if self._check is None:
+            rows = read_split(config.run.manifest, "train")
+            clips = real_sounds(config, spec, rows, MAX_TRAINING)
+            sources = {row.path: row.source_id for row in rows}
+            self._check = CopyCheck(clips, spec.sample_rate, sources=sources)
+            self._labels = sorted(set(clips.labels))
+        labels = [self._labels[number % len(self._labels)] for number in range(count)]
+        wavs = self._pipeline(
+            labels, seconds=config.evaluate.seconds, seeds=range(count), sampling=config.sample
+        )
+        names = [f"{label} {number}" for number, label in enumerate(labels)]
+        made = Sounds(wavs=list(wavs.cpu()), labels=labels, names=names)
+        return {"copies": self._check.share(made)}

@@ -2,16 +2,21 @@
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 
+from audiogen.codecs import build_codec
+from audiogen.data.loading.clips import read_clips
+from audiogen.data.manifest import read_split
 from audiogen.evaluation.report.training_section import read_curves
 from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.pipeline import Pipeline
 from audiogen.schema import ConfigError
+from audiogen.training.preparation import prepare
 from audiogen.training.stages import train
-from audiogen.training.watching import BestWeights, WatchedLosses
+from audiogen.training.watching import BestWeights, WatchedCopies, WatchedLosses
 
 TINY = Path(__file__).resolve().parents[2] / "recipes" / "tiny"
 
@@ -74,6 +79,32 @@ def test_weights_are_kept_while_they_are_the_best(
     assert module.weight.item() == pytest.approx(0.2)
 
 
+def test_weights_that_make_copies_are_not_kept(tmp_path: Path) -> None:
+    module, best = torch.nn.Linear(1, 1), BestWeights(tmp_path / "best")
+    for step, (loss, copies) in enumerate([(3.0, 0.1), (2.0, 0.2), (2.5, 0.0), (1.0, 1.0)]):
+        torch.nn.init.constant_(module.weight, loss)
+        best.offer(step, {"held_out_loss": loss, "copies": copies}, module)
+    best.give_to(module)
+    assert module.weight.item() == 2.5
+
+
+def test_the_share_of_takes_that_are_copies_is_found(tmp_path: Path) -> None:
+    config = tiny(tmp_path / "run", "diffusion", "train.copy_check_takes=4")
+    prepare(config)
+    with torch.device("meta"):
+        spec = build_codec(config.codec).spec
+    rows = read_split(config.run.manifest, "train")
+    learnt = read_clips(config.sounds, rows[:4], spec, config.evaluate.seconds)
+    noise = 0.1 * torch.randn(4, *learnt[0].shape, generator=torch.Generator().manual_seed(0))
+    for made, share in ((torch.stack(learnt), 1.0), (noise, 0.0)):
+        pipeline = Mock(return_value=made)
+        pipeline.codec.spec = spec
+        assert WatchedCopies(config, pipeline)() == {"copies": share}
+    labels, given = pipeline.call_args.args[0], pipeline.call_args.kwargs
+    assert set(labels) <= {row.label for row in rows}
+    assert (len(labels), list(given["seeds"])) == (4, [0, 1, 2, 3])
+
+
 def test_the_best_needs_held_out_clips() -> None:
     with pytest.raises(ConfigError, match=r"train.held_out_clips=16"):
         load_config(TINY / "diffusion.yaml", ["train.keep_best=true"])
@@ -83,3 +114,4 @@ def test_nothing_is_watched_unless_asked_for(tmp_path: Path) -> None:
     config = tiny(tmp_path / "run", "diffusion")
     assert config.train.held_out_clips == 0
     assert WatchedLosses(config, None)() == {}  # type: ignore[arg-type]
+    assert WatchedCopies(config, None)() == {}  # type: ignore[arg-type]
