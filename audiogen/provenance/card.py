@@ -201,6 +201,8 @@ def _start(name: str, before: Sequence[Mapping[str, str]]) -> str:
     """The section on the model that training began from; empty where there was none."""
     if not name:
         return ""
+    if not before:
+        return TEXTS["start_alone"].format(name=name)
     counts = count_licences([], before)
     return TEXTS["start"].format(
         name=name,

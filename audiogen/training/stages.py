@@ -292,7 +292,7 @@ def _publish(config: ExperimentConfig, model: Model, stage: Stage) -> None:
     """Write the stage's model: itself with its card, attribution and settings."""
     rows = read_split(config.run.manifest, "train")
     before = _before(config, rows)
-    start = "" if config.start is None else str(config.start.path)
+    start = "" if config.start is None else config.start.path.name
     card = model_card(model.config, rows, before, start)
     texts = documents(config.name, card, rows, config.terms, before)
     with publish_folder(config.run.model(stage)) as folder:

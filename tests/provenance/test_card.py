@@ -65,6 +65,14 @@ def test_the_card_names_policy_statement_and_licences() -> None:
     assert "states to own" in codec_card(research, ROWS)
 
 
+def test_a_model_that_goes_on_with_the_same_sounds_says_so() -> None:
+    config = experiment()
+    assert config.generator is not None
+    model = model_config(config, config.generator, config.codec, ROWS)
+    assert "`x`, which had learnt from no other files" in model_card(model, ROWS, [], "x")
+    assert "Training began" not in model_card(model, ROWS)
+
+
 @pytest.mark.parametrize(
     ("codec", "licence"),
     [
