@@ -46,7 +46,7 @@ def test_python_blocks_run(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> 
         names: dict[str, object] = {}
         code = compile(block, "README.md", "exec")
         exec(code, names)  # noqa: S102 - the README is ours
-        assert tuple(names["wav"].shape) == (2, 1, 4 * 16000)  # type: ignore[attr-defined]
+        assert tuple(names["wav"].shape) == (2, 2, 4 * 44100)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("line", [line for line in commands() if line.startswith("audiogen ")])
