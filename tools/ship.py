@@ -1,4 +1,8 @@
-"""Put a finished model among those that come with audiogen: `python tools/ship.py RUN NAME`.
+"""Put a finished model among those that come with audiogen.
+
+    python tools/ship.py RUN NAME [--limits FILE.md]
+
+FILE.md says what the model does badly; it becomes a part of the card.
 
 Its matrices are written in bfloat16. What that changes is printed: how far takes are from those of
 the model itself, for the same prompts and seeds, beside how far two seeds of a prompt are.
@@ -35,7 +39,7 @@ ATTRIBUTION.csv. audiogen claims nothing on sounds that the model makes.
 """
 
 
-def ship(run: Path, name: str) -> None:
+def ship(run: Path, name: str, limits: str = "") -> None:
     """Write the model of a run into the library; SystemExit when it is too large, or has no words.
 
     A model of that name that is there stays until the new one is whole.
@@ -44,7 +48,7 @@ def ship(run: Path, name: str) -> None:
     words, source = whole.model.vocabulary, whole.model.folder
     if words is None or source is None or not words.labels:
         raise SystemExit(f"{run}: its words were not counted; train it again")
-    card = (source / CARD_FILE).read_text(encoding="utf-8") + LICENCE
+    card = (source / CARD_FILE).read_text(encoding="utf-8") + limits + LICENCE
     with TemporaryDirectory() as place:
         trial = Path(place) / name
         whole.save_pretrained(trial, {CARD_FILE: card}, dtype=torch.bfloat16)
@@ -78,5 +82,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="a run folder")
     parser.add_argument("name", help="what the model is to be called")
+    parser.add_argument("--limits", type=Path, help="Markdown")
     given = parser.parse_args()
-    ship(given.run, given.name)
+    said = given.limits.read_text(encoding="utf-8") if given.limits else ""
+    ship(given.run, given.name, said)
