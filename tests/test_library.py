@@ -104,7 +104,7 @@ def test_takes_are_made_and_made_again_by_name(base: Path, run: Run) -> None:
     code, out, _ = run("whois", take)
     assert code == 0
     assert f"found     {base}\n" in out
-    code, out, _ = run("edit", "vary", take, "--model", "base", "--count", 1)
+    code, out, _ = run("edit", "vary", take, "--count", 1)  # of base, where no model is named
     assert (code, Path(out.strip()).parent) == (0, Path("edits"))
 
 

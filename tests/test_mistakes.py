@@ -89,7 +89,7 @@ MISTAKES = (
     mistake("edit vary take.wav --model run --seed 9999999999999999999", 2, "--seed"),
     mistake("edit vary tkae.wav --model run", 1, "tkae.wav", "did you mean take.wav?"),
     mistake("edit vary notes.txt --model run", 1, "notes.txt"),
-    mistake("edit vary take.wav", 2, "--model"),
+    mistake("codec encode take.wav", 2, "--model"),
     mistake("edit inpaint take.wav --model run --region 2:1", 2, "--region", "2:1", "START"),
     mistake("edit inpaint take.wav --model run --region 0:inf", 2, "--region", "0:inf", "START"),
     mistake("edit inpaint take.wav --model run --region 1-2", 2, "--region", "1-2", "1.2:2.0"),

@@ -307,7 +307,6 @@ def test_codings_pass_their_options_on(
             ],
             "--bpm and --bars set the length",
         ),
-        (["edit", "vary", "a.wav"], "Missing option '--model'"),
         (["edit", "inpaint", "a.wav", "--model", "runs/x"], "Missing option '--region'"),
         (["edit", "extend", "a.wav", "--model", "runs/x"], "Missing option '--seconds'"),
         (

@@ -93,7 +93,9 @@ def test_the_sounds_of_both_travel_with_the_model(first: Path, second: Experimen
     assert before < own
     assert sum(Pipeline.from_pretrained(model).config.licences.values()) == len(own)
     card = (model / "README.md").read_text(encoding="utf-8")
-    assert f"Training began from the model `{first.name}`, which had learnt from {len(before)}" in card
+    assert (
+        f"Training began from the model `{first.name}`, which had learnt from {len(before)}" in card
+    )
 
 
 def test_takes_of_the_model_before_are_learnt_beside_the_new_sounds(
