@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from audiogen.codecs import AnyCodec, find_saved, kind_of
-from audiogen.codecs.saved import SavedConfig, codec_digest, find_codec
+from audiogen.codecs.saved import SHAPE, SavedConfig, codec_digest, find_codec
 from audiogen.conditioning.text import TextConfig
 from audiogen.data.intake.licences import LicenceTerms
 from audiogen.generators import (
@@ -26,6 +26,7 @@ from audiogen.schema import Config, ConfigError, UserPath, by_type, parse_config
 from audiogen.start import AnyStart, like_start
 from audiogen.storage import digest_of
 from audiogen.train_config import DistilConfig, TrainConfig
+from audiogen.trees import parse_overrides
 
 Stage = Literal["codec", "generator", "distil"]
 
@@ -234,6 +235,7 @@ def load_config(
             raise ConfigError(f"{path}: {key}: {error}") from None
     if not found:
         return config
+    _require_as_asked(found.get("codec", {}), overrides)
     tree = {**config.model_dump(mode="json"), **found}
     return parse_config(ExperimentConfig, tree, source=str(path))
 
@@ -242,6 +244,19 @@ def _found_codec(config: ExperimentConfig) -> dict[str, Any]:
     """The block of a saved codec as its folder fills it in; nothing where nothing is open."""
     codec = find_saved(config.codec)
     return {} if codec is config.codec else {"codec": codec.model_dump(mode="json")}
+
+
+def _require_as_asked(codec: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Raise ConfigError where an override asks a saved codec for another rate, channels or hop."""
+    asked = parse_overrides(overrides).get("codec")
+    if not codec or not isinstance(asked, dict):
+        return
+    for name in SHAPE:
+        if asked.get(name, codec[name]) != codec[name]:
+            raise ConfigError(
+                f"codec.{name}={asked[name]}: the codec at {codec['path']} has {codec[name]}\n"
+                "  leave it out, or train a codec: make recipe-diffusion-scratch, recipe-rvq"
+            )
 
 
 def _found_start(config: ExperimentConfig) -> dict[str, Any]:

@@ -26,7 +26,6 @@ from audiogen.provenance.card import CARD_FILE
 from audiogen.storage import publish_folder
 
 MOST_MB = 45.0
-"""Of 2^20 bytes, as `du -m` counts."""
 NUM_PROMPTS = 8
 """Labels that are compared, the most frequent ones."""
 SECONDS = 5.0
@@ -52,7 +51,7 @@ def ship(run: Path, name: str, limits: str = "") -> None:
     with TemporaryDirectory() as place:
         trial = Path(place) / name
         whole.save_pretrained(trial, {CARD_FILE: card}, dtype=torch.bfloat16)
-        size = sum(file.stat().st_size for file in trial.rglob("*") if file.is_file()) / 2**20
+        size = sum(file.stat().st_size for file in trial.rglob("*") if file.is_file()) / 1e6
         if size > MOST_MB:
             raise SystemExit(f"{run}: {size:.1f} MB, and a model here has {MOST_MB:g} MB at most")
         narrow, prompts = Pipeline.from_pretrained(trial), list(words.labels)[:NUM_PROMPTS]

@@ -15,7 +15,7 @@ from audiogen.codecs.pretrained.encodec import EnCodec, EnCodecConfig
 from audiogen.codecs.pretrained.mimi import Mimi, MimiConfig
 from audiogen.codecs.pretrained.oobleck import Oobleck, OobleckConfig
 from audiogen.codecs.rvq import RVQCodec, RVQConfig
-from audiogen.codecs.saved import FILES, SavedConfig, codec_digest
+from audiogen.codecs.saved import FILES, SHAPE, SavedConfig, codec_digest
 from audiogen.codecs.vae import VAECodec, VAEConfig
 from audiogen.schema import Config, OneOf, dump_config, parse_config
 from audiogen.seal import require_whole, seal_folder
@@ -87,7 +87,7 @@ def find_saved(config: CodecConfig) -> CodecConfig:
         "digest": codec_digest(config.folder),
         "saved_type": own.type,
         "kind": kind_of(own),
-        **{name: getattr(own, name) for name in ("sample_rate", "audio_channels", "hop_length")},
+        **{name: getattr(own, name) for name in SHAPE},
     }
     return config.model_copy(update=found)
 

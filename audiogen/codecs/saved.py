@@ -20,6 +20,10 @@ FILES = (CONFIG, "weights.safetensors")
 """Of a codec, which its seal covers; what lies beside them may change."""
 
 
+SHAPE = ("sample_rate", "audio_channels", "hop_length")
+"""What a saved codec has, and a recipe cannot choose."""
+
+
 class SavedConfig(CodecConfig):
     """A finished codec, taken as it is.
 

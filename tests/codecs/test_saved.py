@@ -71,6 +71,12 @@ def test_a_recipe_knows_what_it_is(path: Path, tmp_path: Path) -> None:
     assert load_config(copy).codec == codec
 
 
+def test_what_it_cannot_be_is_refused(path: Path) -> None:
+    assert recipe(path, "codec.sample_rate=16000").codec.sample_rate == 16000
+    with pytest.raises(ConfigError, match=r"codec.audio_channels=1: the codec at .* has 2"):
+        recipe(path, "codec.audio_channels=1")
+
+
 def test_a_plan_leaves_it_out(path: Path) -> None:
     plan = describe_plan(recipe(path, "data.clip_seconds=1"), Machine())
     assert "generator: " in plan
