@@ -20,8 +20,13 @@ from audiogen.data.intake.licences import least_strict
 from audiogen.experiment import ModelConfig
 from audiogen.model_folder import FILES as MODEL_FILES
 from audiogen.model_folder import read_model, write_model
-from audiogen.provenance.attribution import ATTRIBUTION_FILE, attribution_csv
-from audiogen.provenance.card import CARD_FILE, count_licences, learnt_before, mix_card
+from audiogen.provenance.card import (
+    CARD_FILE,
+    count_licences,
+    documents,
+    learnt_before,
+    mix_card,
+)
 from audiogen.run_folder import CONFIG, WEIGHTS, WORDS, find_model, model_digest, write_documents
 from audiogen.schema import read_config
 from audiogen.seal import require_whole, seal_folder
@@ -183,9 +188,7 @@ def mix(base: Path, parts: Sequence[tuple[Path, float]], folder: Path) -> None:
     )
     card = mix_card(about, str(base), [(str(one.folder), weight) for one, weight in adapters])
     own_card = origin / CARD_FILE
-    documents = {
-        CARD_FILE: f"{card}\n{own_card.read_text(encoding='utf-8') if own_card.is_file() else ''}",
-        ATTRIBUTION_FILE: attribution_csv([], list(lines.values())),
-    }
+    card += "\n" + (own_card.read_text(encoding="utf-8") if own_card.is_file() else "")
+    texts = documents(folder.name, card, [], about.terms, list(lines.values()))
     with publish_folder(folder) as place:
-        write_model(place, replace(model, config=about, vocabulary=words), documents)
+        write_model(place, replace(model, config=about, vocabulary=words), texts)

@@ -10,7 +10,19 @@ from pathlib import Path
 from audiogen.data.manifest import ManifestRow
 
 ATTRIBUTION_FILE = "ATTRIBUTION.csv"
-COLUMNS = ("path", "author", "licence", "source", "sha256", "source_id")
+COLUMNS: Mapping[str, str] = {
+    "path": "below the folder of sounds, or below the archive's name",
+    "author": "who made the recording",
+    "licence": "SPDX where evident, else as written",
+    "source": "where the recording comes from, mostly a URL",
+    "sha256": "of the bytes of the file",
+    "source_id": "the recording that the file comes from",
+    "archive": "tar archive, or its address, that holds the file; empty for a folder's",
+    "seconds": "length",
+    "prompt": "caption",
+    "label": "class",
+}
+"""What is told of each sound, and what it means."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 """With these a cell begins that a spreadsheet would run as a formula; the last one is the mark
 that prevents it, so that reading can take off what writing has put on."""
@@ -45,12 +57,20 @@ def read_attribution(path: Path) -> list[dict[str, str]]:
         ValueError: it is not such a table.
     """
     try:
-        text = path.read_bytes().decode("utf-8")
-        header, *lines = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
-    except (csv.Error, UnicodeDecodeError) as error:
+        return parse_attribution(path.read_bytes().decode("utf-8"))
+    except (csv.Error, ValueError) as error:
         raise ValueError(f"{path}: not a table of attributions ({error}).") from None
-    if tuple(header) != COLUMNS or any(len(line) != len(COLUMNS) for line in lines):
-        raise ValueError(f"{path}: not a table of attributions; expected {', '.join(COLUMNS)}.")
+
+
+def parse_attribution(text: str) -> list[dict[str, str]]:
+    """Return the lines of a table; see `read_attribution`.
+
+    Raises:
+        ValueError, csv.Error: the text is not such a table.
+    """
+    header, *lines = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
+    if header != list(COLUMNS) or any(len(line) != len(COLUMNS) for line in lines):
+        raise ValueError(f"expected the columns {', '.join(COLUMNS)}")
     return [
         dict(zip(COLUMNS, (cell.removeprefix("'") for cell in line), strict=True)) for line in lines
     ]

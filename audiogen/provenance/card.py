@@ -111,19 +111,18 @@ def documents(
     name: str,
     card: str,
     rows: Sequence[ManifestRow],
-    terms: LicenceTerms,
+    terms: LicenceTerms | None,
     before: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, str]:
-    """The files beside the weights, by name: the card, the attributions and the Croissant.
+    """The files beside the weights, by name: the card, and the sounds as a table and as Croissant.
 
-    The attributions are of the training files and of what was learnt `before`, the Croissant of
-    the training files.
+    The sounds are the training files and those that were learnt from `before`.
     """
-    today = datetime.now(UTC).date()
+    today, table = datetime.now(UTC).date(), attribution_csv(rows, before)
     return {
         CARD_FILE: card,
-        ATTRIBUTION_FILE: attribution_csv(rows, before),
-        CROISSANT_FILE: croissant_json(name, rows, terms, published=today),
+        ATTRIBUTION_FILE: table,
+        CROISSANT_FILE: croissant_json(name, table, _policy(terms), published=today),
     }
 
 

@@ -1,5 +1,7 @@
 """Croissant 1.0: the training sounds of a model as JSON-LD that other tools read.
 
+The sounds themselves are told in the table of attributions, whose columns are the fields here.
+
 Format: https://docs.mlcommons.org/croissant/docs/croissant-spec.html, with the responsible-AI
 vocabulary of https://docs.mlcommons.org/croissant/docs/croissant-rai-spec.html where something is
 known.
@@ -7,71 +9,78 @@ known.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import date
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from audiogen.data.intake.licences import KINDS, LicenceTerms
-from audiogen.data.manifest import ManifestRow
-from audiogen.storage import digest_of, read_json
+from audiogen.data.intake.licences import KINDS
+from audiogen.provenance.attribution import ATTRIBUTION_FILE, COLUMNS, parse_attribution
+from audiogen.storage import digest_of
 
 CROISSANT_FILE = "croissant.json"
 VOCABULARY: Mapping[str, Any] = yaml.safe_load(
     Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")
 )
-FIELDS: Mapping[str, str] = VOCABULARY["fields"]  # of the record set, with their types
 RECORDS = "sounds"
 
 
-def croissant_json(
-    name: str, rows: Sequence[ManifestRow], terms: LicenceTerms, *, published: date
-) -> str:
+def croissant_json(name: str, table: str, policy: str, *, published: date) -> str:
     """Return the text of croissant.json.
 
     Args:
         name: The model, after which its data set is named.
-        rows: The training files. Their bytes are not with the model: `contentUrl` is the path
-            below the folder of sounds, in an archive that the record of the sound names, and
-            `sha256` tells whether a file is the one that was used.
-        terms: The terms under which they were used.
+        table: The text of the table of attributions that lies beside it. The sounds are not with
+            the model: the table has the path of each below the folder of sounds, and a sha256
+            that tells whether a file is the one that was used.
+        policy: The terms under which they were used, in sentences.
         published: The day on which the model was written.
     """
-    hours = sum(row.seconds for row in rows) / 3600
-    title = f"{name}-sounds"
+    lines = parse_attribution(table)
+    hours = sum(float(line["seconds"]) for line in lines) / 3600
+    authors = sorted({line["author"] for line in lines if line["author"]})
     tree = {
         "@context": VOCABULARY["context"],
         "@type": "sc:Dataset",
         "conformsTo": VOCABULARY["conforms_to"],
-        "name": title,
-        "description": f"The {len(rows)} sounds, {hours:.2f} hours, that the audiogen model {name}"
+        "name": f"{name}-sounds",
+        "description": f"The {len(lines)} sounds, {hours:.2f} hours, that the audiogen model {name}"
         " was trained on. Held-out sounds are not among them.",
-        "license": [licence_url(one) for one in sorted({row.licence for row in rows})],
-        "creator": [
-            {"@type": "sc:Person", "name": author}
-            for author in sorted({row.author for row in rows if row.author}) or ["unknown"]
-        ],
+        "license": [licence_url(one) for one in sorted({line["licence"] for line in lines})],
+        "creator": [{"@type": "sc:Person", "name": author} for author in authors or ["unknown"]],
         # A folder has no web page: the name says what is in it.
-        "url": f"urn:audiogen:sounds:{digest_of(sorted(row.sha256 for row in rows))}",
+        "url": f"urn:audiogen:sounds:{digest_of(sorted(line['sha256'] for line in lines))}",
         "datePublished": published.isoformat(),
         "version": "1.0.0",
         "citeAs": f"Training sounds of {name}; authors and sources are named file by file.",
-        "rai:dataCollection": _collection(rows),
+        "rai:dataCollection": _collection(lines),
         "rai:dataPreprocessingProtocol": [
             "Files that are damaged, silent or without an allowed licence were refused. Whole"
             " recordings were held out. In training, sounds are resampled, brought to the model's"
             " channels and to one loudness, and cut to windows."
         ],
-        "rai:dataUseCases": [f"Training of generative models of sound. {terms.describe()}"],
+        "rai:dataUseCases": [f"Training of generative models of sound. {policy}"],
         "rai:dataLimitations": [
             "Licence, author, source and caption are as the metadata beside the files say; they"
             " were not checked against the source."
         ],
-        "distribution": [_file_object(number, row) for number, row in enumerate(rows)],
-        "recordSet": [_record_set(rows)],
+        "distribution": [
+            {
+                "@type": "cr:FileObject",
+                "@id": ATTRIBUTION_FILE,
+                "name": ATTRIBUTION_FILE,
+                "description": "A line for each sound. A cell that a spreadsheet would run as a"
+                " formula begins with an apostrophe.",
+                "contentUrl": ATTRIBUTION_FILE,
+                "encodingFormat": "text/csv",
+                "sha256": hashlib.sha256(table.encode()).hexdigest(),
+            }
+        ],
+        "recordSet": [_RECORD_SET],
     }
     return json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -82,60 +91,31 @@ def licence_url(licence: str) -> str:
     return f"https://spdx.org/licenses/{licence}.html" if is_listed else licence
 
 
-def read_croissant(path: Path) -> list[dict[str, str]]:
-    """Return the records of what `croissant_json` made: a mapping of texts per sound.
-
-    Raises:
-        ValueError: it is not such a file.
-    """
-    try:
-        sets = read_json(path)["recordSet"]
-        records = next(one["data"] for one in sets if one["@id"] == RECORDS)
-        plain = [{key.removeprefix(f"{RECORDS}/"): str(row[key]) for key in row} for row in records]
-    except (ValueError, LookupError, TypeError, AttributeError, StopIteration):
-        raise ValueError(f"{path}: not a Croissant file of audiogen.") from None
-    if any(FIELDS.keys() - row.keys() for row in plain):
-        raise ValueError(f"{path}: its records lack some of {', '.join(FIELDS)}.")
-    return plain
-
-
-def _collection(rows: Sequence[ManifestRow]) -> str:
-    if rows and all(row.source == "procedural" for row in rows):
+def _collection(lines: Sequence[Mapping[str, str]]) -> str:
+    if lines and all(line["source"] == "procedural" for line in lines):
         return "Synthesised by the procedural texture generators of audiogen; nothing is recorded."
     return "A folder of sounds of the person who trained the model, with the metadata beside them."
 
 
-def _file_object(number: int, row: ManifestRow) -> dict[str, str]:
-    path = PurePosixPath(row.path)
-    return {
-        "@type": "cr:FileObject",
-        "@id": f"sound-{number:06d}",
-        "name": path.name,
-        "contentUrl": row.path,
-        "encodingFormat": VOCABULARY["media_types"].get(
-            path.suffix.lower(), "application/octet-stream"
-        ),
-        "sha256": row.sha256,
-    }
-
-
-def _record_set(rows: Sequence[ManifestRow]) -> dict[str, Any]:
-    """What is known of each sound, as records inside the file."""
-    return {
-        "@type": "cr:RecordSet",
-        "@id": RECORDS,
-        "name": RECORDS,
-        "description": "Each sound with its caption, licence, author and source.",
-        "key": {"@id": f"{RECORDS}/path"},
-        "field": [
-            {
-                "@type": "cr:Field",
-                "@id": f"{RECORDS}/{field}",
-                "name": field,
-                "description": f"{field} as in the manifest of the run",
-                "dataType": kind,
-            }
-            for field, kind in FIELDS.items()
-        ],
-        "data": [{f"{RECORDS}/{field}": getattr(row, field) for field in FIELDS} for row in rows],
-    }
+_RECORD_SET = {
+    "@type": "cr:RecordSet",
+    "@id": RECORDS,
+    "name": RECORDS,
+    "description": "Each sound with its caption, licence, author and source.",
+    "key": {"@id": f"{RECORDS}/sha256"},
+    "field": [
+        {
+            "@type": "cr:Field",
+            "@id": f"{RECORDS}/{column}",
+            "name": column,
+            "description": meaning,
+            "dataType": "sc:Float" if column == "seconds" else "sc:Text",
+            "source": {
+                "fileObject": {"@id": ATTRIBUTION_FILE},
+                "extract": {"column": column},
+            },
+        }
+        for column, meaning in COLUMNS.items()
+    ],
+}
+"""What the columns of the table are."""

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from audiogen.data.manifest import read_manifest
 from audiogen.provenance.attribution import ATTRIBUTION_FILE, read_attribution
-from audiogen.provenance.croissant import CROISSANT_FILE, read_croissant
 from audiogen.run_folder import MANIFEST, WEIGHTS, RunFolder
 from audiogen.stage_settings import first_few
 from audiogen.storage import first_line, sha256_file
@@ -133,8 +132,7 @@ def _look_into_run(run: RunFolder, is_it: Callable[[Row], bool], uses: Uses) -> 
 
 def _models(runs: Path) -> list[Path]:
     """Folders of models that were trained on sounds: those that say so, and those of stages."""
-    documents = (ATTRIBUTION_FILE, CROISSANT_FILE)
-    named = {path.parent for name in documents for path in runs.rglob(name)}
+    named = {path.parent for path in runs.rglob(ATTRIBUTION_FILE)}
     weights = {path.parent for path in runs.rglob(WEIGHTS)}
     return sorted(named | {folder for folder in weights if "checkpoints" not in folder.parts})
 
@@ -143,7 +141,6 @@ def _look_into_model(folder: Path, is_it: Callable[[Row], bool], uses: Uses) -> 
     """Enter what stands beside a model, or else what its run's manifest says of its sounds."""
     accounts: Mapping[Path, Callable[[Path], Sequence[Row]]] = {
         folder / ATTRIBUTION_FILE: read_attribution,
-        folder / CROISSANT_FILE: read_croissant,
         RunFolder(folder.parent.parent).manifest: _training_rows,
     }
     for path, read in accounts.items():

@@ -262,10 +262,16 @@ def _stage_run(
 
 
 def _words(config: ExperimentConfig, encoded: Encoded, text: TextEncoder) -> Vocabulary:
-    """What was said of the training sounds, and of those of the model that training began from."""
-    own = Vocabulary.of(said_of(encoded.files), text)
-    file = None if config.start is None else config.start.folder / WORDS
-    return own if file is None or not file.is_file() else own.joined(Vocabulary.read(file))
+    """What was said of the training sounds, and of those of the model that training began from.
+
+    Where it had learnt some of the training sounds, too, they are not counted twice.
+    """
+    own, start = Vocabulary.of(said_of(encoded.files), text), config.start
+    if start is None or not (start.folder / WORDS).is_file():
+        return own
+    known, rows = Vocabulary.read(start.folder / WORDS), read_split(config.run.manifest, "train")
+    shares = len(learnt_before(start.folder, rows)) < len(learnt_before(start.folder, []))
+    return own.united(known) if shares else own.joined(known)
 
 
 def _demo(config: ExperimentConfig, pipeline: Pipeline) -> Demo:

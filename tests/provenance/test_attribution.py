@@ -48,7 +48,7 @@ def test_whatever_is_written_is_read_back(tmp_path_factory: pytest.TempPathFacto
     rows = [dataclasses.replace(ROW, author=one, source=one, source_id=one) for one in texts]
     path = tmp_path_factory.mktemp("table") / "ATTRIBUTION.csv"
     path.write_text(attribution_csv(rows), encoding="utf-8", newline="")
-    expected = [{name: getattr(row, name) for name in COLUMNS} for row in rows]
+    expected = [{name: str(getattr(row, name)) for name in COLUMNS} for row in rows]
     assert read_attribution(path) == expected
 
 

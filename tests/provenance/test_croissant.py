@@ -4,6 +4,9 @@ The reference reader, mlcroissant, brings pandas and an RDF library with it and 
 the tests. Where it happens to be installed, it reads the file too.
 """
 
+import csv
+import hashlib
+import io
 import json
 from datetime import date
 from pathlib import Path
@@ -11,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from audiogen.data.intake.licences import OWN, LicenceTerms
+from audiogen.data.intake.licences import OWN
 from audiogen.data.intake.scan import scan_folder
 from audiogen.data.manifest import ManifestRow
-from audiogen.provenance.croissant import FIELDS, croissant_json, licence_url, read_croissant
+from audiogen.provenance.attribution import COLUMNS, attribution_csv
+from audiogen.provenance.croissant import croissant_json, licence_url
 
 # https://docs.mlcommons.org/croissant/docs/croissant-spec.html, "Required" and its sections
 DATASET = {"@context", "@type", "conformsTo", "name", "description", "license", "creator", "url"}
@@ -48,8 +52,8 @@ ROWS = [
 ]
 
 
-def text(rows: list[ManifestRow] = ROWS, terms: LicenceTerms | None = None) -> str:
-    return croissant_json("x", rows, terms or LicenceTerms(), published=date(2026, 1, 2))
+def text(rows: list[ManifestRow] = ROWS) -> str:
+    return croissant_json("x", attribution_csv(rows), "As agreed.", published=date(2026, 1, 2))
 
 
 def ids(tree: Any) -> list[str]:
@@ -71,20 +75,22 @@ def test_it_has_what_the_format_requires() -> None:
     assert tree["license"] == ["https://spdx.org/licenses/CC-BY-4.0.html", OWN]
     assert [one["name"] for one in tree["creator"]] == ["Ana"]
     assert tree["datePublished"] == "2026-01-02"
-    for item, row in zip(tree["distribution"], ROWS, strict=True):
-        assert item.keys() == FILE_OBJECT
-        assert (item["@type"], item["contentUrl"], item["sha256"]) == (
-            "cr:FileObject",
-            row.path,
-            row.sha256,
-        )
-        assert item["encodingFormat"].startswith("audio/")
+    (table,) = tree["distribution"]
+    assert table.keys() >= FILE_OBJECT
+    assert table["sha256"] == hashlib.sha256(attribution_csv(ROWS).encode()).hexdigest()
     (records,) = tree["recordSet"]
     assert all(field.keys() >= FIELD for field in records["field"])
-    names = {field["@id"] for field in records["field"]}
-    assert all(set(record) == names for record in records["data"])
-    assert records["key"]["@id"] in names
-    assert len(set(ids(tree))) == len(ids(tree)) == len(ROWS) + 1 + len(FIELDS)
+    assert records["key"]["@id"] in {field["@id"] for field in records["field"]}
+    assert len(set(ids(tree))) == len(ids(tree)) == 1 + 1 + len(COLUMNS)
+
+
+def test_its_fields_are_the_columns_of_the_table() -> None:
+    header = next(csv.reader(io.StringIO(attribution_csv(ROWS))))
+    (records,) = json.loads(text())["recordSet"]
+    assert [field["source"]["extract"]["column"] for field in records["field"]] == header
+    assert {field["source"]["fileObject"]["@id"] for field in records["field"]} == {
+        "ATTRIBUTION.csv"
+    }
 
 
 def test_every_prefix_that_is_used_is_in_the_context() -> None:
@@ -107,39 +113,11 @@ def test_every_prefix_that_is_used_is_in_the_context() -> None:
     )
 
 
-def test_the_policy_and_the_statement_are_in_it() -> None:
-    told = json.loads(text(terms=LicenceTerms(licence_policy="research", i_own_these=True)))
-    assert "Licence policy: research" in told["rai:dataUseCases"][0]
-    assert "i_own_these" in told["rai:dataUseCases"][0]
+def test_the_policy_is_in_it_and_how_the_sounds_were_gathered() -> None:
+    assert "As agreed." in json.loads(text())["rai:dataUseCases"][0]
     procedural = [sound(1, source="procedural")]
     assert "Synthesised" in json.loads(text(procedural))["rai:dataCollection"]
     assert "Synthesised" not in json.loads(text())["rai:dataCollection"]
-
-
-def test_read_back(tmp_path: Path) -> None:
-    path = tmp_path / "croissant.json"
-    path.write_text(text(), encoding="utf-8")
-    found = read_croissant(path)
-    assert [row["archive"] for row in found] == ["", "", "a.tar"]
-    assert found == [{name: str(getattr(row, name)) for name in FIELDS} for row in ROWS]
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"[]",
-        b"{}",
-        b'{"recordSet": [{"@id": "sounds", "data": [{"sounds/path": "a"}]}]}',
-        b'{"recordSet": [1]}',
-        b"\xff",
-    ],
-)
-def test_another_file_is_an_error(content: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "croissant.json"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match="croissant"):
-        read_croissant(path)
 
 
 def test_pages_of_licences() -> None:
@@ -150,11 +128,13 @@ def test_pages_of_licences() -> None:
 
 def test_the_reference_reader_reads_it(tmp_path: Path, esc10: Path) -> None:
     mlcroissant = pytest.importorskip("mlcroissant")
-    rows = scan_folder(esc10)
+    rows = [*scan_folder(esc10), *ROWS]
+    (tmp_path / "ATTRIBUTION.csv").write_text(attribution_csv(rows), encoding="utf-8", newline="")
     path = tmp_path / "croissant.json"
-    path.write_text(text([*rows, *ROWS]), encoding="utf-8")
+    path.write_text(text(rows), encoding="utf-8")
     dataset = mlcroissant.Dataset(jsonld=str(path))  # raises on errors
     assert not dataset.metadata.ctx.issues.errors
     assert not dataset.metadata.ctx.issues.warnings
     records = list(dataset.records("sounds"))
-    assert [record["sounds/path"] for record in records] == [row.path for row in [*rows, *ROWS]]
+    assert [record["sounds/path"].decode() for record in records] == [row.path for row in rows]
+    assert records[0]["sounds/seconds"] == rows[0].seconds
