@@ -16,6 +16,7 @@ from audiogen.codecs.pretrained.dac import DACConfig
 from audiogen.codecs.pretrained.encodec import EnCodecConfig
 from audiogen.codecs.pretrained.mimi import MimiConfig
 from audiogen.codecs.pretrained.oobleck import OobleckConfig
+from audiogen.codecs.quantised import CodebooksConfig, QuantisedCodec, QuantisedConfig
 from audiogen.codecs.rvq import RVQConfig
 from audiogen.codecs.saved import SavedConfig
 from audiogen.codecs.trunk import ConvTrunk
@@ -68,6 +69,11 @@ def rvq(trunk: dict[str, Any], bottleneck: dict[str, Any], audio_channels: int) 
     return RVQConfig.model_validate(tree)
 
 
+def quantised(trunk: dict[str, Any], audio_channels: int) -> QuantisedConfig:
+    tree = {**SMALL, "audio_channels": audio_channels, "vae": vae(trunk, audio_channels)}
+    return QuantisedConfig(**tree, codebooks=CodebooksConfig(num_codebooks=2, vocab_size=32))
+
+
 CONFIGS: list[CodecConfig] = [
     *(vae(FOURIER, count) for count in (1, 2)),
     *(vae(HARMONIC, count) for count in (1, 2)),
@@ -77,6 +83,8 @@ CONFIGS: list[CodecConfig] = [
     rvq(HARMONIC, VECTORS, 2),
     rvq(HARMONIC, SCALARS, 1),
     rvq(CONV, VECTORS, 2),
+    quantised(FOURIER, 1),
+    quantised(HARMONIC, 2),
     *(MelConfig.model_validate({**MEL, "audio_channels": count}) for count in (1, 2)),
     *(MelConfig(**MEL, audio_channels=count, vocoder="griffin_lim") for count in (1, 2)),
     ToyCodecConfig(**SMALL),
@@ -94,6 +102,8 @@ def name_of(config: CodecConfig | str) -> str:
     if isinstance(config, str | ToyCodecConfig):
         return config if isinstance(config, str) else config.type
     parts = [config.type, str(config.audio_channels)]
+    if isinstance(config, QuantisedConfig):
+        return "-".join([*parts, config.vae.trunk.type])
     if isinstance(config, MelConfig):
         return "-".join([*parts, config.vocoder])
     if isinstance(config, RVQConfig):
@@ -103,7 +113,7 @@ def name_of(config: CodecConfig | str) -> str:
 
 def is_random(config: CodecConfig) -> bool:
     """Whether a seed makes a difference."""
-    trunk = getattr(config, "trunk", None)
+    trunk = getattr(getattr(config, "vae", config), "trunk", None)
     return isinstance(config, MelConfig) or (trunk is not None and trunk.type != "convnet")
 
 
@@ -123,10 +133,17 @@ def config(request: pytest.FixtureRequest) -> CodecConfig:
 
 @pytest.fixture
 def codec(config: CodecConfig) -> Codec:
-    return build_codec(config).eval()
+    made = build_codec(config).eval()
+    if isinstance(made, QuantisedCodec):  # its first entries are those of nothing
+        made.fit(made.vae.encode(waves(made, 50, batch=1))[0])
+    return made
 
 
-TRAINABLE = [config for config in CONFIGS if getattr(config, "vocoder", "") != "griffin_lim"]
+TRAINABLE = [
+    config
+    for config in CONFIGS
+    if getattr(config, "vocoder", "") != "griffin_lim" and not isinstance(config, QuantisedConfig)
+]
 
 
 @pytest.fixture(params=TRAINABLE, ids=name_of)
