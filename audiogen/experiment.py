@@ -271,12 +271,7 @@ def _found_start(config: ExperimentConfig) -> dict[str, Any]:
         return {}
     folder = start.folder
     codec = find_saved(config.codec)
-    is_own = (
-        isinstance(codec, SavedConfig)
-        and codec.tokens is None
-        and codec.digest == codec_digest(find_codec(start.path))
-    )
-    if not is_own:
+    if not isinstance(codec, SavedConfig) or codec.digest != codec_digest(find_codec(start.path)):
         raise ValueError(
             f"{start.path}: its generator knows the latents of its own codec alone\n"
             f"  add codec.type=saved codec.path={start.path}, or take start=scratch"

@@ -53,7 +53,8 @@ def test_the_cluster_recipe_is_full_size() -> None:
 def test_tokens_are_of_the_same_sounds_as_latents(name: str) -> None:
     names = (name, "diffusion-scratch")
     config, other = (load_config(ROOT / "recipes" / f"{one}.yaml") for one in names)
-    spec, beside = (build_codec(one.codec).spec for one in (config, other))
+    with torch.device("meta"):
+        spec, beside = (build_codec(one.codec).spec for one in (config, other))
     for number in ("sample_rate", "audio_channels", "hop_length"):
         assert getattr(spec, number) == getattr(beside, number)
     assert (spec.channels, spec.vocab_size) == (5, 1024)  # one of them is the pitch

@@ -14,7 +14,6 @@ from audiogen.codecs.pretrained.dac import DAC, DACConfig
 from audiogen.codecs.pretrained.encodec import EnCodec, EnCodecConfig
 from audiogen.codecs.pretrained.mimi import Mimi, MimiConfig
 from audiogen.codecs.pretrained.oobleck import Oobleck, OobleckConfig
-from audiogen.codecs.quantised import QuantisedCodec, QuantisedConfig
 from audiogen.codecs.rvq import RVQCodec, RVQConfig
 from audiogen.codecs.saved import FILES, SHAPE, SavedConfig, codec_digest
 from audiogen.codecs.vae import VAECodec, VAEConfig
@@ -26,28 +25,15 @@ from audiogen.types import Kind
 
 
 def _open_saved(config: SavedConfig) -> Codec:
-    """Read a finished codec, which is not trained any more; in tokens, its codebooks are random."""
+    """Read a finished codec, which is not trained any more."""
     codec = load_codec(config.folder)
     codec.trainable = False
-    if config.tokens is None:
-        return codec
-    if not isinstance(codec, VAECodec):
-        raise ValueError(_no_tokens(config.path, codec.config))
-    return QuantisedCodec.of(codec, config.tokens)
-
-
-def _no_tokens(path: Path, own: CodecConfig) -> str:
-    """Say that a codec of this configuration has no latents that tokens could stand for."""
-    return (
-        f"{path}: its latents cannot be taken in tokens, it is a codec of type {own.type}\n"
-        "  codec.tokens is for those of type vae; leave it out, or take another codec"
-    )
+    return codec
 
 
 CODECS: dict[type[CodecConfig], Any] = {
     VAEConfig: VAECodec,
     RVQConfig: RVQCodec,
-    QuantisedConfig: QuantisedCodec,
     MelConfig: MelCodec,
     EnCodecConfig: EnCodec,
     DACConfig: DAC,
@@ -92,19 +78,15 @@ def find_saved(config: CodecConfig) -> CodecConfig:
 
     Raises:
         FileNotFoundError: there is no codec.
-        ValueError: the codec is not as it was written, or has no latents that tokens could stand
-            for.
+        ValueError: the codec is not as it was written.
     """
     if not isinstance(config, SavedConfig) or config.digest:
         return config
     own = read_codec_config(config.folder)
-    if config.tokens is not None and not isinstance(own, VAEConfig):
-        raise ValueError(_no_tokens(config.path, own))
-    taken = QuantisedConfig if config.tokens is not None else type(own)
     found = {
         "digest": codec_digest(config.folder),
-        "saved_type": taken.model_fields["type"].default,
-        "kind": CODECS[taken].kind,
+        "saved_type": own.type,
+        "kind": kind_of(own),
         **{name: getattr(own, name) for name in SHAPE},
     }
     return config.model_copy(update=found)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from audiogen.codecs.base import CodecOutput
+from audiogen.codecs.base import Codec, CodecOutput
 from audiogen.codecs.bottlenecks.pitch_tokens import PitchTokens, pitches_per_level
 from audiogen.codecs.bottlenecks.quantise import (
     BottleneckConfig,
     ResidualVQConfig,
     build_bottleneck,
 )
-from audiogen.codecs.tokens import TokenCodec
 from audiogen.codecs.trunk import build_trunk
 from audiogen.codecs.trunk_config import HarmonicTrunkConfig, TrunkCodecConfig
+from audiogen.types import Kind
 
 
 class RVQConfig(TrunkCodecConfig):
@@ -39,14 +40,19 @@ class RVQConfig(TrunkCodecConfig):
         return self
 
 
-class RVQCodec(TokenCodec):
-    """A trunk that is trained around its bottleneck; see `TokenCodec`.
+class RVQCodec(Codec):
+    """Encodes to tokens (B, K, L); the first k codebooks alone decode to a coarser sound.
+
+    Where the trunk measures a pitch, the second codebook is that of pitch and periodicity: the
+    first residual one alone is a whisper of the sound, and a pitch alone would be no sound at all.
 
     >>> codec = RVQCodec(RVQConfig(trunk={"encoder_dim": 16, "decoder_dim": 16}))
     >>> tokens = codec.encode(torch.zeros(1, 1, 22050))
     >>> tokens.dtype, codec.decode(tokens[:, :2]).shape
     (torch.int64, torch.Size([1, 1, 22528]))
     """
+
+    kind: ClassVar[Kind] = "tokens"
 
     config: RVQConfig
 
@@ -62,17 +68,56 @@ class RVQCodec(TokenCodec):
         self.encode_context = self.trunk.encode_context
         self.decode_context = self.trunk.decode_context
 
-    def residual_tokens(self, wav: Tensor) -> Tensor:
-        """Tokens (B, K, L) of wav (B, C, L * hop_length), without those of a pitch."""
-        return self.bottleneck.tokens(self.trunk.encode(wav))
+    def encode_chunk(self, wav: Tensor) -> Tensor:
+        """Encode wav (B, C, L * hop_length) as tokens (B, K, L)."""
+        tokens = self.bottleneck.tokens(self.trunk.encode(wav))
+        if self.pitch is None:
+            return tokens
+        told = self.pitch.tokens(self.trunk.measure(wav))
+        return torch.cat([tokens[:, :1], told, tokens[:, 1:]], dim=1)
 
-    def from_residual(self, tokens: Tensor) -> Tensor:
-        """Latents (B, D, L) of the first k of these tokens (B, k, L)."""
-        return self.bottleneck.from_tokens(tokens)
+    @property
+    def tells_pitch(self) -> bool:
+        """Whether there is a codebook of pitches."""
+        return self.pitch is not None
+
+    def transposed(self, latents: Tensor, octaves: float) -> Tensor:
+        """Tokens (B, K, L) of the same sound at another pitch; see `Codec.transposed`."""
+        if self.pitch is None:
+            return super().transposed(latents, octaves)
+        if latents.shape[1] < 2:  # the first codebook alone says none
+            return latents
+        moved = self.trunk.transposed(self.pitch.measured(latents[:, 1:2]), octaves)
+        return torch.cat([latents[:, :1], self.pitch.tokens(moved), latents[:, 2:]], dim=1)
+
+    def unrolled(self, latents: Tensor, *, ring: bool) -> Tensor:
+        """Residual tokens (B, k, L), and behind them what the trunk makes of a pitch.
+
+        They are one tensor of float64, which holds tokens exactly: of a long sound they take a
+        fraction of the memory of latents, which are made chunk by chunk.
+        """
+        if self.pitch is None:
+            return latents
+        if latents.shape[1] > 1:
+            measured = self.pitch.measured(latents[:, 1:2])
+        else:  # the first codebook alone: no pitch, and nothing periodic
+            measured = torch.zeros(len(latents), 2, latents.shape[2], device=latents.device)
+        carried = self.trunk.unrolled(measured, ring=ring)
+        parts = (latents[:, :1], latents[:, 2:], carried)
+        return torch.cat([part.double() for part in parts], dim=1)
+
+    def decode_chunk(self, latents: Tensor, noise: Tensor) -> Tensor:
+        """Decode what `unrolled` gives to wav (B, C, L * hop_length)."""
+        count = latents.shape[1] - self.trunk.carried
+        quantised = self.bottleneck.from_tokens(latents[:, :count].long())
+        told = torch.cat([quantised, latents[:, count:].float()], dim=1)
+        return self.trunk.decode(told, [noise])[0]
 
     def forward(self, wav: Tensor) -> CodecOutput:
         """Decode quantised latents of wav (B, C, T), twice where the trunk is random."""
         quantised, _, losses = self.bottleneck(self.trunk.encode(wav))
-        # The decoder learns from the pitch that it will be given.
-        output = self.trunk.decode_twice(self.with_pitch(quantised, wav), wav)
+        if self.pitch is not None:  # the decoder learns from what it will be given
+            told = self.pitch.measured(self.pitch.tokens(self.trunk.measure(wav)))
+            quantised = torch.cat([quantised, told], dim=1)
+        output = self.trunk.decode_twice(quantised, wav)
         return replace(output, losses={**output.losses, **losses})

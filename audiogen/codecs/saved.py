@@ -8,7 +8,6 @@ from typing import Literal
 from pydantic import Field
 
 from audiogen.codecs.config import CodecConfig
-from audiogen.codecs.quantised import CodebooksConfig
 from audiogen.library import in_library
 from audiogen.run_folder import CONFIG, RunFolder, how_far, require_same
 from audiogen.schema import UserPath
@@ -26,7 +25,7 @@ SHAPE = ("sample_rate", "audio_channels", "hop_length")
 
 
 class SavedConfig(CodecConfig):
-    """A finished codec, taken as it is, or in tokens.
+    """A finished codec, taken as it is.
 
     All but the path is found in the folder when the recipe is loaded to be run.
     """
@@ -34,9 +33,6 @@ class SavedConfig(CodecConfig):
     type: Literal["saved"] = "saved"
     path: UserPath
     """A run folder, a model folder, the codec's own, or the name of a model of the library."""
-    tokens: CodebooksConfig | None = None
-    """Of a VAE: its latents are taken in tokens, whose codebooks are found in the training sounds;
-    null takes the codec as it is."""
     hop_length: int = Field(default=1, gt=0)
     """Samples per latent frame; 1 until it is found."""
     digest: str = ""

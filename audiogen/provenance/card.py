@@ -167,15 +167,9 @@ def mix_card(config: ModelConfig, base: str, parts: Sequence[tuple[str, float]])
     )
 
 
-def codec_card(
-    config: ExperimentConfig,
-    rows: Sequence[ManifestRow],
-    before: Sequence[Mapping[str, str]] = (),
-    start: str = "",
-) -> str:
-    """Return README.md of the folder of a codec that was made here; see `model_card`."""
-    sounds = _sounds(rows, config.terms)
-    return TEXTS["codec"].format(config=config, sounds=sounds, start=_start(start, before))
+def codec_card(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> str:
+    """Return README.md of the folder of a codec that was trained here."""
+    return TEXTS["codec"].format(config=config, sounds=_sounds(rows, config.terms))
 
 
 def _controls(config: ModelConfig) -> str:

@@ -12,18 +12,8 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 
-from audiogen.codecs import (
-    FILES,
-    Codec,
-    build_codec,
-    load_codec,
-    read_codec_config,
-    save_codec,
-)
-from audiogen.codecs.quantised import QuantisedCodec
-from audiogen.codecs.saved import SavedConfig
+from audiogen.codecs import FILES, build_codec, load_codec, read_codec_config, save_codec
 from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.conditioning.vocabulary import Vocabulary
 from audiogen.data.loading.captions import said_of
@@ -66,7 +56,7 @@ from audiogen.training.preparation import prepare_held
 from audiogen.training.watching import BestWeights, WatchedCopies, WatchedLosses
 
 SCALE_FILES = 512
-"""Training files from which the scale of latents, or their codebooks, are taken, at most."""
+"""Training files from which the scale of the latents is taken, at most."""
 JUDGE_FILES = 1000
 """Training files that the judge is trained on, at most."""
 DEMO_SEED = 1000
@@ -131,7 +121,9 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     if not accelerator.is_main_process:
         return
     if spec.kind == "continuous":
-        codec.set_scale(_some_latents(config, codec).to(codec.device))
+        few = thinned(rows, SCALE_FILES)
+        latents = [item.latents for item in encode_rows(folder, few, codec, min_frames=1)]
+        codec.set_scale(torch.cat(latents, dim=-1).to(codec.device))
     with publish_folder(config.run.model("codec")) as model:
         save_codec(model, codec)
         if codec.trainable:
@@ -140,35 +132,17 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
         write_settings(model, config, "codec")
 
 
-def _some_latents(config: ExperimentConfig, codec: Codec) -> Tensor:
-    """What a codec gives for training files, frames joined (D, N)."""
-    few = thinned(read_split(config.run.manifest, "train"), SCALE_FILES)
-    items = encode_rows(config.sounds, few, codec, min_frames=1)
-    return torch.cat([item.latents for item in items], dim=-1)
-
-
 def _take_codec(config: ExperimentConfig, folder: Path) -> None:
-    """Publish codec/model as a finished codec, or its tokens, with what tells of its sounds."""
+    """Publish codec/model as a copy of a finished codec, with what tells of its sounds."""
     require_whole(folder, FILES)
-    in_tokens = isinstance(config.codec, SavedConfig) and config.codec.tokens is not None
-    codec = build_codec(config.codec) if in_tokens else None
     with publish_folder(config.run.model("codec")) as model:
-        if isinstance(codec, QuantisedCodec):
-            codec.fit(_some_latents(config, codec.vae), seed=hashed_seed("weights", config.seed))
-            save_codec(model, codec)
-        else:
-            for name in (*FILES, MANIFEST):
-                shutil.copyfile(folder / name, model / name)
+        for name in (*FILES, MANIFEST):
+            shutil.copyfile(folder / name, model / name)
         if not read_codec_config(folder).origin:  # else others trained it, on what they know
             # A model's codec learnt from the sounds of the model, where it does not say otherwise.
             if (folder.parent / WEIGHTS).is_file():
                 write_documents(model, {}, origin=folder.parent)
             write_documents(model, {}, origin=folder)
-        if isinstance(codec, QuantisedCodec):  # its codebooks are of these sounds
-            rows = read_split(config.run.manifest, "train")
-            before = learnt_before(model, rows)
-            card = codec_card(config, rows, before, start=folder.parent.name)
-            write_documents(model, documents(config.name, card, rows, config.terms, before))
         require_allowed(model, config.terms, key="codec.path")
         write_settings(model, config, "codec")
     _log.info("codec: taken from %s", folder)

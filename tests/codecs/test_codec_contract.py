@@ -16,7 +16,6 @@ from audiogen.codecs.pretrained.dac import DACConfig
 from audiogen.codecs.pretrained.encodec import EnCodecConfig
 from audiogen.codecs.pretrained.mimi import MimiConfig
 from audiogen.codecs.pretrained.oobleck import OobleckConfig
-from audiogen.codecs.quantised import CodebooksConfig, QuantisedCodec, QuantisedConfig
 from audiogen.codecs.rvq import RVQConfig
 from audiogen.codecs.saved import SavedConfig
 from audiogen.codecs.trunk import ConvTrunk
@@ -69,11 +68,6 @@ def rvq(trunk: dict[str, Any], bottleneck: dict[str, Any], audio_channels: int) 
     return RVQConfig.model_validate(tree)
 
 
-def quantised(trunk: dict[str, Any], audio_channels: int) -> QuantisedConfig:
-    tree = {**SMALL, "audio_channels": audio_channels, "vae": vae(trunk, audio_channels)}
-    return QuantisedConfig(**tree, codebooks=CodebooksConfig(num_codebooks=2, vocab_size=32))
-
-
 CONFIGS: list[CodecConfig] = [
     *(vae(FOURIER, count) for count in (1, 2)),
     *(vae(HARMONIC, count) for count in (1, 2)),
@@ -83,8 +77,6 @@ CONFIGS: list[CodecConfig] = [
     rvq(HARMONIC, VECTORS, 2),
     rvq(HARMONIC, SCALARS, 1),
     rvq(CONV, VECTORS, 2),
-    quantised(FOURIER, 1),
-    quantised(HARMONIC, 2),
     *(MelConfig.model_validate({**MEL, "audio_channels": count}) for count in (1, 2)),
     *(MelConfig(**MEL, audio_channels=count, vocoder="griffin_lim") for count in (1, 2)),
     ToyCodecConfig(**SMALL),
@@ -102,8 +94,6 @@ def name_of(config: CodecConfig | str) -> str:
     if isinstance(config, str | ToyCodecConfig):
         return config if isinstance(config, str) else config.type
     parts = [config.type, str(config.audio_channels)]
-    if isinstance(config, QuantisedConfig):
-        return "-".join([*parts, config.vae.trunk.type])
     if isinstance(config, MelConfig):
         return "-".join([*parts, config.vocoder])
     if isinstance(config, RVQConfig):
@@ -113,7 +103,7 @@ def name_of(config: CodecConfig | str) -> str:
 
 def is_random(config: CodecConfig) -> bool:
     """Whether a seed makes a difference."""
-    trunk = getattr(getattr(config, "vae", config), "trunk", None)
+    trunk = getattr(config, "trunk", None)
     return isinstance(config, MelConfig) or (trunk is not None and trunk.type != "convnet")
 
 
@@ -133,17 +123,10 @@ def config(request: pytest.FixtureRequest) -> CodecConfig:
 
 @pytest.fixture
 def codec(config: CodecConfig) -> Codec:
-    made = build_codec(config).eval()
-    if isinstance(made, QuantisedCodec):  # its first entries are those of nothing
-        made.fit(made.vae.encode(waves(made, 50, batch=1))[0])
-    return made
+    return build_codec(config).eval()
 
 
-TRAINABLE = [
-    config
-    for config in CONFIGS
-    if getattr(config, "vocoder", "") != "griffin_lim" and not isinstance(config, QuantisedConfig)
-]
+TRAINABLE = [config for config in CONFIGS if getattr(config, "vocoder", "") != "griffin_lim"]
 
 
 @pytest.fixture(params=TRAINABLE, ids=name_of)
