@@ -234,7 +234,9 @@ def install(label: str, *arguments: str, constrained: bool = True) -> None:
     """
     say(f"{label} …")
     constraints = ("-c", "constraints.txt") if constrained else ()
-    command = [str(venv_python()), "-m", "pip", "install", *constraints, *arguments]
+    # Python compiles a module when it first imports it; most of these never are.
+    quick = "--no-compile"
+    command = [str(venv_python()), "-m", "pip", "install", quick, *constraints, *arguments]
     done = subprocess.run(
         command,
         cwd=ROOT,
