@@ -102,7 +102,8 @@ _RECORD_SET = {
     "@id": RECORDS,
     "name": RECORDS,
     "description": "Each sound with its caption, licence, author and source.",
-    "key": {"@id": f"{RECORDS}/sha256"},
+    # Two models may each have learnt a file of that path, and a folder may hold one file twice.
+    "key": [{"@id": f"{RECORDS}/{column}"} for column in ("path", "sha256")],
     "field": [
         {
             "@type": "cr:Field",
