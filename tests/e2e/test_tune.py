@@ -1,5 +1,7 @@
 """A trained model learns a flat folder of sounds under a word of its own, and keeps its others."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +90,7 @@ def test_a_tuned_model_knows_its_word_and_those_of_the_model(
     assert set(pipeline.model.vocabulary.labels) == set(words.labels)
     card = (mixed / "README.md").read_text(encoding="utf-8")
     assert f"`{config.run.adapter}`, weight 1" in card
+    require_told_table(mixed)
     assert bool(pipeline(["glass harp"], seconds=1.0, seeds=[0]).isfinite().all())
     with pytest.raises(ValueError, match="an adapter of another model"):
         mix(config.run_dir, [(config.run_dir, 1.0)], mixed)
@@ -97,6 +100,13 @@ def test_a_tuned_model_knows_its_word_and_those_of_the_model(
     with pytest.raises(ValueError, match="something that is no model"):
         mix(model, [(config.run_dir, 1.0)], sounds)
     assert len(list(sounds.iterdir())) == 8
+
+
+def require_told_table(model: Path) -> None:
+    """The Croissant of a model is of the table beside it."""
+    table = hashlib.sha256((model / "ATTRIBUTION.csv").read_bytes()).hexdigest()
+    told = json.loads((model / "croissant.json").read_text(encoding="utf-8"))
+    assert [one["sha256"] for one in told["distribution"]] == [table]
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:
