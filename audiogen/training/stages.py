@@ -264,13 +264,14 @@ def _stage_run(
 def _words(config: ExperimentConfig, encoded: Encoded, text: TextEncoder) -> Vocabulary:
     """What was said of the training sounds, and of those of the model that training began from.
 
-    Where it had learnt some of the training sounds, too, they are not counted twice.
+    Where it had learnt some of the training sounds, too, the larger number of each word counts.
     """
     own, start = Vocabulary.of(said_of(encoded.files), text), config.start
     if start is None or not (start.folder / WORDS).is_file():
         return own
-    known, rows = Vocabulary.read(start.folder / WORDS), read_split(config.run.manifest, "train")
-    shares = len(learnt_before(start.folder, rows)) < len(learnt_before(start.folder, []))
+    known = Vocabulary.read(start.folder / WORDS)
+    before = {line["sha256"] for line in learnt_before(start.folder, [])}
+    shares = any(row.sha256 in before for row in read_split(config.run.manifest, "train"))
     return own.united(known) if shares else own.joined(known)
 
 
