@@ -206,6 +206,20 @@ def test_a_failing_pip_shows_the_end_of_its_output_and_where_the_rest_is(
     assert (tmp_path / "setup.log").read_text().count("\n50\n") == 2
 
 
+@pytest.mark.parametrize("none_written", [True, False])
+def test_packages_are_compiled_where_no_process_may_write_what_it_compiled(
+    tool: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, none_written: bool
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(tool, "venv_python", lambda: python)
+    monkeypatch.setattr(tool, "LOG", tmp_path / "setup.log")
+    monkeypatch.setattr("sys.dont_write_bytecode", none_written)
+    tool.install("torch", "torch==9")
+    assert ("--no-compile" in (tmp_path / "setup.log").read_text()) != none_written
+
+
 def test_the_text_encoder_must_be_the_known_one(
     tool: ModuleType, pip: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

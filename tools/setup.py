@@ -234,9 +234,10 @@ def install(label: str, *arguments: str, constrained: bool = True) -> None:
     """
     say(f"{label} …")
     constraints = ("-c", "constraints.txt") if constrained else ()
-    # Python compiles a module when it first imports it; most of these never are.
-    quick = "--no-compile"
-    command = [str(venv_python()), "-m", "pip", "install", quick, *constraints, *arguments]
+    # Python compiles a module when it first imports it, and most of these never are; but where it
+    # was told to write no bytecode, every process would compile them again.
+    compiling = () if sys.dont_write_bytecode else ("--no-compile",)
+    command = [str(venv_python()), "-m", "pip", "install", *compiling, *constraints, *arguments]
     done = subprocess.run(
         command,
         cwd=ROOT,
