@@ -14,9 +14,11 @@ from torch import Tensor
 from audiogen.audio.finishing import finished
 from audiogen.conditioning.controls import Controls, Role, make_controls
 from audiogen.conditioning.text import TextEncoder
+from audiogen.drawing import MOST_TRIES, Drawn, draw
 from audiogen.generators import AnySampling, Start
 from audiogen.generators.abilities import EndsSounds
 from audiogen.generators.request import Request
+from audiogen.judge.judge import label_words, named_label
 from audiogen.limits import MAX_WINDOWS, MIN_SECONDS
 from audiogen.model_folder import Model, read_model, write_model
 from audiogen.storage import publish_folder
@@ -41,6 +43,7 @@ class Pipeline:
         self.generator = model.generator.eval()
         self._text: TextEncoder | None = None
         self._doubted: set[str] = set()
+        self._named: dict[str, str | None] = {}
 
     @property
     def text(self) -> TextEncoder:
@@ -66,6 +69,7 @@ class Pipeline:
             prompts: B texts; an empty one leaves the sound to the model.
             seconds: length of every take, from 0.5 s to twelve training windows.
             seeds: one per take; a take depends on its own prompt and seed, not on its batch.
+                For one that is silent or not recognised another seed stands in; see `drawn`.
             sampling: solver and guidance; None takes the model's own.
             negative_prompt: what guidance leads away from; empty is a sound without a prompt.
             controls: how the takes should sound, in the units that are measured, such as
@@ -91,11 +95,52 @@ class Pipeline:
             )
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
-        return torch.stack(self.takes(requests))
+        return torch.stack([one.wav for one in self.drawn(requests)])
+
+    @torch.no_grad()
+    def drawn(self, requests: Sequence[TakeRequest], *, tries: int = MOST_TRIES) -> list[Drawn]:
+        """Generate takes; again, with other seeds, what is silent, has a seam or is not recognised.
+
+        Each depends on its own request alone. For what is recognised see `SamplingConfig`; of a
+        take that none of the tries makes right, the best is kept.
+
+        Args:
+            requests: see `takes`.
+            tries: for each take, at most; 1 makes it of the very seed that is asked for.
+
+        Returns:
+            The takes, as `takes` makes them, with the seeds that they were made with.
+
+        Raises:
+            ValueError, ConfigError: see `takes`.
+        """
+        self.check(requests)
+        return draw(
+            requests, self.takes, self._recognised, self.codec.spec.sample_rate, tries=tries
+        )
+
+    def _recognised(self, request: TakeRequest, wav: Tensor) -> float:
+        """How probably a take (C, T) is what its prompt names; 1 where that is enough."""
+        least = (request.sampling or self.config.sample).recognised
+        label = self.named(request.prompt) if least else None
+        if label is None or self.judge is None:
+            return 1.0
+        share = self.judge.probabilities(wav)[label]
+        return 1.0 if share >= least else share
+
+    def named(self, prompt: str) -> str | None:
+        """The sound that a prompt names, of those that the model's recogniser knows, if any."""
+        if self.judge is None:
+            return None
+        if prompt not in self._named:
+            names = self.judge.labels
+            found = self.text([prompt, *map(label_words, names)]).pooled
+            self._named[prompt] = named_label(prompt, names, found[0], found[1:])
+        return self._named[prompt]
 
     @torch.no_grad()
     def takes(self, requests: Sequence[TakeRequest]) -> list[Tensor]:
-        """Generate takes in one batch; each depends on its own request alone.
+        """Generate takes in one batch, as they come; each depends on its own request alone.
 
         A loop is made on a ring of latent frames that is decoded as a ring. Its waveform is
         brought to the exact length by resampling the ring, which moves the pitch by less than one

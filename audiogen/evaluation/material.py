@@ -19,6 +19,7 @@ from audiogen.experiment import ExperimentConfig
 from audiogen.pipeline import Pipeline
 from audiogen.seeds import later_seed
 from audiogen.take_request import TakeRequest
+from audiogen.takes.making import make_takes
 from audiogen.takes.take import Take, read_take, take_slug, write_take
 from audiogen.types import LatentSpec
 
@@ -123,22 +124,26 @@ def takes(
     for start in range(0, len(missing), batch):
         part = missing[start : start + batch]
         before = time.perf_counter()
-        wavs = pipeline.takes([take for _, take in part])
+        made = make_takes(pipeline, [take.request for _, take in part])
         if len(part) == batch:
             costs.append((time.perf_counter() - before) / batch)
-        for (path, take), wav in zip(part, wavs, strict=True):
-            write_take(path, wav, take)
-    made = Sounds(
+        for (path, asked), (take, wav) in zip(part, made, strict=True):
+            write_take(path, wav, take.model_copy(update={"label": asked.label}))
+    sounds = Sounds(
         wavs=[read_audio(path)[0] for path in paths],
         labels=[label for label, _ in prompts],
         names=[path.name for path in paths],
     )
-    return made, sorted(costs)[len(costs) // 2] if costs else None
+    return sounds, sorted(costs)[len(costs) // 2] if costs else None
 
 
 def _is_same(found: Take | None, wanted: Take) -> bool:
-    """Whether a file was made exactly so."""
-    return found is not None and (found.key, found.label) == (wanted.key, wanted.label)
+    """Whether a file was made exactly so, be it with a seed that stands in for the one wanted."""
+    if found is None:
+        return False
+    asked = found.seed if found.asked_seed is None else found.asked_seed
+    as_asked = found.model_copy(update={"seed": asked})
+    return (as_asked.key, found.label) == (wanted.key, wanted.label)
 
 
 def _wanted(

@@ -18,6 +18,10 @@ class SamplingConfig(Config):
     type: str
     guidance_scale: float = Field(default=3.0, ge=0, le=30)
     """s in uncond + s (cond - uncond); 1 is off."""
+    recognised: float = Field(default=0.0, ge=0, le=1)
+    """How probably the recogniser that is published with a model has to hear what a prompt names;
+    a take of which it does not is made again with another seed. 0 takes each as it comes, and so
+    does a prompt that names no sound, or two, that the recogniser knows."""
 
 
 class ODESamplingConfig(SamplingConfig):

@@ -180,13 +180,19 @@ def named_label(prompt: str, names: Sequence[str], embedded: Tensor, labels: Ten
         labels: (L, E) of the words of the labels.
 
     Returns:
-        Of several the likest; None for a prompt that is like none of them.
+        Of several that are alike the likest; None for a prompt that is like none of them, and for
+        one that holds the words of two, such as "rain and a dog", which is no sound of one label.
     """
-    likeness = F.normalize(labels.double(), dim=1) @ F.normalize(embedded.double(), dim=0)
     words = set(label_words(prompt).split())
+    of_label = {name: set(label_words(name).split()) for name in names}
+    said = [name for name in names if of_label[name] <= words]
+    if said:
+        widest = max(said, key=lambda name: len(of_label[name]))
+        return widest if all(of_label[name] <= of_label[widest] for name in said) else None
+    likeness = F.normalize(labels.double(), dim=1) @ F.normalize(embedded.double(), dim=0)
     fits = {
         name: like
         for name, like in zip(names, likeness.tolist(), strict=True)
-        if like >= LEAST_LIKENESS or set(label_words(name).split()) <= words
+        if like >= LEAST_LIKENESS
     }
     return max(fits, key=fits.__getitem__, default=None)

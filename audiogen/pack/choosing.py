@@ -10,7 +10,6 @@ from scipy.ndimage import binary_opening
 from torch import Tensor
 
 from audiogen.audio.dsp import loudness_lufs
-from audiogen.judge.judge import label_words, named_label
 from audiogen.pack.curation.cards import NEAR_DB, FloatArray, fingerprint
 from audiogen.pages.pictures import spectrogram
 from audiogen.pipeline import Pipeline
@@ -39,7 +38,7 @@ class Chooser:
         self._pipeline = pipeline
         self._judge = pipeline.judge
         self._rate = pipeline.codec.spec.sample_rate
-        self._named: dict[str, str | None] = {}
+        self._unnamed: set[str] = set()
         if self._judge is None:
             text = (
                 "%s: the model has no recogniser to tell how a take fits its prompt; the best is"
@@ -104,16 +103,12 @@ class Chooser:
 
     def _label(self, prompt: str) -> str | None:
         """The label that a prompt names; the log says of each prompt that names none."""
-        if self._judge is None:
-            return None
-        if prompt not in self._named:
-            names = self._judge.labels
-            found = self._pipeline.text([prompt, *map(label_words, names)]).pooled
-            self._named[prompt] = named_label(prompt, names, found[0], found[1:])
-            if self._named[prompt] is None:
-                text = "%.60r names no sound that the recogniser knows; chosen by texture alone"
-                _log.warning(text, prompt)
-        return self._named[prompt]
+        label = self._pipeline.named(prompt)
+        if label is None and self._judge is not None and prompt not in self._unnamed:
+            self._unnamed.add(prompt)
+            text = "%.60r names no sound that the recogniser knows; chosen by texture alone"
+            _log.warning(text, prompt)
+        return label
 
 
 def soundness(wav: Tensor, sample_rate: int) -> float:

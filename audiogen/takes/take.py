@@ -147,6 +147,8 @@ class Take(TakeRequest):
     best_of: int = Field(default=1, ge=1, strict=True)
     """Of how many candidates it is the best."""
 
+    asked_seed: Seed | None = None
+    """The seed that was asked for, where that of the take stands in for it."""
     model: str = ""
     """Name of the model that made it."""
     model_digest: str = ""

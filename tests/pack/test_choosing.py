@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from audiogen import drawing
 from audiogen.audio.io.files import read_audio
 from audiogen.judge.judge import Judge
 from audiogen.model_folder import read_model
@@ -24,7 +25,6 @@ from audiogen.pack.job import read_job, take_path
 from audiogen.pack.make import Done, Worker, make_pack
 from audiogen.pack.redo import RedoRequest, redo_pack, redo_take
 from audiogen.pipeline import Pipeline
-from audiogen.takes import making
 from audiogen.takes.making import Made
 from audiogen.takes.take import Candidate, Take
 
@@ -244,4 +244,4 @@ def test_a_model_without_a_recogniser_says_so_once(
 
 
 def test_loops_are_made_again_between_the_seeds_of_candidates() -> None:
-    assert (making.MAX_REMAKES + 1) * making.REMAKE_STEP < CANDIDATE_STEP
+    assert drawing.MOST_TRIES * drawing.REMAKE_STEP < CANDIDATE_STEP

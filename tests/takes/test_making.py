@@ -12,12 +12,12 @@ import soundfile
 from sampled import sampled
 from torch import Tensor
 
+from audiogen import drawing
 from audiogen.audio.loops import Seam, measure_seam
+from audiogen.drawing import MOST_TRIES, REMAKE_STEP
 from audiogen.pipeline import Pipeline
 from audiogen.schema import ConfigError
 from audiogen.take_request import TakeRequest, Tempo
-from audiogen.takes import making
-from audiogen.takes.making import MAX_REMAKES, REMAKE_STEP
 
 pytestmark = pytest.mark.usefixtures("fake_text")
 
@@ -39,7 +39,7 @@ def judge(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
         score = next(left)
         return replace(measure_seam(*given), score=score, passes=score <= 1)
 
-    monkeypatch.setattr(making, "measure_seam", measured)
+    monkeypatch.setattr(drawing, "measure_seam", measured)
 
 
 def test_takes_and_what_their_sidecars_tell(model: Path, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_if_no_seam_passes_the_best_is_kept_and_said(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     scores = [2.0, 1.9, 1.8, 1.2, 1.7, 1.6, 1.5, 1.4, 1.3]
-    assert len(scores) == 1 + MAX_REMAKES
+    assert len(scores) == MOST_TRIES
     judge(monkeypatch, scores)
     [path] = takes_of(model, tmp_path, loop=True, count=1)
     best = 7 + 3 * REMAKE_STEP

@@ -52,6 +52,7 @@ def everything() -> Take:
         run="runs/x",
         parent="rain-seed6",
         best_of=2,
+        asked_seed=5,
         model="small",
         model_digest="0" * 16,
         licences={"CC0-1.0": 4},

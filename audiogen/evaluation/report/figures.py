@@ -60,7 +60,7 @@ def metrics_section(scores: Scores | None, problem: str) -> Markup:
     title = "Metrics"
     if scores is None:
         return section("metrics", title, missing(problem, "audiogen evaluate RECIPE"))
-    blocks = [_recognised(scores.recognised)]
+    blocks = [_recognised(scores.recognised, chosen=bool(scores.key.sample.get("recognised")))]
     if scores.second is not None:
         blocks.append(_second(scores.second))
     blocks.append(_character(scores.character))
@@ -134,8 +134,11 @@ def _distance(title: str, distance: Distance, words: str) -> Markup:
     return _block(title, words + read, table(header, rows, "figures scales"))
 
 
-def _recognised(found: Recognised | None) -> Markup:
-    """Draw how often a classifier names the right label, beside its own accuracy."""
+def _recognised(found: Recognised | None, *, chosen: bool) -> Markup:
+    """Draw how often a classifier names the right label, beside its own accuracy.
+
+    `chosen` takes are those that it named.
+    """
     title = "Recognised"
     if found is None:
         return _block(title, "The sounds have no two labels that could be told apart.")
@@ -147,6 +150,11 @@ def _recognised(found: Recognised | None) -> Markup:
         " clips. Its own accuracy on real held-out clips is the ceiling; the line is chance,"
         f" {number(found.chance, 2)}."
     )
+    if chosen and "takes" in overall:
+        words += (
+            " Takes that it does not name are made again (sample.recognised), so that its share of"
+            " them says little: see the second listener's."
+        )
     rows = []
     for name, shares in sorted(found.per_label.items()):
         of_kind = shares.model_dump()

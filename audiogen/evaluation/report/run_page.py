@@ -168,12 +168,15 @@ def _key_figures(run: RunFiles) -> list[tuple[str, str]]:
         figures.append((duration(spent), "of training"))
     if run.scores is None:
         return figures
-    heard, takes = run.scores.recognised, run.scores.takes
+    takes = run.scores.takes
+    second = None if takes is None else run.scores.second
+    heard = second or run.scores.recognised
     if heard is not None:
         kind = "reconstructions" if takes is None else "takes"
         share = heard.all.reconstructions if takes is None else heard.all.takes
+        by = " by a second listener" if second else ""
         words = f"real {number(heard.all.real, 2)}, chance {number(heard.chance, 2)}"
-        figures.append((number(share, 2), f"of {kind} recognised; {words}"))
+        figures.append((number(share, 2), f"of {kind} recognised{by}; {words}"))
     if takes is not None:
         way = takes.frechet.all.way_to_noise if takes.frechet else None
         if way is not None:
