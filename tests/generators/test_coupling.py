@@ -28,6 +28,14 @@ def test_few_items_are_paired_as_no_other_order_pairs_them_cheaper() -> None:
     assert torch.equal(couple(behind, noise, mask), order)
 
 
+def test_lower_precision_changes_no_plan() -> None:
+    clean, noise = torch.randn(6, 4, 9), torch.randn(6, 4, 9)
+    mask = torch.ones(6, 9, dtype=torch.bool)
+    order = couple(clean, noise, mask)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(couple(clean, noise, mask), order)
+
+
 def test_a_flow_that_couples_takes_the_same_noises_in_another_order() -> None:
     spec = LatentSpec(
         kind="continuous",

@@ -22,8 +22,10 @@ def couple(clean: Tensor, noise: Tensor, mask: Tensor) -> Tensor:
     """
     from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 (slow to import)
 
-    target = (clean * mask[:, None]).flatten(1)
-    # |c - n|^2 over real frames is, up to what the plan cannot change, |n|^2 there minus 2 c n.
-    size = noise.square().sum(dim=1)  # (B, L)
-    cost = mask.to(size) @ size.T - 2 * target @ noise.flatten(1).T
+    with torch.autocast(clean.device.type, enabled=False):  # numpy has no bf16
+        clean, noise = clean.float(), noise.float()
+        target = (clean * mask[:, None]).flatten(1)
+        # |c - n|^2 over real frames is, up to what the plan cannot change, |n|^2 there minus 2 c n.
+        size = noise.square().sum(dim=1)  # (B, L)
+        cost = mask.to(size) @ size.T - 2 * target @ noise.flatten(1).T
     return torch.as_tensor(linear_sum_assignment(cost.cpu().numpy())[1], device=clean.device)
