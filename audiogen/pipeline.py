@@ -122,7 +122,8 @@ class Pipeline:
     def _recognised(self, request: TakeRequest, wav: Tensor) -> float:
         """How probably a take (C, T) is what its prompt names; 1 where that is enough."""
         least = (request.sampling or self.config.sample).recognised
-        label = self.named(request.prompt) if least else None
+        is_chosen = request.variation is not None  # by whoever wants more like it
+        label = self.named(request.prompt) if least and not is_chosen else None
         if label is None or self.judge is None:
             return 1.0
         share = self.judge.probabilities(wav)[label]

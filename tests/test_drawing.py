@@ -1,5 +1,6 @@
 """Sounds that are made again until there is nothing wrong with them."""
 
+import itertools
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -17,10 +18,13 @@ from audiogen.drawing import MOST_TRIES, REMAKE_STEP, Drawn, draw
 from audiogen.evaluation import material
 from audiogen.judge.judge import Judge
 from audiogen.model_folder import read_model
-from audiogen.pack.redo import redo_take
+from audiogen.pack.curation.choices import Choice, Selection, write_selection
+from audiogen.pack.job import take_path
+from audiogen.pack.make import Worker, make_pack
+from audiogen.pack.redo import RedoRequest, redo_pack, redo_take
 from audiogen.pipeline import Pipeline
 from audiogen.run_folder import RunFolder
-from audiogen.take_request import TakeRequest
+from audiogen.take_request import TakeRequest, Variation
 
 pytestmark = pytest.mark.usefixtures("fake_text")
 RATE = 16_000
@@ -139,6 +143,32 @@ def test_what_the_recogniser_cannot_tell_is_taken_as_it_comes(
     paths = sampled(judged, tmp_path, prompts=[prompt], count=6, sampling=sampling)
     assert seeds(paths) == list(range(6))
     assert not any("asked_seed" in note(path) for path in paths)
+
+
+def test_variations_are_of_a_take_that_was_chosen(judged: Path, tmp_path: Path) -> None:
+    variation = Variation(from_seed=3, amount=0.5)
+    paths = sampled(judged, tmp_path, count=6, sampling=LEAST, variation=variation)
+    assert seeds(paths) == list(range(6))
+
+
+def test_takes_that_were_chosen_from_a_pack_keep_their_seeds(
+    judged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = read_model(judged)
+    sample = old.config.sample.model_copy(update=LEAST)
+    asking = replace(old, config=old.config.model_copy(update={"sample": sample}))
+    Pipeline(asking).save_pretrained(judged / "generator" / "model")
+    listed, pack = tmp_path / "list.csv", tmp_path / "pack"
+    listed.write_text("prompt,count,seconds\nrain,6,0.8\n", encoding="utf-8")
+    made = make_pack(listed, {}, model=judged, out=pack, worker=Worker()).takes
+    before = seeds([take_path(pack, take) for take in made])
+    assert max(before) >= REMAKE_STEP
+    choices = {take.file: Choice(status="keep") for take in made}
+    write_selection(pack, Selection(takes=choices))
+    rising = itertools.count()
+    monkeypatch.setattr(Judge, "probabilities", lambda *_: {"rain": next(rising) / 100})
+    finer = redo_pack(pack, RedoRequest(steps=6), Worker()).takes
+    assert seeds([take_path(pack, take) for take in finer]) == before
 
 
 def test_a_model_without_a_recogniser_takes_all(model: Path, tmp_path: Path) -> None:

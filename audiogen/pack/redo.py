@@ -215,7 +215,7 @@ def _again(
     common = {"run": parent.run, "model_digest": parent.model_digest, "parent": parent.file}
     if not request.vary:
         if again != before:
-            yield Take(**{**dict(again), **common})
+            yield Take(**{**dict(_as_chosen(again, models[parent.run])), **common})
         else:
             _log.info("%s: is so already", path.name)
         return
@@ -226,6 +226,12 @@ def _again(
     for number in range(1, request.vary + 1):
         varied = {"seed": later_seed(again.seed, number), "variation": variation}
         yield Take(**{**dict(again), **common, **varied})
+
+
+def _as_chosen(request: TakeRequest, pipeline: Pipeline) -> TakeRequest:
+    """A take that somebody has chosen: what the recogniser thinks of it does not count."""
+    sampling = request.sampling or pipeline.config.sample
+    return request.model_copy(update={"sampling": sampling.model_copy(update={"recognised": 0.0})})
 
 
 def _changes(before: TakeRequest, request: RedoRequest, pipeline: Pipeline) -> dict[str, Any]:
