@@ -14,6 +14,7 @@ from torch import Tensor
 from audiogen.audio.finishing import finished
 from audiogen.conditioning.controls import Controls, Role, make_controls
 from audiogen.conditioning.text import TextEncoder
+from audiogen.devices import usable_device
 from audiogen.drawing import MOST_TRIES, Drawn, draw
 from audiogen.generators import AnySampling, Start
 from audiogen.generators.abilities import EndsSounds
@@ -307,15 +308,20 @@ class Pipeline:
         return self
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> Self:
-        """Load a run folder or a model folder.
+    def from_pretrained(cls, path: str | Path, *, device: str | torch.device = "auto") -> Self:
+        """Load a run folder or a model folder, or a model by its name.
+
+        Args:
+            path: the folder, or the name.
+            device: see `devices.usable_device`; "auto" is the GPU where torch has one.
 
         Raises:
             FileNotFoundError: there is no finished model; says where it was looked for.
-            ValueError: its files are not those that were written.
+            ValueError: its files are not those that were written, or the device cannot be used.
             ConfigError: the folder's config is not valid.
         """
-        return cls(read_model(Path(path)))
+        found = usable_device(device) if isinstance(device, str) else device
+        return cls(read_model(Path(path))).to(found)
 
     def save_pretrained(
         self,

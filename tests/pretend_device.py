@@ -42,6 +42,12 @@ class OnDevice(torch.Tensor):
     def tolist(self) -> Any:
         return self.held.tolist()
 
+    def __getitem__(self, index: Any) -> Any:
+        return super().__getitem__(_there(index))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        super().__setitem__(_there(index), value)
+
     @classmethod
     def __torch_dispatch__(
         cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -98,6 +104,13 @@ def _run(function: Any, args: Any, kwargs: Any) -> Any:
         return out
     out = tree_map(lambda one: OnDevice(one) if isinstance(one, torch.Tensor) else one, out)
     return return_and_correct_aliasing(function, args, kwargs, out) if any(there) else out
+
+
+def _there(index: Any) -> Any:
+    """An index whose lists lie on the device: torch would ask it for memory of its own."""
+    if isinstance(index, tuple):
+        return tuple(map(_there, index))
+    return OnDevice(torch.tensor(index)) if isinstance(index, list) else index
 
 
 def _plain(one: Any) -> Any:

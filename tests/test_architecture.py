@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "audiogen"
 LAYERS = (  # a module may import from its own package and from rows above it, never from below
-    {"items", "limits"},
+    {"items", "limits", "devices"},
     {"types", "seeds", "trees", "schema", "storage", "seal", "library", "run_folder", "locking"},
     {"audio", "pages"},
     {"nn", "judge"},

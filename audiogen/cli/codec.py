@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from audiogen.cli.options import seed_option
+from audiogen.cli.options import Device, seed_option
 
 codec = typer.Typer(
     no_args_is_help=True,
@@ -34,6 +34,7 @@ def encode(
     model: CodecModel,
     out: Out = None,
     codebooks: Codebooks = None,
+    device: Device = "auto",
 ) -> None:
     """Encode sounds of any length as token files.
 
@@ -41,7 +42,7 @@ def encode(
     """
     from audiogen.codecs.token_files.transcode import encode_sounds
 
-    for done in encode_sounds(model, files, out=out, num_codebooks=codebooks):
+    for done in encode_sounds(model, files, out=out, num_codebooks=codebooks, device=device):
         typer.echo(done)
 
 
@@ -55,6 +56,7 @@ def decode(
     out: Out = None,
     seed: Annotated[int, seed_option("Of the random fine detail.")] = 0,
     codebooks: Codebooks = None,
+    device: Device = "auto",
 ) -> None:
     """Decode token files to 24-bit WAV, by the codec that encoded them.
 
@@ -62,5 +64,7 @@ def decode(
     """
     from audiogen.codecs.token_files.transcode import decode_sounds
 
-    for done in decode_sounds(model, files, out=out, num_codebooks=codebooks, seed=seed):
+    for done in decode_sounds(
+        model, files, out=out, num_codebooks=codebooks, seed=seed, device=device
+    ):
         typer.echo(done)

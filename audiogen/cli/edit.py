@@ -11,6 +11,7 @@ import typer
 from audiogen.cli.options import (
     BASE,
     MAX_TAKES,
+    Device,
     Model,
     SoundFile,
     Steps,
@@ -50,7 +51,7 @@ def _regions(texts: list[str]) -> list[str]:
 
 
 @edit.command()
-def vary(
+def vary(  # noqa: PLR0913 - a command's parameters are its options
     file: SoundFile,
     *,
     model: Model = BASE,
@@ -63,12 +64,13 @@ def vary(
     prompt: EditPrompt = None,
     steps: Steps = None,
     out: EditOut = None,
+    device: Device = "auto",
 ) -> None:
     """Make variations of a sound.
 
     A take of the model is varied from its seed, any other sound from what is heard.
     """
-    request = _request(model, out, seed=seed, prompt=prompt, steps=steps)
+    request = _request(model, out, device, seed=seed, prompt=prompt, steps=steps)
     from audiogen.takes.editing import vary as vary_file
 
     for path in vary_file(model, file, request, amount=amount, count=count):
@@ -92,19 +94,20 @@ def inpaint(
     prompt: EditPrompt = None,
     steps: Steps = None,
     out: EditOut = None,
+    device: Device = "auto",
 ) -> None:
     """Fill regions of a sound with new sound.
 
     Outside of the regions its samples stay as they are.
     """
-    request = _request(model, out, seed=seed, prompt=prompt, steps=steps)
+    request = _request(model, out, device, seed=seed, prompt=prompt, steps=steps)
     from audiogen.takes.editing import inpaint as inpaint_file
 
     typer.echo(inpaint_file(model, file, request, regions=region))
 
 
 @edit.command()
-def extend(
+def extend(  # noqa: PLR0913 - a command's parameters are its options
     file: SoundFile,
     *,
     model: Model = BASE,
@@ -116,12 +119,13 @@ def extend(
     prompt: EditPrompt = None,
     steps: Steps = None,
     out: EditOut = None,
+    device: Device = "auto",
 ) -> None:
     """Continue a sound, or lead into it.
 
     Its own samples stay as they are.
     """
-    request = _request(model, out, seed=seed, prompt=prompt, steps=steps)
+    request = _request(model, out, device, seed=seed, prompt=prompt, steps=steps)
     from audiogen.takes.editing import extend as extend_file
 
     typer.echo(extend_file(model, file, request, seconds=seconds, before=before))
@@ -140,12 +144,13 @@ def transpose(
     ],
     seed: EditSeed = 0,
     out: EditOut = None,
+    device: Device = "auto",
 ) -> None:
     """Move the pitch of a sound.
 
     Its time and its colour stay: a voice keeps its vowels, and noise stays as it is.
     """
-    request = _request(model, out, seed=seed, prompt=None)
+    request = _request(model, out, device, seed=seed, prompt=None)
     from audiogen.takes.editing import transpose as transpose_file
 
     typer.echo(transpose_file(model, file, request, semitones=semitones))
@@ -165,12 +170,13 @@ def morph(
     seed: EditSeed = 0,
     prompt: EditPrompt = None,
     out: EditOut = None,
+    device: Device = "auto",
 ) -> None:
     """Make the sounds between two sounds.
 
     Between takes of the model, their seeds and prompts are mixed; between others, what is heard.
     """
-    request = _request(model, out, seed=seed, prompt=prompt)
+    request = _request(model, out, device, seed=seed, prompt=prompt)
     from audiogen.takes.morph import morph as morph_files
 
     for path in morph_files(model, first, second, request, count=steps):
@@ -178,7 +184,13 @@ def morph(
 
 
 def _request(
-    model: Path, out: Path | None, *, seed: int, prompt: str | None, steps: int | None = None
+    model: Path,
+    out: Path | None,
+    device: str,
+    *,
+    seed: int,
+    prompt: str | None,
+    steps: int | None = None,
 ) -> EditRequest:
     """What every edit is told; its sounds go to the run's folder of edits unless it is said."""
     from audiogen.run_folder import find_model, made_by
@@ -186,4 +198,5 @@ def _request(
     find_model(model)  # before what takes seconds to import
     from audiogen.takes.sources import EditRequest
 
-    return EditRequest(out=out or made_by(model).edits, seed=seed, prompt=prompt, steps=steps)
+    folder = out or made_by(model).edits
+    return EditRequest(out=folder, seed=seed, prompt=prompt, steps=steps, device=device)

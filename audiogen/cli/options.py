@@ -42,6 +42,10 @@ Bpm = Annotated[
     typer.Option(min=1, max=999, callback=finite, help="Tempo of a loop whose length is in bars."),
 ]
 Bars = Annotated[int | None, typer.Option(min=1, max=10_000, help="Bars of such a loop.")]
+Device = Annotated[
+    str,
+    typer.Option(help="Where the model runs: auto (the GPU, if there is one), cpu, cuda:1 ..."),
+]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of your runs.")]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audiogen.cli.options import BASE, Model
+from audiogen.cli.options import BASE, Device, Model
 
 if TYPE_CHECKING:
     from audiogen.experiment import ExperimentConfig
@@ -156,7 +156,7 @@ def plan(
 
 
 @recipes.command()
-def evaluate(recipe: RecipeOrRun, overrides: Overrides = None) -> None:
+def evaluate(recipe: RecipeOrRun, overrides: Overrides = None, *, device: Device = "auto") -> None:
     """Measure a run and write its report page.
 
     Makes takes and compares them, and the codec, with held-out recordings.
@@ -167,7 +167,7 @@ def evaluate(recipe: RecipeOrRun, overrides: Overrides = None) -> None:
     resolved = _load(recipe, given)
     from audiogen.evaluation.evaluate import evaluate as evaluate_run
 
-    typer.echo(f"report: {evaluate_run(resolved)}")
+    typer.echo(f"report: {evaluate_run(resolved, device)}")
 
 
 @recipes.command()

@@ -16,6 +16,7 @@ from audiogen.cli.options import (
     Bars,
     BatchSize,
     Bpm,
+    Device,
     Runs,
     Steps,
     check_length,
@@ -94,6 +95,7 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     setting: Settings = None,
     control: Control = None,
     batch_size: BatchSize = 8,
+    device: Device = "auto",
 ) -> None:
     """Make takes from prompts.
 
@@ -115,7 +117,7 @@ def sample(  # noqa: PLR0913 - a command's parameters are its options
     from audiogen.takes.making import write_takes
 
     wanted = _prompts(prompt or [], prompts)
-    controls, pipeline = parse_controls(control or ()), Pipeline.from_pretrained(run)
+    controls, pipeline = parse_controls(control or ()), Pipeline.from_pretrained(run, device=device)
     requests = TakeRequest.of_each(
         wanted,
         [later_seed(seed, number) for number in range(count)],
@@ -142,6 +144,7 @@ def redo(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where it goes.  [default: redo beside it]")
     ] = None,
+    device: Device = "auto",
 ) -> None:
     """Make the samples of a take again.
 
@@ -149,7 +152,7 @@ def redo(
     """
     from audiogen.pack.redo import redo_take
 
-    redone = redo_take(file, model, out)
+    redone = redo_take(file, model, out, device)
     typer.echo(redone.path)
     typer.echo(redone.verdict)
     if redone.difference:

@@ -14,6 +14,7 @@ from audiogen.audio.measure.texture_features import Array, texture_features
 from audiogen.codecs import Codec, load_codec
 from audiogen.data.intake.scan import LEAST_HELD_OUT, LEAST_TRAINING
 from audiogen.data.manifest import read_split
+from audiogen.devices import usable_device
 from audiogen.evaluation.embedded import embedded_scores
 from audiogen.evaluation.machine import processor_name
 from audiogen.evaluation.material import (
@@ -66,15 +67,20 @@ from audiogen.storage import sha256_file
 _log = logging.getLogger(__name__)
 
 
-def evaluate(config: ExperimentConfig) -> Path:
+def evaluate(config: ExperimentConfig, device: str = "auto") -> Path:
     """Evaluate a finished run on its held-out recordings; return the report's path.
 
     A recipe without a generator has its codec evaluated. Where nothing is held out, what needs
     such recordings is left out, and so is a likelihood that cannot be had; both are said. Does
     nothing when the report is of these weights and these settings already.
 
+    Args:
+        config: of the run.
+        device: that its models run on; see `devices.usable_device`.
+
     Raises:
         BusyError: another process is at work on the run.
+        ValueError: the device cannot be used.
     """
     with hold(config.run_dir):
         report = config.run.report
@@ -88,9 +94,10 @@ def evaluate(config: ExperimentConfig) -> Path:
         scores = _known(config.run.scores)
         if scores is None or scores.key != key or not report.is_file():
             if config.generator is None:
-                scores = compare(config, key, load_codec(config.run.model("codec")), None)
+                codec = load_codec(config.run.model("codec")).to(usable_device(device))
+                scores = compare(config, key, codec, None)
             else:
-                pipeline = Pipeline.from_pretrained(config.run_dir)
+                pipeline = Pipeline.from_pretrained(config.run_dir, device=device)
                 scores = compare(config, key, pipeline.codec, pipeline)
             scores.write(config.run.scores)
             write_report(config.run_dir)
@@ -165,7 +172,7 @@ def compare(config: ExperimentConfig, key: Key, codec: Codec, pipeline: Pipeline
             notes.append(f"no likelihood: {'; '.join(map(str.strip, str(error).splitlines()))}")
     return Scores(
         key=key,
-        machine=f"{processor_name()}, {os.cpu_count()} cores",
+        machine=f"{processor_name(codec.device)}, {os.cpu_count()} cores",
         codec=measured,
         takes=take_scores,
         recognised=None if judge is None else recognition(judge, sounds),

@@ -15,6 +15,7 @@ from audiogen.audio.io.files import read_audio, write_audio
 from audiogen.codecs import Codec
 from audiogen.data.loading.clips import read_clips, thinned
 from audiogen.data.manifest import ManifestRow
+from audiogen.devices import finish
 from audiogen.experiment import ExperimentConfig
 from audiogen.pipeline import Pipeline
 from audiogen.seeds import later_seed
@@ -70,6 +71,7 @@ def reconstructions(config: ExperimentConfig, codec: Codec, real: Sounds) -> tup
         wav = torch.stack(list(real.wavs[start : start + batch])).to(codec.device)
         before = time.perf_counter()
         latents = codec.encode(wav)
+        finish(codec.device)
         between = time.perf_counter()
         decoded = codec.decode(latents, seeds=range(len(wav)))[..., : wav.shape[-1]].cpu()
         after = time.perf_counter()

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from audiogen.devices import usable_device
 from audiogen.locking import hold
 from audiogen.pack.choosing import Chooser
 from audiogen.pack.curation.store import making_cards
@@ -57,7 +57,7 @@ class Worker:
         from accelerate import PartialState  # noqa: PLC0415 (slow to import)
 
         # Without `cpu`, processes on machines that have no GPU would not be joined.
-        state = PartialState(cpu=not torch.accelerator.is_available())
+        state = PartialState(cpu=usable_device().type == "cpu")
         if state.process_index:  # the first alone says what happens
             logging.getLogger("audiogen").setLevel(logging.ERROR)
         return cls(
@@ -114,7 +114,7 @@ def make_pack(
         for where, entry in read_prompts(prompts, options)
     ]
     names = dict.fromkeys(str(entry.model) for _, entry in entries)
-    models = {name: Pipeline.from_pretrained(name) for name in names}
+    models = {name: Pipeline.from_pretrained(name, device=worker.device) for name in names}
     planned = plan_takes(entries, models, str(model), seed)
     with worker.holding(out):
         planned += [take for take in read_job(out) if take.parent]
@@ -180,7 +180,7 @@ def _with_models(
     takes = [batch[0] for batch in batches]
     at_hand = set(_digests(models).values())
     others = {take.run for take in takes if take.model_digest not in at_hand} - models.keys()
-    models = {**models, **{name: Pipeline.from_pretrained(name) for name in others}}
+    models = {**models, **{name: Pipeline.from_pretrained(name, device=device) for name in others}}
     check_models(takes, _digests(models))
     for pipeline in models.values():
         if str(pipeline.codec.device) != device:

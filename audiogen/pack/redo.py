@@ -89,13 +89,14 @@ class RedoRequest:
             )
 
 
-def redo_take(file: Path, model: Path | None, out: Path | None) -> Redone:
+def redo_take(file: Path, model: Path | None, out: Path | None, device: str = "auto") -> Redone:
     """Make the samples of a take again, by what its own sidecar tells.
 
     Args:
         file: the take; it is only read.
         model: run folder; None looks for it around the file.
         out: folder of the new file; None takes `redo` beside the file.
+        device: that the model runs on; see `devices.usable_device`.
 
     Raises:
         ValueError: there is no sidecar, it is an edit's, or the model is another one.
@@ -103,16 +104,13 @@ def redo_take(file: Path, model: Path | None, out: Path | None) -> Redone:
     take = _require_take(file)
     request = take.request
     run = model or _find_run(file, take)
-    pipeline = Pipeline.from_pretrained(run)
+    pipeline = Pipeline.from_pretrained(run, device=device)
     if pipeline.digest != take.model_digest:
         raise ValueError(
             f"{file}: made by {take.model} {take.model_digest}\n"
             f"  the model in {run} is {pipeline.config.name} {pipeline.digest}\n"
             "  give the run that made it with --model"
         )
-    device = Worker.launched().device
-    if device != "cpu":
-        pipeline.to(device)
     try:
         batch = [request] if take.batch is None else take.batch.requests(request)
     except ValueError as error:
@@ -150,7 +148,7 @@ def redo_pack(pack: Path, request: RedoRequest, worker: Worker) -> Done:
     """
     parents = _chosen(pack, request)
     with worker.holding(pack):
-        parents, models = _with_models(pack, parents, request.model)
+        parents, models = _with_models(pack, parents, request.model, worker.device)
         wanted = [take for parent in parents for take in _again(pack, parent, request, models)]
         return run_job(pack, wanted, models, worker, request.batch_size)
 
@@ -174,12 +172,12 @@ def _chosen(pack: Path, request: RedoRequest) -> list[Take]:
 
 
 def _with_models(
-    pack: Path, parents: list[Take], model: Path | None
+    pack: Path, parents: list[Take], model: Path | None, device: str
 ) -> tuple[list[Take], dict[str, Pipeline]]:
     """The takes with the runs that make them again, and the models by run."""
     models: dict[str, Pipeline] = {}
     if model is not None:
-        run, pipeline = str(model.absolute()), Pipeline.from_pretrained(model)
+        run, pipeline = str(model.absolute()), Pipeline.from_pretrained(model, device=device)
         models[run] = pipeline
         if all(take.model_digest != pipeline.digest for take in parents):
             raise ValueError(
@@ -193,7 +191,7 @@ def _with_models(
     for take in parents:
         if take.run not in models:
             try:
-                models[take.run] = Pipeline.from_pretrained(take.run)
+                models[take.run] = Pipeline.from_pretrained(take.run, device=device)
             except FileNotFoundError:
                 raise ValueError(
                     f"{pack}: {take.file} was made by the model in {take.run}, which is not there\n"

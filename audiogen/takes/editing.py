@@ -43,7 +43,7 @@ class _Task:
 
     @classmethod
     def of(cls, run: Path, file: Path, request: EditRequest) -> _Task:
-        pipeline = Pipeline.from_pretrained(run)
+        pipeline = Pipeline.from_pretrained(run, device=request.device)
         return cls(pipeline=pipeline, source=read_source(file, pipeline), request=request)
 
     def request_for(self, seconds: float, seed: int) -> TakeRequest:

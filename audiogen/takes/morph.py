@@ -38,7 +38,7 @@ def morph(run: Path, first: Path, second: Path, request: EditRequest, *, count: 
     """
     if count < 2:
         raise ValueError(f"a morph has at least two sounds, its ends; got {count}")
-    pipeline = Pipeline.from_pretrained(run)
+    pipeline = Pipeline.from_pretrained(run, device=request.device)
     sources = [read_source(path, pipeline) for path in (first, second)]
     weights = [number / (count - 1) for number in range(count)]
     ends = [source.prompt if request.prompt is None else request.prompt for source in sources]
@@ -148,7 +148,8 @@ def between(ends: Conditions, weights: Sequence[float]) -> Conditions:
     for weight in weights:
         near = tokens[round(weight)]
         if 0 < weight < 1 and all(len(one) for one in tokens):
-            spread = [one[torch.arange(longest) * len(one) // longest] for one in tokens]
+            places = torch.arange(longest, device=ends.text.device)
+            spread = [one[places * len(one) // longest] for one in tokens]
             near = torch.lerp(spread[0], spread[1], weight)
         mixed.append(near)
     room = max(longest, 1)

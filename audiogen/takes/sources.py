@@ -65,12 +65,14 @@ class EditRequest:
         seed: of what is new.
         prompt: None takes that of the JSON file beside the sound, if there is any.
         steps: of the solver; None takes those of its JSON file, or the model's own.
+        device: that the model runs on; see `devices.usable_device`.
     """
 
     out: Path
     seed: int = 0
     prompt: str | None = None
     steps: int | None = None
+    device: str = "auto"
 
 
 def read_source(path: Path, pipeline: Pipeline) -> Source:

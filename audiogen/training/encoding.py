@@ -83,7 +83,7 @@ def encoded_files(config: ExperimentConfig, codec: Codec, accelerator: Accelerat
             )
             own, prior = mixtures[rank::count], before[rank::count]
             mixed = encode_mixtures(config.sounds, own, codec, num_frames=window)
-            every = chain(items, mixed, sample_prior(config, prior))
+            every = chain(items, mixed, sample_prior(config, prior, accelerator.device))
             total = plan.versions * len(rows[rank::count]) + len(own) + len(prior)
             write_latents(part, every if rank else _shown(every, total))
         wait_for_all()

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
+import torch
+
 from audiogen.conditioning.vocabulary import Vocabulary
 from audiogen.data.loading.latents import LatentItem
 from audiogen.data.manifest import ManifestRow
@@ -68,14 +70,16 @@ def plan_prior(config: ExperimentConfig, own_labels: Set[str]) -> list[PriorTake
     return takes[:MOST_TAKES]
 
 
-def sample_prior(config: ExperimentConfig, takes: Sequence[PriorTake]) -> Iterator[LatentItem]:
-    """Sample the latents of takes from the model that training begins from.
+def sample_prior(
+    config: ExperimentConfig, takes: Sequence[PriorTake], device: torch.device
+) -> Iterator[LatentItem]:
+    """Sample the latents of takes from the model that training begins from, on a device.
 
     A take depends on the run's seed, its label and its number alone.
     """
     if config.start is None or not takes:
         return
-    pipeline = Pipeline.from_pretrained(config.start.folder)
+    pipeline = Pipeline.from_pretrained(config.start.folder, device=device)
     seconds, batch = config.data.clip_seconds, config.evaluate.batch_size
     frames = pipeline.codec.spec.num_frames(seconds)
     for first in range(0, len(takes), batch):

@@ -201,8 +201,7 @@ def _distil_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     """Record paths of the generator, teach a copy of it to jump to their ends, and publish it."""
     plan = config.distil
     teacher = config.run.model("generator")
-    pipeline = Pipeline.from_pretrained(teacher)
-    pipeline.to(accelerator.device)
+    pipeline = Pipeline.from_pretrained(teacher, device=accelerator.device)
     generator = pipeline.generator
     if plan is None or not isinstance(generator, HasPaths):
         raise ValueError("distil: only diffusion and flow have paths to learn from")

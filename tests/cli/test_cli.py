@@ -118,7 +118,8 @@ def test_a_stage_gets_the_config(
     run: Run, calls: dict[str, Any], command: str, printed: str
 ) -> None:
     assert run(command, "r.yaml", "run_dir=x") == (0, printed, "")
-    assert calls == {command: (FakeConfig(recipe="r.yaml", overrides=("run_dir=x",)),)}
+    device = ("auto",) if command == "evaluate" else ()
+    assert calls == {command: (FakeConfig(recipe="r.yaml", overrides=("run_dir=x",)), *device)}
 
 
 @pytest.mark.parametrize("command", ["prepare", "train"])
@@ -153,18 +154,18 @@ def test_evaluate_takes_a_run_where_it_is_now(
 ) -> None:
     assert run("evaluate", str(tmp_path), "evaluate.seed=3")[0] == 0
     overrides = (f"run_dir={tmp_path}", "evaluate.seed=3")
-    assert calls["evaluate"] == (FakeConfig(recipe=str(tmp_path), overrides=overrides),)
+    assert calls["evaluate"] == (FakeConfig(recipe=str(tmp_path), overrides=overrides), "auto")
 
 
 def test_sample_passes_its_options_on(run: Run, calls: dict[str, Any], tmp_path: Path) -> None:
     listed = tmp_path / "themes.txt"
     listed.write_text("sea waves\n\n  Bolivia \n", encoding="utf-8")
-    options = "--seconds 8 --count 4 --seed 7 --guidance-scale 2.5 --batch-size 2"
+    options = "--seconds 8 --count 4 --seed 7 --guidance-scale 2.5 --batch-size 2 --device cuda:1"
     options += " --setting temperature=0.9 --setting top_k=20"
     options += " --control brightness=2500 --control key=F#min"
     given = ["--prompt", "rain", "--prompt", "", "--prompts", str(listed), "--out", "takes"]
     assert run("sample", "runs/x", *given, *options.split()) == (0, "a.wav\nb.wav\n", "")
-    assert calls["from_pretrained"] == (Path("runs/x"),)
+    assert calls["from_pretrained"] == (Path("runs/x"), {"device": "cuda:1"})
     _, requests, place, batch_size = calls["write_takes"]
     assert (place, batch_size) == (Path("takes"), 2)
     prompts = ("rain", "", "sea waves", "Bolivia")
@@ -250,18 +251,23 @@ def test_edits_pass_their_options_on(
 @pytest.mark.parametrize(
     ("command", "printed", "files", "settings"),
     [
-        ("encode a.wav", "a.tokens: 1 s\n", ["a.wav"], {"out": None, "num_codebooks": None}),
+        (
+            "encode a.wav",
+            "a.tokens: 1 s\n",
+            ["a.wav"],
+            {"out": None, "num_codebooks": None, "device": "auto"},
+        ),
         (
             "encode a.wav b.mp3 --out t --codebooks 2",
             "a.tokens: 1 s\n",
             ["a.wav", "b.mp3"],
-            {"out": Path("t"), "num_codebooks": 2},
+            {"out": Path("t"), "num_codebooks": 2, "device": "auto"},
         ),
         (
             "decode a.tokens b.tokens --seed 3 --codebooks 1",
             "a.wav: 1 s\nb.wav: 2 s\n",
             ["a.tokens", "b.tokens"],
-            {"out": None, "num_codebooks": 1, "seed": 3},
+            {"out": None, "num_codebooks": 1, "seed": 3, "device": "auto"},
         ),
     ],
 )

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from audiogen.devices import usable_device
 from audiogen.evaluation.machine import processor_name
 
 Key = TypeVar("Key", bound=Hashable)
@@ -35,7 +36,7 @@ def alternate(runs: Mapping[Key, Callable[[], object]], rounds: int) -> dict[Key
 def machine(*packages: str) -> dict[str, Any]:
     """What the figures were measured on and with, by the versions of `packages` too."""
     return {
-        "processor": processor_name(),
+        "processor": processor_name(usable_device()),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load": [round(load, 1) for load in os.getloadavg()],

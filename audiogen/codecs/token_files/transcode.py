@@ -24,6 +24,7 @@ from audiogen.codecs.token_files.header import (
     require_codec,
     write_tokens,
 )
+from audiogen.devices import usable_device
 from audiogen.locking import new_file
 from audiogen.seal import sealed_sha256
 
@@ -55,8 +56,10 @@ class Transcoded:
         )
 
 
-def load_token_codec(place: Path) -> tuple[Codec, TokenCodec]:
+def load_token_codec(place: Path, device: str = "auto") -> tuple[Codec, TokenCodec]:
     """Read the codec of a run folder, of a model folder, or of a codec's own folder.
+
+    It goes to `device`; see `devices.usable_device`.
 
     Returns:
         The codec, and what names it in token files.
@@ -66,7 +69,7 @@ def load_token_codec(place: Path) -> tuple[Codec, TokenCodec]:
         ValueError: its latents are continuous.
     """
     folder = find_codec(place)
-    codec = load_codec(folder)
+    codec = load_codec(folder).to(usable_device(device))
     kind, spec = codec.config.type, codec.spec
     if spec.vocab_size is None:
         raise ValueError(
@@ -88,7 +91,12 @@ def load_token_codec(place: Path) -> tuple[Codec, TokenCodec]:
 
 
 def encode_sounds(
-    model: Path, files: Sequence[Path], *, out: Path | None = None, num_codebooks: int | None = None
+    model: Path,
+    files: Sequence[Path],
+    *,
+    out: Path | None = None,
+    num_codebooks: int | None = None,
+    device: str = "auto",
 ) -> Iterator[Transcoded]:
     """Write sound files as token files; what is there already is kept, and a number put behind.
 
@@ -97,12 +105,13 @@ def encode_sounds(
         files: sounds at any rate, of any length.
         out: folder of the token files; None is beside each sound.
         num_codebooks: the first of the codec's codebooks, which alone are kept; None is all.
+        device: that the codec runs on; see `devices.usable_device`.
 
     Raises:
         ValueError: the codec has no tokens, or not as many codebooks.
         AudioReadError: a file is not audio, or damaged.
     """
-    codec, name = load_token_codec(model)
+    codec, name = load_token_codec(model, device)
     count = _checked_count(num_codebooks, name.num_codebooks, "this codec")
     for file in files:
         yield _encode_sound(codec, name, file, out or file.parent, count)
@@ -115,6 +124,7 @@ def decode_sounds(
     out: Path | None = None,
     num_codebooks: int | None = None,
     seed: int = 0,
+    device: str = "auto",
 ) -> Iterator[Transcoded]:
     """Write token files as 24-bit WAV; what is there already is kept, and a number put behind.
 
@@ -124,11 +134,12 @@ def decode_sounds(
         out: folder of the sounds; None is beside each token file.
         num_codebooks: the first of the file's codebooks, which alone are decoded; None is all.
         seed: of the random fine detail.
+        device: that the codec runs on; see `devices.usable_device`.
 
     Raises:
         ValueError: a file is no token file, damaged, or of another codec.
     """
-    codec, name = load_token_codec(model)
+    codec, name = load_token_codec(model, device)
     for file in files:
         header, tokens = read_tokens(file)
         require_codec(file, header, name)

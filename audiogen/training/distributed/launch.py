@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.utils import broadcast_object_list
 
+from audiogen.devices import usable_device
 from audiogen.experiment import ExperimentConfig
 from audiogen.training.distributed.signals import stop_signals
 from audiogen.training.distributed.waiting import wait_for_all
@@ -24,7 +25,7 @@ _log = logging.getLogger(__name__)
 def joined_processes(timeout: timedelta = COLLECTIVE_TIMEOUT) -> Iterator[PartialState]:
     """Join the processes that `accelerate launch`, torchrun or srun started."""
     # Without `cpu`, processes on machines that have no GPU would not be joined.
-    on_cpu = not torch.accelerator.is_available()
+    on_cpu = usable_device().type == "cpu"
     with stop_signals():
         state = PartialState(cpu=on_cpu, timeout=timeout)
         wait_for_all()
