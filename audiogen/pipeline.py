@@ -15,13 +15,13 @@ from audiogen.audio.finishing import finished
 from audiogen.conditioning.controls import Controls, Role, make_controls
 from audiogen.conditioning.text import TextEncoder
 from audiogen.devices import usable_device
-from audiogen.drawing import MOST_TRIES, Drawn, draw
 from audiogen.generators import AnySampling, Start
 from audiogen.generators.abilities import EndsSounds
 from audiogen.generators.request import Request
 from audiogen.judge.judge import label_words, named_label
 from audiogen.limits import MAX_WINDOWS, MIN_SECONDS
 from audiogen.model_folder import Model, read_model, write_model
+from audiogen.remaking import MOST_TRIES, Drawn, draw
 from audiogen.storage import publish_folder
 from audiogen.take_request import TakeRequest
 from audiogen.types import Conditions

@@ -21,7 +21,7 @@ LAYERS = (  # a module may import from its own package and from rows above it, n
     {"generators", "data"},
     {"experiment", "start", "train_config", "take_request"},
     {"stage_settings", "tune"},
-    {"model_folder", "drawing"},
+    {"model_folder", "remaking"},
     {"pipeline"},
     {"takes", "clip_batch"},
     {"provenance"},

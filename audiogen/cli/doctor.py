@@ -55,6 +55,7 @@ def run_checks(folder: Path | None = None) -> dict[str, Check]:
     checks: dict[str, Callable[[], Check]] = {
         "python": check_python,
         "torch": check_torch,
+        "threads": check_threads,
         "device": check_device,
         "bf16": check_bf16,
         "torchaudio": check_torchaudio,
@@ -94,7 +95,7 @@ def check_torch() -> Check:
     import torch
 
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU"
-    found = f"{torch.__version__}, {build} build, {torch.get_num_threads()} threads"
+    found = f"{torch.__version__}, {build} build"
     if torch.version.cuda is None and Path("/proc/driver/nvidia/version").exists():
         mend = "an NVIDIA GPU is here: remove .venv and run `make setup`"
         return Check(found, "warn", mend)
@@ -102,6 +103,15 @@ def check_torch() -> Check:
         mend = "no GPU is usable; `nvidia-smi` shows why, a CPU build would be smaller"
         return Check(found, "warn", mend)
     return Check(found)
+
+
+def check_threads() -> Check:
+    """How many threads compute, and how they wait for one another."""
+    import torch
+
+    variables = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
+    given = [f"{name}={os.environ[name]}" for name in variables if name in os.environ]
+    return Check(", ".join([f"{torch.get_num_threads()} of {os.cpu_count()} processors", *given]))
 
 
 def check_device() -> Check:

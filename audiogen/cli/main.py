@@ -22,6 +22,10 @@ from audiogen.cli.recipes import recipes
 from audiogen.cli.takes import takes
 from audiogen.cli.texture import texture
 
+SPIN_VARIABLE, SPIN_COUNT = "GOMP_SPINCOUNT", "10000"
+"""How often a thread of OpenMP's looks whether the others are ready before it sleeps. Torch's own
+looks thirty times as often, which beside other programs takes twice as long; see
+`tools/bench/busy.py`."""
 DEBUG_VARIABLE = "AUDIOGEN_DEBUG"
 ERROR_LINES = 4  # of an error that lists no config mistakes
 EXIT_FAILED = 1
@@ -76,6 +80,8 @@ for group, name in ((data, "data"), (edit, "edit"), (codec, "codec"), (texture, 
 
 def main() -> None:
     """Run the command line; a known kind of error ends in a few lines, not in a traceback."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault(SPIN_VARIABLE, SPIN_COUNT)  # which is read when torch is imported
     try:
         _require_words(sys.argv[1:])
         app(prog_name="audiogen")

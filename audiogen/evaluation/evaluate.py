@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audiogen.audio.measure.texture_features import Array, texture_features
+from audiogen.audio.measure.texture_features import Array
 from audiogen.codecs import Codec, load_codec
 from audiogen.data.intake.scan import LEAST_HELD_OUT, LEAST_TRAINING
 from audiogen.data.manifest import read_split
@@ -187,7 +187,7 @@ def _second(
     real: Sounds, made: Sounds, training: Sounds, copies: Sounds, sample_rate: int
 ) -> Recognised | None:
     """What a judge of the held-out clips hears; None where it could tell no two labels apart."""
-    judge = train_judge(real.wavs, real.labels, sample_rate)
+    judge = train_judge(real.wavs, real.labels, sample_rate, real.features(sample_rate))
     if judge is None:
         return None
     return recognition(judge, {"takes": made, "real": training, "reconstructions": copies})
@@ -271,9 +271,7 @@ def _texture_scores(
         "takes": made,
         "noise": noise,
     }
-    features = {
-        kind: texture_features(found.wavs, rate) for kind, found in sounds.items() if found.wavs
-    }
+    features = {kind: found.textures(rate) for kind, found in sounds.items() if found.wavs}
     if len(np.unique(features["training"], axis=0)) < LEAST_TRAINING:
         return {}, Diversity()
     space = FeatureSpace.fit(features["training"])

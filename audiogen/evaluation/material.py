@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from audiogen.audio.io.files import read_audio, write_audio
+from audiogen.audio.measure.texture_features import Array, texture_features
 from audiogen.codecs import Codec
 from audiogen.data.loading.clips import read_clips, thinned
 from audiogen.data.manifest import ManifestRow
 from audiogen.devices import finish
 from audiogen.experiment import ExperimentConfig
+from audiogen.judge.hearing import texture_part
+from audiogen.judge.judge import features_of
 from audiogen.pipeline import Pipeline
 from audiogen.seeds import later_seed
 from audiogen.take_request import TakeRequest
@@ -39,6 +42,20 @@ class Sounds:
     wavs: Sequence[Tensor]
     labels: Sequence[str]
     names: Sequence[str]
+
+    _features: dict[int, Array] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def features(self, sample_rate: int) -> Array:
+        """What a judge hears of them (n, dim), at least one; it is measured once."""
+        if sample_rate not in self._features:
+            self._features[sample_rate] = features_of(self.wavs, sample_rate)
+        return self._features[sample_rate]
+
+    def textures(self, sample_rate: int) -> Array:
+        """Texture statistics (n, dim) of at least one of them."""
+        if sample_rate in self._features:
+            return texture_part(self._features[sample_rate])
+        return texture_features(self.wavs, sample_rate)
 
     def of(self, label: str) -> list[int]:
         """Indexes of the clips of one label."""

@@ -21,7 +21,7 @@ def recognition(judge: Judge, sounds: Mapping[str, Sounds]) -> Recognised | None
     found: dict[str, Confusion] = {}
     for kind, given in sounds.items():
         known = [index for index, label in enumerate(given.labels) if label in judge.labels]
-        named = judge.predict([given.wavs[index] for index in known])
+        named = judge.named(given.features(judge.sample_rate)[known]) if known else []
         found[kind] = confusion([given.labels[index] for index in known], named)
     if not any(found.values()):
         return None

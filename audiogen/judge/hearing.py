@@ -25,7 +25,14 @@ from audiogen.audio.spectral import fft_length, istft, mel_filterbank, stft
 _MEL_BANDS = 40
 _RANGE_DB = 70.0
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_MEL_STATISTICS = 4 + len(_QUANTILES)
+"""Of each band."""
 _WINDOW_SECONDS = 0.046
+
+
+def texture_part(features: Array) -> Array:
+    """The texture statistics (n, dim) among the features of n clips."""
+    return features[:, : -_MEL_STATISTICS * _MEL_BANDS]
 
 
 def clip_features(wav: Tensor, sample_rate: int) -> Array:

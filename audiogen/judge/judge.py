@@ -72,6 +72,7 @@ class Judge:
         *,
         num_versions: int = 2,
         seed: int = 0,
+        features: Array | None = None,
     ) -> Self:
         """Train a judge on real clips.
 
@@ -81,6 +82,7 @@ class Judge:
             sample_rate: Hz.
             num_versions: coloured versions of each clip to train on, beside the clip itself.
             seed: of the colouring.
+            features: of the clips (n, dim), where they are known.
 
         Raises:
             ValueError: there is not one label for each clip, or all are alike.
@@ -89,14 +91,15 @@ class Judge:
         from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
 
         rng = np.random.default_rng(seed)
-        versions = [list(wavs)]
-        versions += [
-            [coloured_version(wav, sample_rate, rng) for wav in wavs] for _ in range(num_versions)
+        clean = features_of(wavs, sample_rate) if features is None else features
+        coloured = [
+            features_of([coloured_version(wav, sample_rate, rng) for wav in wavs], sample_rate)
+            for _ in range(num_versions)
         ]
-        features = np.stack([clip_features(wav, sample_rate) for part in versions for wav in part])
+        features = np.concatenate([clean, *coloured])
         scaler = StandardScaler().fit(features)
         linear = LogisticRegression(C=INVERSE_PENALTY, max_iter=MAX_ITERATIONS)
-        linear.fit(scaler.transform(features), np.tile(np.asarray(labels), len(versions)))
+        linear.fit(scaler.transform(features), np.tile(np.asarray(labels), 1 + num_versions))
         weights, bias = linear.coef_, linear.intercept_
         if len(weights) == 1:  # of two classes, scikit-learn keeps the log odds of the second
             weights, bias = np.concatenate([-weights, weights]) / 2, np.array([-bias, bias]) / 2
@@ -115,16 +118,21 @@ class Judge:
 
     def probabilities(self, wav: Tensor) -> dict[str, float]:
         """Return how probable each label is for a sound (C, T) at `sample_rate`."""
-        shares = F.softmax(torch.from_numpy(self._logits(wav)), dim=0)
+        logits = self._logits(clip_features(wav, self.sample_rate))
+        shares = F.softmax(torch.from_numpy(logits), dim=0)
         return dict(zip(self.labels, shares.tolist(), strict=True))
 
     def predict(self, wavs: Sequence[Tensor]) -> list[str]:
         """Return the most probable label of each sound (C, T)."""
-        return [self.labels[int(self._logits(wav).argmax())] for wav in wavs]
+        return self.named(features_of(wavs, self.sample_rate)) if wavs else []
 
-    def _logits(self, wav: Tensor) -> npt.NDArray[np.float64]:
-        features = (clip_features(wav, self.sample_rate) - self.mean) / self.scale
-        logits: npt.NDArray[np.float64] = self.weights.astype(np.float64) @ features + self.bias
+    def named(self, features: Array) -> list[str]:
+        """Return the most probable label of each sound, of features (n, dim)."""
+        return [self.labels[int(self._logits(one).argmax())] for one in features]
+
+    def _logits(self, features: Array) -> npt.NDArray[np.float64]:
+        scaled = (features - self.mean) / self.scale
+        logits: npt.NDArray[np.float64] = self.weights.astype(np.float64) @ scaled + self.bias
         return logits
 
     def write(self, path: Path) -> None:
@@ -157,12 +165,30 @@ class Judge:
         return cls(sample_rate=rate, labels=labels, digest=sha256_file(path)[:16], **arrays)
 
 
-def train_judge(wavs: Sequence[Tensor], labels: Sequence[str], sample_rate: int) -> Judge | None:
-    """Fit a judge on the clips that have a label; None where there are not two labels."""
-    known = [(wav, label) for wav, label in zip(wavs, labels, strict=True) if label]
-    if len({label for _, label in known}) < 2:
+def features_of(wavs: Sequence[Tensor], sample_rate: int) -> Array:
+    """What a judge hears of at least one clip (C, T): features (n, dim)."""
+    return np.stack([clip_features(wav, sample_rate) for wav in wavs])
+
+
+def train_judge(
+    wavs: Sequence[Tensor],
+    labels: Sequence[str],
+    sample_rate: int,
+    features: Array | None = None,
+) -> Judge | None:
+    """Fit a judge on the clips that have a label; None where there are not two labels.
+
+    `features` (n, dim) are those of the clips, where they are known.
+    """
+    known = [index for index, label in enumerate(labels) if label]
+    if len({labels[index] for index in known}) < 2:
         return None
-    return Judge.fit([wav for wav, _ in known], [label for _, label in known], sample_rate)
+    return Judge.fit(
+        [wavs[index] for index in known],
+        [labels[index] for index in known],
+        sample_rate,
+        features=None if features is None else features[known],
+    )
 
 
 def label_words(label: str) -> str:

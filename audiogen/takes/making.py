@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from audiogen.drawing import Drawn
 from audiogen.locking import new_file
 from audiogen.pipeline import Pipeline
+from audiogen.remaking import Drawn
 from audiogen.storage import make_folder
 from audiogen.take_request import TakeRequest
 from audiogen.takes.take import Batch, Take, take_slug, write_take

@@ -1,5 +1,6 @@
 """The command line: what it passes on, what it prints when something is wrong, what it imports."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -96,6 +97,22 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return (code if isinstance(code, int) else 0), said.out, said.err
 
     return call
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_threads_do_not_spin_long_unless_somebody_wants_that(
+    run: Run, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], wanted: str | None
+) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert run("--version")[0] == 0
+    assert os.environ.get("GOMP_SPINCOUNT") == wanted
 
 
 def test_config_prints_yaml(run: Run, calls: dict[str, Any]) -> None:

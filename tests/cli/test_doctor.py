@@ -24,6 +24,7 @@ def test_everything_is_looked_at_and_this_machine_can_run(found: dict[str, docto
     assert list(found) == [
         "python",
         "torch",
+        "threads",
         "device",
         "bf16",
         "torchaudio",
@@ -37,7 +38,8 @@ def test_everything_is_looked_at_and_this_machine_can_run(found: dict[str, docto
     ]
     assert [check for check in found.values() if check.verdict == "fail"] == []
     assert sys.executable in found["python"].found
-    assert "threads" in found["torch"].found
+    assert "build" in found["torch"].found
+    assert f"of {os.cpu_count()} processors" in found["threads"].found
     assert "sha256 right" in found["text encoder"].found
 
 

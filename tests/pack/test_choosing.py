@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from audiogen import drawing
+from audiogen import remaking
 from audiogen.audio.io.files import read_audio
 from audiogen.judge.judge import Judge
 from audiogen.model_folder import read_model
@@ -244,4 +244,4 @@ def test_a_model_without_a_recogniser_says_so_once(
 
 
 def test_loops_are_made_again_between_the_seeds_of_candidates() -> None:
-    assert drawing.MOST_TRIES * drawing.REMAKE_STEP < CANDIDATE_STEP
+    assert remaking.MOST_TRIES * remaking.REMAKE_STEP < CANDIDATE_STEP

@@ -11,7 +11,7 @@ import pytest
 import torch
 from sampled import sampled
 
-from audiogen import drawing
+from audiogen import remaking
 from audiogen.audio.dsp import resample
 from audiogen.audio.io.files import read_audio
 from audiogen.audio.loops import measure_seam, resample_ring
@@ -227,14 +227,14 @@ def test_kept_takes_are_rendered_at_another_rate(
     listed.write_text(f"prompt,count,seconds,loop\nrain,3,0.7,{loop}\n", encoding="utf-8")
     folder = tmp_path / "pack"
     unheard = replace(measure_seam(torch.zeros(1, 16), 8_000), passes=True)
-    monkeypatch.setattr(drawing, "measure_seam", lambda *_: unheard)
+    monkeypatch.setattr(remaking, "measure_seam", lambda *_: unheard)
     make_pack(listed, {}, model=model, out=folder, worker=Worker())
     parents = read_job(folder)
     chosen = {take.file: Choice(status="keep") for take in parents}
     write_selection(folder, Selection(takes=chosen))
     # A seam that is heard is no reason to make another sound of a take that was kept.
     heard = replace(unheard, passes=False)
-    monkeypatch.setattr(drawing, "measure_seam", lambda *_: heard)
+    monkeypatch.setattr(remaking, "measure_seam", lambda *_: heard)
     made = again(folder, rate=48_000)
     assert [take.parent for take in made] == [take.file for take in parents]
     for take, parent in zip(made, parents, strict=True):

@@ -12,10 +12,10 @@ import soundfile
 from sampled import sampled
 from torch import Tensor
 
-from audiogen import drawing
+from audiogen import remaking
 from audiogen.audio.loops import Seam, measure_seam
-from audiogen.drawing import MOST_TRIES, REMAKE_STEP
 from audiogen.pipeline import Pipeline
+from audiogen.remaking import MOST_TRIES, REMAKE_STEP
 from audiogen.schema import ConfigError
 from audiogen.take_request import TakeRequest, Tempo
 
@@ -39,7 +39,7 @@ def judge(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
         score = next(left)
         return replace(measure_seam(*given), score=score, passes=score <= 1)
 
-    monkeypatch.setattr(drawing, "measure_seam", measured)
+    monkeypatch.setattr(remaking, "measure_seam", measured)
 
 
 def test_takes_and_what_their_sidecars_tell(model: Path, tmp_path: Path) -> None:

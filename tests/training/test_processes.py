@@ -1,9 +1,11 @@
 """One process or two: the same model; and no process is left alone when another fails."""
 
+import functools
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,19 @@ def finish(process: "subprocess.Popen[str]", seconds: float = 400) -> str:
     return output
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Train in one process, once for each setting: what the tests compare with."""
+
+    @functools.cache
+    def trained(family: str, *words: str) -> Path:
+        run = tmp_path_factory.mktemp("alone") / "run"
+        finish(start(run, family, *words))
+        return run
+
+    return trained
+
+
 def weights(run: Path) -> dict[str, Tensor]:
     """What the last checkpoint of a run holds, but for the optimizers."""
     newest = max(run.glob("*/checkpoints/step-*"))
@@ -75,10 +90,11 @@ def largest_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> floa
         *(pytest.param(f, marks=NIGHTLY) for f in ("diffusion", "masked")),
     ],
 )
-def test_two_processes_train_the_generator_of_one(family: str, tmp_path: Path) -> None:
-    for processes in (1, 2):
-        finish(start(tmp_path / str(processes), family, processes=processes))
-    found = [weights(tmp_path / str(processes)) for processes in (1, 2)]
+def test_two_processes_train_the_generator_of_one(
+    family: str, alone: Callable[..., Path], tmp_path: Path
+) -> None:
+    finish(start(tmp_path / "two", family, processes=2))
+    found = [weights(run) for run in (alone(family), tmp_path / "two")]
     print(f"{family}: {largest_difference(*found):.1e}")  # noqa: T201 - a figure of docs/cluster.md
     assert largest_difference(*found) < 1e-5
 
@@ -152,11 +168,9 @@ def test_two_processes_train_the_codec_of_one(
 
 
 @pytest.mark.slow
-def test_micro_batches_do_not_matter_either(tmp_path: Path) -> None:
-    words = {"whole": (), "parts": ("train.generator.accumulate=4",)}
-    for name, given in words.items():
-        finish(start(tmp_path / name, "autoregressive", *given))
-    assert largest_difference(weights(tmp_path / "whole"), weights(tmp_path / "parts")) < 1e-5
+def test_micro_batches_do_not_matter_either(alone: Callable[..., Path]) -> None:
+    runs = alone("autoregressive"), alone("autoregressive", "train.generator.accumulate=4")
+    assert largest_difference(*map(weights, runs)) < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -174,6 +188,7 @@ def test_other_processes_go_on_with_a_run(
     words: tuple[str, ...],
     after: int,
     more_words: tuple[str, ...],
+    alone: Callable[..., Path],
     tmp_path: Path,
 ) -> None:
     """It is stopped by a signal, and ends as if nothing had been."""
@@ -186,8 +201,8 @@ def test_other_processes_go_on_with_a_run(
     assert len(steps) == 1
     assert steps != [f"step-{STEPS:08d}"]
     finish(start(tmp_path / "run", "flow", twelve, *more_words, processes=after))
-    finish(start(tmp_path / "whole", "flow", twelve))
-    assert largest_difference(weights(tmp_path / "run"), weights(tmp_path / "whole")) < 1e-5
+    whole = alone("flow", twelve)
+    assert largest_difference(weights(tmp_path / "run"), weights(whole)) < 1e-5
 
 
 @pytest.mark.parametrize("fault", ["term", "int"])

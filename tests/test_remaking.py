@@ -14,7 +14,6 @@ import torch
 from sampled import sampled
 from torch import Tensor
 
-from audiogen.drawing import MOST_TRIES, REMAKE_STEP, Drawn, draw
 from audiogen.evaluation import material
 from audiogen.judge.judge import Judge
 from audiogen.model_folder import read_model
@@ -23,6 +22,7 @@ from audiogen.pack.job import take_path
 from audiogen.pack.make import Worker, make_pack
 from audiogen.pack.redo import RedoRequest, redo_pack, redo_take
 from audiogen.pipeline import Pipeline
+from audiogen.remaking import MOST_TRIES, REMAKE_STEP, Drawn, draw
 from audiogen.run_folder import RunFolder
 from audiogen.take_request import TakeRequest, Variation
 
