@@ -15,8 +15,12 @@ class Items:
     """Tensors whose first dimension is the B items of a batch."""
 
     def to(self, device: torch.device) -> Self:
-        """Return the same on `device`."""
-        return self.changed(lambda tensor: tensor.to(device))
+        """Return the same on `device`; from pinned memory, without waiting for it."""
+        return self.changed(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
+
+    def pin_memory(self) -> Self:
+        """Return the same in memory that a GPU reads by itself, as data loaders ask for it."""
+        return self.changed(lambda tensor: tensor.pin_memory())
 
     def __getitem__(self, items: slice | list[int] | Tensor) -> Self:
         """Return some of the items, in that order."""

@@ -121,12 +121,19 @@ class Batch(Items):
         mask: (B, L), True where a frame is real.
         conditions: of the items.
         point: on a teacher's path that ends in `latents`; None draws noise at random.
+        is_full: whether it is known that all frames are real; attention is faster without a mask.
     """
 
     latents: Tensor
     mask: Tensor
     conditions: Conditions
     point: PathPoint | None = None
+    is_full: bool = False
+
+    @property
+    def padding(self) -> Tensor | None:
+        """The mask, where it is needed."""
+        return None if self.is_full else self.mask
 
     def split(self, parts: int) -> list[Batch]:
         """Return `parts` batches of equal size; ValueError when the items do not divide."""
@@ -142,7 +149,7 @@ class Batch(Items):
 
 @dataclass(frozen=True, kw_only=True)
 class LossOutput:
-    """A scalar loss () to minimise and scalar metrics {name: ()} to log."""
+    """A loss () to minimise, and metrics {name: ()} to log, NaN where the batch tells nothing."""
 
     loss: Tensor
     metrics: Mapping[str, Tensor]

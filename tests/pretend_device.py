@@ -1,9 +1,12 @@
 """A pretend device: numbers of the CPU under the rules of a GPU, for a process of its own.
 
 Tensors are on it or not, the two do not mix, and numpy does not see it. Its random generators are
-those of the CPU, which keep the low 32 bits of a seed: no device draws worse.
+those of the CPU, which keep the low 32 bits of a seed: no device draws worse. It counts what is
+launched on it, and how often the processor would wait for it.
 """
 
+import traceback
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +21,20 @@ NAME = "pretend"
 register: Any = getattr(backend_registration, "_setup_privateuseone_for_python_backend", None)
 """None where this torch cannot have a device that is written in Python."""
 COPIES = {"aten._to_copy.default", "aten.copy_.default"}
+LOOKS = {
+    "aten._local_scalar_dense.default",
+    "aten.nonzero.default",
+    "aten.equal.default",
+    "aten.bincount.default",
+    "aten.masked_select.default",
+    "aten._unique2.default",
+}
+"""Operations whose result, or its size, the processor has to know."""
+INDEXING = {"aten.index.Tensor", "aten.index_put.default", "aten.index_put_.default"}
+launches: Counter[str] = Counter()
+"""Kernels, by operation."""
+waits: Counter[str] = Counter()
+"""How often the processor waits until all that was launched is done, by place."""
 
 
 class OnDevice(torch.Tensor):
@@ -40,6 +57,7 @@ class OnDevice(torch.Tensor):
         return made  # type: ignore[no-any-return]
 
     def tolist(self) -> Any:
+        _count_wait("tolist")
         return self.held.tolist()
 
     def __getitem__(self, index: Any) -> Any:
@@ -98,12 +116,31 @@ def _run(function: Any, args: Any, kwargs: Any) -> Any:
         goes = there[0]
     elif kwargs.get("device") is not None:
         goes = torch.device(kwargs["device"]).type == NAME
+    if any(there) or goes:
+        _count(function, name, tensors, to_device=goes)
     plain_args, plain_kwargs = tree_map(_plain, (args, kwargs))
     out = function(*plain_args, **plain_kwargs)
     if not goes:
         return out
     out = tree_map(lambda one: OnDevice(one) if isinstance(one, torch.Tensor) else one, out)
     return return_and_correct_aliasing(function, args, kwargs, out) if any(there) else out
+
+
+def _count(function: Any, name: str, tensors: list[torch.Tensor], *, to_device: bool) -> None:
+    """Count an operation of the device, as a launch or as a wait."""
+    on_device = [isinstance(one, OnDevice) for one in tensors]
+    crosses = name in COPIES and (not to_device or not all(on_device))
+    chosen = name in INDEXING and any(one.dtype == torch.bool for one in tensors[1:])
+    if name in LOOKS or crosses or chosen:
+        _count_wait(name)
+    elif not function.is_view:
+        launches[name] += 1
+
+
+def _count_wait(name: str) -> None:
+    own = [frame for frame in traceback.extract_stack() if "/audiogen/" in frame.filename]
+    place = f"{own[-1].filename.rpartition('/audiogen/')[2]}:{own[-1].lineno}" if own else "outside"
+    waits[f"{place} {name.removeprefix('aten.')}"] += 1
 
 
 def _there(index: Any) -> Any:

@@ -197,7 +197,7 @@ class _Shape:
     """
 
     hann: Tensor
-    energy: float
+    energy: Tensor
     n_fft: int
     passed: Tensor
     num_lags: int
@@ -219,7 +219,7 @@ class _Shape:
         lags = torch.fft.irfft(torch.fft.rfft(hann, n=n_fft).abs().square(), n=num_lags)
         return _Shape(
             hann=hann,
-            energy=float(hann.square().sum()),
+            energy=hann.square().sum(),
             n_fft=n_fft,
             passed=passed,
             num_lags=num_lags,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated
 
 import torch
@@ -135,7 +136,12 @@ def draw_views(reference: Tensor) -> Tensor:
     if channels == 1:
         return reference.new_ones(batch, 1)
     drawn = randint(len(VIEWS), (batch,), reference.device)
-    return reference.new_tensor(VIEWS)[torch.where(is_wide(reference), drawn, drawn % 2)]
+    return _views(reference.device)[torch.where(is_wide(reference), drawn, drawn % 2)]
+
+
+@cache  # to bring them to a device is to wait for it
+def _views(device: torch.device) -> Tensor:
+    return torch.tensor(VIEWS, device=device)
 
 
 def viewed(wav: Tensor, views: Tensor) -> Tensor:

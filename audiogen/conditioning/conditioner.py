@@ -189,7 +189,7 @@ class Conditioner(nn.Module):
         batch = len(conditions)
         given = conditions.text_mask.any(dim=1)
         if self.training:
-            given = given & (self._chances(given) >= self.config.prompt_dropout)
+            given = given & (rand(given.shape, given.device) >= self.config.prompt_dropout)
         null = self.null_token.expand(batch, 1, -1)
         sequence = torch.cat([null, self.text(conditions.text)], dim=1)
         mask = torch.cat(
@@ -212,18 +212,17 @@ class Conditioner(nn.Module):
         }
         if not self.training:
             return values
-        share, always = self.config.control_dropout, self.config.defaults
-        dropped = {name: self._chances(absent) < share for name in (*CONTROL_RANGES, *always)}
-        wanted = [name for name in self.measures if name not in always]
-        if wanted:
-            alone = self._chances(absent) < WORDS_ALONE
-            shares = self._chances(absent).masked_fill(alone, 1.0) * (share > 0)
-            dropped |= {name: self._chances(absent) < shares for name in wanted}
-        return {name: value.masked_fill(dropped[name], torch.nan) for name, value in values.items()}
-
-    def _chances(self, like: Tensor) -> Tensor:
-        """Independent uniform numbers (B,)."""
-        return rand((like.shape[0],), like.device)
+        share, always = self.config.control_dropout, {*CONTROL_RANGES, *self.config.defaults}
+        numbers = rand(
+            (len(absent), 2 + len(values)), absent.device
+        )  # at once: a draw has its cost
+        alone, part, *chances = numbers.unbind(dim=1)
+        asked = part.masked_fill(alone < WORDS_ALONE, 1.0) * (share > 0)
+        kept = {}
+        for (name, value), chance in zip(values.items(), chances, strict=True):
+            dropped = chance < (share if name in always else asked)
+            kept[name] = value.masked_fill(dropped, torch.nan)
+        return kept
 
 
 class ControlEmbedding(nn.Module):

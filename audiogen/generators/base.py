@@ -15,6 +15,11 @@ from audiogen.generators.sampling import SamplingConfig
 from audiogen.types import Batch, Conditions, Kind, LatentSpec, LossOutput
 
 
+def mean_where(values: Tensor, chosen: Tensor) -> Tensor:
+    """Mean () of the values (B,) that are chosen (B,); NaN where none is."""
+    return torch.where(chosen, values, 0).sum() / chosen.sum()
+
+
 class LatentGenerator(nn.Module, ABC):
     """A model of latents given conditions; see `abilities` for what some can do besides.
 

@@ -1,6 +1,7 @@
 """A step with a loss or gradient that is not finite, or far too high, changes nothing."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,9 @@ from audiogen.data.manifest import read_split
 from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.storage import read_tensors
 from audiogen.training import preparation, stages
-from audiogen.training.loop import codec_loop
+from audiogen.training.loop import codec_loop, reading
 from audiogen.training.loop.divergence import BAD_STEPS, WINDOW, Guard, Undo
+from audiogen.training.loop.reading import read
 from audiogen.training.loop.stage import Learner, StepResult
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,52 +37,56 @@ def test_what_is_not_finite_is_left_out_and_three_are_too_many(
     guard: Guard, loss: float, norm: float
 ) -> None:
     for count in range(1, 3):
-        assert str(loss if loss != 1 else norm) in guard.judge(torch.tensor(loss), norm)
+        assert str(loss if loss != 1 else norm) in guard.judge(loss, norm)
         assert guard.bad_steps == count < BAD_STEPS
-    assert guard.judge(torch.tensor(1.0), 1.0) == ""
+    assert guard.judge(1.0, 1.0) == ""
     assert guard.bad_steps == 0
     for _ in range(3):
-        guard.judge(torch.tensor(loss), norm)
+        guard.judge(loss, norm)
     assert guard.bad_steps == BAD_STEPS
 
 
 def test_a_spike_is_measured_against_a_full_window_of_one_phase(guard: Guard) -> None:
     for _ in range(WINDOW):
-        assert not guard.judge(torch.tensor(50.0), 1.0)
-        assert not guard.judge(torch.tensor(1.0), 1.0)
-    assert not guard.judge(torch.tensor(200.0), 1.0)
-    assert "far above" in guard.judge(torch.tensor(600.0), 1.0)
+        assert not guard.judge(50.0, 1.0)
+        assert not guard.judge(1.0, 1.0)
+    assert not guard.judge(200.0, 1.0)
+    assert "far above" in guard.judge(600.0, 1.0)
     copy = Guard(spike_factor=10.0)
     copy.load_state(json.loads(json.dumps(guard.state())))
     assert copy.state() == guard.state()
-    assert copy.judge(torch.tensor(600.0), 1.0)
-    assert not guard.judge(torch.tensor(600.0), 1.0, phase=1)  # other terms, another scale
+    assert copy.judge(600.0, 1.0)
+    assert not guard.judge(600.0, 1.0, phase=1)  # other terms, another scale
 
 
 def test_losses_below_zero_are_no_spikes(guard: Guard) -> None:
     for _ in range(2 * WINDOW):
-        assert not guard.judge(torch.tensor(-1.0), 1.0)
-    assert not guard.judge(torch.tensor(5.0), 1.0)
+        assert not guard.judge(-1.0, 1.0)
+    assert not guard.judge(5.0, 1.0)
 
 
-def test_undo_puts_weights_and_optimizer_back() -> None:
-    layer = nn.Linear(2, 2)
-    optimizer = torch.optim.AdamW(layer.parameters())
+def test_undo_puts_everything_back() -> None:
+    layer = nn.BatchNorm1d(2)
+    before = [one.clone() for one in layer.buffers()]
+    undo = Undo(layer.buffers())
+    layer(torch.randn(4, 2))
+    assert not all(map(torch.equal, before, layer.buffers()))
+    undo.restore()
+    assert all(map(torch.equal, before, layer.buffers()))
 
-    def step() -> Undo:
-        undo = Undo(layer.state_dict().values(), optimizer)
-        layer(torch.ones(2)).sum().backward()
-        optimizer.step()
-        return undo
 
-    before = layer.weight.detach().clone()
-    step().restore()
-    assert torch.equal(layer.weight, before)
-    assert not optimizer.state
-    step()
-    kept = {key: value.clone() for key, value in optimizer.state[layer.weight].items()}
-    step().restore()
-    assert all(torch.equal(optimizer.state[layer.weight][key], kept[key]) for key in kept)
+def test_the_numbers_of_a_step_are_read_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"loss": torch.tensor(3.0), "none": torch.tensor(torch.nan), "mel": torch.tensor(2.0)}
+    found = read(told, torch.tensor(0.5), torch.tensor(0.25))
+    assert found.own == {"loss": 3.0, "mel": 2.0}
+    assert (found.norms, found.loss, found.norm) == ((0.5, 0.25), 3.0, 0.75)
+    assert not found.stops
+    monkeypatch.setattr(reading, "is_stop_asked", lambda: True)
+    lost = read({"loss": torch.tensor(torch.nan)}, torch.tensor(torch.inf))
+    assert lost.stops
+    assert math.isnan(lost.own["loss"])
+    assert math.isnan(lost.loss)
+    assert math.isinf(lost.norm)
 
 
 @pytest.fixture(scope="module")

@@ -28,11 +28,11 @@ from audiogen.evaluation.machine import processor_name
 from audiogen.experiment import ExperimentConfig, load_config
 from audiogen.generators import build_generator
 from audiogen.training.checkpoint.resume import Resumable
-from audiogen.training.distributed.signals import stop_is_asked
-from audiogen.training.loop import codec_loop, steps
+from audiogen.training.loop import codec_loop, generator_loop
 from audiogen.training.loop.codec_loop import train_codec
 from audiogen.training.loop.divergence import Guard
 from audiogen.training.loop.generator_loop import train_generator
+from audiogen.training.loop.reading import Reading
 from audiogen.training.loop.stage import Examples, StageRun
 from audiogen.training.loop.tracking import Tracker
 from audiogen.types import Batch, Conditions
@@ -122,11 +122,11 @@ def measure(
     """Return seconds of a step without its checkpoint, and of a checkpoint."""
     starts: list[float] = []
     saves = [0.0]
-    save = Resumable.save
+    save, reading = Resumable.save, codec_loop.read
 
-    def recording(*args: Any) -> bool:
+    def recording(*args: Any) -> Reading:
         starts.append(time.perf_counter())
-        return stop_is_asked(*args)
+        return reading(*args)
 
     def saving(*args: Any) -> None:
         before = time.perf_counter()
@@ -136,7 +136,8 @@ def measure(
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         config = load_config(recipe, [f"run_dir={folder}/run", f"train.{stage}.steps={num_steps}"])
         config.run_dir.mkdir()
-        stack.enter_context(mock.patch.object(steps, "stop_is_asked", recording))
+        for loop in (codec_loop, generator_loop):
+            stack.enter_context(mock.patch.object(loop, "read", recording))
         stack.enter_context(mock.patch.object(Resumable, "save", saving))
         stack.enter_context(mode())
         train(config, stage)

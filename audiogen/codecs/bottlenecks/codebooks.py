@@ -59,11 +59,13 @@ class Codebooks(nn.Module):
         vocab_size = self.counts.shape[1]
         vectors = of_all_processes(vectors, dim=0)
         self.entries[index] = from_first_process(_kmeans(vectors, vocab_size))
-        self.counts[index] = self._grace(vectors.new_tensor(len(vectors)))
+        self.counts[index] = self._grace(vectors.new_full((), len(vectors)))
 
     @torch.no_grad()
     def learn(self, vectors: Tensor, tokens: Tensor) -> None:
         """Move the entries towards the vectors that chose them, and replace those not chosen.
+
+        Vectors that are not finite move nothing.
 
         Args:
             vectors: (K, N, d).
@@ -73,8 +75,7 @@ class Codebooks(nn.Module):
         found = marked.new_zeros(*self.counts.shape, marked.shape[2])
         found.scatter_add_(1, tokens[..., None].expand_as(marked), marked)
         found = sum_over_processes(found)
-        if not bool(found.isfinite().all()):
-            return  # the loss is not finite either, and the step is left out
+        found = torch.where(found.isfinite().all(), found, 0)  # a step that will be left out
         sums, counts = found[..., :-1], found[..., -1]
         self.counts.mul_(self.decay).add_(counts)
         share = counts / self.counts.clamp_min(1e-9)
@@ -97,6 +98,7 @@ class Codebooks(nn.Module):
         for index in dead.any(dim=1).nonzero().flatten().tolist():
             rows = dead[index].nonzero().flatten()
             error = (vectors[index] - self.entries[index][tokens[index]]).square().sum(dim=1)
+            error = error.nan_to_num(0, 0, 0)
             count = min(len(rows), int((error > 0).sum()))
             if count == 0:
                 continue

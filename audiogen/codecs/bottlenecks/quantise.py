@@ -131,7 +131,7 @@ class ResidualQuantiser(nn.Module, ABC):
         """
         with torch.autocast(x.device.type, enabled=False):
             stages = self._stages(x.float().transpose(1, 2))
-            kept = self._kept(x.shape[0]).to(x.device)
+            kept = self._kept(x)
             quantised = torch.zeros_like(stages[0].part)
             for index, stage in enumerate(stages):
                 quantised = quantised + stage.part * (index < kept)[:, None, None]
@@ -162,12 +162,12 @@ class ResidualQuantiser(nn.Module, ABC):
             stages.append(_Stage(projected, code, tokens, part))
         return stages
 
-    def _kept(self, batch: int) -> Tensor:
-        """How many codebooks each item (B,) is decoded from."""
-        kept = torch.full((batch,), len(self.up))
+    def _kept(self, x: Tensor) -> Tensor:
+        """How many codebooks each item (B,) of x is decoded from."""
+        kept = torch.full(x.shape[:1], len(self.up), device=x.device)
         if self.training and self.dropout:
-            few = rand((batch,), kept.device) < self.dropout
-            kept = torch.where(few, 1 + randint(len(self.up), (batch,), kept.device), kept)
+            few = rand(kept.shape, x.device) < self.dropout
+            kept = torch.where(few, 1 + randint(len(self.up), kept.shape, x.device), kept)
         return kept
 
 

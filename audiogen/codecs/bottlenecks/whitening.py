@@ -50,24 +50,27 @@ class Whitening(nn.Module):
 
     @torch.no_grad()
     def learn(self, index: int, vectors: Tensor) -> None:
-        """Move the statistics of place `index` towards those of vectors (N, d)."""
+        """Move the statistics of place `index` towards those of vectors (N, d).
+
+        Vectors that are not finite move nothing.
+        """
         moved = vectors - self.means[index]  # so that little is lost where the mean is large
         marked = torch.cat([moved, torch.ones_like(moved[:, :1])], dim=1)
         products = sum_over_processes(marked.T @ marked)
-        if not bool(products.isfinite().all()):
-            return  # the loss is not finite either, and the step is left out
+        fine = products.isfinite().all()
         products = products / products[-1, -1]
-        mean = products[-1, :-1]
+        mean = torch.where(fine, products[-1, :-1], 0)
         covariance = products[:-1, :-1] - mean[:, None] * mean
-        weight = 1 - self.decay if bool(self.is_begun[index]) else 1.0
-        self.means[index].add_(mean, alpha=weight)
+        covariance = torch.where(fine, covariance, self.covariances[index])
+        weight = torch.where(self.is_begun[index], 1 - self.decay, 1.0)
+        self.means[index].add_(weight * mean)
         self.covariances[index].lerp_(covariance, weight)
-        self.is_begun[index] = True
+        self.is_begun[index].logical_or_(fine)
 
     def _factor(self, index: int) -> Tensor:
         """Lower triangle (d, d) whose square is the covariance."""
         covariance = self.covariances[index]
         floor = FLOOR * covariance.diagonal().mean() + torch.finfo(covariance.dtype).tiny
         floors = floor * torch.eye(len(covariance), device=covariance.device)
-        factor: Tensor = torch.linalg.cholesky(covariance + floors)
-        return factor
+        # Without a look at what came of it, for which a device would be waited.
+        return torch.linalg.cholesky_ex(covariance + floors).L

@@ -201,4 +201,5 @@ class Collate:
             [example.measures for example in examples],
         )
         mask = torch.arange(latents.shape[2])[None] < frames[:, None]
-        return Batch(latents=latents, mask=mask, conditions=conditions)
+        is_full = bool(mask.all())  # asked here, where no device is waited for
+        return Batch(latents=latents, mask=mask, conditions=conditions, is_full=is_full)

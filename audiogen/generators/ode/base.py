@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from audiogen.generators.abilities import HasPaths, PredictsLatents
+from audiogen.generators.base import mean_where
 from audiogen.generators.ode.denoiser import Denoiser, ODEConfig
 from audiogen.generators.ode.infill import draw_kept_frames
 from audiogen.generators.ode.likelihood import bits_per_dimension
@@ -62,7 +63,7 @@ class ODEGenerator(Denoiser, HasPaths, PredictsLatents):
         point = batch.point or self._draw_point(batch)
         scene = Scene(
             context=self.conditioner(batch.conditions),
-            mask=batch.mask,
+            mask=batch.padding,
             known=point.known,
             keep=point.keep,
         )
@@ -110,10 +111,8 @@ class ODEGenerator(Denoiser, HasPaths, PredictsLatents):
 
 
 def _by_level(losses: Tensor, t: Tensor, borders: Sequence[float]) -> dict[str, Tensor]:
-    """Mean loss of the items between neighbouring times; empty ranges are left out."""
-    found = {}
-    for index, (low, high) in enumerate(itertools.pairwise(borders)):
-        inside = (t >= low) & (t < high)
-        if bool(inside.any()):
-            found[f"loss_level_{index}"] = losses[inside].mean()
-    return found
+    """Mean loss of the items between neighbouring times; NaN where there is none."""
+    return {
+        f"loss_level_{index}": mean_where(losses, (t >= low) & (t < high))
+        for index, (low, high) in enumerate(itertools.pairwise(borders))
+    }

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiogen.generators.base import mean_where
 from audiogen.generators.request import Request, of_kind
 from audiogen.generators.sampling import SamplingConfig, TokenSamplingConfig
 from audiogen.generators.tokens.base import (
@@ -80,15 +81,15 @@ class MaskedGenerator(TokenGenerator):
         given = (codebooks < own) | ((codebooks == own) & ~masked[:, None])
         seen = torch.where(given & batch.mask[:, None], batch.latents, self.nothing)
         context = self.conditioner(batch.conditions)
-        logits = self.predict(seen, level, context, batch.mask, self.decoder)
+        logits = self.predict(seen, level, context, batch.padding, self.decoder)
         targets = batch.latents[rows, level].masked_fill(~masked, IGNORED)
         losses = F.cross_entropy(
             logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
         )
         per_item = losses.reshape(masked.shape).sum(dim=1) / masked.sum(dim=1).clamp_min(1)
         metrics = {
-            f"loss_codebook_{k}": per_item[level == k].mean().detach()
-            for k in sorted(set(level.tolist()))
+            f"loss_codebook_{k}": mean_where(per_item.detach(), level == k)
+            for k in range(self.num_codebooks)
         }
         return LossOutput(loss=per_item.mean(), metrics=metrics)
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 
 from audiogen.devices import usable_device
@@ -39,8 +40,11 @@ def make_accelerator(config: ExperimentConfig, state: PartialState) -> Accelerat
     precision, reason = choice
     if state.is_main_process:
         _log.info("device %s, precision %s", state.device, reason)
-    # No search for unused parameters: each has a gradient in every step, if only a zero.
-    parallel = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+    # No search for unused parameters: each has a gradient in every step, if only a zero. Buffers
+    # are the same everywhere: codebooks are learnt from the sums over processes.
+    parallel = DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False)
+    # That of a training before in this process may have another precision, and would be kept.
+    AcceleratorState._reset_state()
     return Accelerator(mixed_precision=precision, kwargs_handlers=[parallel])
 
 

@@ -15,10 +15,6 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-import torch
-
-from audiogen.nn.processes import sum_over_processes
-
 EXIT_REQUEUE = 75
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 AFTER_STEP = "stopping after this step, with a checkpoint; Ctrl-C again ends at once, without"
@@ -68,7 +64,7 @@ def stop_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def between_steps() -> Iterator[None]:
-    """Have signals wait inside until `stop_is_asked` is called.
+    """Have signals wait inside until a step asks `is_stop_asked`.
 
     After an error they go on to wait: it is the error that the process must end with.
     """
@@ -77,10 +73,9 @@ def between_steps() -> Iterator[None]:
     _Wish.may_wait = False
 
 
-def stop_is_asked(device: torch.device) -> bool:
-    """Whether any process was asked to stop; all must call it, and get the same answer."""
-    asked = torch.tensor(float(_Wish.is_asked), device=device)
-    return bool(sum_over_processes(asked) > 0)
+def is_stop_asked() -> bool:
+    """Whether a signal has asked this process to stop."""
+    return _Wish.is_asked
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +24,7 @@ from audiogen.training.loop.blocks import prepare_blocks
 from audiogen.training.loop.divergence import Guard, Undo
 from audiogen.training.loop.ema import EMA
 from audiogen.training.loop.optim import adamw, build_optimizer, lr_at, set_lr
+from audiogen.training.loop.reading import read
 from audiogen.training.loop.stage import Examples, Learner, StageRun, StepResult
 from audiogen.training.loop.steps import run_steps
 
@@ -72,46 +72,44 @@ class _Update:
     def __call__(self, step: int, wav: Tensor) -> StepResult:
         """Do update number `step` on excerpts wav (B, C, T)."""
         with draws_of(self.run.seed, step, self.run.places(self.config.batch_size)):
-            return self._update(step, wav.to(self.run.accelerator.device))
+            device = self.run.accelerator.device
+            return self._update(step, wav.to(device, non_blocking=wav.is_pinned()))
 
     def _update(self, step: int, wav: Tensor) -> StepResult:
         config = self.config
         lr = lr_at(config.optim, step, total_steps=config.steps)
         set_lr(self.optimizer, lr)
-        undo = [Undo(self.codec.buffers())]  # codebooks learn in the forward pass
+        undo = Undo(self.codec.buffers())  # codebooks learn in the forward pass
         output = self.codec(wav)
         views = draw_views(wav)
         real, *fakes = (viewed(one, views) for one in (wav, *output.reconstructions))
         losses = {**self.distance(real, *fakes), **output.losses}
-        told, rival_norm = {}, 0.0
+        optimizers, told, rival_norms = [self.optimizer], {}, []
         if step >= config.adversarial_start * config.steps:
             set_lr(self.rival, config.discriminator_lr * lr / config.optim.lr)
-            undo.append(Undo(self.discriminators.state_dict().values(), self.rival))
-            rivalry, rival_norm, real_maps = self._train_discriminators(real, fakes[0])
-            told["discriminator"] = rivalry
+            optimizers.append(self.rival)
+            told["discriminator"], norm, real_maps = self._rivalry(real, fakes[0])
+            rival_norms.append(norm)
             losses |= self._judge(real_maps, fakes[0])
         loss = torch.stack(list(losses.values())).sum()
         norm = self._gradient(self.optimizer, self.codec, loss)
-        fault = self.guard.judge(loss, norm + rival_norm, phase=len(losses))
-        if not fault:
-            self.optimizer.step()
+        found = read({"loss": loss, **losses, **told}, norm, *rival_norms)
+        fault = self.guard.judge(found.loss, found.norm, phase=len(losses))
+        if fault:
+            undo.restore()
         else:
-            for one in undo:
-                one.restore()
-        told |= {name: float(value.detach()) for name, value in {"loss": loss, **losses}.items()}
-        return StepResult(losses=told, grad_norm=norm, lr=lr, left_out=fault)
+            for optimizer in optimizers:
+                optimizer.step()
+        return StepResult(
+            losses=found.own, grad_norm=found.norms[0], lr=lr, left_out=fault, stops=found.stops
+        )
 
-    def _train_discriminators(
-        self, real: Tensor, fake: Tensor
-    ) -> tuple[float, float, list[list[Tensor]]]:
-        """One step of the discriminators; return loss, gradient's norm and maps of `real`."""
+    def _rivalry(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, list[list[Tensor]]]:
+        """Gradients of the discriminators; return loss, the norm of these and maps of `real`."""
         real_scores, real_maps = self.discriminators(real)
         fake_scores, _ = self.discriminators(fake.detach())
         loss = discriminator_loss(real_scores, fake_scores)
-        norm = self._gradient(self.rival, self.discriminators, loss)
-        if math.isfinite(norm):
-            self.rival.step()
-        return float(loss.detach()), norm, real_maps
+        return loss, self._gradient(self.rival, self.discriminators, loss), real_maps
 
     def _judge(self, real_maps: list[list[Tensor]], fake: Tensor) -> dict[str, Tensor]:
         """Weighted losses that the discriminators give the codec."""
@@ -124,9 +122,10 @@ class _Update:
             * feature_matching_loss(real_maps, fake_maps),
         }
 
-    def _gradient(self, optimizer: Optimizer, module: nn.Module, loss: Tensor) -> float:
-        """Backward and clip; return the gradient's norm."""
+    def _gradient(self, optimizer: Optimizer, module: nn.Module, loss: Tensor) -> Tensor:
+        """Backward and clip; return the gradient's norm ()."""
         optimizer.zero_grad()
         self.run.accelerator.backward(loss)
         limit = self.config.optim.max_grad_norm
-        return float(self.run.accelerator.clip_grad_norm_(module.parameters(), limit))
+        norm: Tensor = self.run.accelerator.clip_grad_norm_(module.parameters(), limit)
+        return norm

@@ -10,9 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
-
-from audiogen.nn.processes import mean_over_processes
 
 BAD_STEPS = 3
 """Steps left out in a row before training goes back to the last good checkpoint."""
@@ -38,26 +35,24 @@ class Guard:
         self.bad_steps = 0
         self.rollbacks = 0
 
-    def judge(self, loss: Tensor, norm: float, *, phase: int = 0) -> str:
+    def judge(self, loss: float, norm: float, *, phase: int = 0) -> str:
         """Judge one update.
 
         Args:
-            loss: () of this process.
-            norm: of the gradient.
+            loss: mean over the processes.
+            norm: of the gradient, likewise.
             phase: changes when the loss gets other terms; losses of one phase are compared.
 
         Returns:
             Why the optimizer must not step; empty when it may.
         """
-        pair = torch.stack([loss.detach().float(), loss.new_tensor(norm, dtype=torch.float32)])
-        mean_loss, mean_norm = mean_over_processes(pair).tolist()
         if phase != self._phase:
             self._losses.clear()
             self._phase = phase
-        fault = self._fault(mean_loss, mean_norm)
+        fault = self._fault(loss, norm)
         self.bad_steps = self.bad_steps + 1 if fault else 0
         if not fault:
-            self._losses.append(mean_loss)
+            self._losses.append(loss)
         return fault
 
     def start_over(self, *, rollbacks: int) -> None:
@@ -94,13 +89,8 @@ class Guard:
 class Undo:
     """Copies of tensors that a step changes before it is known to be sound."""
 
-    def __init__(self, tensors: Iterable[Tensor], optimizer: Optimizer | None = None) -> None:
-        """Copy `tensors`, and the state of `optimizer` if there is one."""
-        self._optimizer = optimizer
-        self._had_state = optimizer is not None and len(optimizer.state) > 0
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
         self._live = [*tensors]
-        if optimizer is not None:
-            self._live += [value for part in optimizer.state.values() for value in part.values()]
         self._copies = [tensor.detach().clone() for tensor in self._live]
 
     @torch.no_grad()
@@ -108,5 +98,3 @@ class Undo:
         """Put everything back as it was."""
         for tensor, copy in zip(self._live, self._copies, strict=True):
             tensor.copy_(copy)
-        if self._optimizer is not None and not self._had_state:
-            self._optimizer.state.clear()

@@ -22,6 +22,7 @@ from audiogen.training.loop.blocks import prepare_blocks
 from audiogen.training.loop.divergence import Guard
 from audiogen.training.loop.ema import EMA
 from audiogen.training.loop.optim import build_optimizer, lr_at, set_lr
+from audiogen.training.loop.reading import read
 from audiogen.training.loop.stage import Examples, Learner, StageRun, StepResult
 from audiogen.training.loop.steps import run_steps
 from audiogen.types import Batch
@@ -91,11 +92,14 @@ class _Update:
                 accelerator.backward(output.loss / len(parts))
             for name, value in {"loss": output.loss, **output.metrics}.items():
                 losses.setdefault(name, []).append(value.detach())
-        means = {name: torch.stack(values).mean() for name, values in losses.items()}
+        means = {name: torch.stack(values).nanmean() for name, values in losses.items()}
+        means["loss"] = torch.stack(losses["loss"]).mean()  # one that is NaN must be seen
         limit = config.optim.max_grad_norm
-        norm = float(whole(accelerator.clip_grad_norm_(self.model.parameters(), limit)))
-        fault = self.guard.judge(means["loss"], norm)
+        norm = whole(accelerator.clip_grad_norm_(self.model.parameters(), limit))
+        found = read(means, norm)
+        fault = self.guard.judge(found.loss, found.norm)
         if not fault:
             self.optimizer.step()
-        told = {name: float(value) for name, value in means.items()}
-        return StepResult(losses=told, grad_norm=norm, lr=lr, left_out=fault)
+        return StepResult(
+            losses=found.own, grad_norm=found.norms[0], lr=lr, left_out=fault, stops=found.stops
+        )

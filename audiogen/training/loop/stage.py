@@ -97,12 +97,14 @@ class StepResult:
         grad_norm: of the whole gradient, before it was clipped.
         lr: learning rate.
         left_out: why the weights stayed as they were; empty when they moved.
+        stops: whether a signal has asked any process to stop.
     """
 
     losses: Mapping[str, float]
     grad_norm: float
     lr: float
     left_out: str
+    stops: bool
 
     @property
     def metrics(self) -> dict[str, float]:

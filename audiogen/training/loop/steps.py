@@ -9,7 +9,7 @@ from audiogen.data.loading.loader import StepSampler, make_loader
 from audiogen.seeds import hashed_seed
 from audiogen.train_config import CodecTrainConfig, GeneratorTrainConfig
 from audiogen.training.checkpoint.resume import Resumable
-from audiogen.training.distributed.signals import Stopped, between_steps, stop_is_asked
+from audiogen.training.distributed.signals import Stopped, between_steps
 from audiogen.training.distributed.waiting import wait_for_all
 from audiogen.training.loop.divergence import BAD_STEPS
 from audiogen.training.loop.meter import Meter
@@ -55,7 +55,7 @@ def run_steps(
                     if learner.guard.bad_steps >= BAD_STEPS:
                         step = _roll_back(learner, run, state, result, tracker)
                         break
-                is_last, stops = step == config.steps, stop_is_asked(run.accelerator.device)
+                is_last, stops = step == config.steps, result.stops
                 if is_last or step % due.log_every == 0:
                     tracker.log(step, meter.take())
                 else:
