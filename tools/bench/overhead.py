@@ -32,7 +32,7 @@ from audiogen.training.loop import codec_loop, generator_loop
 from audiogen.training.loop.codec_loop import train_codec
 from audiogen.training.loop.divergence import Guard
 from audiogen.training.loop.generator_loop import train_generator
-from audiogen.training.loop.reading import Reading
+from audiogen.training.loop.reading import Reading, read
 from audiogen.training.loop.stage import Examples, StageRun
 from audiogen.training.loop.tracking import Tracker
 from audiogen.types import Batch, Conditions
@@ -122,7 +122,7 @@ def measure(
     """Return seconds of a step without its checkpoint, and of a checkpoint."""
     starts: list[float] = []
     saves = [0.0]
-    save, reading = Resumable.save, codec_loop.read
+    save, reading = Resumable.save, read
 
     def recording(*args: Any) -> Reading:
         starts.append(time.perf_counter())

@@ -73,4 +73,5 @@ class Whitening(nn.Module):
         floor = FLOOR * covariance.diagonal().mean() + torch.finfo(covariance.dtype).tiny
         floors = floor * torch.eye(len(covariance), device=covariance.device)
         # Without a look at what came of it, for which a device would be waited.
-        return torch.linalg.cholesky_ex(covariance + floors).L
+        factor: Tensor = torch.linalg.cholesky_ex(covariance + floors).L
+        return factor
