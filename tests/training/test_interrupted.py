@@ -65,6 +65,7 @@ def test_ctrl_c_to_training_and_its_workers_leaves_a_checkpoint_to_go_on_from(
 ) -> None:
     """A terminal sends it to every process in front, those that load sounds too."""
     words = [f"run_dir={tmp_path}", "data.num_workers=2", "train.codec.steps=5000"]
+    words += ["train.checkpoint_every=5000"]  # so that the only one is that of the signal
     start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
     start += "from audiogen.cli.main import main; main()"
     command = [sys.executable, "-c", start, "train", str(RECIPE), *words]
