@@ -1,4 +1,4 @@
-"""Classifier-free guidance with its refinements: the one formula."""
+"""Guidance away from a worse prediction, with its refinements: the one formula."""
 
 from __future__ import annotations
 
@@ -20,9 +20,14 @@ def joined(first: Context, second: Context) -> Context:
 
 
 class Guidance:
-    """Combines predictions with and without the prompt; one object per sampling run.
+    """Combines a prediction with a worse one; one object per sampling run.
 
-    With d = conditional - unconditional, the result is conditional + (scale - 1) d', where d' is d
+    The worse one is without the prompt (classifier-free guidance; Ho and Salimans 2022), or with it
+    by a network from which blocks are left out (Hyung et al. 2024, arXiv 2411.18664), a stand-in
+    for a worse model (Karras et al. 2024, arXiv 2406.02507), which leads to better sounds of the
+    same kind where the first leads to the most typical ones.
+
+    With d = conditional - worse, the result is conditional + (scale - 1) d', where d' is d
 
     - plus `guidance_momentum` times the d of the last evaluation (negative: away from it),
     - shortened to a root mean square of `guidance_norm`,
@@ -31,7 +36,7 @@ class Guidance:
     (adaptive projected guidance; Sadat et al. 2024, arXiv 2410.02416, alg. 1), and then
     `guidance_rescale` of the way brought back to the standard deviation of the conditional
     prediction (Lin et al. 2023, arXiv 2305.08891, eq. 15 and 16). With all of them at their
-    defaults it is uncond + scale (cond - uncond) (Ho and Salimans 2022).
+    defaults it is worse + scale (conditional - worse).
     """
 
     def __init__(self, sampling: ODESamplingConfig, mask: Tensor | None) -> None:
@@ -40,10 +45,10 @@ class Guidance:
         self._mask = None if mask is None else mask[:, None]
         self._running: Tensor | None = None
 
-    def __call__(self, conditional: Tensor, unconditional: Tensor, active: Tensor) -> Tensor:
+    def __call__(self, conditional: Tensor, worse: Tensor, active: Tensor) -> Tensor:
         """Guide predictions (B, D, L); items whose `active` (B,) is False stay conditional."""
         config = self._sampling
-        difference = conditional - unconditional
+        difference = conditional - worse
         if config.guidance_momentum:
             if self._running is not None:
                 difference = difference + config.guidance_momentum * self._running

@@ -17,7 +17,8 @@ class SamplingConfig(Config):
 
     type: str
     guidance_scale: float = Field(default=3.0, ge=0, le=30)
-    """s in uncond + s (cond - uncond); 1 is off."""
+    """s in worse + s (conditional - worse); 1 is off. The worse prediction is the one without the
+    prompt, or what `guidance_skips` says."""
     recognised: float = Field(default=0.0, ge=0, le=1)
     """How probably the recogniser that is published with a model has to hear what a prompt names;
     a take of which it does not is made again with another seed. 0 takes each as it comes, and so
@@ -34,6 +35,9 @@ class ODESamplingConfig(SamplingConfig):
     """pingpong is stochastic, for few-step models; the others solve the ODE."""
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     """Part of the noise levels, from 0 (data) to 1 (noise), in which guidance acts."""
+    guidance_skips: tuple[int, ...] = ()
+    """Blocks of the network, of which the first is 0, without which the prediction is made that
+    guidance leads away from; () is the whole network without the prompt."""
     guidance_rescale: float = Field(default=0.0, ge=0, le=1)
     """How far the standard deviation of the unguided prediction is restored; 0 is off."""
     guidance_parallel: float = Field(default=1.0, ge=0, le=1)

@@ -99,6 +99,7 @@ class DiT(nn.Module):
         context: Context,
         *,
         given: tuple[Tensor, Tensor] | None = None,
+        left_out: Tensor | None = None,
     ) -> Tensor:
         """Run the network.
 
@@ -109,6 +110,7 @@ class DiT(nn.Module):
             context: of width `dim`.
             given: latents (B, D, L), and where (B, L) they are given to the network as they are;
                 for a network with `infill`.
+            left_out: (B, depth), True where an item passes a block by; None is nowhere.
 
         Returns:
             (B, D, L), zero at initialisation.
@@ -125,11 +127,12 @@ class DiT(nn.Module):
             pair = torch.cat([latents * where[:, None], where[:, None].to(latents)], dim=1)
             y = y + self.given(self._to_tokens(pair, mask)[0])
         allowed = None if token_mask is None else token_mask[:, None, None]
-        for block in self.blocks:
-            y = block(y, modulation, table, allowed, context)
+        for index, block in enumerate(self.blocks):
+            out = block(y, modulation, table, allowed, context)
+            y = out if left_out is None else torch.where(left_out[:, index, None, None], y, out)
         shift, scale = self.final(signal)[:, None].chunk(2, dim=-1)
-        out: Tensor = self.head(self.norm(y) * (1 + scale) + shift)
-        frames = out.reshape(len(x), -1, x.shape[1])  # (B, tokens * patch_frames, D)
+        patches: Tensor = self.head(self.norm(y) * (1 + scale) + shift)
+        frames = patches.reshape(len(x), -1, x.shape[1])  # (B, tokens * patch_frames, D)
         return frames[:, : x.shape[2]].transpose(1, 2)
 
     def _to_tokens(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:

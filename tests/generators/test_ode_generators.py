@@ -1,5 +1,6 @@
 """What diffusion and flow promise beyond the contract of every generator."""
 
+import itertools
 import math
 from dataclasses import replace
 from typing import get_args
@@ -94,13 +95,14 @@ def test_the_prompt_matters_and_guidance_of_one_is_unguided(generator: LatentGen
     assert not torch.allclose(one, free, atol=1e-3)
 
 
+@pytest.mark.parametrize("skips", [(), (1,)], ids=str)
 @pytest.mark.parametrize("solver", get_args(SolverName))
 def test_a_batch_of_mixed_lengths_samples_each_as_if_alone(
-    generator: LatentGenerator, solver: SolverName
+    generator: LatentGenerator, solver: SolverName, skips: tuple[int, ...]
 ) -> None:
     generator.eval()
     conditions, lengths, seeds = make_conditions(4), [WINDOW, 7, 3 * WINDOW + 1, 12], [1, 2, 3, 4]
-    sampling = ODESamplingConfig(steps=3, solver=solver, guidance_scale=2.0)
+    sampling = ODESamplingConfig(steps=3, solver=solver, guidance_scale=2.0, guidance_skips=skips)
     together = generator.sample(conditions, lengths, sampling=sampling, seeds=seeds)
     assert together.shape[-1] == max(lengths)
     for index, length in enumerate(lengths):
@@ -130,6 +132,40 @@ def test_a_negative_prompt_leads_away_from_it(generator: LatentGenerator) -> Non
     same = generator.sample(conditions, WINDOW, sampling=SAMPLING, seeds=seeds, negative=conditions)
     unguided = generator.sample(conditions, WINDOW, sampling=off, seeds=seeds)
     torch.testing.assert_close(same, unguided, atol=1e-4, rtol=1e-4)
+
+
+def test_guidance_leads_away_from_the_network_without_a_block(generator: LatentGenerator) -> None:
+    """With a scale of 0 all that is left is the prediction that it leads away from."""
+    generator.eval()
+    conditions, seeds = make_conditions(2), [1, 2]
+
+    def sample(scale: float, *skips: int) -> Tensor:
+        sampling = ODESamplingConfig(steps=3, guidance_scale=scale, guidance_skips=skips)
+        return generator.sample(conditions, [WINDOW, 9], sampling=sampling, seeds=seeds)
+
+    plain, guided, worse = sample(1.0, 1), sample(2.0, 1), sample(0.0, 1)
+    torch.testing.assert_close(plain, sample(1.0))
+    for one, other in itertools.combinations([plain, guided, worse, sample(2.0)], 2):
+        assert not torch.allclose(one, other, atol=1e-3)
+    generator.get_submodule("network.blocks").pop(1)
+    torch.testing.assert_close(worse, sample(1.0), atol=1e-4, rtol=1e-4)
+
+
+def test_away_from_a_negative_prompt_without_a_block(generator: LatentGenerator) -> None:
+    generator.eval()
+    conditions, negative = make_conditions(2), make_conditions(2)
+    sampling = ODESamplingConfig(steps=3, guidance_scale=0.0, guidance_skips=(0,))
+    wanted = {"num_frames": WINDOW, "seeds": [1, 2]}
+    away = generator.sample(conditions, sampling=sampling, negative=negative, **wanted)
+    torch.testing.assert_close(away, generator.sample(negative, sampling=sampling, **wanted))
+
+
+def test_a_block_that_is_not_there_cannot_be_left_out(generator: LatentGenerator) -> None:
+    for index in (2, -1):
+        sampling = ODESamplingConfig(guidance_skips=(index,))
+        with pytest.raises(ValueError, match=f"no block {index}\\n.*0 to 1") as refused:
+            generator.sample(make_conditions(1), WINDOW, sampling=sampling, seeds=[1])
+        assert "guidance_skips" in str(refused.value)
 
 
 @pytest.mark.parametrize("num_frames", [WINDOW, 3 * WINDOW])

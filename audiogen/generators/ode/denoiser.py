@@ -10,9 +10,11 @@ from torch import Tensor
 
 from audiogen.conditioning.conditioner import Conditioner
 from audiogen.generators.base import LatentGenerator
-from audiogen.generators.config import NetworkConfig
+from audiogen.generators.config import GeneratorConfig, NetworkConfig
 from audiogen.generators.ode.infill import InfillConfig
 from audiogen.generators.ode.scene import Scene
+from audiogen.generators.request import of_kind
+from audiogen.generators.sampling import ODESamplingConfig, SamplingConfig
 from audiogen.generators.solvers import shifted
 from audiogen.nn.dit import DiT
 from audiogen.types import LatentSpec
@@ -62,6 +64,17 @@ class Denoiser(LatentGenerator):
             infill=config.infill.is_on,
         )
 
+    @classmethod
+    def check_sampling(cls, config: GeneratorConfig, sampling: SamplingConfig) -> None:
+        """Raise ValueError when `sampling` leaves out blocks that the network does not have."""
+        skips = of_kind(ODESamplingConfig, sampling).guidance_skips
+        depth = config.depth if isinstance(config, ODEConfig) else 0
+        if beyond := [index for index in skips if not 0 <= index < depth]:
+            raise ValueError(
+                f"sample.guidance_skips: there is no block {beyond[0]}\n"
+                f"  the network has the blocks 0 to {depth - 1} (generator.depth={depth})"
+            )
+
     @property
     def highest_level(self) -> float:
         """The level of noise where sampling starts."""
@@ -74,6 +87,13 @@ class Denoiser(LatentGenerator):
     @abstractmethod
     def denoise(self, x: Tensor, t: Tensor, scene: Scene) -> Tensor:
         """Estimate clean latents (B, D, L) from noisy x (B, D, L) at times t (B,)."""
+
+    def predict(self, x: Tensor, level: Tensor, scene: Scene) -> Tensor:
+        """What the network gives, float32 (B, D, L), of scaled x and levels (B,) of order one."""
+        out: Tensor = self.network(
+            x, level, scene.mask, scene.context, given=scene.given, left_out=scene.left_out
+        )
+        return out.float()
 
     @abstractmethod
     def time_at(self, level: Tensor) -> Tensor:

@@ -47,9 +47,7 @@ class DiffusionGenerator(ODEGenerator):
         sigma_data = self.config.sigma_data
         c_skip, c_out, c_in = preconditioning(t[:, None, None], sigma_data)
         level = 2 * t / (t + sigma_data) - 1
-        raw = self.network(c_in * x, level, scene.mask, scene.context, given=scene.given)
-        denoised: Tensor = c_skip * x + c_out * raw.float()
-        return denoised
+        return c_skip * x + c_out * self.predict(c_in * x, level, scene)
 
     def weight(self, t: Tensor) -> Tensor:
         """1 / c_out^2, with which the error of D is that of the network."""

@@ -35,8 +35,7 @@ class FlowGenerator(ODEGenerator):
 
     def denoise(self, x: Tensor, t: Tensor, scene: Scene) -> Tensor:
         """Estimate clean latents (B, D, L) from x (B, D, L) at times t (B,)."""
-        v: Tensor = self.network(x, 2 * t - 1, scene.mask, scene.context, given=scene.given)
-        return x - t[:, None, None] * v.float()
+        return x - t[:, None, None] * self.predict(x, 2 * t - 1, scene)
 
     def weight(self, t: Tensor) -> Tensor:
         """1 / t^2, with which the error of D is that of the velocity (Lipman et al., eq. 14)."""

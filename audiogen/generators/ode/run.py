@@ -90,10 +90,7 @@ class Run:
             known=known if keep is not None else None,
             keep=keep,
         )
-        double = single
-        if sampling.guidance_scale != 1:
-            opposite = request.negative or request.conditions.without_prompt()
-            double = single.beside(generator.conditioner(opposite))
+        double = single if sampling.guidance_scale == 1 else self._beside_the_worse(single)
         guidance = Guidance(sampling, mask)
         # Beyond all times at the very end, where rounding must not cut the first one off.
         low, high = (
@@ -108,8 +105,8 @@ class Run:
             active = (t >= low) & (t <= high) & (sampling.guidance_scale != 1)
             if bool(active.any()):
                 both = self._denoised(torch.cat([x, x]), torch.cat([t, t]), double, turn)
-                conditional, unconditional = both.chunk(2)
-                denoised = guidance(conditional, unconditional, active)
+                conditional, worse = both.chunk(2)
+                denoised = guidance(conditional, worse, active)
             else:
                 denoised = self._denoised(x, t, single, turn)
             if keep is not None and known is not None:
@@ -117,6 +114,15 @@ class Run:
             return (x - denoised) / t[:, None, None]
 
         return drift
+
+    def _beside_the_worse(self, scene: Scene) -> Scene:
+        """The scene, and in its second half what guidance leads away from."""
+        generator, request, skips = self.generator, self.request, self.sampling.guidance_skips
+        conditions = request.conditions
+        opposite = request.negative or (conditions if skips else conditions.without_prompt())
+        skipped = [index in skips for index in range(len(generator.network.blocks))]
+        left_out = torch.tensor(skipped, device=request.device) if skips else None
+        return scene.beside(generator.conditioner(opposite), left_out)
 
     def _denoised(self, x: Tensor, t: Tensor, scene: Scene, turn: float | None) -> Tensor:
         """D(x; t) over windows, which begin at the part `turn` of a ring."""

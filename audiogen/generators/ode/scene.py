@@ -21,12 +21,14 @@ class Scene(Items):
         mask: (B, L), True where a frame is real; None is everywhere.
         known: latents (B, D, L) that are given where `keep` is True; None when nothing is.
         keep: (B, L); None when nothing is given.
+        left_out: (B, depth), True where an item passes a block of the network by; None is nowhere.
     """
 
     context: Context
     mask: Tensor | None = None
     known: Tensor | None = None
     keep: Tensor | None = None
+    left_out: Tensor | None = None
 
     @property
     def given(self) -> tuple[Tensor, Tensor] | None:
@@ -41,9 +43,18 @@ class Scene(Items):
             mask=None if self.mask is None else self.mask[rows, frames],
             known=None if self.known is None else self.known[rows, :, frames].transpose(1, 2),
             keep=None if self.keep is None else self.keep[rows, frames],
+            left_out=None if self.left_out is None else self.left_out[items],
         )
 
-    def beside(self, other: Context) -> Scene:
-        """A scene of twice the items: these, and the same with another context."""
+    def beside(self, other: Context, left_out: Tensor | None = None) -> Scene:
+        """A scene of twice the items: these, and the same with another context.
+
+        Args:
+            other: of the second ones.
+            left_out: (depth,), True for the blocks that the second ones pass by.
+        """
         twice = self.changed(lambda tensor: torch.cat([tensor, tensor]))
-        return replace(twice, context=joined(self.context, other))
+        if left_out is not None:
+            rows = torch.stack([torch.zeros_like(left_out), left_out])
+            left_out = rows.repeat_interleave(len(other.vector), dim=0)
+        return replace(twice, context=joined(self.context, other), left_out=left_out)
