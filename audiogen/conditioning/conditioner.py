@@ -213,9 +213,8 @@ class Conditioner(nn.Module):
         if not self.training:
             return values
         share, always = self.config.control_dropout, {*CONTROL_RANGES, *self.config.defaults}
-        numbers = rand(
-            (len(absent), 2 + len(values)), absent.device
-        )  # at once: a draw has its cost
+        # At once: on a device each draw is a launch.
+        numbers = rand((len(absent), 2 + len(values)), absent.device)
         alone, part, *chances = numbers.unbind(dim=1)
         asked = part.masked_fill(alone < WORDS_ALONE, 1.0) * (share > 0)
         kept = {}
