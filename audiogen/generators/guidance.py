@@ -22,10 +22,10 @@ def joined(first: Context, second: Context) -> Context:
 class Guidance:
     """Combines a prediction with a worse one; one object per sampling run.
 
-    The worse one is without the prompt (classifier-free guidance; Ho and Salimans 2022), or with it
-    by a network from which blocks are left out (Hyung et al. 2024, arXiv 2411.18664), a stand-in
-    for a worse model (Karras et al. 2024, arXiv 2406.02507), which leads to better sounds of the
-    same kind where the first leads to the most typical ones.
+    The worse one is without the prompt (classifier-free guidance; Ho and Salimans 2022), away from
+    which sounds are more typical of it. It may also be by a network from which blocks are left out
+    (Hyung et al. 2024, arXiv 2411.18664), a stand-in for a worse model (Karras et al. 2024, arXiv
+    2406.02507), away from which sounds are better.
 
     With d = conditional - worse, the result is conditional + (scale - 1) d', where d' is d
 

@@ -17,8 +17,8 @@ class SamplingConfig(Config):
 
     type: str
     guidance_scale: float = Field(default=3.0, ge=0, le=30)
-    """s in worse + s (conditional - worse); 1 is off. The worse prediction is the one without the
-    prompt, or what `guidance_skips` says."""
+    """s in worse + s (conditional - worse), where the worse prediction is without the prompt; 1 is
+    off."""
     recognised: float = Field(default=0.0, ge=0, le=1)
     """How probably the recogniser that is published with a model has to hear what a prompt names;
     a take of which it does not is made again with another seed. 0 takes each as it comes, and so
@@ -36,8 +36,8 @@ class ODESamplingConfig(SamplingConfig):
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     """Part of the noise levels, from 0 (data) to 1 (noise), in which guidance acts."""
     guidance_skips: tuple[int, ...] = ()
-    """Blocks of the network, of which the first is 0, without which the prediction is made that
-    guidance leads away from; () is the whole network without the prompt."""
+    """Blocks of the network, of which the first is 0, that the prediction without the prompt has to
+    do without as well."""
     guidance_rescale: float = Field(default=0.0, ge=0, le=1)
     """How far the standard deviation of the unguided prediction is restored; 0 is off."""
     guidance_parallel: float = Field(default=1.0, ge=0, le=1)

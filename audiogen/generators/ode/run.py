@@ -118,8 +118,7 @@ class Run:
     def _beside_the_worse(self, scene: Scene) -> Scene:
         """The scene, and in its second half what guidance leads away from."""
         generator, request, skips = self.generator, self.request, self.sampling.guidance_skips
-        conditions = request.conditions
-        opposite = request.negative or (conditions if skips else conditions.without_prompt())
+        opposite = request.negative or request.conditions.without_prompt()
         skipped = [index in skips for index in range(len(generator.network.blocks))]
         left_out = torch.tensor(skipped, device=request.device) if skips else None
         return scene.beside(generator.conditioner(opposite), left_out)
