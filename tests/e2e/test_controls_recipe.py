@@ -148,7 +148,7 @@ def controlled(run: Path, sounds: Path, *overrides: str) -> ExperimentConfig:
             f"codec={codec} vocoder: griffin_lim}}",
             "generator={type: diffusion, dim: 64, depth: 2, num_heads: 2}",
             "generator.conditioner.controls=[brightness]",
-            "train.generator={steps: 300, batch_size: 16, ema_decay: 0.97,"
+            "train.generator={steps: 600, batch_size: 16, ema_decay: 0.97,"
             " optim: {lr: 2.0e-3, warmup_steps: 10}}",
             "train.log_every=100",
             "train.checkpoint_every=1000",
