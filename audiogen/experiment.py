@@ -226,8 +226,12 @@ def load_config(
     path = RunFolder(recipe).config if recipe.is_dir() else recipe
     config = read_config(ExperimentConfig, path, overrides, derived=True)
     found: dict[str, Any] = {}
-    # Both look at the recipe as it was read: only there it is known what it leaves open.
-    for key, find in (("codec.path", _found_codec), ("start", _found_start)):
+    # All look at the recipe as it was read: only there it is known what it leaves open.
+    for key, find in (
+        ("codec.path", _found_codec),
+        ("train.codec.start", _found_codec_start),
+        ("start", _found_start),
+    ):
         try:
             found |= find(config)
         except (OSError, ValueError) as error:
@@ -258,6 +262,16 @@ def _require_as_asked(codec: Mapping[str, Any], overrides: Sequence[str]) -> Non
                 f"codec.{name}={asked[name]}: the codec at {codec['path']} has {codec[name]}\n"
                 "  leave it out, or train a codec: make recipe-diffusion-scratch, recipe-rvq"
             )
+
+
+def _found_codec_start(config: ExperimentConfig) -> dict[str, Any]:
+    """The training's settings with the digest of the codec that it starts from."""
+    start = config.train.codec.start
+    if start is None or start.digest or config.codec.folder is not None:
+        return {}
+    found = start.model_copy(update={"digest": codec_digest(start.folder)})
+    codec = config.train.codec.model_copy(update={"start": found})
+    return {"train": config.train.model_copy(update={"codec": codec}).model_dump(mode="json")}
 
 
 def _found_start(config: ExperimentConfig) -> dict[str, Any]:

@@ -111,6 +111,9 @@ def first_few(texts: Sequence[str], between: str) -> str:
 def _own_settings(config: ExperimentConfig, stage: str) -> dict[str, Any]:
     """What the product of a stage depends on beside the sounds."""
     tree = config.model_dump(mode="json")
+    codec_start = config.train.codec.start
+    if codec_start is not None:
+        tree["train"]["codec"]["start"] = codec_start.digest  # it may have moved
     settings: dict[str, Any] = {
         "seed": config.seed,
         "codec": config.codec.model_dump(mode="json", exclude={"path"}),  # it may have moved

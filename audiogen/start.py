@@ -1,12 +1,16 @@
-"""Where a generator's training begins: with random weights, or with those of a trained model."""
+"""Where training begins: with random weights, or with those of a trained model or codec."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from pydantic import BeforeValidator
 
+from audiogen.codecs import Codec, load_codec
+from audiogen.codecs.saved import codec_digest, find_codec
+from audiogen.codecs.trunk_config import TrunkCodecConfig
 from audiogen.generators import GeneratorConfig, LatentGenerator
 from audiogen.run_folder import WEIGHTS, find_model, model_digest, require_same
 from audiogen.schema import Config, UserPath
@@ -43,6 +47,28 @@ class StartConfig(Config):
         return folder
 
 
+class CodecStartConfig(Config):
+    """A codec with whose trunk the training of another one begins; it is only read."""
+
+    path: UserPath
+    """A run folder, a model folder, the codec's own, or the name of a model of the library."""
+    digest: str = ""
+    """Names the codec's files; another codec at `path` is refused. Empty until it is found."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the codec lies.
+
+        Raises:
+            FileNotFoundError: there is none at `path`.
+            ValueError: it is another one than `digest` names, or not sealed.
+        """
+        folder = find_codec(self.path)
+        if self.digest:
+            require_same(folder, "codec", self.digest, codec_digest(folder))
+        return folder
+
+
 def _as_block(value: Any) -> Any:
     """Let a path stand for the block, and a word for none."""
     if value == SCRATCH:
@@ -51,6 +77,7 @@ def _as_block(value: Any) -> Any:
 
 
 AnyStart = Annotated[StartConfig | None, BeforeValidator(_as_block)]
+AnyCodecStart = Annotated[CodecStartConfig | None, BeforeValidator(_as_block)]
 
 
 def like_start(own: GeneratorConfig, trained: GeneratorConfig) -> dict[str, Any]:
@@ -86,3 +113,37 @@ def begin_from(generator: LatentGenerator, folder: Path) -> None:
             " or take start=scratch"
         )
     generator.load_state_dict(weights)
+
+
+def begin_codec_from(codec: Codec, folder: Path) -> None:
+    """Give the trunk of a codec the weights of that of the codec in `folder`.
+
+    The two may have other latents: the layers that lead into them and out of them, whose sizes
+    these decide, begin anew.
+
+    Raises:
+        ValueError: the trunks are of other settings, or one of the codecs has none.
+    """
+    known = load_codec(folder)
+    if not isinstance(codec.config, TrunkCodecConfig) or not isinstance(
+        known.config, TrunkCodecConfig
+    ):
+        raise ValueError(
+            f"train.codec.start: {folder}: of types {codec.config.type} and {known.config.type},"
+            " which have no trunk in common\n"
+            "  take train.codec.start=scratch"
+        )
+    for name in ("sample_rate", "audio_channels", "hop_length", "trunk"):
+        own, theirs = getattr(codec.config, name), getattr(known.config, name)
+        if own != theirs:
+            raise ValueError(
+                f"train.codec.start: {folder}: codec.{name} is another one there\n"
+                f"  here {own!r}, there {theirs!r}\n"
+                "  take train.codec.start=scratch, or leave it as it is there"
+            )
+    own_weights = codec.get_submodule("trunk").state_dict()
+    weights = known.get_submodule("trunk").state_dict()
+    with torch.no_grad():
+        for name, tensor in own_weights.items():
+            if weights[name].shape == tensor.shape:
+                tensor.copy_(weights[name])

@@ -10,6 +10,7 @@ from audiogen.codecs.discriminators import DiscriminatorConfig
 from audiogen.codecs.losses import SpectralLossConfig
 from audiogen.generators import ODESamplingConfig
 from audiogen.schema import Config
+from audiogen.start import AnyCodecStart
 
 Schedule = Literal["constant", "cosine", "linear", "wsd"]
 Beta = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
@@ -45,6 +46,9 @@ class OptimConfig(Config):
 class CodecTrainConfig(Config):
     """Training of the codec."""
 
+    start: AnyCodecStart = None
+    """A codec, such as base or runs/diffusion, whose trunk's weights training begins with; None or
+    scratch begins with random ones."""
     steps: int = Field(default=1000, ge=1)
     batch_size: int = Field(default=16, ge=1)
     """Over all processes."""

@@ -41,6 +41,7 @@ SAME_ROW = {
     ("run_folder", "seal"),  # the names of weights come from seals
     ("experiment", "train_config"),
     ("experiment", "start"),  # where training begins is a setting
+    ("train_config", "start"),
     ("pages", "audio"),  # spectrograms are drawn of sounds
 }
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "misc", "core", "base_utils"}

@@ -167,9 +167,23 @@ def mix_card(config: ModelConfig, base: str, parts: Sequence[tuple[str, float]])
     )
 
 
-def codec_card(config: ExperimentConfig, rows: Sequence[ManifestRow]) -> str:
-    """Return README.md of the folder of a codec that was trained here."""
-    return TEXTS["codec"].format(config=config, sounds=_sounds(rows, config.terms))
+def codec_card(
+    config: ExperimentConfig,
+    rows: Sequence[ManifestRow],
+    before: Sequence[Mapping[str, str]] = (),
+) -> str:
+    """Return README.md of the folder of a codec that was trained here.
+
+    Args:
+        config: The settings of the experiment.
+        rows: The training files.
+        before: What the codec that training began from had learnt from.
+    """
+    start = config.train.codec.start
+    name = "" if start is None else start.path.name
+    return TEXTS["codec"].format(
+        config=config, sounds=_sounds(rows, config.terms), start=_start(name, before)
+    )
 
 
 def _controls(config: ModelConfig) -> str:

@@ -29,6 +29,7 @@ from audiogen.limits import MIN_SECONDS
 from audiogen.locking import hold
 from audiogen.model_folder import Model, write_model
 from audiogen.pipeline import Pipeline
+from audiogen.provenance.attribution import ATTRIBUTION_FILE
 from audiogen.provenance.card import (
     codec_card,
     documents,
@@ -41,7 +42,7 @@ from audiogen.run_folder import WEIGHTS, WORDS, write_documents
 from audiogen.seal import MANIFEST, require_whole
 from audiogen.seeds import hashed_seed
 from audiogen.stage_settings import is_done, stage_settings, write_settings
-from audiogen.start import begin_from
+from audiogen.start import begin_codec_from, begin_from
 from audiogen.storage import digest_of, publish_folder, sha256_file
 from audiogen.training.allocator import keep_freed_memory
 from audiogen.training.distil import PathDataset, collate_paths, write_paths
@@ -93,7 +94,10 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
             _take_codec(config, config.codec.folder)
         return
     torch.manual_seed(hashed_seed("weights", config.seed))
-    codec = build_codec(config.codec)
+    codec, start = build_codec(config.codec), config.train.codec.start
+    if start is not None:
+        require_allowed(_told_by(start.folder), config.terms, key="train.codec.start")
+        begin_codec_from(codec, start.folder)
     rows, folder = read_split(config.run.manifest, "train"), config.sounds
     spec = codec.spec
     frames = spec.num_frames(config.train.codec.crop_seconds)
@@ -127,9 +131,20 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
     with publish_folder(config.run.model("codec")) as model:
         save_codec(model, codec)
         if codec.trainable:
-            card = codec_card(config, rows)
-            write_documents(model, documents(config.name, card, rows, config.terms))
+            before = [] if start is None else learnt_before(_told_by(start.folder), rows)
+            card = codec_card(config, rows, before)
+            write_documents(model, documents(config.name, card, rows, config.terms, before))
         write_settings(model, config, "codec")
+
+
+def _told_by(codec: Path) -> Path:
+    """The folder that tells of a codec's sounds: its own, or that of the model that it is part of.
+
+    A model's codec learnt from the sounds of the model, where it does not say otherwise.
+    """
+    if (codec / ATTRIBUTION_FILE).is_file() or read_codec_config(codec).origin:
+        return codec
+    return codec.parent if (codec.parent / WEIGHTS).is_file() else codec
 
 
 def _take_codec(config: ExperimentConfig, folder: Path) -> None:
@@ -139,10 +154,7 @@ def _take_codec(config: ExperimentConfig, folder: Path) -> None:
         for name in (*FILES, MANIFEST):
             shutil.copyfile(folder / name, model / name)
         if not read_codec_config(folder).origin:  # else others trained it, on what they know
-            # A model's codec learnt from the sounds of the model, where it does not say otherwise.
-            if (folder.parent / WEIGHTS).is_file():
-                write_documents(model, {}, origin=folder.parent)
-            write_documents(model, {}, origin=folder)
+            write_documents(model, {}, origin=_told_by(folder))
         require_allowed(model, config.terms, key="codec.path")
         write_settings(model, config, "codec")
     _log.info("codec: taken from %s", folder)
