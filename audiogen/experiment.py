@@ -146,7 +146,6 @@ class ExperimentConfig(Config):
                     f"sample.type={self.sample.type}: generator.type={self.generator.type}"
                     f" takes {generator.sampling.model_fields['type'].default}"
                 )
-            generator.check_sampling(self.generator, self.sample)
             if self.distil is not None and not issubclass(generator, HasPaths):
                 raise ValueError("distil: only diffusion and flow have paths to learn from")
         return self

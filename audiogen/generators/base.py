@@ -113,15 +113,9 @@ class LatentGenerator(nn.Module, ABC):
         self.check(request)
         return request.finite(self.draw(request))
 
-    @classmethod
-    def check_sampling(cls, config: GeneratorConfig, sampling: SamplingConfig) -> None:
-        """Raise ValueError when `sampling` is not for a generator of this configuration."""
-        del config
-        of_kind(cls.sampling, sampling)
-
     def check(self, request: Request) -> None:
         """Raise ValueError when a request asks for what this generator cannot do."""
-        self.check_sampling(self.config, request.sampling)
+        of_kind(self.sampling, request.sampling)
         keep, kind = request.start.keep, self.config.type
         if request.ring and not self.loops:
             raise ValueError(

@@ -35,9 +35,9 @@ class ODESamplingConfig(SamplingConfig):
     """pingpong is stochastic, for few-step models; the others solve the ODE."""
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     """Part of the noise levels, from 0 (data) to 1 (noise), in which guidance acts."""
-    guidance_skips: tuple[int, ...] = ()
-    """Blocks of the network, of which the first is 0, that the prediction without the prompt has to
-    do without as well."""
+    guidance_skips: float = Field(default=0.0, ge=0, le=1)
+    """Share of the network's blocks, of those in its middle, that the prediction without the prompt
+    has to do without as well."""
     guidance_rescale: float = Field(default=0.0, ge=0, le=1)
     """How far the standard deviation of the unguided prediction is restored; 0 is off."""
     guidance_parallel: float = Field(default=1.0, ge=0, le=1)

@@ -10,11 +10,9 @@ from torch import Tensor
 
 from audiogen.conditioning.conditioner import Conditioner
 from audiogen.generators.base import LatentGenerator
-from audiogen.generators.config import GeneratorConfig, NetworkConfig
+from audiogen.generators.config import NetworkConfig
 from audiogen.generators.ode.infill import InfillConfig
 from audiogen.generators.ode.scene import Scene
-from audiogen.generators.request import of_kind
-from audiogen.generators.sampling import ODESamplingConfig, SamplingConfig
 from audiogen.generators.solvers import shifted
 from audiogen.nn.dit import DiT
 from audiogen.types import LatentSpec
@@ -63,17 +61,6 @@ class Denoiser(LatentGenerator):
             config.frames_per_token(spec),
             infill=config.infill.is_on,
         )
-
-    @classmethod
-    def check_sampling(cls, config: GeneratorConfig, sampling: SamplingConfig) -> None:
-        """Raise ValueError when `sampling` leaves out blocks that the network does not have."""
-        skips = of_kind(ODESamplingConfig, sampling).guidance_skips
-        depth = config.depth if isinstance(config, ODEConfig) else 0
-        if beyond := [index for index in skips if not 0 <= index < depth]:
-            raise ValueError(
-                f"sample.guidance_skips: there is no block {beyond[0]}\n"
-                f"  the network has the blocks 0 to {depth - 1} (generator.depth={depth})"
-            )
 
     @property
     def highest_level(self) -> float:

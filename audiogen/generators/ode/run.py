@@ -117,10 +117,13 @@ class Run:
 
     def _beside_the_worse(self, scene: Scene) -> Scene:
         """The scene, and in its second half what guidance leads away from."""
-        generator, request, skips = self.generator, self.request, self.sampling.guidance_skips
+        generator, request = self.generator, self.request
         opposite = request.negative or request.conditions.without_prompt()
-        skipped = [index in skips for index in range(len(generator.network.blocks))]
-        left_out = torch.tensor(skipped, device=request.device) if skips else None
+        depth = len(generator.network.blocks)
+        count = round(self.sampling.guidance_skips * depth)
+        first = (depth - count) // 2
+        skipped = [first <= index < first + count for index in range(depth)]
+        left_out = torch.tensor(skipped, device=request.device) if count else None
         return scene.beside(generator.conditioner(opposite), left_out)
 
     def _denoised(self, x: Tensor, t: Tensor, scene: Scene, turn: float | None) -> Tensor:
