@@ -39,7 +39,7 @@ def scale(way: float | None) -> Markup:
     """Draw where the takes lie from the real floor (0) to the noise ceiling (1)."""
     if way is None:
         return tag("span", "no scale: noise is not above the real floor", class_="quiet")
-    text = f"{100 * way:.0f} % of the way from real to noise"
+    text = f"{round(100 * way)} % of the way from real to noise"
     return tag(
         "div", tag("i"), class_="scale", style=f"--at:{percent(way)}", role="img", aria_label=text
     )

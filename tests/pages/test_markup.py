@@ -1,6 +1,6 @@
 import pytest
 
-from audiogen.pages.charts import line_chart
+from audiogen.pages.charts import line_chart, scale
 from audiogen.pages.markup import DASH, join, number, tag
 
 EVIL = "<script>alert(1)</script>"
@@ -29,3 +29,9 @@ def test_line_chart_of_any_values_is_finite(values: list[float]) -> None:
     chart = line_chart("loss", {"loss": list(enumerate(values))})
     assert "nan" not in chart
     assert "inf" not in chart
+
+
+def test_takes_that_are_no_worse_than_recordings_are_at_nought() -> None:
+    assert "0 % of the way" in scale(-0.0004)
+    assert "-0 %" not in scale(-0.0004)
+    assert "7 % of the way" in scale(0.0666)

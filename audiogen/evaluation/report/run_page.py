@@ -180,7 +180,7 @@ def _key_figures(run: RunFiles) -> list[tuple[str, str]]:
     if takes is not None:
         way = takes.frechet.all.way_to_noise if takes.frechet else None
         if way is not None:
-            figures.append((f"{100 * way:.0f} %", "of the way from real to noise (Fréchet)"))
+            figures.append((f"{round(100 * way)} %", "of the way from real to noise (Fréchet)"))
         if takes.seconds_per_take is not None:
             figures.append((f"{number(takes.seconds_per_take, 2)} s", "to make a take"))
     if run.scores.codec is not None:
