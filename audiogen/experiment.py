@@ -23,7 +23,7 @@ from audiogen.generators.abilities import HasPaths
 from audiogen.limits import MAX_SEED, MAX_WINDOWS, MIN_SECONDS
 from audiogen.run_folder import CONFIG, RunFolder, model_digest
 from audiogen.schema import Config, ConfigError, UserPath, by_type, parse_config, read_config
-from audiogen.start import AnyStart, like_start
+from audiogen.start import AnyStart, like_start, require_same_trunk
 from audiogen.storage import digest_of
 from audiogen.train_config import DistilConfig, TrainConfig
 from audiogen.trees import parse_overrides
@@ -268,6 +268,7 @@ def _found_codec_start(config: ExperimentConfig) -> dict[str, Any]:
     start = config.train.codec.start
     if start is None or start.digest or config.codec.folder is not None:
         return {}
+    require_same_trunk(config.codec, start.folder)
     found = start.model_copy(update={"digest": codec_digest(start.folder)})
     codec = config.train.codec.model_copy(update={"start": found})
     return {"train": config.train.model_copy(update={"codec": codec}).model_dump(mode="json")}

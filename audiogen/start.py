@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import BeforeValidator
 
-from audiogen.codecs import Codec, load_codec
+from audiogen.codecs import Codec, CodecConfig, load_codec, read_codec_config
 from audiogen.codecs.saved import codec_digest, find_codec
 from audiogen.codecs.trunk_config import TrunkCodecConfig
 from audiogen.generators import GeneratorConfig, LatentGenerator
@@ -115,6 +115,33 @@ def begin_from(generator: LatentGenerator, folder: Path) -> None:
     generator.load_state_dict(weights)
 
 
+def require_same_trunk(own: CodecConfig, folder: Path) -> None:
+    """Raise ValueError unless the codec in `folder` has the trunk that `own` describes."""
+    known = read_codec_config(folder)
+    if not isinstance(own, TrunkCodecConfig) or not isinstance(known, TrunkCodecConfig):
+        raise ValueError(
+            f"{folder}: of types {own.type} and {known.type}, which have no trunk in common\n"
+            "  take train.codec.start=scratch"
+        )
+    here, there = _shape(own), _shape(known)
+    for name, value in here.items():
+        if value != there.get(name):
+            raise ValueError(
+                f"{folder}: codec.{name} is {there.get(name, 'absent')} there, and {value} here\n"
+                "  take train.codec.start=scratch, or leave it as it is there"
+            )
+
+
+def _shape(config: TrunkCodecConfig) -> dict[str, Any]:
+    """What decides which weights a trunk has and what they mean, by the keys of the settings."""
+    sound = {name: getattr(config, name) for name in ("sample_rate", "audio_channels")}
+    trunk = config.trunk.model_dump(mode="json")
+    inner = {
+        f"trunk.{name}": trunk[name] for name in sorted(trunk, key=lambda name: name != "type")
+    }
+    return {**sound, "hop_length": config.hop_length, **inner}
+
+
 def begin_codec_from(codec: Codec, folder: Path) -> None:
     """Give the trunk of a codec the weights of that of the codec in `folder`.
 
@@ -122,28 +149,11 @@ def begin_codec_from(codec: Codec, folder: Path) -> None:
     these decide, begin anew.
 
     Raises:
-        ValueError: the trunks are of other settings, or one of the codecs has none.
+        ValueError: their trunks are not the same, or one of them has none.
     """
-    known = load_codec(folder)
-    if not isinstance(codec.config, TrunkCodecConfig) or not isinstance(
-        known.config, TrunkCodecConfig
-    ):
-        raise ValueError(
-            f"train.codec.start: {folder}: of types {codec.config.type} and {known.config.type},"
-            " which have no trunk in common\n"
-            "  take train.codec.start=scratch"
-        )
-    for name in ("sample_rate", "audio_channels", "hop_length", "trunk"):
-        own, theirs = getattr(codec.config, name), getattr(known.config, name)
-        if own != theirs:
-            raise ValueError(
-                f"train.codec.start: {folder}: codec.{name} is another one there\n"
-                f"  here {own!r}, there {theirs!r}\n"
-                "  take train.codec.start=scratch, or leave it as it is there"
-            )
-    own_weights = codec.get_submodule("trunk").state_dict()
-    weights = known.get_submodule("trunk").state_dict()
+    require_same_trunk(codec.config, folder)
+    weights = load_codec(folder).get_submodule("trunk").state_dict()
     with torch.no_grad():
-        for name, tensor in own_weights.items():
+        for name, tensor in codec.get_submodule("trunk").state_dict().items():
             if weights[name].shape == tensor.shape:
                 tensor.copy_(weights[name])

@@ -33,6 +33,7 @@ def test_overrides_reach_into_trunk_and_bottleneck() -> None:
     codec = load_config(
         RECIPE,
         [
+            "train.codec.start=scratch",
             "codec.trunk.type=fourier",
             "codec.trunk.decoder_dim=96",
             "codec.trunk.wave_bins=5",
@@ -47,6 +48,7 @@ def test_overrides_reach_into_trunk_and_bottleneck() -> None:
     other = load_config(
         RECIPE,
         [
+            "train.codec.start=scratch",
             "codec.trunk.type=convnet",
             "codec.hop_length=1024",
             "codec.bottleneck={type: fsq, levels: [4, 4]}",

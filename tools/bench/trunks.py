@@ -36,6 +36,7 @@ from audiogen.run_folder import RunFolder
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "rvq.yaml"
 RATE = (
+    "train.codec.start=scratch",
     "codec.sample_rate=22050",
     "codec.audio_channels=1",
     "train.codec.crop_seconds=0.93",
