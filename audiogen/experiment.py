@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from audiogen.codecs import AnyCodec, find_saved, kind_of
+from audiogen.codecs import AnyCodec, find_saved, kind_of, learns
 from audiogen.codecs.saved import SHAPE, SavedConfig, codec_digest, find_codec
 from audiogen.conditioning.text import TextConfig
 from audiogen.data.intake.licences import LicenceTerms
@@ -266,7 +266,7 @@ def _require_as_asked(codec: Mapping[str, Any], overrides: Sequence[str]) -> Non
 def _found_codec_start(config: ExperimentConfig) -> dict[str, Any]:
     """The training's settings with the digest of the codec that it starts from."""
     start = config.train.codec.start
-    if start is None or start.digest or config.codec.folder is not None:
+    if start is None or start.digest or not learns(config.codec):
         return {}
     require_same_trunk(config.codec, start.folder)
     found = start.model_copy(update={"digest": codec_digest(start.folder)})

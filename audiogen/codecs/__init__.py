@@ -55,6 +55,7 @@ __all__ = [
     "build_codec",
     "find_saved",
     "kind_of",
+    "learns",
     "load_codec",
     "read_codec_config",
     "save_codec",
@@ -96,6 +97,15 @@ def build_codec(config: CodecConfig) -> Codec:
     """Make the codec that `config` describes, with fresh weights unless it is a saved one."""
     codec: Codec = CODECS[type(config)](config)
     return codec
+
+
+def learns(config: CodecConfig) -> bool:
+    """Whether a codec of this configuration is trained, and not taken as others have made it.
+
+    >>> learns(VAEConfig()), learns(SavedConfig(path=Path("base")))
+    (True, False)
+    """
+    return bool(getattr(CODECS[type(config)], "trainable", False))
 
 
 def save_codec(folder: Path, codec: Codec, *, dtype: torch.dtype | None = None) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from audiogen.codecs import FILES, build_codec, load_codec, read_codec_config, save_codec
+from audiogen.codecs import FILES, build_codec, learns, load_codec, read_codec_config, save_codec
 from audiogen.conditioning.text import TEXT_DIM, TextEncoder
 from audiogen.conditioning.vocabulary import Vocabulary
 from audiogen.data.loading.captions import said_of
@@ -94,7 +94,8 @@ def _codec_stage(config: ExperimentConfig, accelerator: Accelerator) -> None:
             _take_codec(config, config.codec.folder)
         return
     torch.manual_seed(hashed_seed("weights", config.seed))
-    codec, start = build_codec(config.codec), config.train.codec.start
+    codec = build_codec(config.codec)
+    start = config.train.codec.start if learns(config.codec) else None
     if start is not None:
         require_allowed(_told_by(start.folder), config.terms, key="train.codec.start")
         begin_codec_from(codec, start.folder)

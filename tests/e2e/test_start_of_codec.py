@@ -111,3 +111,11 @@ def test_sounds_that_the_policy_does_not_allow_are_refused(first: Path, tmp_path
             train(tokens(first, tmp_path / "run"))
     finally:
         table.write_text(known, encoding="utf-8")
+
+
+def test_a_codec_that_is_not_trained_begins_nowhere(first: Path, tmp_path: Path) -> None:
+    """A recipe of tokens takes a finished codec, also where the one to begin with is gone."""
+    codec = ["codec={type: saved}", f"codec.path={first}", "train.codec.start=not_there"]
+    config = load_config(TINY / "diffusion.yaml", [*codec, f"run_dir={tmp_path / 'run'}"])
+    assert config.codec.family == "vae"
+    assert train(config).is_dir()
