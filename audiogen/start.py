@@ -9,7 +9,7 @@ import torch
 from pydantic import BeforeValidator
 
 from audiogen.codecs import Codec, CodecConfig, load_codec, read_codec_config
-from audiogen.codecs.saved import codec_digest, find_codec
+from audiogen.codecs.saved import find_known_codec
 from audiogen.codecs.trunk_config import TrunkCodecConfig
 from audiogen.generators import GeneratorConfig, LatentGenerator
 from audiogen.run_folder import WEIGHTS, find_model, model_digest, require_same
@@ -63,10 +63,7 @@ class CodecStartConfig(Config):
             FileNotFoundError: there is none at `path`.
             ValueError: it is another one than `digest` names, or not sealed.
         """
-        folder = find_codec(self.path)
-        if self.digest:
-            require_same(folder, "codec", self.digest, codec_digest(folder))
-        return folder
+        return find_known_codec(self.path, self.digest)
 
 
 def _as_block(value: Any) -> Any:

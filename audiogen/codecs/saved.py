@@ -55,10 +55,7 @@ class SavedConfig(CodecConfig):
             FileNotFoundError: there is none at `path`.
             ValueError: it is another one than `digest` names, or not sealed.
         """
-        folder = find_codec(self.path)
-        if self.digest:
-            require_same(folder, "codec", self.digest, codec_digest(folder))
-        return folder
+        return find_known_codec(self.path, self.digest)
 
 
 def find_codec(path: Path) -> Path:
@@ -77,6 +74,19 @@ def find_codec(path: Path) -> Path:
         f"{path}: no finished codec here{did_you_mean(path)}{how_far(path)}\n"
         "  expected a run folder (with codec/model/) or a model folder; `audiogen train` makes one"
     )
+
+
+def find_known_codec(path: Path, digest: str) -> Path:
+    """Return the folder of the codec at `path`, which is the one that `digest` names, if any.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is another one, or not sealed.
+    """
+    folder = find_codec(path)
+    if digest:
+        require_same(folder, "codec", digest, codec_digest(folder))
+    return folder
 
 
 def codec_digest(folder: Path) -> str:
