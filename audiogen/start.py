@@ -47,13 +47,11 @@ class StartConfig(Config):
         return folder
 
 
-class CodecStartConfig(Config):
-    """A codec with whose trunk the training of another one begins; it is only read."""
+class CodecStartConfig(StartConfig):
+    """A codec with whose trunk the training of another one begins; it is only read.
 
-    path: UserPath
-    """A run folder, a model folder, the codec's own, or the name of a model of the library."""
-    digest: str = ""
-    """Names the codec's files; another codec at `path` is refused. Empty until it is found."""
+    Its path may also be the codec's own folder, and its digest names the codec's files.
+    """
 
     @property
     def folder(self) -> Path:
